@@ -1,0 +1,121 @@
+"""What an engine must offer, and how engines are found.
+
+A backend is one small file: it builds a `Network` into a native artefact, loads the artefact into a
+session, and runs batches. Backends are found through the entry-point group `tofa_edge.backends`;
+the ones that come with the package go through the same door as anybody else's.
+"""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from functools import lru_cache
+from importlib.metadata import entry_points
+from typing import Protocol, runtime_checkable
+
+from tofa_edge.errors import BackendError
+from tofa_edge.network import FloatArray, ImageArray, Network
+
+ENTRY_POINTS = "tofa_edge.backends"
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """Where and how an engine runs: the unit ("cpu"), the precision ("fp32"), and its threads."""
+
+    unit: str = "cpu"
+    precision: str = "fp32"
+    threads: int = 1
+
+    def __str__(self) -> str:
+        return f"{self.unit} {self.precision} {self.threads}t"
+
+
+@runtime_checkable
+class Session(Protocol):
+    """A loaded network. Safe to call from several threads; not after `close`, nor after a fork."""
+
+    def run(self, batch: ImageArray) -> dict[str, FloatArray]:
+        """Runs a batch of images, uint8, (N, S, S, 3), and returns the network's outputs by name.
+
+        The arrays returned belong to the caller. `batch` is not written to.
+        """
+        ...
+
+    def close(self) -> None:
+        """Frees the engine's memory; a second call does nothing."""
+        ...
+
+
+@runtime_checkable
+class Backend(Protocol):
+    """An engine. Its package is imported inside the methods, never at the top of the module."""
+
+    name: str
+
+    def missing(self) -> str | None:
+        """Returns None where the engine can run here, else why not and what to do about it."""
+        ...
+
+    def targets(self) -> tuple[Target, ...]:
+        """Returns the targets it offers on this machine; empty where it is missing."""
+        ...
+
+    def build(self, network: Network, target: Target) -> bytes:
+        """Returns the native artefact of a network: a file's content, cacheable.
+
+        Raises:
+            BackendError: the engine cannot express the network.
+        """
+        ...
+
+    def load(self, artefact: bytes, target: Target) -> Session:
+        """Returns a session for an artefact that `build` made for the same target.
+
+        Raises:
+            BackendError: the engine is missing, refuses the artefact, or would run it elsewhere
+                than on the target.
+        """
+        ...
+
+
+def cpu_targets() -> tuple[Target, ...]:
+    """Returns fp32 CPU targets with 1, 2 and 4 threads, up to the cores this process may use."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    return tuple(Target(threads=threads) for threads in (1, 2, 4) if threads <= (cores or 1))
+
+
+@lru_cache(maxsize=1)
+def backends() -> dict[str, Backend]:
+    """Returns every backend found, by name, whether or not its engine is installed.
+
+    Raises:
+        BackendError: none is found, which means that the package itself is not installed.
+    """
+    found: dict[str, Backend] = {}
+    for point in sorted(entry_points(group=ENTRY_POINTS), key=lambda point: point.name):
+        found[point.name] = point.load()()
+    if not found:
+        raise BackendError("no backend found: install the package (pip install tofa-edge)")
+    return found
+
+
+def backend(name: str) -> Backend:
+    """Returns the backend of that name.
+
+    Raises:
+        BackendError: there is none of that name, or its engine cannot run here.
+    """
+    found = backends()
+    if name not in found:
+        raise BackendError(f"no backend {name!r}; there are {', '.join(found)}")
+    reason = found[name].missing()
+    if reason:
+        raise BackendError(f"backend {name} cannot run here: {reason}")
+    return found[name]
+
+
+def working() -> dict[str, Backend]:
+    """Returns the backends whose engine can run here, the reference last: it is slow."""
+    able = {name: item for name, item in backends().items() if item.missing() is None}
+    return dict(sorted(able.items(), key=lambda pair: pair[0] == "reference"))

@@ -1,0 +1,154 @@
+"""Writes a Network as an ONNX model."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from tofa_edge.layers import (
+    IMAGE,
+    LOGITS,
+    Add,
+    BatchStatistics,
+    Convolution,
+    GlobalPool,
+    Layer,
+    Linear,
+    Multiply,
+    parameter_shapes,
+)
+from tofa_edge.network import FloatArray, Network
+from tofa_edge.space import Activation
+
+OPSET = 17
+IR_VERSION = 8  # onnx.helper stamps the newest, which the engines of older boards reject
+INPUT = "images"
+
+
+def write_onnx(network: Network) -> bytes:
+    """Returns an ONNX model: input `images` uint8 (batch, S, S, 3), outputs named as the network's.
+
+    Raises:
+        ImportError: the package onnx is not installed.
+    """
+    import onnx
+    from onnx import TensorProto, helper
+
+    graph = _Graph()
+    graph.preprocess(network)
+    for layer in network.layers:
+        graph.layer(layer, network)
+    size = network.input_size
+    outputs = [
+        helper.make_tensor_value_info(
+            name, TensorProto.FLOAT, ["batch", None] if name == LOGITS else [None]
+        )
+        for name in network.outputs
+    ]
+    images = helper.make_tensor_value_info(INPUT, TensorProto.UINT8, ["batch", size, size, 3])
+    model = helper.make_model(
+        helper.make_graph(graph.nodes, "network", [images], outputs, graph.initializers),
+        opset_imports=[helper.make_opsetid("", OPSET)],
+        ir_version=IR_VERSION,
+        producer_name="tofa-edge",
+    )
+    assert isinstance(model, onnx.ModelProto)
+    return model.SerializeToString()
+
+
+class _Graph:
+    """Nodes and initialisers as they are written."""
+
+    def __init__(self) -> None:
+        from onnx import NodeProto, TensorProto
+
+        self.nodes: list[NodeProto] = []
+        self.initializers: list[TensorProto] = []
+        self.names: set[str] = set()
+
+    def constant(self, name: str, array: FloatArray) -> str:
+        from onnx import numpy_helper
+
+        if name not in self.names:
+            self.names.add(name)
+            self.initializers.append(numpy_helper.from_array(array, name))
+        return name
+
+    def node(
+        self, kind: str, inputs: list[str], output: str | list[str], **attributes: object
+    ) -> str:
+        from onnx import helper
+
+        names = [output] if isinstance(output, str) else output
+        self.nodes.append(helper.make_node(kind, inputs, names, name=names[0], **attributes))
+        return names[0]
+
+    def preprocess(self, network: Network) -> None:
+        """Normalises before any padding: uint8 N×S×S×3 → float N×3×S×S."""
+        from onnx import TensorProto
+
+        pre = network.preprocessing
+        planes = self.node("Transpose", [INPUT], "planes", perm=[0, 3, 1, 2])
+        pixels = self.node("Cast", [planes], "pixels", to=TensorProto.FLOAT)
+        mean = self.constant("mean", np.array(pre.mean, np.float32).reshape(1, 3, 1, 1))
+        scale = self.constant("scale", (1 / np.array(pre.std, np.float32)).reshape(1, 3, 1, 1))
+        centred = self.node("Sub", [pixels, mean], "centred")
+        self.node("Mul", [centred, scale], IMAGE)
+
+    def layer(self, layer: Layer, network: Network) -> None:
+        inputs = list(layer.inputs)
+        for name, _ in parameter_shapes(layer):
+            self.constant(name, network.arrays[name])
+        match layer:
+            case Convolution():
+                self._convolution(layer)
+            case BatchStatistics():
+                self._batch_statistics(layer)
+            case Add():
+                self.node("Add", inputs, layer.name)
+            case Multiply():
+                self.node("Mul", inputs, layer.name)
+            case GlobalPool():
+                self.node("GlobalAveragePool", inputs, layer.name)
+            case Linear():
+                flat = self.node("Flatten", inputs, f"{layer.name}.flat")
+                arrays = [f"{layer.name}.weight", f"{layer.name}.bias"]
+                self.node("Gemm", [flat, *arrays], layer.name, transB=1)
+
+    def _convolution(self, layer: Convolution) -> None:
+        before, after = layer.padding
+        plain = layer.name if layer.activation == "none" else f"{layer.name}.plain"
+        self.node(
+            "Conv",
+            [layer.input, f"{layer.name}.weight", f"{layer.name}.bias"],
+            plain,
+            kernel_shape=[layer.kernel] * 2,
+            strides=[layer.stride] * 2,
+            group=layer.groups,
+            pads=[before, before, after, after],
+        )
+        self._activation(plain, layer.name, layer.activation)
+
+    def _batch_statistics(self, layer: BatchStatistics) -> None:
+        """BatchNorm in training mode; momentum 0 makes its running statistics those of the batch."""
+        zeros = self.constant(f"{layer.name}.zeros", np.zeros(layer.channels, np.float32))
+        plain = layer.name if layer.activation == "none" else f"{layer.name}.plain"
+        self.node(
+            "BatchNormalization",
+            [layer.input, f"{layer.name}.scale", f"{layer.name}.shift", zeros, zeros],
+            [plain, *layer.statistics],
+            epsilon=layer.epsilon,
+            momentum=0.0,
+            training_mode=1,
+        )
+        self._activation(plain, layer.name, layer.activation)
+
+    def _activation(self, source: str, output: str, activation: Activation) -> None:
+        if activation == "relu":
+            self.node("Relu", [source], output)
+        elif activation == "relu6":
+            bounds = [self.constant(f"bound_{n}", np.array(n, np.float32)) for n in (0, 6)]
+            self.node("Clip", [source, *bounds], output)
+        elif activation == "hard_swish":
+            self.node("HardSwish", [source], output)
+        elif activation == "hard_sigmoid":
+            self.node("HardSigmoid", [source], output, alpha=1 / 6, beta=0.5)

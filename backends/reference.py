@@ -1,0 +1,153 @@
+"""The reference: numpy alone, slow and exact. It runs everywhere and judges the other engines."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.lib.stride_tricks import sliding_window_view
+
+from tofa_edge.backends import Target
+from tofa_edge.cost import last_uses
+from tofa_edge.errors import BackendError
+from tofa_edge.layers import (
+    IMAGE,
+    Add,
+    BatchStatistics,
+    Convolution,
+    GlobalPool,
+    Layer,
+    Linear,
+    Multiply,
+)
+from tofa_edge.network import FloatArray, ImageArray, Network
+from tofa_edge.space import Activation
+
+
+class Reference:
+    """Interprets the layers one by one, maps held as (N, H, W, C) float32."""
+
+    name = "reference"
+
+    def missing(self) -> str | None:
+        """Returns None: numpy is always there."""
+        return None
+
+    def targets(self) -> tuple[Target, ...]:
+        """Returns one target: numpy takes what threads its BLAS takes."""
+        return (Target(),)
+
+    def build(self, network: Network, target: Target) -> bytes:
+        """Returns the network itself, as a safetensors file."""
+        return network.to_bytes()
+
+    def load(self, artefact: bytes, target: Target) -> ReferenceSession:
+        """Returns a session that interprets the network.
+
+        Raises:
+            BackendError: the artefact is not a network.
+        """
+        try:
+            return ReferenceSession(Network.from_bytes(artefact))
+        except ValueError as error:
+            raise BackendError(f"reference: {error}") from error
+
+
+class ReferenceSession:
+    """Runs a network layer by layer, letting go of each map after its last use."""
+
+    def __init__(self, network: Network) -> None:
+        self._network = network
+        self._last_uses = last_uses(network.layers)
+
+    def run(self, batch: ImageArray) -> dict[str, FloatArray]:
+        """Runs a batch, uint8, (N, S, S, 3)."""
+        network, outputs = self._network, {}
+        mean, std = (
+            np.array(numbers, np.float32)
+            for numbers in (network.preprocessing.mean, network.preprocessing.std)
+        )
+        values: dict[str, FloatArray] = {IMAGE: (batch.astype(np.float32) - mean) / std}
+        for index, layer in enumerate(network.layers):
+            values.update(_run_layer(layer, network, values))
+            outputs.update({name: values[name] for name in network.outputs if name in values})
+            for name in layer.inputs:
+                if self._last_uses[name] == index:
+                    del values[name]
+        return {name: outputs[name] for name in network.outputs}
+
+    def close(self) -> None:
+        """Does nothing: numpy arrays go with the session."""
+
+
+def _run_layer(
+    layer: Layer, network: Network, values: dict[str, FloatArray]
+) -> dict[str, FloatArray]:
+    inputs, arrays, name = [values[name] for name in layer.inputs], network.arrays, layer.name
+    made: FloatArray
+    match layer:
+        case Convolution():
+            convolve = _depthwise if layer.depthwise else _convolve
+            made = convolve(layer, inputs[0], arrays[f"{name}.weight"])
+            made += arrays[f"{name}.bias"]
+            return {name: _activate(made, layer.activation)}
+        case BatchStatistics():
+            return _batch_statistics(layer, inputs[0], network)
+        case Add():
+            made = inputs[0] + inputs[1]
+        case Multiply():
+            made = inputs[0] * inputs[1]
+        case GlobalPool():
+            made = inputs[0].mean(axis=(1, 2), keepdims=True)
+        case Linear():
+            made = inputs[0][:, 0, 0] @ arrays[f"{name}.weight"].T + arrays[f"{name}.bias"]
+    return {name: made}
+
+
+def _convolve(layer: Convolution, value: FloatArray, weight: FloatArray) -> FloatArray:
+    if layer.kernel == 1 and layer.stride == 1:
+        made: FloatArray = value @ weight[:, :, 0, 0].T
+        return made
+    windows = _windows(layer, value)  # (N, H', W', C, k, k)
+    made = np.tensordot(windows, weight, axes=((3, 4, 5), (1, 2, 3)))
+    return made
+
+
+def _depthwise(layer: Convolution, value: FloatArray, weight: FloatArray) -> FloatArray:
+    windows = _windows(layer, value)
+    made = np.zeros(windows.shape[:4], np.float32)
+    for row in range(layer.kernel):
+        for column in range(layer.kernel):
+            made += windows[..., row, column] * weight[:, 0, row, column]
+    return made
+
+
+def _windows(layer: Convolution, value: FloatArray) -> FloatArray:
+    pads = (layer.padding, layer.padding)
+    padded = np.pad(value, ((0, 0), *pads, (0, 0))) if any(layer.padding) else value
+    windows = sliding_window_view(padded, (layer.kernel, layer.kernel), axis=(1, 2))
+    return windows[:, :: layer.stride, :: layer.stride]
+
+
+def _batch_statistics(
+    layer: BatchStatistics, value: FloatArray, network: Network
+) -> dict[str, FloatArray]:
+    mean = value.mean(axis=(0, 1, 2), dtype=np.float64).astype(np.float32)
+    centred = value - mean
+    variance = np.square(centred).mean(axis=(0, 1, 2), dtype=np.float64).astype(np.float32)
+    gain = network.arrays[f"{layer.name}.scale"] / np.sqrt(variance + np.float32(layer.epsilon))
+    centred *= gain
+    centred += network.arrays[f"{layer.name}.shift"]
+    mean_name, variance_name = layer.statistics
+    made = _activate(centred, layer.activation)
+    return {layer.name: made, mean_name: mean, variance_name: variance}
+
+
+def _activate(value: FloatArray, activation: Activation) -> FloatArray:
+    if activation == "relu":
+        np.maximum(value, 0, out=value)
+    elif activation == "relu6":
+        np.clip(value, 0, 6, out=value)
+    elif activation == "hard_sigmoid":
+        value = np.clip(value + 3, 0, 6) / np.float32(6)
+    elif activation == "hard_swish":
+        value = value * np.clip(value + 3, 0, 6) / np.float32(6)
+    return value

@@ -1,0 +1,5 @@
+class TfLite:
+    name = "tflite"
+
+    def missing(self):
+        return "todo"

@@ -1,0 +1,72 @@
+"""What a network costs before anything is measured: MACs, parameters, activation memory."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+from tofa_edge.layers import (
+    BatchStatistics,
+    Convolution,
+    GlobalPool,
+    Layer,
+    Linear,
+    parameter_shapes,
+)
+
+FLOAT_BYTES = 4
+
+
+def macs(network: Sequence[Layer]) -> int:
+    """Returns the multiply-accumulates of one image: those of convolutions and linear layers."""
+    total = 0
+    for layer in network:
+        if isinstance(layer, Convolution):
+            total += math.prod(layer.weight_shape) * layer.out_size**2
+        elif isinstance(layer, Linear):
+            total += layer.in_features * layer.out_features
+    return total
+
+
+def parameters(network: Sequence[Layer]) -> int:
+    """Returns how many numbers the deployed network stores: BatchNorm counts as the folded bias."""
+    total = 0
+    for layer in network:
+        if isinstance(layer, Convolution):
+            total += math.prod(layer.weight_shape) + layer.out_channels
+        else:
+            total += sum(math.prod(shape) for _, shape in parameter_shapes(layer))
+    return total
+
+
+def value_elements(layer: Layer) -> int:
+    """Returns how many numbers the value of a layer holds for one image."""
+    if isinstance(layer, Convolution):
+        return layer.out_channels * layer.out_size**2
+    if isinstance(layer, Linear):
+        return layer.out_features
+    return layer.channels * (1 if isinstance(layer, GlobalPool) else layer.size**2)
+
+
+def last_uses(network: Sequence[Layer]) -> dict[str, int]:
+    """Returns for each value the index of the last layer that reads it."""
+    return {name: index for index, layer in enumerate(network) for name in layer.inputs}
+
+
+def peak_activation_bytes(network: Sequence[Layer], batch: int = 1) -> int:
+    """Returns the most bytes of float32 activations alive at once, layer by layer.
+
+    A lower bound of what an engine needs: it counts each value from the layer that makes it to the
+    last that reads it, and `BatchStatistics` twice (its centred map), without engine workspace.
+    """
+    final = last_uses(network)
+    first = network[0]
+    size = first.in_size if isinstance(first, Convolution) else 1
+    alive = {first.inputs[0]: 3 * size**2}
+    peak = 0
+    for index, layer in enumerate(network):
+        alive[layer.name] = value_elements(layer)
+        working = alive[layer.name] if isinstance(layer, BatchStatistics) else 0
+        peak = max(peak, sum(alive.values()) + working)
+        alive = {name: n for name, n in alive.items() if final.get(name, -1) > index}
+    return peak * FLOAT_BYTES * batch

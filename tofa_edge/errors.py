@@ -1,0 +1,52 @@
+"""Every error this package raises on purpose.
+
+TofaError
+├── BundleError       a .tofa file that is damaged, hostile, too new, or cannot be written
+├── SpaceError        a search space that contradicts itself
+│   └── SubnetError   a subnet that its search space does not contain
+├── ImageError        an image that cannot be read or has the wrong mode, type or shape
+├── DataError         a folder of training images that cannot be used
+├── TrainingError     training that cannot start or go on
+├── BackendError      an engine that is missing, refuses, or computes wrong numbers
+└── BudgetError       no measured network is within the budget
+
+A message says what was wanted, what came, and what to do.
+"""
+
+from __future__ import annotations
+
+
+class TofaError(Exception):
+    """The root: catch it to catch everything this package raises on purpose."""
+
+
+class BundleError(TofaError):
+    """A bundle is damaged, hostile, of a newer schema, or cannot be written."""
+
+
+class SpaceError(TofaError, ValueError):
+    """A search space contradicts itself or is outside the supported bounds."""
+
+
+class SubnetError(SpaceError):
+    """A subnet makes a choice that its search space does not offer."""
+
+
+class ImageError(TofaError, ValueError):
+    """An image cannot be read, or has another type, mode or shape than supported."""
+
+
+class DataError(TofaError):
+    """A data set cannot be used for training or evaluation."""
+
+
+class TrainingError(TofaError):
+    """Training cannot start or cannot go on."""
+
+
+class BackendError(TofaError):
+    """An engine is missing, refuses a network, or computes wrong numbers."""
+
+
+class BudgetError(TofaError):
+    """No measured network is within the budget; the message names the fastest one measured."""

@@ -1,0 +1,351 @@
+"""Architecture as a value: search spaces, and the subnets they contain.
+
+Nothing here holds state or global randomness. A `SearchSpace` says which choices exist, a `Subnet`
+is one set of choices; both are frozen, hashable and comparable, and both turn into JSON and back.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal, cast
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tofa_edge.errors import SpaceError, SubnetError
+
+Activation = Literal["none", "relu", "relu6", "hard_swish", "hard_sigmoid"]
+ACTIVATIONS: tuple[Activation, ...] = ("none", "relu", "relu6", "hard_swish", "hard_sigmoid")
+Padding = Literal["same", "symmetric"]
+
+MAX_RESOLUTION = 1024
+MAX_STAGES = 16
+MAX_DEPTH = 16
+MAX_CHANNELS = 8192
+MAX_CLASSES = 100_000
+
+
+@dataclass(frozen=True, slots=True)
+class Block:
+    """The choices of one inverted-residual block: depthwise kernel size and expand ratio."""
+
+    kernel: int
+    expand: int
+
+
+@dataclass(frozen=True, slots=True)
+class Stage:
+    """The choices of one stage: its output channels and its blocks, the first of which strides."""
+
+    width: int
+    blocks: tuple[Block, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Subnet:
+    """One architecture of a search space: input resolution in pixels (square) and its stages."""
+
+    resolution: int
+    stages: tuple[Stage, ...]
+
+    def __str__(self) -> str:
+        stages = (
+            f"{stage.width}:" + ",".join(f"k{b.kernel}e{b.expand}" for b in stage.blocks)
+            for stage in self.stages
+        )
+        return f"{self.resolution}px " + " ".join(stages)
+
+    def to_json(self) -> str:
+        """Returns compact JSON, readable by `from_json` and stable enough to compare as text."""
+        stages = [[s.width, [[b.kernel, b.expand] for b in s.blocks]] for s in self.stages]
+        return json.dumps({"resolution": self.resolution, "stages": stages}, separators=(",", ":"))
+
+    @staticmethod
+    def from_json(text: str) -> Subnet:
+        """Reads what `to_json` wrote.
+
+        Raises:
+            SubnetError: the text is not such JSON. Whether a space contains the subnet is checked
+                by `SearchSpace.validate`.
+        """
+        try:
+            value = json.loads(text)
+            stages = tuple(
+                Stage(_integer(width), tuple(Block(_integer(k), _integer(e)) for k, e in blocks))
+                for width, blocks in value["stages"]
+            )
+            return Subnet(_integer(value["resolution"]), stages)
+        except (ValueError, TypeError, KeyError, RecursionError) as error:
+            wanted = '{"resolution":96,"stages":[[16,[[3,1]]],…]}'
+            raise SubnetError(
+                f"not a subnet: wanted JSON like {wanted}, got {text[:80]!r}"
+            ) from error
+
+
+@dataclass(frozen=True, slots=True)
+class StageSpace:
+    """The choices that one stage offers, each ascending; the last of each is the pretrained one.
+
+    Attributes:
+        widths: output channels, multiples of 8.
+        depths: numbers of blocks; a smaller depth drops the last blocks.
+        kernels: odd depthwise kernel sizes; a smaller kernel is the centre of a larger one.
+        expands: ratios of hidden to input channels; 1 means no expansion convolution.
+        stride: of the first block's depthwise convolution.
+        activation: after the expansion and the depthwise convolution.
+        squeeze_excitation: whether each block gates its hidden channels.
+        shortcut: whether the first block adds its input, as all others do.
+        kernel_transforms: whether a cropped kernel passes a learned matrix (Cai et al., ICLR 2020,
+            section 3.2, "elastic kernel size").
+    """
+
+    widths: tuple[int, ...]
+    depths: tuple[int, ...]
+    kernels: tuple[int, ...]
+    expands: tuple[int, ...]
+    stride: int
+    activation: Activation
+    squeeze_excitation: bool = False
+    shortcut: bool = False
+    kernel_transforms: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class SearchSpace:
+    """All subnets of one supernet.
+
+    Attributes:
+        name: for people.
+        classes: outputs of the classifier.
+        resolutions: square input sizes in pixels, ascending.
+        stem_width: output channels of the first convolution (3×3, stride 2).
+        stem_activation: its activation.
+        stages: what each stage offers.
+        head_width: channels of the 1×1 convolution before the global pooling.
+        head_activation: its activation.
+        feature_width: channels of a 1×1 convolution after the pooling; 0 where there is none.
+        padding: "same" pads as TensorFlow does, "symmetric" by half the kernel on all sides.
+        epsilon: of every BatchNorm.
+
+    Raises:
+        SpaceError: on construction, when the choices contradict each other or exceed the bounds
+            at the top of this module.
+    """
+
+    name: str
+    classes: int
+    resolutions: tuple[int, ...]
+    stem_width: int
+    stem_activation: Activation
+    stages: tuple[StageSpace, ...]
+    head_width: int
+    head_activation: Activation
+    feature_width: int
+    padding: Padding
+    epsilon: float
+
+    def __post_init__(self) -> None:
+        for what, held in _rules(self):
+            if not held:
+                raise SpaceError(f"search space {self.name[:40]!r}: {what}")
+
+    def count(self) -> int:
+        """Returns how many different subnets the space contains."""
+        total = len(self.resolutions)
+        for stage in self.stages:
+            per_block = len(stage.kernels) * len(stage.expands)
+            total *= len(stage.widths) * sum(per_block**depth for depth in stage.depths)
+        return total
+
+    def largest(self) -> Subnet:
+        """Returns the subnet with the last of every choice: the pretrained architecture."""
+        return self.decode(np.array(self.cardinalities()) - 1)
+
+    def smallest(self) -> Subnet:
+        """Returns the subnet with the first of every choice."""
+        return self.decode(np.zeros(len(self.cardinalities()), dtype=np.int64))
+
+    def sample(self, rng: np.random.Generator) -> Subnet:
+        """Returns a subnet with every choice drawn uniformly from `rng`."""
+        return self.decode(rng.integers(0, self.cardinalities()))
+
+    def mutate(self, subnet: Subnet, rng: np.random.Generator, probability: float = 0.1) -> Subnet:
+        """Returns a different subnet: each choice of `subnet` drawn anew with `probability`.
+
+        Raises:
+            SubnetError: the space does not contain `subnet`, or contains nothing else.
+        """
+        if self.count() == 1:
+            raise SubnetError(f"cannot mutate: {self.name!r} contains one subnet only")
+        vector = self.encode(subnet)
+        while True:
+            drawn = rng.integers(0, self.cardinalities())
+            child = self.decode(np.where(rng.random(len(vector)) < probability, drawn, vector))
+            if child != subnet:
+                return child
+            probability = min(1.0, probability * 1.5)
+
+    def cardinalities(self) -> tuple[int, ...]:
+        """Returns how many choices each position of an integer vector has.
+
+        The vector holds the resolution, then for each stage: width, depth, and kernel and expand
+        for as many blocks as the deepest choice has.
+        """
+        sizes = [len(self.resolutions)]
+        for stage in self.stages:
+            sizes += [len(stage.widths), len(stage.depths)]
+            sizes += [len(stage.kernels), len(stage.expands)] * stage.depths[-1]
+        return tuple(sizes)
+
+    def encode(self, subnet: Subnet) -> NDArray[np.int64]:
+        """Returns the subnet as choice indices, shape (len(cardinalities()),); unused ones are 0.
+
+        Raises:
+            SubnetError: the space does not contain the subnet.
+        """
+        self.validate(subnet)
+        vector = [self.resolutions.index(subnet.resolution)]
+        for space, stage in zip(self.stages, subnet.stages, strict=True):
+            vector += [space.widths.index(stage.width), space.depths.index(len(stage.blocks))]
+            for block in stage.blocks:
+                vector += [space.kernels.index(block.kernel), space.expands.index(block.expand)]
+            vector += [0, 0] * (space.depths[-1] - len(stage.blocks))
+        return np.array(vector, dtype=np.int64)
+
+    def decode(self, vector: Sequence[int] | NDArray[np.integer[Any]]) -> Subnet:
+        """Returns the subnet of choice indices; the positions of dropped blocks are ignored.
+
+        Raises:
+            SubnetError: wrong length, or an index outside `cardinalities()`.
+        """
+        sizes = self.cardinalities()
+        indices = [int(value) for value in vector]
+        if len(indices) != len(sizes):
+            raise SubnetError(f"wanted {len(sizes)} choice indices, got {len(indices)}")
+        for position, (index, size) in enumerate(zip(indices, sizes, strict=True)):
+            if not 0 <= index < size:
+                raise SubnetError(f"choice {position} must be in 0..{size - 1}, got {index}")
+        take = iter(indices)
+        resolution = self.resolutions[next(take)]
+        return Subnet(resolution, tuple(_decode_stage(stage, take) for stage in self.stages))
+
+    def validate(self, subnet: Subnet) -> None:
+        """Checks that the space contains the subnet.
+
+        Raises:
+            SubnetError: it does not; the message names the first choice that is not offered.
+        """
+        if len(subnet.stages) != len(self.stages):
+            raise SubnetError(f"wanted {len(self.stages)} stages, got {len(subnet.stages)}")
+        _offered("resolution", subnet.resolution, self.resolutions)
+        for index, (space, stage) in enumerate(zip(self.stages, subnet.stages, strict=True)):
+            _offered(f"stage {index}: width", stage.width, space.widths)
+            _offered(f"stage {index}: depth", len(stage.blocks), space.depths)
+            for number, block in enumerate(stage.blocks):
+                _offered(f"stage {index}, block {number}: kernel", block.kernel, space.kernels)
+                _offered(f"stage {index}, block {number}: expand", block.expand, space.expands)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Returns plain JSON types, readable by `from_dict`."""
+        return dataclasses.asdict(self)
+
+    @staticmethod
+    def from_dict(value: dict[str, Any]) -> SearchSpace:
+        """Reads what `to_dict` returned, after any trip through JSON.
+
+        Raises:
+            SpaceError: a field is missing, unknown, of another type, or out of bounds.
+        """
+        try:
+            stages = tuple(StageSpace(**_tuples(stage)) for stage in value["stages"])
+            fields = _tuples({key: entry for key, entry in value.items() if key != "stages"})
+            return SearchSpace(stages=stages, **fields)
+        except (TypeError, KeyError, ValueError, AttributeError) as error:
+            if isinstance(error, SpaceError):
+                raise
+            raise SpaceError(f"not a search space: {error}") from error
+
+
+def round_to_eight(channels: float) -> int:
+    """Returns the nearest multiple of 8 that is not more than a tenth below (MobileNet's rule)."""
+    rounded = max(8, int(channels + 4) // 8 * 8)
+    return rounded + 8 if rounded < 0.9 * channels else rounded
+
+
+def _decode_stage(stage: StageSpace, take: Iterator[int]) -> Stage:
+    width, depth = stage.widths[next(take)], stage.depths[next(take)]
+    blocks = [
+        Block(stage.kernels[next(take)], stage.expands[next(take)]) for _ in range(stage.depths[-1])
+    ]
+    return Stage(width, tuple(blocks[:depth]))
+
+
+def _offered(what: str, value: int, choices: tuple[int, ...]) -> None:
+    if value not in choices:
+        raise SubnetError(f"{what} must be one of {', '.join(map(str, choices))}; got {value}")
+
+
+def _integer(value: object) -> int:
+    if type(value) is not int:
+        raise TypeError(f"wanted an integer, got {value!r}")
+    return value
+
+
+def _tuples(fields: dict[str, Any]) -> dict[str, Any]:
+    return {key: tuple(item) if isinstance(item, list) else item for key, item in fields.items()}
+
+
+def _ascending(values: object, low: int, high: int, step: int = 1) -> bool:
+    if not isinstance(values, tuple) or not values or len(values) > 64:
+        return False
+    if any(type(value) is not int for value in values):
+        return False
+    numbers = cast("tuple[int, ...]", values)
+    bounded = low <= numbers[0] and numbers[-1] <= high
+    return bounded and sorted(set(numbers)) == list(numbers) and not any(n % step for n in numbers)
+
+
+def _rules(space: SearchSpace) -> Iterator[tuple[str, bool]]:
+    """Yields each rule of a space and whether it holds, stopping where later ones need it."""
+    yield "the name must be text", isinstance(space.name, str) and len(space.name) <= 200
+    for what, value, low, high in (
+        ("classes", space.classes, 1, MAX_CLASSES),
+        ("stem_width", space.stem_width, 1, MAX_CHANNELS),
+        ("head_width", space.head_width, 1, MAX_CHANNELS),
+        ("feature_width", space.feature_width, 0, MAX_CHANNELS),
+    ):
+        yield f"{what} must be in {low}..{high}", type(value) is int and low <= value <= high
+    sizes = f"resolutions must be ascending and in 8..{MAX_RESOLUTION}"
+    yield sizes, _ascending(space.resolutions, 8, MAX_RESOLUTION)
+    activations = space.stem_activation in ACTIVATIONS and space.head_activation in ACTIVATIONS
+    yield f"activations must be among {', '.join(ACTIVATIONS)}", activations
+    yield "padding must be 'same' or 'symmetric'", space.padding in ("same", "symmetric")
+    yield "epsilon must be in 1e-8..1", type(space.epsilon) is float and 1e-8 <= space.epsilon <= 1
+    yield f"there must be 1..{MAX_STAGES} stages", 1 <= len(space.stages) <= MAX_STAGES
+    width = space.stem_width
+    for index, stage in enumerate(space.stages):
+        for what, held in _stage_rules(stage, width):
+            yield f"stage {index}: {what}", held
+        width = stage.widths[-1]
+
+
+def _stage_rules(stage: StageSpace, input_width: int) -> Iterator[tuple[str, bool]]:
+    yield "widths must be ascending multiples of 8", _ascending(stage.widths, 8, MAX_CHANNELS, 8)
+    yield f"depths must be ascending in 1..{MAX_DEPTH}", _ascending(stage.depths, 1, MAX_DEPTH)
+    odd = _ascending(stage.kernels, 1, 9) and all(kernel % 2 for kernel in stage.kernels)
+    yield "kernels must be ascending, odd and at most 9", odd
+    yield "expand ratios must be ascending in 1..16", _ascending(stage.expands, 1, 16)
+    fixed = stage.expands == (1,) or 1 not in stage.expands
+    yield "expand ratio 1 (no expansion) cannot be mixed with others", fixed
+    yield "stride must be 1 or 2", type(stage.stride) is int and stage.stride in (1, 2)
+    yield f"activation must be among {', '.join(ACTIVATIONS)}", stage.activation in ACTIVATIONS
+    flags = (stage.squeeze_excitation, stage.shortcut, stage.kernel_transforms)
+    yield "flags must be true or false", all(type(flag) is bool for flag in flags)
+    hidden = math.prod((max(input_width, stage.widths[-1]), stage.expands[-1]))
+    yield f"hidden channels must be at most {MAX_CHANNELS}", hidden <= MAX_CHANNELS
+    addable = not stage.shortcut or (stage.stride == 1 and stage.widths == (input_width,))
+    yield "a shortcut over the first block needs stride 1 and equal widths", addable

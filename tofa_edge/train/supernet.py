@@ -1,0 +1,194 @@
+"""The supernet: one set of parameters, and a forward pass for any subnet.
+
+It interprets `layers(space, subnet)` and slices parameters by `weights.take`, so that there is no
+wiring here, and no "active subnet": the subnet is an argument.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Literal, cast
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from tofa_edge.layers import (
+    IMAGE,
+    LOGITS,
+    NORMALISED_ROLES,
+    Add,
+    Convolution,
+    GlobalPool,
+    Layer,
+    Linear,
+    Multiply,
+    layers,
+    supernet_shapes,
+)
+from tofa_edge.network import FloatArray, Preprocessing
+from tofa_edge.space import Activation, SearchSpace, Subnet
+from tofa_edge.weights import take
+
+Statistics = Literal["stored", "batch"]
+BUFFERS = ("mean", "variance")
+
+
+class Supernet(nn.Module):
+    """Holds the arrays of `supernet_shapes(space)` as parameters and BatchNorm buffers.
+
+    Args:
+        space: whose subnets it computes.
+        preprocessing: applied to uint8 pixel values before the first layer.
+        generator: draws the initial weights (He et al., ICCV 2015); the global one if None.
+    """
+
+    def __init__(
+        self,
+        space: SearchSpace,
+        preprocessing: Preprocessing,
+        generator: torch.Generator | None = None,
+    ) -> None:
+        super().__init__()
+        self.space, self.preprocessing = space, preprocessing
+        self.momentum = 0.1
+        self._units = nn.ModuleDict()
+        for name, shape in supernet_shapes(space).items():
+            layer, role = name.split(".")
+            if layer not in self._units:
+                self._units[layer] = nn.Module()
+            value = _initial(role, shape, generator)
+            if role in BUFFERS:
+                self._units[layer].register_buffer(role, value)
+            else:
+                self._units[layer].register_parameter(role, nn.Parameter(value))
+
+    def forward(
+        self,
+        images: Tensor,
+        subnet: Subnet,
+        statistics: Statistics = "batch",
+        update: bool = False,
+        outputs: tuple[str, ...] = (LOGITS,),
+    ) -> tuple[Tensor, ...]:
+        """Computes values of one subnet.
+
+        Args:
+            images: pixel values 0..255, float, (N, 3, S, S), S = `subnet.resolution`.
+            subnet: one of the space's.
+            statistics: whether BatchNorm uses the batch's statistics or the stored ones, which
+                belong to the largest subnet.
+            update: whether batch statistics move the stored ones by `momentum`.
+            outputs: names of the values to return, in order: `LOGITS` (N, classes), `POOLED`.
+        """
+        arrays = self.arrays()
+        wanted: dict[str, Tensor] = {}
+        values = {IMAGE: self._normalise(images)}
+        for layer in layers(self.space, subnet):
+            inputs = [values[name] for name in layer.inputs]
+            values[layer.name] = self._run(layer, inputs, arrays, statistics, update)
+            if layer.name in outputs:
+                wanted[layer.name] = values[layer.name]
+        return tuple(wanted[name] for name in outputs)
+
+    def arrays(self) -> dict[str, Tensor]:
+        """Returns every parameter and buffer under its supernet name."""
+        named = dict(self.named_parameters()) | dict(self.named_buffers())
+        return {name.removeprefix("_units."): value for name, value in named.items()}
+
+    def to_arrays(self) -> dict[str, FloatArray]:
+        """Returns copies of every array as numpy float32, by supernet name."""
+        return {
+            name: value.detach().cpu().contiguous().float().numpy().copy()
+            for name, value in self.arrays().items()
+        }
+
+    def load_arrays(self, arrays: Mapping[str, FloatArray]) -> None:
+        """Copies arrays into the supernet.
+
+        Raises:
+            KeyError, RuntimeError: an array is missing or has another shape.
+        """
+        with torch.no_grad():
+            for name, value in self.arrays().items():
+                value.copy_(torch.from_numpy(np.ascontiguousarray(arrays[name])))
+
+    def _normalise(self, images: Tensor) -> Tensor:
+        mean, std = (
+            torch.tensor(numbers, device=images.device).reshape(1, 3, 1, 1)
+            for numbers in (self.preprocessing.mean, self.preprocessing.std)
+        )
+        return ((images.float() - mean) / std).contiguous(memory_format=torch.channels_last)
+
+    def _run(
+        self,
+        layer: Layer,
+        inputs: list[Tensor],
+        arrays: Mapping[str, Tensor],
+        statistics: Statistics,
+        update: bool,
+    ) -> Tensor:
+        match layer:
+            case Convolution():
+                value = _convolve(layer, inputs[0], arrays)
+                if layer.normalised:
+                    value = self._batch_norm(layer, value, arrays, statistics, update)
+                return _activate(value, layer.activation)
+            case Add():
+                return inputs[0] + inputs[1]
+            case Multiply():
+                return inputs[0] * inputs[1]
+            case GlobalPool():
+                return inputs[0].mean(dim=(2, 3), keepdim=True)
+            case Linear():
+                names = (f"{layer.name}.weight", f"{layer.name}.bias")
+                return F.linear(inputs[0].flatten(1), *(take(layer, n, arrays) for n in names))
+        raise TypeError(f"a supernet has no layer like {layer}")
+
+    def _batch_norm(
+        self,
+        layer: Convolution,
+        value: Tensor,
+        arrays: Mapping[str, Tensor],
+        statistics: Statistics,
+        update: bool,
+    ) -> Tensor:
+        names = (f"{layer.name}.{role}" for role in NORMALISED_ROLES)
+        scale, shift, mean, variance = (take(layer, name, arrays) for name in names)
+        training = statistics == "batch"
+        kept = (mean, variance) if update or not training else (None, None)
+        return F.batch_norm(value, *kept, scale, shift, training, self.momentum, layer.epsilon)
+
+
+def _convolve(layer: Convolution, value: Tensor, arrays: Mapping[str, Tensor]) -> Tensor:
+    weight = take(layer, f"{layer.name}.weight", arrays)
+    bias = None if layer.normalised else take(layer, f"{layer.name}.bias", arrays)
+    before, after = layer.padding
+    if before != after:
+        value, before = F.pad(value, (before, after, before, after)), 0
+    return F.conv2d(value, weight, bias, layer.stride, before, groups=layer.groups)
+
+
+def _activate(value: Tensor, activation: Activation) -> Tensor:
+    if activation == "relu":
+        return F.relu(value)
+    if activation == "relu6":
+        return F.relu6(value)
+    if activation == "hard_swish":
+        return F.hardswish(value)
+    return F.hardsigmoid(value) if activation == "hard_sigmoid" else value
+
+
+def _initial(role: str, shape: tuple[int, ...], generator: torch.Generator | None) -> Tensor:
+    if role in ("scale", "variance"):
+        return torch.ones(shape)
+    if role.startswith("transform_"):
+        return torch.eye(shape[0])
+    if role != "weight":
+        return torch.zeros(shape)
+    fan_in = int(np.prod(shape[1:]))
+    weight = torch.randn(shape, generator=generator) * (2 / fan_in) ** 0.5
+    if len(shape) == 2:
+        return weight * 0.1  # a classifier that starts undecided
+    return cast("Tensor", weight.contiguous(memory_format=torch.channels_last))
