@@ -79,6 +79,25 @@ class Backend(Protocol):
         ...
 
 
+@dataclass(frozen=True, slots=True)
+class Engine:
+    """A backend on one of its targets: what a network is loaded into."""
+
+    backend: Backend
+    target: Target
+
+    def __str__(self) -> str:
+        return f"{self.backend.name} {self.target}"
+
+    def load(self, network: Network) -> Session:
+        """Builds and loads a network.
+
+        Raises:
+            BackendError: the engine is missing or refuses it.
+        """
+        return self.backend.load(self.backend.build(network, self.target), self.target)
+
+
 def cpu_targets() -> tuple[Target, ...]:
     """Returns fp32 CPU targets with 1, 2 and 4 threads, up to the cores this process may use."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()

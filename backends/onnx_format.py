@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
 import numpy as np
 
 from tofa_edge.layers import (
@@ -19,9 +22,13 @@ from tofa_edge.layers import (
 from tofa_edge.network import FloatArray, Network
 from tofa_edge.space import Activation
 
+if TYPE_CHECKING:
+    from onnx import GraphProto
+
 OPSET = 17
 IR_VERSION = 8  # onnx.helper stamps the newest, which the engines of older boards reject
 INPUT = "images"
+FLOAT = 1  # TensorProto.FLOAT
 
 
 def write_onnx(network: Network) -> bytes:
@@ -30,56 +37,49 @@ def write_onnx(network: Network) -> bytes:
     Raises:
         ImportError: the package onnx is not installed.
     """
-    import onnx
-    from onnx import TensorProto, helper
+    from onnx import ModelProto, TensorProto, helper
 
-    graph = _Graph()
+    # Written into the one message that is serialised: appending finished parts would copy weights.
+    model = ModelProto(ir_version=IR_VERSION, producer_name="tofa-edge")
+    model.opset_import.add(domain="", version=OPSET)
+    model.graph.name = "network"
+    size = network.input_size
+    shape: list[str | int | None] = ["batch", size, size, 3]
+    images = helper.make_tensor_value_info(INPUT, TensorProto.UINT8, shape)
+    model.graph.input.append(images)
+    graph = _Graph(model.graph)
     graph.preprocess(network)
     for layer in network.layers:
         graph.layer(layer, network)
-    size = network.input_size
-    outputs = [
-        helper.make_tensor_value_info(
-            name, TensorProto.FLOAT, ["batch", None] if name == LOGITS else [None]
-        )
-        for name in network.outputs
-    ]
-    images = helper.make_tensor_value_info(INPUT, TensorProto.UINT8, ["batch", size, size, 3])
-    model = helper.make_model(
-        helper.make_graph(graph.nodes, "network", [images], outputs, graph.initializers),
-        opset_imports=[helper.make_opsetid("", OPSET)],
-        ir_version=IR_VERSION,
-        producer_name="tofa-edge",
-    )
-    assert isinstance(model, onnx.ModelProto)
-    return model.SerializeToString()
+    for name in network.outputs:
+        shape = ["batch", None] if name == LOGITS else [None]
+        model.graph.output.append(helper.make_tensor_value_info(name, TensorProto.FLOAT, shape))
+    content: bytes = model.SerializeToString()
+    return content
 
 
 class _Graph:
-    """Nodes and initialisers as they are written."""
+    """Writes nodes and initialisers into a graph."""
 
-    def __init__(self) -> None:
-        from onnx import NodeProto, TensorProto
-
-        self.nodes: list[NodeProto] = []
-        self.initializers: list[TensorProto] = []
-        self.names: set[str] = set()
+    def __init__(self, graph: GraphProto) -> None:
+        self.graph = graph
+        self.constants: set[str] = set()
 
     def constant(self, name: str, array: FloatArray) -> str:
-        from onnx import numpy_helper
-
-        if name not in self.names:
-            self.names.add(name)
-            self.initializers.append(numpy_helper.from_array(array, name))
+        if name not in self.constants:
+            self.constants.add(name)
+            raw = array.astype("<f4", copy=False).tobytes()
+            self.graph.initializer.add(name=name, dims=array.shape, data_type=FLOAT, raw_data=raw)
         return name
 
     def node(
-        self, kind: str, inputs: list[str], output: str | list[str], **attributes: object
+        self, kind: str, inputs: Sequence[str], output: str | list[str], **attributes: object
     ) -> str:
         from onnx import helper
 
         names = [output] if isinstance(output, str) else output
-        self.nodes.append(helper.make_node(kind, inputs, names, name=names[0], **attributes))
+        node = self.graph.node.add(op_type=kind, input=inputs, output=names, name=names[0])
+        node.attribute.extend(helper.make_attribute(key, item) for key, item in attributes.items())
         return names[0]
 
     def preprocess(self, network: Network) -> None:
@@ -90,12 +90,14 @@ class _Graph:
         planes = self.node("Transpose", [INPUT], "planes", perm=[0, 3, 1, 2])
         pixels = self.node("Cast", [planes], "pixels", to=TensorProto.FLOAT)
         mean = self.constant("mean", np.array(pre.mean, np.float32).reshape(1, 3, 1, 1))
-        scale = self.constant("scale", (1 / np.array(pre.std, np.float32)).reshape(1, 3, 1, 1))
+        scale = self.constant(
+            "scale", np.reciprocal(np.array(pre.std, np.float32)).reshape(1, 3, 1, 1)
+        )
         centred = self.node("Sub", [pixels, mean], "centred")
         self.node("Mul", [centred, scale], IMAGE)
 
     def layer(self, layer: Layer, network: Network) -> None:
-        inputs = list(layer.inputs)
+        inputs = layer.inputs
         for name, _ in parameter_shapes(layer):
             self.constant(name, network.arrays[name])
         match layer:
@@ -129,7 +131,7 @@ class _Graph:
         self._activation(plain, layer.name, layer.activation)
 
     def _batch_statistics(self, layer: BatchStatistics) -> None:
-        """BatchNorm in training mode; momentum 0 makes its running statistics those of the batch."""
+        """BatchNorm in training mode; momentum 0 returns the statistics of this very batch."""
         zeros = self.constant(f"{layer.name}.zeros", np.zeros(layer.channels, np.float32))
         plain = layer.name if layer.activation == "none" else f"{layer.name}.plain"
         self.node(

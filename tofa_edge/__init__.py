@@ -1,1 +1,67 @@
-"""tofa-edge."""
+"""tofa-edge: one supernet, trained once; every edge device cuts its own network out of one file.
+
+    import tofa_edge
+
+    model = tofa_edge.deploy("parts.tofa", latency_ms=20)
+    prediction = model("photo.jpg")
+    print(prediction.label, prediction.probability)
+
+Names are imported when they are first used, so that importing the package costs next to nothing.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+from tofa_edge._version import __version__
+
+if TYPE_CHECKING:
+    from tofa_edge.bundle import Bundle
+    from tofa_edge.deployment import deploy
+    from tofa_edge.errors import (
+        BackendError,
+        BudgetError,
+        BundleError,
+        DataError,
+        ImageError,
+        SpaceError,
+        SubnetError,
+        TofaError,
+        TrainingError,
+    )
+    from tofa_edge.model import Model, Prediction
+    from tofa_edge.space import SearchSpace, Subnet
+
+__all__ = [
+    "BackendError",
+    "BudgetError",
+    "Bundle",
+    "BundleError",
+    "DataError",
+    "ImageError",
+    "Model",
+    "Prediction",
+    "SearchSpace",
+    "SpaceError",
+    "Subnet",
+    "SubnetError",
+    "TofaError",
+    "TrainingError",
+    "__version__",
+    "deploy",
+]
+
+_HOMES = {"Bundle": "bundle", "deploy": "deployment", "Model": "model", "Prediction": "model"}
+_HOMES |= {"SearchSpace": "space", "Subnet": "space"}
+
+
+def __getattr__(name: str) -> object:
+    if name not in __all__:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    home = _HOMES.get(name, "errors")
+    return getattr(import_module(f"{__name__}.{home}"), name)
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

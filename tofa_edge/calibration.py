@@ -10,12 +10,12 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
-
-from tofa_edge.backends import Backend, Target
+from tofa_edge.backends import Engine
 from tofa_edge.cost import peak_activation_bytes
-from tofa_edge.layers import Layer
+from tofa_edge.layers import Layer, layers
 from tofa_edge.network import FloatArray, ImageArray, Network, Preprocessing
-from tofa_edge.weights import Arrays, calibration_network
+from tofa_edge.space import SearchSpace, Subnet
+from tofa_edge.weights import Arrays, calibration_network, cut, fold
 
 RunBatch = Callable[[ImageArray], dict[str, FloatArray]]
 
@@ -35,8 +35,7 @@ def calibrate(
     arrays: Arrays,
     images: ImageArray,
     preprocessing: Preprocessing,
-    backend: Backend,
-    target: Target,
+    engine: Engine,
     memory_bytes: int = 128 * 2**20,
 ) -> dict[str, FloatArray]:
     """Returns a subnet's arrays with BatchNorm statistics estimated from images.
@@ -46,17 +45,48 @@ def calibrate(
         arrays: the subnet's, as `weights.cut` returns them.
         images: unlabelled, shuffled, uint8, (N, S, S, 3), S the subnet's resolution.
         preprocessing: of the supernet.
-        backend: the engine that runs the calibration network.
-        target: of that engine.
+        engine: runs the calibration network.
         memory_bytes: for activations; images go through in chunks that fit.
     """
     measuring = calibration_network(network, arrays, preprocessing)
-    session = backend.load(backend.build(measuring, target), target)
+    session = engine.load(measuring)
     try:
         statistics = pooled_statistics(session.run, measuring, images, memory_bytes)
     finally:
         session.close()
     return {**arrays, **statistics}
+
+
+def cut_network(
+    space: SearchSpace,
+    subnet: Subnet,
+    supernet: Arrays,
+    preprocessing: Preprocessing,
+    images: ImageArray,
+    engine: Engine,
+) -> Network:
+    """Returns a subnet as a finished network: slice, calibrate BatchNorm, fold.
+
+    The largest subnet keeps the statistics it was trained with, and needs no images.
+
+    Args:
+        space: of the supernet.
+        subnet: to cut.
+        supernet: its float32 arrays by name.
+        preprocessing: of every subnet.
+        images: for calibration, shuffled, uint8, (N, S, S, 3), S the subnet's resolution.
+        engine: runs the calibration network.
+    """
+    network = layers(space, subnet)
+    arrays = cut(network, supernet)
+    if not keeps_statistics(space, subnet):
+        arrays = calibrate(network, arrays, images, preprocessing, engine)
+    return fold(network, arrays, preprocessing)
+
+
+def keeps_statistics(space: SearchSpace, subnet: Subnet) -> bool:
+    """Whether a subnet is the one whose BatchNorm statistics the supernet stores."""
+    return subnet == space.largest()
 
 
 def pooled_statistics(

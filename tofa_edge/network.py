@@ -15,7 +15,6 @@ import safetensors.numpy
 from numpy.typing import NDArray
 
 from tofa_edge.layers import (
-    IMAGE,
     LOGITS,
     Add,
     BatchStatistics,
@@ -89,7 +88,7 @@ class Network:
     def input_size(self) -> int:
         """Height and width of the input in pixels."""
         first = self.layers[0]
-        assert isinstance(first, Convolution) and first.input == IMAGE
+        assert isinstance(first, Convolution)
         return first.in_size
 
     @cached_property

@@ -9,7 +9,7 @@ Kernels never grow beyond the pretrained size; smaller choices are ours.
 from __future__ import annotations
 
 from tofa_edge.errors import SpaceError
-from tofa_edge.space import SearchSpace, StageSpace, round_to_eight
+from tofa_edge.space import Activation, SearchSpace, StageSpace, round_to_eight
 
 EXPANDS = (3, 4, 6)
 
@@ -74,7 +74,7 @@ def efficientnet_lite2() -> SearchSpace:
 
 def tiny() -> SearchSpace:
     """Returns a space that trains in seconds from nothing: for tests and first steps."""
-    relu6 = "relu6"
+    relu6: Activation = "relu6"
     return SearchSpace(
         name="tiny",
         classes=10,

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import importlib
 from collections.abc import Mapping
-from dataclasses import replace
 
 import numpy as np
 import torch
@@ -25,7 +24,9 @@ from tofa_edge.network import FloatArray
 from tofa_edge.space import SearchSpace
 from tofa_edge.spaces import named
 
-LITE_ROLES = dict(zip(NORMALISED_ROLES, ("weight", "bias", "running_mean", "running_var"), strict=True))
+LITE_ROLES = dict(
+    zip(NORMALISED_ROLES, ("weight", "bias", "running_mean", "running_var"), strict=True)
+)
 LITE_LAYERS = {"expand": ("_expand_conv", "_bn0"), "depthwise": ("_depthwise_conv", "_bn1"),
                "project": ("_project_conv", "_bn2")}  # fmt: skip
 
@@ -58,9 +59,7 @@ def load_lite(name: str) -> tuple[SearchSpace, dict[str, FloatArray]]:
     return space, order_by_importance(space, arrays)
 
 
-def _lite_arrays(
-    space: SearchSpace, state: Mapping[str, torch.Tensor]
-) -> dict[str, torch.Tensor]:
+def _lite_arrays(space: SearchSpace, state: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
     sources = {"stem": ("_conv_stem", "_bn0"), "head": ("_conv_head", "_bn1")}
     blocks = dict.fromkeys(
         layer.name.rsplit("_", 1)[0]
@@ -120,7 +119,9 @@ def _channel_groups(network: tuple[Layer, ...]) -> dict[str, str]:
     """Returns for each value the name of the group whose channel order it shares."""
     groups: dict[str, str] = {}
     for layer in network:
-        mixes = isinstance(layer, Linear) or (isinstance(layer, Convolution) and not layer.depthwise)
+        mixes = isinstance(layer, Linear) or (
+            isinstance(layer, Convolution) and not layer.depthwise
+        )
         groups[layer.name] = layer.name if mixes else groups[layer.inputs[0]]
         if isinstance(layer, Add | Multiply):
             kept, gone = (groups[name] for name in layer.inputs)
@@ -171,15 +172,10 @@ def _permute(
 
 
 def new_classifier(
-    space: SearchSpace,
-    arrays: Mapping[str, FloatArray],
-    classes: int,
-    rng: np.random.Generator,
-) -> tuple[SearchSpace, dict[str, FloatArray]]:
-    """Returns the space and arrays with a fresh, small classifier for another number of classes."""
-    fresh = dict(arrays)
+    arrays: Mapping[str, FloatArray], classes: int, rng: np.random.Generator
+) -> dict[str, FloatArray]:
+    """Returns a supernet's arrays with a fresh, small classifier for other classes."""
     features = arrays[f"{LOGITS}.weight"].shape[1]
-    weight = rng.normal(0, 0.1 / np.sqrt(features), (classes, features))
-    fresh[f"{LOGITS}.weight"] = weight.astype(np.float32)
-    fresh[f"{LOGITS}.bias"] = np.zeros(classes, np.float32)
-    return replace(space, classes=classes), fresh
+    weight = rng.normal(0, 0.1 / np.sqrt(features), (classes, features)).astype(np.float32)
+    bias = np.zeros(classes, np.float32)
+    return {**arrays, f"{LOGITS}.weight": weight, f"{LOGITS}.bias": bias}

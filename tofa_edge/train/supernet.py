@@ -7,7 +7,7 @@ wiring here, and no "active subnet": the subnet is an argument.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Literal, cast
+from typing import Literal
 
 import numpy as np
 import torch
@@ -157,8 +157,10 @@ class Supernet(nn.Module):
         names = (f"{layer.name}.{role}" for role in NORMALISED_ROLES)
         scale, shift, mean, variance = (take(layer, name, arrays) for name in names)
         training = statistics == "batch"
-        kept = (mean, variance) if update or not training else (None, None)
-        return F.batch_norm(value, *kept, scale, shift, training, self.momentum, layer.epsilon)
+        if training and not update:
+            mean = variance = None
+        momentum, epsilon = self.momentum, layer.epsilon
+        return F.batch_norm(value, mean, variance, scale, shift, training, momentum, epsilon)
 
 
 def _convolve(layer: Convolution, value: Tensor, arrays: Mapping[str, Tensor]) -> Tensor:
@@ -171,13 +173,16 @@ def _convolve(layer: Convolution, value: Tensor, arrays: Mapping[str, Tensor]) -
 
 
 def _activate(value: Tensor, activation: Activation) -> Tensor:
-    if activation == "relu":
-        return F.relu(value)
-    if activation == "relu6":
-        return F.relu6(value)
-    if activation == "hard_swish":
-        return F.hardswish(value)
-    return F.hardsigmoid(value) if activation == "hard_sigmoid" else value
+    if activation == "none":
+        return value
+    functions = {
+        "relu": F.relu,
+        "relu6": F.relu6,
+        "hard_swish": F.hardswish,
+        "hard_sigmoid": F.hardsigmoid,
+    }
+    made: Tensor = functions[activation](value)
+    return made
 
 
 def _initial(role: str, shape: tuple[int, ...], generator: torch.Generator | None) -> Tensor:
@@ -191,4 +196,4 @@ def _initial(role: str, shape: tuple[int, ...], generator: torch.Generator | Non
     weight = torch.randn(shape, generator=generator) * (2 / fan_in) ** 0.5
     if len(shape) == 2:
         return weight * 0.1  # a classifier that starts undecided
-    return cast("Tensor", weight.contiguous(memory_format=torch.channels_last))
+    return weight.contiguous(memory_format=torch.channels_last)

@@ -1,0 +1,402 @@
+"""Writes a Network as a TFLite model, with the package flatbuffers alone.
+
+Not every package of the engine brings the generated schema module, so the few tables that are
+needed are written by slot number. The source of these numbers is `schema.fbs`, version 3, in the
+TensorFlow repository; published slots and enumerators never change there.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tofa_edge.layers import (
+    IMAGE,
+    Add,
+    BatchStatistics,
+    Convolution,
+    GlobalPool,
+    Layer,
+    Linear,
+    Multiply,
+)
+from tofa_edge.network import FloatArray, Network, Preprocessing
+from tofa_edge.space import Activation
+
+INPUT = "images"
+SIGNATURE = "serving_default"
+SCHEMA_VERSION = 3
+IDENTIFIER = b"TFL3"
+ALIGNMENT = 16  # of constants in the file: engines read them in place with vector instructions
+
+FLOAT32, INT32, UINT8 = 0, 2, 3  # TensorType
+SAME, VALID = 0, 1  # Padding
+FUSED: dict[Activation, int] = {"relu": 1, "relu6": 3}  # ActivationFunctionType; 0 is none
+
+FAST_KERNEL = 5  # the largest square depthwise kernel with a fast path: it ends at 25 taps
+
+Field: TypeAlias = int | str | tuple[int, ...] | list[int] | NDArray[Any]
+Slots: TypeAlias = Mapping[str, tuple[int, str]]  # field → its slot and how it is stored there
+OFFSET, BOOL, BYTE, UBYTE, INT, UINT = (
+    "UOffsetTRelative", "Bool", "Int8", "Uint8", "Int32", "Uint32",
+)  # fmt: skip
+
+MODEL: Slots = {
+    "version": (0, UINT), "operator_codes": (1, OFFSET), "subgraphs": (2, OFFSET),
+    "buffers": (4, OFFSET), "signature_defs": (7, OFFSET),
+}  # fmt: skip
+OPERATOR_CODE: Slots = {"deprecated_builtin_code": (0, BYTE), "builtin_code": (3, INT)}
+SUBGRAPH: Slots = {
+    "tensors": (0, OFFSET), "inputs": (1, OFFSET), "outputs": (2, OFFSET), "operators": (3, OFFSET),
+}  # fmt: skip
+TENSOR: Slots = {
+    "shape": (0, OFFSET), "type": (1, BYTE), "buffer": (2, UINT), "name": (3, OFFSET),
+    "shape_signature": (7, OFFSET),
+}  # fmt: skip
+BUFFER: Slots = {"data": (0, OFFSET)}
+OPERATOR: Slots = {
+    "opcode_index": (0, UINT), "inputs": (1, OFFSET), "outputs": (2, OFFSET),
+    "builtin_options_type": (3, UBYTE), "builtin_options": (4, OFFSET),
+}  # fmt: skip
+SIGNATURE_DEF: Slots = {"inputs": (0, OFFSET), "outputs": (1, OFFSET), "signature_key": (2, OFFSET)}
+TENSOR_MAP: Slots = {"name": (0, OFFSET), "tensor_index": (1, UINT)}
+CONVOLUTION: Slots = {
+    "padding": (0, BYTE), "stride_w": (1, INT), "stride_h": (2, INT), "activation": (3, BYTE),
+}  # fmt: skip
+DEPTHWISE: Slots = {
+    "padding": (0, BYTE), "stride_w": (1, INT), "stride_h": (2, INT),
+    "depth_multiplier": (3, INT), "activation": (4, BYTE),
+    "dilation_w_factor": (5, INT), "dilation_h_factor": (6, INT),
+}  # fmt: skip
+FUSING: Slots = {"activation": (0, BYTE)}
+
+KINDS: dict[str, tuple[int, int, Slots]] = {  # BuiltinOperator, BuiltinOptions, slots of the latter
+    "ADD": (0, 11, FUSING),
+    "CONV_2D": (3, 1, CONVOLUTION),
+    "DEPTHWISE_CONV_2D": (4, 2, DEPTHWISE),
+    "FULLY_CONNECTED": (9, 8, FUSING),
+    "MUL": (18, 21, FUSING),
+    "PAD": (34, 22, {}),
+    "MEAN": (40, 27, {"keep_dims": (0, BOOL)}),
+    "SUB": (41, 28, FUSING),
+    "CAST": (53, 37, {"in_data_type": (0, BYTE), "out_data_type": (1, BYTE)}),
+    "RSQRT": (76, 0, {}),  # it has no options table
+    "SQUARED_DIFFERENCE": (99, 76, {}),
+    "HARD_SWISH": (117, 91, {}),
+}
+
+
+def write_tflite(network: Network) -> bytes:
+    """Returns a TFLite model: input `images` uint8 (batch, S, S, 3), outputs as the network's.
+
+    Its signature `serving_default` names input and outputs. Maps inside are N×H×W×C; the shapes
+    written are those of one image, and the batch is free.
+
+    Raises:
+        ImportError: the package flatbuffers is not installed.
+    """
+    graph = _Graph(sum(array.nbytes for array in network.arrays.values()))
+    graph.preprocess(network.preprocessing, network.input_size)
+    for layer in network.layers:
+        graph.layer(layer, network)
+    return graph.finish(network.outputs)
+
+
+class _Part(NamedTuple):
+    """Taps of a convolution kernel on a grid of their own.
+
+    Attributes:
+        weight: (out, in / groups, rows, columns).
+        dilation: the distance of neighbouring rows, and of columns.
+        inset: rows and columns of the whole kernel outside of the part, on each side.
+    """
+
+    weight: FloatArray
+    dilation: tuple[int, int] = (1, 1)
+    inset: tuple[int, int] = (0, 0)
+
+    @property
+    def spans(self) -> list[int]:
+        """How many rows, and how many columns, the part reaches over."""
+        taps = self.weight.shape[2:]
+        return [(n - 1) * step + 1 for n, step in zip(taps, self.dilation, strict=True)]
+
+
+class _Graph:
+    """Writes tensors and operators; operators refer to tensors by index."""
+
+    def __init__(self, content_bytes: int) -> None:
+        self.file = _FlatFile(content_bytes)
+        self.buffers = [self.file.table(BUFFER)]  # values share the first, empty buffer
+        self.tensors: list[int] = []
+        self.operators: list[int] = []
+        self.kinds: dict[str, int] = {}
+        self.indices: dict[str, int] = {}
+        self.shapes: list[tuple[int, ...]] = []
+
+    def tensor(
+        self, name: str, shape: tuple[int, ...], kind: int = FLOAT32, **fields: Field
+    ) -> int:
+        index = self.indices[name] = len(self.tensors)
+        self.shapes.append(shape)
+        self.tensors.append(self.file.table(TENSOR, name=name, shape=shape, type=kind, **fields))
+        return index
+
+    def constant(self, name: str, array: NDArray[Any]) -> int:
+        if name not in self.indices:
+            self.buffers.append(self.file.table(BUFFER, data=array))
+            kind = INT32 if array.dtype == np.int32 else FLOAT32
+            self.tensor(name, array.shape, kind, buffer=len(self.buffers) - 1)
+        return self.indices[name]
+
+    def number(self, value: float) -> int:
+        return self.constant(f"number_{value!r}", np.array([value], np.float32))
+
+    def operator(
+        self,
+        kind: str,
+        inputs: Sequence[int],
+        name: str,
+        shape: tuple[int, ...] | None = None,
+        activation: Activation = "none",
+        options: Mapping[str, int] = {},
+    ) -> int:
+        """Appends an operator and its activation: fused where the format can, else after it.
+
+        Without `shape` the output is shaped as the first input.
+        """
+        if activation == "hard_swish":
+            plain = self.operator(kind, inputs, f"{name}.plain", shape, options=options)
+            return self.operator("HARD_SWISH", [plain], name)
+        if activation == "hard_sigmoid":
+            plain = self.operator(kind, inputs, f"{name}.plain", shape, options=options)
+            six = self.operator("ADD", [plain, self.number(3)], f"{name}.six", activation="relu6")
+            return self.operator("MUL", [six, self.number(1 / 6)], name)
+        if activation in FUSED:
+            options = {**options, "activation": FUSED[activation]}
+        made = self.tensor(name, shape or self.shapes[inputs[0]])
+        index = self.kinds.setdefault(kind, len(self.kinds))
+        fields: dict[str, Field] = {
+            "opcode_index": index, "inputs": tuple(inputs), "outputs": (made,),
+        }  # fmt: skip
+        _, union, slots = KINDS[kind]
+        if union:
+            fields["builtin_options_type"] = union
+            fields["builtin_options"] = self.file.table(slots, **options)
+        self.operators.append(self.file.table(OPERATOR, **fields))
+        return made
+
+    def preprocess(self, pre: Preprocessing, size: int) -> None:
+        """Normalises before any padding.
+
+        The constants are repeated for a row of pixels, (3,) → (size, 3): the engine then has one
+        long inner loop, instead of one of length three for each pixel.
+        """
+        batch = (-1, size, size, 3)
+        images = self.tensor(INPUT, (1, size, size, 3), UINT8, shape_signature=batch)
+        row = [np.tile(np.array(numbers, np.float32), (size, 1)) for numbers in (pre.mean, pre.std)]
+        mean = self.constant(f"{IMAGE}.mean", row[0])
+        scale = self.constant(f"{IMAGE}.scale", 1 / row[1])
+        types = {"in_data_type": UINT8, "out_data_type": FLOAT32}
+        pixels = self.operator("CAST", [images], f"{IMAGE}.pixels", options=types)
+        centred = self.operator("SUB", [pixels, mean], f"{IMAGE}.centred")
+        self.operator("MUL", [centred, scale], IMAGE)
+
+    def layer(self, layer: Layer, network: Network) -> None:
+        inputs, name = [self.indices[name] for name in layer.inputs], layer.name
+        match layer:
+            case Convolution():
+                self._convolution(layer, inputs[0], network)
+            case BatchStatistics():
+                self._batch_statistics(layer, inputs[0], network)
+            case Add():
+                self.operator("ADD", inputs, name)
+            case Multiply():
+                self.operator("MUL", inputs, name)
+            case GlobalPool():
+                self._pool(inputs[0], name)
+            case Linear():
+                arrays = (f"{name}.weight", f"{name}.bias")
+                inputs += [self.constant(array, network.arrays[array]) for array in arrays]
+                self.operator("FULLY_CONNECTED", inputs, name, (1, layer.out_features))
+
+    def _convolution(self, layer: Convolution, value: int, network: Network) -> None:
+        name, bias = layer.name, network.arrays[f"{layer.name}.bias"]
+        first, *rest = _parts(layer, network.arrays[f"{name}.weight"])
+        if not rest:
+            self._convolve(layer, value, first, bias, name, layer.activation)
+            return
+        total = self._convolve(layer, value, first, bias, f"{name}.part0")
+        for number, part in enumerate(rest, 1):
+            made = self._convolve(layer, value, part, np.zeros_like(bias), f"{name}.part{number}")
+            if number < len(rest):
+                total = self.operator("ADD", [total, made], f"{name}.sum{number}")
+            else:
+                self.operator("ADD", [total, made], name, activation=layer.activation)
+
+    def _convolve(
+        self,
+        layer: Convolution,
+        value: int,
+        part: _Part,
+        bias: FloatArray,
+        name: str,
+        activation: Activation = "none",
+    ) -> int:
+        axes = (1, 2, 3, 0) if layer.depthwise else (0, 2, 3, 1)  # to 1×H×W×out, or out×H×W×in
+        weight = self.constant(f"{name}.weight", part.weight.transpose(axes))
+        before, after = layer.padding
+        pads = [(before - inset, after - inset) for inset in part.inset]  # of rows, of columns
+        padding = VALID
+        if any(map(any, pads)):
+            if pads == [_same(layer, span) for span in part.spans]:
+                padding = SAME
+            else:
+                value = self._pad(value, pads, f"{name}.padded")
+        options = {"padding": padding, "stride_w": layer.stride, "stride_h": layer.stride}
+        if layer.depthwise:
+            rows, columns = part.dilation
+            options |= {"dilation_h_factor": rows, "dilation_w_factor": columns}
+            options["depth_multiplier"] = 1
+        return self.operator(
+            "DEPTHWISE_CONV_2D" if layer.depthwise else "CONV_2D",
+            [value, weight, self.constant(f"{name}.bias", bias)],
+            name,
+            (1, layer.out_size, layer.out_size, layer.out_channels),
+            activation,
+            options,
+        )
+
+    def _pad(self, value: int, pads: list[tuple[int, int]], name: str) -> int:
+        amounts = self.constant(f"pads_{pads}", np.array([(0, 0), *pads, (0, 0)], np.int32))
+        _, height, width, channels = self.shapes[value]
+        shape = (1, height + sum(pads[0]), width + sum(pads[1]), channels)
+        return self.operator("PAD", [value, amounts], name, shape)
+
+    def _pool(self, value: int, name: str) -> int:
+        axes = self.constant("axes_1_2", np.array([1, 2], np.int32))
+        shape = (1, 1, 1, self.shapes[value][-1])
+        return self.operator("MEAN", [value, axes], name, shape, options={"keep_dims": 1})
+
+    def _batch_statistics(self, layer: BatchStatistics, value: int, network: Network) -> None:
+        """BatchNorm in training mode, which the format lacks, in elementary operators."""
+        name, (mean_name, variance_name) = layer.name, layer.statistics
+        scale = self.constant(f"{name}.scale", network.arrays[f"{name}.scale"])
+        shift = self.constant(f"{name}.shift", network.arrays[f"{name}.shift"])
+        mean = self._batch_mean(value, mean_name)
+        squares = self.operator("SQUARED_DIFFERENCE", [value, mean], f"{name}.squares")
+        variance = self._batch_mean(squares, variance_name)
+        raised = self.operator("ADD", [variance, self.number(layer.epsilon)], f"{name}.raised")
+        inverse = self.operator("RSQRT", [raised], f"{name}.inverse")
+        gain = self.operator("MUL", [inverse, scale], f"{name}.gain")
+        moved = self.operator("MUL", [mean, gain], f"{name}.moved")
+        offset = self.operator("SUB", [shift, moved], f"{name}.offset")
+        scaled = self.operator("MUL", [value, gain], f"{name}.scaled")
+        self.operator("ADD", [scaled, offset], name, activation=layer.activation)
+
+    def _batch_mean(self, value: int, name: str) -> int:
+        """Averages positions, then images: short sums round less, and the engine has a kernel."""
+        axes = self.constant("axes_0_1_2", np.array([0, 1, 2], np.int32))
+        shape = self.shapes[value][-1:]
+        return self.operator("MEAN", [self._pool(value, f"{name}.each"), axes], name, shape)
+
+    def finish(self, outputs: tuple[str, ...]) -> bytes:
+        table, indices = self.file.table, self.indices
+        named = [
+            [table(TENSOR_MAP, name=name, tensor_index=indices[name]) for name in names]
+            for names in ((INPUT,), outputs)
+        ]
+        signature = table(SIGNATURE_DEF, inputs=named[0], outputs=named[1], signature_key=SIGNATURE)
+        subgraph = table(
+            SUBGRAPH,
+            tensors=self.tensors,
+            inputs=(indices[INPUT],),
+            outputs=tuple(indices[name] for name in outputs),
+            operators=self.operators,
+        )
+        codes = [KINDS[kind][0] for kind in self.kinds]
+        model = table(
+            MODEL,
+            version=SCHEMA_VERSION,
+            operator_codes=[
+                table(OPERATOR_CODE, deprecated_builtin_code=code, builtin_code=code)
+                for code in codes  # engines older than the wider field read the deprecated one
+            ],
+            subgraphs=[subgraph],
+            buffers=self.buffers,
+            signature_defs=[signature],
+        )
+        return self.file.finish(model)
+
+
+def _parts(layer: Convolution, weight: FloatArray) -> list[_Part]:
+    """Splits a large depthwise kernel into parts that sum to it: its centre, then ring by ring.
+
+    Each ring is its first and last row and what is left of its first and last column. Beyond 25
+    taps the engine leaves its fast path: a 7×7 kernel as three parts is 6 to 8 times faster.
+    """
+    size, rings = layer.kernel, (layer.kernel - FAST_KERNEL) // 2
+    if not layer.depthwise or rings < 1 or min(layer.padding) < rings:
+        return [_Part(weight)]
+    inner = slice(rings, size - rings)
+    parts = [_Part(weight[:, :, inner, inner], inset=(rings, rings))]
+    for inset in range(rings):
+        span = size - 1 - 2 * inset
+        ring = weight[:, :, inset : size - inset, inset : size - inset]
+        parts.append(_Part(ring[:, :, ::span], (span, 1), (inset, inset)))
+        parts.append(_Part(ring[:, :, 1:-1, ::span], (1, span), (inset + 1, inset)))
+    return parts
+
+
+def _same(layer: Convolution, span: int) -> tuple[int, int] | None:
+    """Returns what the format's SAME pads for such a span, None if its output has another size."""
+    out_size = -(-layer.in_size // layer.stride)
+    total = max((out_size - 1) * layer.stride + span - layer.in_size, 0)
+    return (total // 2, total - total // 2) if out_size == layer.out_size else None
+
+
+class _FlatFile:
+    """Writes tables and returns their offsets; children come before the tables that hold them."""
+
+    def __init__(self, content_bytes: int) -> None:
+        import flatbuffers
+
+        # Growing copies everything: leave room for the tables at once.
+        self._builder: Any = flatbuffers.Builder(content_bytes + 2**18)
+        self._known: dict[str | tuple[int, ...], int] = {}
+
+    def table(self, slots: Slots, **fields: Field) -> int:
+        """Writes a table; a field that is left out has its default."""
+        ready = [(*slots[name], self._ready(field)) for name, field in fields.items()]
+        self._builder.StartObject(max((slot + 1 for slot, _, _ in ready), default=0))
+        for slot, storage, number in ready:
+            getattr(self._builder, f"Prepend{storage}Slot")(slot, number, 0)
+        return int(self._builder.EndObject())
+
+    def finish(self, root: int) -> bytes:
+        self._builder.Finish(root, IDENTIFIER)
+        return bytes(memoryview(self._builder.Bytes)[self._builder.Head() :])
+
+    def _ready(self, field: Field) -> int:
+        """Returns numbers and offsets as they are, and the offset of anything else, now written."""
+        builder = self._builder
+        if isinstance(field, int):
+            return field
+        if isinstance(field, list):  # of offsets
+            builder.StartVector(4, len(field), 4)
+            for offset in reversed(field):
+                builder.PrependUOffsetTRelative(offset)
+            return int(builder.EndVector())
+        if isinstance(field, np.ndarray):
+            builder.Prep(ALIGNMENT, field.nbytes)
+            return int(builder.CreateByteVector(field.tobytes()))
+        if field not in self._known:  # names and shapes come many times
+            self._known[field] = int(
+                builder.CreateString(field)
+                if isinstance(field, str)
+                else builder.CreateNumpyVector(np.array(field, np.int32))
+            )
+        return self._known[field]

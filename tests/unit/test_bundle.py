@@ -1,0 +1,292 @@
+"""The bundle: what is written comes back, and nothing damaged or hostile is believed."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import safetensors.numpy
+
+from tofa_edge.backends.reference import ReferenceSession
+from tofa_edge.benchmarks import fuzz_bundle, fuzz_images
+from tofa_edge.benchmarks.fuzz_bundle import KINDS, judge, make_case, table
+from tofa_edge.benchmarks.fuzz_crafted import Case, Sample, replaced, seal, with_manifest
+from tofa_edge.benchmarks.small_bundle import random_arrays, small_bundle, smooth_photo
+from tofa_edge.bundle import Bundle, GoldenCase, stored_precision, write_bundle
+from tofa_edge.errors import BundleError
+from tofa_edge.layers import LOGITS, layers
+from tofa_edge.network import LITE_PREPROCESSING, Preprocessing
+from tofa_edge.spaces import tiny
+from tofa_edge.weights import cut, fold
+
+WEIGHTS, GOLDEN = "weights.safetensors", "golden.safetensors"
+NOTHING = (np.zeros((1, 16, 16, 3), np.uint8), np.zeros((1, 10), np.float32))
+Arrays = dict[str, Any]
+
+
+@pytest.fixture(scope="module")
+def path(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    made = tmp_path_factory.mktemp("bundle") / "small.tofa"
+    small_bundle(made)
+    return made
+
+
+@pytest.fixture(scope="module")
+def sample(path: Path) -> Sample:
+    return Sample.of(path.read_bytes())
+
+
+def refused(tmp_path: Path, content: bytes, message: str) -> None:
+    hostile = tmp_path / "hostile.tofa"
+    hostile.write_bytes(content)
+    with pytest.raises(BundleError, match=message) as caught:
+        Bundle.open(hostile).verify()
+    assert str(caught.value).startswith(f"{hostile}: ")
+    assert str(caught.value).isprintable()
+
+
+def written(path: Path, **changes: Any) -> None:
+    space, rng = tiny(), np.random.default_rng(0)
+    values: dict[str, Any] = {
+        "space": space,
+        "classes": list("abcdefghij"),
+        "preprocessing": LITE_PREPROCESSING,
+        "arrays": random_arrays(space, rng),
+        "golden": [],
+        "calibration": [smooth_photo(rng)],
+        "check": [(smooth_photo(rng), 3)],
+        "provenance": {},
+    }
+    write_bundle(path, **{**values, **changes})
+
+
+@pytest.mark.parametrize("half", [False, True])
+def test_round_trip(tmp_path: Path, half: bool) -> None:
+    path = tmp_path / "x.tofa"
+    stored = small_bundle(path, half=half)
+    bundle = Bundle.open(path)
+    bundle.verify()
+    arrays = bundle.supernet()
+    assert bundle.half_precision is half
+    assert arrays.keys() == stored.keys()
+    for name, array in arrays.items():
+        assert array.dtype == np.float32
+        assert np.array_equal(array, stored[name])
+    halves = {name for name, array in stored.items() if array.dtype == np.float16}
+    assert halves == ({name for name in stored if name.endswith(".weight")} if half else set())
+
+
+def test_stored_precision_changes_weights_only() -> None:
+    arrays = random_arrays(tiny(), np.random.default_rng(0))
+    stored = stored_precision(arrays, half=True)
+    for name, array in arrays.items():
+        if name.endswith(".weight"):
+            assert stored[name].dtype == np.float16
+            assert np.allclose(stored[name], array, rtol=1e-3, atol=1e-6)
+        else:
+            assert stored[name] is array
+    assert all(stored_precision(arrays, half=False)[name] is arrays[name] for name in arrays)
+
+
+def test_fields(path: Path) -> None:
+    bundle = Bundle.open(str(path))
+    assert bundle.space == tiny()
+    assert bundle.classes[:2] == ("class 0", "class 1")
+    assert bundle.preprocessing == LITE_PREPROCESSING
+    assert bundle.provenance["made_by"] == "small_bundle"
+    assert (bundle.calibration_count, bundle.check_count) == (8, 4)
+    assert sum(bundle.member_sizes.values()) < path.stat().st_size
+    assert bundle.calibration_images(24).shape == (8, 24, 24, 3)
+    assert bundle.calibration_images(24, most=3).shape == (3, 24, 24, 3)
+    images, labels = bundle.check_images(16)
+    assert images.shape == (4, 16, 16, 3)
+    assert labels.tolist() == [0, 1, 2, 3]
+
+
+def test_golden_cases_are_what_the_stored_weights_compute(path: Path) -> None:
+    bundle = Bundle.open(path)
+    arrays = bundle.supernet()
+    cases = bundle.golden_cases()
+    assert [case.subnet for case in cases[:2]] == [tiny().smallest(), tiny().largest()]
+    for case in cases:
+        network = layers(bundle.space, case.subnet)
+        folded = fold(network, cut(network, arrays), bundle.preprocessing)
+        assert np.array_equal(ReferenceSession(folded).run(case.images)[LOGITS], case.logits)
+
+
+def test_same_members_make_the_same_file(path: Path, tmp_path: Path) -> None:
+    small_bundle(tmp_path / "again.tofa")
+    assert (tmp_path / "again.tofa").read_bytes() == path.read_bytes()
+    small_bundle(tmp_path / "other.tofa", seed=1)
+    digests = {Bundle.open(item).digest for item in (path, *tmp_path.iterdir())}
+    assert len(digests) == 2
+
+
+def test_unusual_but_right_values(tmp_path: Path) -> None:
+    names = ["猫", "naïve", "with\u200cout", "two words", *"efghi", "n" * 200]
+    path = tmp_path / "x.tofa"
+    pre = Preprocessing((-1.0, 0.0, 255.0), (0.001, 1.0, 58.395))
+    written(path, classes=names, preprocessing=pre, calibration=[], check=[])
+    bundle = Bundle.open(path)
+    bundle.verify()
+    assert bundle.classes == tuple(names)
+    assert bundle.preprocessing == pre
+    assert bundle.calibration_images(16).shape == (0, 16, 16, 3)
+    assert bundle.golden_cases() == ()
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"classes": list("abc")},
+        {"classes": [*"abcdefghi", "a\nb"]},
+        {"classes": [*"abcdefghi", "\ud800"]},
+        {"check": [(b"", 10)]},
+        {"provenance": {"list": []}},
+        {"golden": [GoldenCase(tiny().smallest(), *NOTHING)] * 65},
+        {"space": dataclasses.replace(tiny(), classes=11)},
+    ],
+)  # fmt: skip
+def test_what_could_not_be_opened_is_not_written(tmp_path: Path, changes: Arrays) -> None:
+    with pytest.raises(BundleError, match="manifest is wrong"):
+        written(tmp_path / "x.tofa", **changes)
+    assert not list(tmp_path.iterdir())
+
+
+def test_no_bundle_there(tmp_path: Path) -> None:
+    with pytest.raises(BundleError, match="No such file"):
+        Bundle.open(tmp_path / "missing.tofa")
+    with pytest.raises(BundleError, match="Is a directory"):
+        Bundle.open(tmp_path)
+    with pytest.raises(BundleError, match="No such file"):
+        written(tmp_path / "missing" / "x.tofa")
+
+
+def test_newer_schema_names_the_remedy(sample: Sample, tmp_path: Path) -> None:
+    content = seal(sample.members, {**sample.manifest(), "schema": 2})
+    refused(tmp_path, content, "schema 2 is newer than 1.*pip install --upgrade tofa-edge")
+    for schema in (0, -1, "1", True, None):
+        content = seal(sample.members, {**sample.manifest(), "schema": schema})
+        refused(tmp_path, content, "manifest is wrong: its schema is no positive integer")
+
+
+@pytest.mark.parametrize("name", [WEIGHTS, GOLDEN, "calibration/00007.jpg", "check/00000.jpg"])
+def test_damaged_member(sample: Sample, tmp_path: Path, name: str) -> None:
+    at = sample.content.index(sample.members[name]) + len(sample.members[name]) // 2
+    damaged = bytearray(sample.content)
+    damaged[at] ^= 1
+    refused(tmp_path, bytes(damaged), "not a whole bundle")
+    manifest = sample.manifest()
+    text = json.dumps({**manifest, "members": {**manifest["members"], name: {
+        "size": len(sample.members[name]), "sha256": "0" * 64}}})  # fmt: skip
+    content = with_manifest(sample.members, text.encode())
+    refused(tmp_path, content, f"{name} is damaged; copy the bundle again")
+
+
+def _without_one(arrays: Arrays) -> None:
+    del arrays["stem.weight"]
+
+
+def _other_shape(arrays: Arrays) -> None:
+    arrays["stem.weight"] = arrays["stem.weight"].reshape(-1)
+
+
+def _not_a_number(arrays: Arrays) -> None:
+    arrays["head.shift"] = np.full_like(arrays["head.shift"], np.nan)
+
+
+def _negative_variance(arrays: Arrays) -> None:
+    arrays["stem.variance"] = -arrays["stem.variance"]
+
+
+def _integers(arrays: Arrays) -> None:
+    arrays["head.shift"] = arrays["head.shift"].astype(np.int64)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (_without_one, "weights do not fit the space: stem.weight"),
+        (_other_shape, "stem.weight: wanted shape"),
+        (_not_a_number, "head.shift holds numbers that are not finite"),
+        (_negative_variance, "stem.variance holds negative variances"),
+        (_integers, "head.shift: wanted float32 or 16, got int64"),
+    ],
+)
+def test_wrong_weights(
+    sample: Sample, tmp_path: Path, change: Callable[[Arrays], None], message: str
+) -> None:
+    arrays = safetensors.numpy.load(sample.members[WEIGHTS])
+    change(arrays)
+    refused(tmp_path, replaced(sample, WEIGHTS, safetensors.numpy.save(arrays)), message)
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "message"),
+    [
+        ("images_0", np.zeros((2, 16, 16, 3), np.float32), "case 0 has no fitting images"),
+        ("images_1", np.zeros((2, 16, 16, 3), np.uint8), "case 1 has no fitting images"),
+        ("images_0", np.zeros((0, 16, 16, 3), np.uint8), "case 0 has no fitting logits"),
+        ("logits_0", np.zeros((2, 9), np.float32), "case 0 has no fitting logits"),
+        ("logits_0", np.zeros((2, 10), np.float64), "case 0 has no fitting logits"),
+        ("logits_2", np.full((2, 10), np.inf, np.float32), "case 2 is empty or not finite"),
+        ("logits_3", np.zeros((2, 10), np.float32), "holds more than 3 cases"),
+    ],
+)
+def test_wrong_golden_cases(
+    sample: Sample, tmp_path: Path, name: str, value: Any, message: str
+) -> None:
+    arrays = {**safetensors.numpy.load(sample.members[GOLDEN]), name: value}
+    refused(tmp_path, replaced(sample, GOLDEN, safetensors.numpy.save(arrays)), message)
+
+
+@pytest.mark.parametrize("index", range(15))
+def test_image_bombs_are_cheap(sample: Sample, index: int, tmp_path: Path) -> None:
+    content = replaced(sample, "check/00000.jpg", fuzz_images.bombs()[index])
+    (tmp_path / "x.tofa").write_bytes(content)
+    start = time.process_time()
+    try:
+        Bundle.open(tmp_path / "x.tofa").verify()
+        cheap = True
+    except BundleError as error:
+        cheap = "check/00000.jpg" in str(error)
+    assert cheap
+    assert time.process_time() - start < 1
+
+
+def test_fuzz_cases(sample: Sample, tmp_path: Path) -> None:
+    outcomes = [judge(sample, 1, index, tmp_path) for index in range(7 * len(KINDS))]
+    violations = [outcome for outcome in outcomes if outcome.verdict == "violation"]
+    assert not violations, violations[0]
+    assert {outcome.verdict for outcome in outcomes} == {"refused", "identical", "harmless"}
+    assert table(outcomes).splitlines()[-1].split()[:2] == ["all", str(len(outcomes))]
+
+
+def test_fuzz_cases_follow_from_seed_and_number(sample: Sample) -> None:
+    for index in range(0, 2 * len(KINDS), 5):
+        assert make_case(sample, 3, index) == make_case(sample, 3, index)
+    assert make_case(sample, 3, 0) != make_case(sample, 4, 0)
+
+
+@pytest.mark.parametrize("crime", ["other error", "other content", "new file", "many lines"])
+def test_the_fuzzer_sees_violations(
+    sample: Sample, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, crime: str
+) -> None:
+    def verify(bundle: Bundle) -> None:
+        if crime == "other error":
+            raise KeyError("x")
+        if crime == "many lines":
+            raise BundleError(f"{bundle.path}: a\nb\nc d e f")
+        if crime == "new file":
+            bundle.path.with_name("extracted.txt").touch()
+
+    case = Case(replaced(sample, "check/00000.jpg", b"?"), "", harmless=crime == "new file")
+    monkeypatch.setattr(Bundle, "verify", verify)
+    monkeypatch.setattr(fuzz_bundle, "make_case", lambda *_: ("test", case))
+    assert judge(sample, 0, 0, tmp_path).verdict == "violation"

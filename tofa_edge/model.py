@@ -1,0 +1,196 @@
+"""Model: a deployed network that takes images and gives predictions."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import deque
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from types import TracebackType
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from tofa_edge.backends import Engine, Session
+from tofa_edge.errors import BackendError, ImageError
+from tofa_edge.images import ImageSource, prepare, stack
+from tofa_edge.layers import LOGITS
+from tofa_edge.measurement import Latency, percentiles
+from tofa_edge.network import FloatArray, ImageArray
+from tofa_edge.space import Subnet
+
+if TYPE_CHECKING:
+    from tofa_edge.explanation import Explanation
+
+REMEMBERED_CALLS = 10_000
+
+
+@dataclass(frozen=True, eq=False)
+class Prediction:
+    """What a network says of one image.
+
+    Attributes:
+        logits: float32, (classes,).
+        classes: names in the same order.
+    """
+
+    logits: FloatArray
+    classes: tuple[str, ...]
+
+    @cached_property
+    def index(self) -> int:
+        """The number of the most probable class."""
+        return int(self.logits.argmax())
+
+    @property
+    def label(self) -> str:
+        """The name of the most probable class."""
+        return self.classes[self.index]
+
+    @property
+    def probability(self) -> float:
+        """The probability of the most probable class, 0..1."""
+        return float(self.probabilities[self.index])
+
+    @cached_property
+    def probabilities(self) -> FloatArray:
+        """Softmax of the logits, float32, (classes,)."""
+        powers = np.exp(self.logits - self.logits.max())
+        shares: FloatArray = powers / powers.sum()
+        return shares
+
+    def top(self, count: int = 5) -> list[tuple[str, float]]:
+        """Returns the `count` most probable classes with their probabilities, best first."""
+        best = np.argsort(-self.logits, kind="stable")[:count]
+        return [(self.classes[index], float(self.probabilities[index])) for index in best]
+
+    def __repr__(self) -> str:
+        return f"Prediction({self.label!r}, {self.probability:.3f})"
+
+
+@dataclass(frozen=True, slots=True)
+class Statistics:
+    """What a model's calls took.
+
+    Attributes:
+        count: images predicted one by one since deployment.
+        latency: of the last 10,000 of them, from the array at the network's size on.
+        preparation: of the same calls: decoding, cropping and resizing before that.
+    """
+
+    count: int
+    latency: Latency
+    preparation: Latency
+
+
+class Model:
+    """A deployed network. Made by `tofa_edge.deploy`; safe to call from several threads.
+
+    Attributes:
+        subnet: its architecture.
+        engine: the backend and target that run it.
+        classes: names, in the order of the logits.
+        input_size: height and width of the network's input in pixels.
+    """
+
+    def __init__(
+        self,
+        session: Session,
+        subnet: Subnet,
+        engine: Engine,
+        classes: tuple[str, ...],
+        explanation: Explanation,
+    ) -> None:
+        self.subnet, self.engine, self.classes = subnet, engine, classes
+        self.input_size = subnet.resolution
+        self._session: Session | None = session
+        self._explanation = explanation
+        self._lock = threading.Lock()
+        self._calls: deque[tuple[float, float]] = deque(maxlen=REMEMBERED_CALLS)
+        self._count = 0
+
+    def __call__(self, image: ImageSource) -> Prediction:
+        """Predicts one image.
+
+        Args:
+            image: a uint8 array (height, width, 3) in RGB or (height, width) in grey, a PIL image,
+                or a path. Without cropping or resizing if it is (input_size, input_size, 3).
+
+        Raises:
+            ImageError: it cannot be read, or has another type or shape.
+            BackendError: the model is closed, or the engine fails.
+        """
+        begin = time.perf_counter()
+        prepared = prepare(image, self.input_size)
+        ready = time.perf_counter()
+        logits = self._run(prepared[np.newaxis])[0]
+        prediction = Prediction(logits, self.classes)
+        end = time.perf_counter()
+        with self._lock:
+            self._calls.append((end - ready, ready - begin))
+            self._count += 1
+        return prediction
+
+    def batch(self, images: Sequence[ImageSource] | ImageArray) -> list[Prediction]:
+        """Predicts several images in one run, which may be faster than one by one.
+
+        Args:
+            images: each as for a single call, or one uint8 array (N, height, width, 3).
+
+        Raises:
+            ImageError: one cannot be read, or has another type or shape.
+            BackendError: the model is closed, or the engine fails.
+        """
+        if isinstance(images, np.ndarray) and images.ndim != 4:
+            raise ImageError(f"a batch wants an array (N, height, width, 3), got {images.shape}")
+        batch = stack([prepare(image, self.input_size) for image in images], self.input_size)
+        if not len(batch):
+            return []
+        return [Prediction(logits, self.classes) for logits in self._run(batch)]
+
+    def stats(self) -> Statistics:
+        """Returns how many images were predicted one by one, and the percentiles of their times."""
+        with self._lock:
+            calls, count = list(self._calls), self._count
+        runs, preparations = zip(*calls, strict=True) if calls else ((), ())
+        return Statistics(count, percentiles(runs), percentiles(preparations))
+
+    def reset_stats(self) -> None:
+        """Forgets all calls so far."""
+        with self._lock:
+            self._calls.clear()
+            self._count = 0
+
+    def explain(self) -> str:
+        """Returns what was chosen, what was measured, and why the rest was not chosen."""
+        return str(self._explanation)
+
+    @property
+    def explanation(self) -> Explanation:
+        """The same as values."""
+        return self._explanation
+
+    def close(self) -> None:
+        """Frees the engine; later calls raise BackendError. A second close does nothing."""
+        session, self._session = self._session, None
+        if session is not None:
+            session.close()
+
+    def __enter__(self) -> Model:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def _run(self, batch: ImageArray) -> FloatArray:
+        session = self._session
+        if session is None:
+            raise BackendError("this model is closed; deploy it again")
+        return session.run(batch)[LOGITS]

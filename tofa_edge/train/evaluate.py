@@ -1,0 +1,62 @@
+"""Accuracy of subnets, computed the way a device computes: cut, calibrated, folded, by an engine."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tofa_edge import backends
+from tofa_edge.backends import Engine
+from tofa_edge.calibration import cut_network
+from tofa_edge.images import prepare, stack
+from tofa_edge.layers import LOGITS
+from tofa_edge.network import FloatArray, ImageArray, Preprocessing
+from tofa_edge.space import SearchSpace, Subnet
+from tofa_edge.weights import Arrays
+
+BATCH = 64
+
+
+def host_engine() -> Engine:
+    """Returns the first working engine with as many threads as it offers here."""
+    backend = next(iter(backends.working().values()))
+    return Engine(backend, backend.targets()[-1])
+
+
+def resized(images: ImageArray, size: int) -> ImageArray:
+    """Returns square images, uint8, (N, S, S, 3), as (N, size, size, 3)."""
+    return stack([prepare(image, size) for image in images], size)
+
+
+def subnet_logits(
+    space: SearchSpace,
+    subnet: Subnet,
+    supernet: Arrays,
+    preprocessing: Preprocessing,
+    calibration: ImageArray,
+    images: ImageArray,
+) -> FloatArray:
+    """Returns a subnet's logits of images, float32, (N, classes).
+
+    Args:
+        space: of the supernet.
+        subnet: which.
+        supernet: its arrays by name.
+        preprocessing: of every subnet.
+        calibration: images for BatchNorm calibration, shuffled, uint8, (M, S, S, 3), any S.
+        images: to classify, uint8, (N, S, S, 3).
+    """
+    engine, size = host_engine(), subnet.resolution
+    seen = resized(calibration, size)
+    network = cut_network(space, subnet, supernet, preprocessing, seen, engine)
+    session = engine.load(network)
+    try:
+        batches = [images[start : start + BATCH] for start in range(0, len(images), BATCH)]
+        return np.concatenate([session.run(resized(batch, size))[LOGITS] for batch in batches])
+    finally:
+        session.close()
+
+
+def accuracy(logits: FloatArray, labels: NDArray[np.int64]) -> float:
+    """Returns the share of images whose largest logit is that of their label, 0..1."""
+    return float((logits.argmax(axis=1) == labels).mean())

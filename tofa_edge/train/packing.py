@@ -1,0 +1,99 @@
+"""From a trained supernet to a bundle: photos, golden cases, provenance."""
+
+from __future__ import annotations
+
+import datetime
+import tempfile
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from tofa_edge._version import __version__
+from tofa_edge.bundle import GoldenCase, stored_precision, write_bundle
+from tofa_edge.errors import BundleError
+from tofa_edge.images import encode, load
+from tofa_edge.network import FloatArray
+from tofa_edge.space import Subnet
+from tofa_edge.train.config import TrainingConfig
+from tofa_edge.train.data import LabelledPaths
+from tofa_edge.train.supernet import Supernet
+
+GOLDEN_BATCH = 4
+GOLDEN_RANDOM_SUBNETS = 2
+
+
+def check_writable(out: Path) -> None:
+    """Checks that a bundle can be written, before hours of training are lost.
+
+    Raises:
+        BundleError: the folder is missing or not writable, or `out` is a folder.
+    """
+    if out.is_dir():
+        raise BundleError(f"{out}: wanted a file name for the bundle, it is a folder")
+    try:
+        with tempfile.TemporaryFile(dir=out.parent):
+            pass
+    except OSError as error:
+        raise BundleError(f"{out}: cannot be written: {error.strerror or error}") from error
+
+
+def pack(
+    out: Path,
+    config: TrainingConfig,
+    supernet: Supernet,
+    classes: Sequence[str],
+    calibration: Sequence[Path],
+    check: LabelledPaths | None,
+    provenance: Mapping[str, str | int | float | bool | None],
+) -> None:
+    """Writes the bundle of a supernet.
+
+    Golden cases are computed by torch from the weights as they are stored, so the supernet holds
+    these afterwards.
+
+    Raises:
+        BundleError: it cannot be written.
+    """
+    largest = supernet.space.resolutions[-1]
+    stored = stored_precision(supernet.to_arrays(), config.half_precision)
+    supernet.load_arrays({name: array.astype(np.float32) for name, array in stored.items()})
+    pairs = zip(check.paths, check.labels, strict=True) if check else ()
+    write_bundle(
+        out,
+        space=supernet.space,
+        classes=classes,
+        preprocessing=supernet.preprocessing,
+        arrays=stored,
+        golden=golden_cases(supernet, config.seed),
+        calibration=[encode(load(path), largest) for path in calibration],
+        check=[(encode(load(path), largest), int(label)) for path, label in pairs],
+        provenance={
+            "made_by": f"tofa-edge {__version__}",
+            "made_on": datetime.date.today().isoformat(),
+            "start": config.start,
+            "epochs": config.epochs,
+            "seed": config.seed,
+            **provenance,
+        },
+    )
+
+
+def golden_cases(supernet: Supernet, seed: int) -> list[GoldenCase]:
+    """Returns what the smallest, the largest and two random subnets compute of random pixels."""
+    rng = np.random.default_rng(seed)
+    space = supernet.space
+    subnets = [space.smallest(), space.largest()]
+    subnets += [space.sample(rng) for _ in range(GOLDEN_RANDOM_SUBNETS)]
+    return [_golden_case(supernet, subnet, rng) for subnet in subnets]
+
+
+def _golden_case(supernet: Supernet, subnet: Subnet, rng: np.random.Generator) -> GoldenCase:
+    shape = (GOLDEN_BATCH, subnet.resolution, subnet.resolution, 3)
+    images = rng.integers(0, 256, shape, dtype=np.uint8)
+    pixels = torch.from_numpy(images).permute(0, 3, 1, 2)
+    with torch.no_grad():
+        (logits,) = supernet(pixels, subnet, statistics="stored")
+    numbers: FloatArray = logits.float().numpy()
+    return GoldenCase(subnet, images, numbers)
