@@ -1,0 +1,38 @@
+# Everything here makes its own virtual environment; PYTHON picks the interpreter.
+PYTHON ?= python3
+VENV ?= .venv
+BIN = $(VENV)/bin
+INSTALL = $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
+
+.PHONY: demo test check format fuzz clean
+
+demo: $(VENV)/demo  ## install, then train, bundle and deploy on real photos (under 10 minutes)
+	$(BIN)/tofa-edge demo
+
+test: $(VENV)/dev  ## all tests
+	$(BIN)/python -m pytest
+
+check: $(VENV)/dev  ## format, lint, types
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+
+format: $(VENV)/dev
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+fuzz: $(VENV)/dev  ## 20,000 damaged bundles
+	$(BIN)/python -m tofa_edge.benchmarks.fuzz_bundle --cases 20000
+
+$(VENV)/demo: setup.cfg constraints.txt
+	$(PYTHON) -m venv $(VENV)
+	$(INSTALL) -e '.[demo]'
+	touch $@
+
+$(VENV)/dev: setup.cfg constraints.txt
+	$(PYTHON) -m venv $(VENV)
+	$(INSTALL) -e '.[dev]'
+	touch $@
+
+clean:
+	rm -rf $(VENV) build dist *.egg-info demo
