@@ -9,10 +9,6 @@ executed, unpickled or extracted.
 
 from __future__ import annotations
 
-import dataclasses
-import hashlib
-import json
-import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -25,22 +21,25 @@ import safetensors.numpy
 from numpy.typing import NDArray
 
 from tofa_edge.archive import Archive, one_line, write_archive
-from tofa_edge.errors import BundleError, ImageError, SpaceError
+from tofa_edge.errors import BundleError, ImageError
 from tofa_edge.images import decode, stack
 from tofa_edge.layers import supernet_shapes
+from tofa_edge.manifest import (
+    GOLDEN,
+    MANIFEST,
+    WEIGHTS,
+    Manifest,
+    Provenance,
+    read_manifest,
+    sha256,
+)
 from tofa_edge.network import FloatArray, ImageArray, Preprocessing
 from tofa_edge.space import SearchSpace, Subnet
 
-SCHEMA = 1
-MANIFEST, WEIGHTS, GOLDEN = "manifest.json", "weights.safetensors", "golden.safetensors"
 MOST_MANIFEST_BYTES = 4 * 2**20
 MOST_HEADER_BYTES = 2**20
 MOST_GOLDEN_BYTES = 64 * 2**20
 MOST_IMAGE_BYTES = 4 * 2**20
-MOST_GOLDEN_CASES = 64
-MOST_PIXEL_UNITS = 1e6
-PHOTO = re.compile(r"(calibration|check)/[0-9]{5}\.jpg", re.ASCII)
-CLASS_NAME = re.compile(r"[^\x00-\x1f\x7f-\x9f\ud800-\udfff]{1,200}")  # no controls for terminals
 
 Labels = NDArray[np.int64]
 
@@ -77,12 +76,10 @@ class Bundle:
     space: SearchSpace
     classes: tuple[str, ...]
     preprocessing: Preprocessing
-    provenance: Mapping[str, str | int | float | bool | None]
+    provenance: Provenance
     digest: str
     _archive: Archive
-    _hashes: Mapping[str, str]
-    _check_labels: tuple[int, ...]
-    _golden_subnets: tuple[Subnet, ...]
+    _manifest: Manifest
 
     @staticmethod
     def open(path: str | Path) -> Bundle:
@@ -92,7 +89,18 @@ class Bundle:
             BundleError: it cannot be read, is damaged, hostile, or of a newer schema.
         """
         archive = Archive.open(Path(path))
-        return _read_manifest(archive, archive.read(MANIFEST, MOST_MANIFEST_BYTES))
+        content = archive.read(MANIFEST, MOST_MANIFEST_BYTES)
+        manifest = read_manifest(archive.path, content, archive.sizes)
+        return Bundle(
+            archive.path,
+            manifest.space,
+            manifest.classes,
+            manifest.preprocessing,
+            manifest.provenance,
+            sha256(content),
+            archive,
+            manifest,
+        )
 
     def supernet(self) -> dict[str, FloatArray]:
         """Returns the supernet's arrays, float32, by name, shaped as in `supernet_shapes`.
@@ -139,7 +147,7 @@ class Bundle:
     @property
     def check_count(self) -> int:
         """How many labelled photos it carries."""
-        return len(self._check_labels)
+        return len(self._manifest.check_labels)
 
     def calibration_images(self, size: int, most: int | None = None) -> ImageArray:
         """Returns the first `most` calibration images, uint8, (N, size, size, 3), in mixed order.
@@ -155,7 +163,9 @@ class Bundle:
         Raises:
             BundleError: one is damaged.
         """
-        return self._images(self._names("check"), size), np.array(self._check_labels, np.int64)
+        return self._images(self._names("check"), size), np.array(
+            self._manifest.check_labels, np.int64
+        )
 
     def golden_cases(self) -> tuple[GoldenCase, ...]:
         """Returns the golden cases.
@@ -165,7 +175,7 @@ class Bundle:
         """
         stored = self._tensors(GOLDEN, MOST_GOLDEN_BYTES)
         cases = []
-        for index, subnet in enumerate(self._golden_subnets):
+        for index, subnet in enumerate(self._manifest.golden):
             images, logits = stored.get(f"images_{index}"), stored.get(f"logits_{index}")
             size = subnet.resolution
             if images is None or images.dtype != np.uint8 or images.shape[1:] != (size, size, 3):
@@ -195,7 +205,7 @@ class Bundle:
     @cached_property
     def _members_by_kind(self) -> dict[str, list[str]]:
         kinds: dict[str, list[str]] = {"calibration": [], "check": []}
-        for name in sorted(self._hashes):
+        for name in sorted(self._manifest.hashes):
             kind = name.split("/")[0]
             if kind in kinds:
                 kinds[kind].append(name)
@@ -207,7 +217,7 @@ class Bundle:
     def _read_each(self, names: Sequence[str], most_bytes: int) -> Iterator[bytes]:
         contents = self._archive.read_each(names, most_bytes)
         for name, content in zip(names, contents, strict=True):
-            if hashlib.sha256(content).hexdigest() != self._hashes[name]:
+            if sha256(content) != self._manifest.hashes[name]:
                 raise BundleError(f"{self.path}: {name} is damaged; copy the bundle again")
             yield content
 
@@ -215,9 +225,9 @@ class Bundle:
         try:
             contents = self._read_each(names, MOST_IMAGE_BYTES)
             for name, content in zip(names, contents, strict=True):
-                yield decode(content, size, name)
+                yield decode(content, size, name, self.preprocessing.crop)
         except ImageError as error:
-            raise BundleError(f"{self.path}: {error}") from error
+            raise BundleError(f"{self.path}: {one_line(error)}") from error
 
     def _images(self, names: Sequence[str], size: int) -> ImageArray:
         return stack(list(self._decoded(names, size)), size)
@@ -230,83 +240,6 @@ class Bundle:
             return dict(safetensors.numpy.load(content))
         except (safetensors.SafetensorError, KeyError, ValueError, TypeError) as error:
             raise BundleError(f"{self.path}: {name} is damaged: {one_line(error)}") from error
-
-
-def _read_manifest(archive: Archive, content: bytes) -> Bundle:
-    try:
-        return _parse_manifest(archive, content)
-    except RecursionError as error:
-        raise BundleError(f"{archive.path}: its manifest is nested too deep; refused") from error
-    except (SpaceError, ValueError, TypeError, KeyError, AttributeError, OverflowError) as error:
-        raise BundleError(f"{archive.path}: its manifest is wrong: {one_line(error)}") from error
-
-
-def _parse_manifest(archive: Archive, content: bytes) -> Bundle:
-    value = json.loads(content.decode())
-    if not isinstance(value, dict) or value.get("format") != "tofa-edge bundle":
-        raise ValueError("it does not call itself a tofa-edge bundle")
-    schema = value["schema"]
-    if type(schema) is not int or schema < 1:
-        raise ValueError("its schema is no positive integer")
-    if schema > SCHEMA:
-        raise BundleError(
-            f"{archive.path}: bundle schema {str(schema)[:20]} is newer than {SCHEMA}, the newest "
-            "this version reads: pip install --upgrade tofa-edge"
-        )
-    hashes = _check_member_list(archive, value["members"])
-    space = SearchSpace.from_dict(value["space"])
-    classes = _list(value["classes"], space.classes)
-    if len(classes) != space.classes or not all(map(CLASS_NAME.fullmatch, classes)):
-        raise ValueError(f"wanted {space.classes} class names without control characters")
-    pre = value["preprocessing"]
-    preprocessing = Preprocessing(_three_numbers(pre["mean"]), _three_numbers(pre["std"]))
-    labels = _list(value["check_labels"], len(hashes))
-    checks = sum(name.startswith("check/") for name in hashes)
-    if len(labels) != checks or not all(type(n) is int and 0 <= n < len(classes) for n in labels):
-        raise ValueError(f"wanted {checks} check labels in 0..{len(classes) - 1}")
-    cases = _list(value["golden"], MOST_GOLDEN_CASES)
-    golden = tuple(Subnet.from_json(json.dumps(case)) for case in cases)
-    for subnet in golden:
-        space.validate(subnet)
-    provenance = value["provenance"]
-    if not all(isinstance(item, str | int | float | None) for item in provenance.values()):
-        raise ValueError("provenance wants plain values")
-    digest = hashlib.sha256(content).hexdigest()
-    return Bundle(
-        archive.path, space, classes, preprocessing, provenance, digest,
-        archive, hashes, labels, golden,
-    )  # fmt: skip
-
-
-def _list(value: object, most: int) -> tuple[Any, ...]:
-    if not isinstance(value, list) or len(value) > most:
-        raise ValueError(f"wanted a list of at most {most} items")
-    return tuple(value)
-
-
-def _three_numbers(value: object) -> tuple[float, float, float]:
-    numbers = [
-        float(number)
-        for number in _list(value, 3)
-        if type(number) in (int, float) and abs(number) <= MOST_PIXEL_UNITS
-    ]
-    if len(numbers) != 3:
-        raise ValueError("pre-processing wants 3 means and 3 stds of sane size")
-    return (numbers[0], numbers[1], numbers[2])
-
-
-def _check_member_list(archive: Archive, listed: Mapping[str, Any]) -> dict[str, str]:
-    sizes = {name: size for name, size in archive.sizes.items() if name != MANIFEST}
-    if {name: entry["size"] for name, entry in listed.items()} != sizes:
-        names = sorted(listed.keys() ^ sizes.keys())[:3]
-        raise ValueError(f"members differ from its list: {', '.join(names) or 'sizes'}")
-    for needed in (WEIGHTS, GOLDEN):
-        if needed not in sizes:
-            raise ValueError(f"{needed} is missing")
-    for name in sizes:
-        if name not in (WEIGHTS, GOLDEN) and not PHOTO.fullmatch(name):
-            raise ValueError(f"{name} is no member of a bundle")
-    return {name: str(entry["sha256"]) for name, entry in listed.items()}
 
 
 def stored_precision(arrays: Mapping[str, FloatArray], half: bool) -> dict[str, NDArray[Any]]:
@@ -330,7 +263,7 @@ def write_bundle(
     golden: Sequence[GoldenCase],
     calibration: Sequence[bytes],
     check: Sequence[tuple[bytes, int]],
-    provenance: Mapping[str, str | int | float | bool | None],
+    provenance: Provenance,
 ) -> None:
     """Writes a bundle, complete or not at all.
 
@@ -358,21 +291,16 @@ def write_bundle(
         **{f"calibration/{i:05}.jpg": content for i, content in enumerate(calibration)},
         **{f"check/{i:05}.jpg": content for i, (content, _) in enumerate(check)},
     }
-    manifest = {
-        "format": "tofa-edge bundle",
-        "schema": SCHEMA,
-        "classes": list(classes),
-        "space": space.to_dict(),
-        "preprocessing": dataclasses.asdict(preprocessing),
-        "provenance": dict(provenance),
-        "check_labels": [label for _, label in check],
-        "golden": [json.loads(case.subnet.to_json()) for case in golden],
-        "members": {
-            name: {"sha256": hashlib.sha256(content).hexdigest(), "size": len(content)}
-            for name, content in members.items()
-        },
-    }
-    text = json.dumps(manifest, separators=(",", ":")).encode()
+    manifest = Manifest(
+        space,
+        tuple(classes),
+        preprocessing,
+        provenance,
+        tuple(label for _, label in check),
+        tuple(case.subnet for case in golden),
+        {name: sha256(content) for name, content in members.items()},
+    )
     sizes = {name: len(content) for name, content in members.items()}
-    _read_manifest(Archive(Path(path), sizes), text)
+    text = manifest.to_bytes(sizes)
+    read_manifest(Path(path), text, sizes)  # what could not be read back is not written
     write_archive(Path(path), {MANIFEST: text, **members})

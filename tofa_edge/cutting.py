@@ -68,11 +68,13 @@ class Cutter:
             return stack([], size)
         if not self.can_calibrate():
             raise BundleError(
-                f"{self.bundle.path}: BatchNorm calibration wants {LEAST_CALIBRATION_IMAGES} images, "
+                f"{self.bundle.path}: calibration wants {LEAST_CALIBRATION_IMAGES} images or more, "
                 f"got {self.bundle.calibration_count} photos of the bundle's and "
                 f"{len(self.frames)} frames: pass deploy(calibration=frames), or deploy the "
                 "largest subnet, which needs none"
             )
-        frames = [prepare(frame, size) for frame in self.frames[:most]]
+        frames = [
+            prepare(frame, size, self.bundle.preprocessing.crop) for frame in self.frames[:most]
+        ]
         photos = self.bundle.calibration_images(size, most - len(frames))
         return np.concatenate([stack(frames, size), photos])

@@ -213,7 +213,8 @@ def _finish(
 def _load(
     cutter: Cutter, network: Network, subnet: Subnet, engine: Engine, explanation: Explanation
 ) -> Model:
-    return Model(engine.load(network), subnet, engine, cutter.bundle.classes, explanation)
+    bundle, crop = cutter.bundle, network.preprocessing.crop
+    return Model(engine.load(network), subnet, engine, bundle.classes, explanation, crop)
 
 
 def _time(model: Model, latency_ms: float | None = None) -> Latency:

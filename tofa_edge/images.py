@@ -26,10 +26,11 @@ JPEG_QUALITY = 92
 ImageSource: TypeAlias = Union[ImageArray, "Image", str, os.PathLike[str]]
 
 
-def prepare(source: ImageSource, size: int) -> ImageArray:
+def prepare(source: ImageSource, size: int, crop: float = 1.0) -> ImageArray:
     """Returns an image as the network wants it: uint8 RGB, (size, size, 3).
 
-    An image of another size is cropped to its central square and resized (bicubic, antialiased).
+    An image of another size is cropped to its central square, `crop` times its shorter side wide,
+    and resized (bicubic, antialiased).
     EXIF orientation is applied, grey is repeated, transparency dropped, 16 bits become 8.
 
     Raises:
@@ -38,11 +39,11 @@ def prepare(source: ImageSource, size: int) -> ImageArray:
     if isinstance(source, np.ndarray):
         if source.shape == (size, size, 3) and source.dtype == np.uint8:
             return source
-        return _fitted(_from_array(source), size)
+        return _fitted(_from_array(source), size, crop)
     if isinstance(source, str | os.PathLike):
-        return _fitted(load(source), size)
+        return _fitted(load(source), size, crop)
     with _reading("image"):
-        return _fitted(_upright(_pillow_image(source), "image", MOST_PIXELS), size)
+        return _fitted(_upright(_pillow_image(source), "image", MOST_PIXELS), size, crop)
 
 
 def load(path: str | os.PathLike[str]) -> Image:
@@ -58,7 +59,7 @@ def load(path: str | os.PathLike[str]) -> Image:
         return _upright(image, name, MOST_PIXELS)
 
 
-def decode(content: bytes, size: int, name: str) -> ImageArray:
+def decode(content: bytes, size: int, name: str, crop: float = 1.0) -> ImageArray:
     """Returns a bundle's JPEG photo as the network wants it, uint8 RGB, (size, size, 3).
 
     Raises:
@@ -70,7 +71,7 @@ def decode(content: bytes, size: int, name: str) -> ImageArray:
         raise ImageError(f"{name}: a JPEG of over {MOST_SCANS} scans; refused")
     try:
         with _reading(name), Image.open(io.BytesIO(content), formats=("JPEG",)) as image:
-            return _fitted(_upright(image, name, MOST_STORED_PIXELS), size)
+            return _fitted(_upright(image, name, MOST_STORED_PIXELS), size, crop)
     except ImageError as error:
         if isinstance(error.__cause__, UnidentifiedImageError):
             raise ImageError(f"{name}: wanted a JPEG, got something else") from error
@@ -146,12 +147,12 @@ def _from_array(array: np.ndarray[tuple[int, ...], np.dtype[np.generic]]) -> Ima
     return Image.fromarray(array).convert("RGB")
 
 
-def _fitted(image: Image, size: int) -> ImageArray:
+def _fitted(image: Image, size: int, crop: float = 1.0) -> ImageArray:
     from PIL import Image
 
     width, height = image.size
     if (width, height) != (size, size):
-        side = min(width, height)
+        side = max(1, round(min(width, height) * crop))
         left, top = (width - side) // 2, (height - side) // 2
         box = (left, top, left + side, top + side)
         image = image.resize((size, size), Image.Resampling.BICUBIC, box=box)

@@ -36,8 +36,8 @@ NORMALISED_ROLES = ("scale", "shift", "mean", "variance")
 class Convolution:
     """A convolution with what follows it: BatchNorm or bias, then an activation.
 
-    Parameters: `weight` (out_channels, in_channels / groups, kernel, kernel), then `scale`, `shift`,
-    `mean`, `variance` if `normalised`, otherwise `bias`, each (out_channels,).
+    Parameters: `weight` (out_channels, in_channels / groups, kernel, kernel), then, each
+    (out_channels,), `scale`, `shift`, `mean` and `variance` if `normalised`, otherwise `bias`.
 
     Attributes:
         groups: 1, or in_channels for a depthwise convolution.

@@ -102,11 +102,13 @@ class Model:
         engine: Engine,
         classes: tuple[str, ...],
         explanation: Explanation,
+        crop: float = 1.0,
     ) -> None:
         self.subnet, self.engine, self.classes = subnet, engine, classes
         self.input_size = subnet.resolution
         self._session: Session | None = session
         self._explanation = explanation
+        self._crop = crop
         self._lock = threading.Lock()
         self._calls: deque[tuple[float, float]] = deque(maxlen=REMEMBERED_CALLS)
         self._count = 0
@@ -123,7 +125,7 @@ class Model:
             BackendError: the model is closed, or the engine fails.
         """
         begin = time.perf_counter()
-        prepared = prepare(image, self.input_size)
+        prepared = prepare(image, self.input_size, self._crop)
         ready = time.perf_counter()
         logits = self._run(prepared[np.newaxis])[0]
         prediction = Prediction(logits, self.classes)
@@ -145,7 +147,8 @@ class Model:
         """
         if isinstance(images, np.ndarray) and images.ndim != 4:
             raise ImageError(f"a batch wants an array (N, height, width, 3), got {images.shape}")
-        batch = stack([prepare(image, self.input_size) for image in images], self.input_size)
+        size = self.input_size
+        batch = stack([prepare(image, size, self._crop) for image in images], size)
         if not len(batch):
             return []
         return [Prediction(logits, self.classes) for logits in self._run(batch)]

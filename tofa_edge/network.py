@@ -32,20 +32,24 @@ ImageArray = NDArray[np.uint8]
 
 @dataclass(frozen=True, slots=True)
 class Preprocessing:
-    """How a uint8 RGB image becomes the input of the first layer: (pixel - mean) / std.
+    """How a photo becomes the input of the first layer: cropped, resized, (pixel - mean) / std.
 
     Attributes:
         mean: subtracted, per channel R, G, B, in pixel units 0..255.
         std: divided by, per channel, in pixel units.
+        crop: side of the central square that the network sees, over the shorter side of the photo.
     """
 
     mean: tuple[float, float, float]
     std: tuple[float, float, float]
+    crop: float = 1.0
 
     def __post_init__(self) -> None:
         numbers = (*self.mean, *self.std)
         if len(self.mean) != 3 or len(self.std) != 3 or not np.isfinite(numbers).all():
             raise ValueError(f"pre-processing wants 3 means and 3 stds, got {self}")
+        if not 0.1 <= self.crop <= 1:
+            raise ValueError(f"pre-processing wants a crop in 0.1..1, got {self.crop}")
         if min(self.std) < 1e-3:
             raise ValueError(f"pre-processing wants stds of at least 0.001, got {self.std}")
 

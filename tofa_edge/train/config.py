@@ -60,12 +60,14 @@ class Progress:
         step: from 1.
         steps: in all.
         losses: of the largest, the smallest and the random subnets.
+        seconds: since the beginning.
         images_per_second: since the beginning.
     """
 
     step: int
     steps: int
     losses: tuple[float, ...]
+    seconds: float
     images_per_second: float
 
 

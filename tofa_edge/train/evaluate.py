@@ -1,4 +1,4 @@
-"""Accuracy of subnets, computed the way a device computes: cut, calibrated, folded, by an engine."""
+"""Accuracy of subnets, computed as a device does: cut, calibrated, folded, run by an engine."""
 
 from __future__ import annotations
 

@@ -193,7 +193,7 @@ def _initial(role: str, shape: tuple[int, ...], generator: torch.Generator | Non
     if role != "weight":
         return torch.zeros(shape)
     fan_in = int(np.prod(shape[1:]))
-    weight = torch.randn(shape, generator=generator) * (2 / fan_in) ** 0.5
+    weight: Tensor = torch.randn(shape, generator=generator) * (2 / fan_in) ** 0.5
     if len(shape) == 2:
         return weight * 0.1  # a classifier that starts undecided
     return weight.contiguous(memory_format=torch.channels_last)

@@ -31,6 +31,7 @@ HEAD_RATE = 3.0  # the new classifier's learning rate over that of the pretraine
 WARM_UP_STEPS = 20
 WEIGHT_DECAY = 0.02
 CLIP_NORM = 5.0
+IMAGENET_CROP = 0.875  # how EfficientNet-Lite's published accuracies were measured
 LEAST_MOMENTUM = 0.05  # stored BatchNorm statistics average about the last 20 steps
 
 Tell = Callable[[str], None]
@@ -123,15 +124,16 @@ def optimise(
         supernet.momentum = max(LEAST_MOMENTUM, 1 / (step + 1))
         losses = []
         for loss in supervised(supernet, photos, targets, subnets):
-            loss.backward()  # one subnet's graph at a time is in memory
+            torch.autograd.backward(loss)  # one subnet's graph at a time is in memory
             losses.append(float(loss.detach()))
         if not math.isfinite(sum(losses)):
             raise TrainingError(f"the loss is not finite at step {step}: lower the learning rate")
         torch.nn.utils.clip_grad_norm_(supernet.parameters(), CLIP_NORM)
         optimiser.step()
         optimiser.zero_grad(set_to_none=True)
-        speed = step * len(indices) / (time.perf_counter() - begin)
-        on_step(Progress(step, len(batches), tuple(losses), speed))
+        seconds = time.perf_counter() - begin
+        speed = step * len(indices) / seconds
+        on_step(Progress(step, len(batches), tuple(losses), seconds, speed))
     return time.perf_counter() - begin
 
 
@@ -202,7 +204,7 @@ def _bundle_as_is(data: Path | None, out: Path, config: TrainingConfig) -> Repor
     if config.start not in PRETRAINED:
         raise TrainingError(f"--epochs 0 wants pretrained weights, {config.start} has none")
     space, arrays = load_lite(config.start)
-    supernet = Supernet(space, LITE_PREPROCESSING)
+    supernet = Supernet(space, replace(LITE_PREPROCESSING, crop=IMAGENET_CROP))
     supernet.load_arrays(arrays)
     calibration: tuple[Path, ...] = ()
     if data is not None:

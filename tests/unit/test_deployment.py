@@ -1,0 +1,296 @@
+"""deploy(): exactly the subnet asked for, within the budget, on an engine that proved itself."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import tofa_edge
+from tofa_edge import backends
+from tofa_edge.backends import Engine, Target
+from tofa_edge.backends.reference import Reference, ReferenceSession
+from tofa_edge.bundle import Bundle
+from tofa_edge.cutting import Cutter
+from tofa_edge.errors import BackendError, BudgetError, BundleError, ImageError, SubnetError
+from tofa_edge.layers import LOGITS
+from tofa_edge.measurement import Latency
+from tofa_edge.network import FloatArray, ImageArray, Network
+from tofa_edge.space import Subnet
+from tofa_edge.spaces import efficientnet_lite0, tiny
+
+SPACE = tiny()
+LARGEST, SMALLEST = SPACE.largest(), SPACE.smallest()
+
+
+def photos(count: int, size: int = 32) -> ImageArray:
+    return np.random.default_rng(3).integers(0, 256, (count, size, size, 3), dtype=np.uint8)
+
+
+class Broken(Reference):
+    """An engine whose every number is a little too large."""
+
+    name = "broken"
+
+    def load(self, artefact: bytes, target: Target) -> ReferenceSession:
+        return BrokenSession(Network.from_bytes(artefact))
+
+
+class BrokenSession(ReferenceSession):
+    def run(self, batch: ImageArray) -> dict[str, FloatArray]:
+        made = super().run(batch)
+        return {name: (value * np.float32(1.01)).astype(np.float32) for name, value in made.items()}
+
+
+class Absent(Reference):
+    name = "absent"
+
+    def missing(self) -> str | None:
+        return "no package absent: pip install absent"
+
+    def targets(self) -> tuple[Target, ...]:
+        return ()
+
+
+class Refusing(Reference):
+    name = "refusing"
+
+    def load(self, artefact: bytes, target: Target) -> ReferenceSession:
+        raise BackendError("refusing: it will not")
+
+
+def offer(monkeypatch: pytest.MonkeyPatch, *items: Reference) -> None:
+    found = {item.name: item for item in items}
+    monkeypatch.setattr(backends, "backends", lambda: found)
+
+
+@pytest.fixture(autouse=True)
+def quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Measures a few runs only, and for no time."""
+    from tofa_edge import deployment, measurement
+
+    def measure(run: Callable[[], object]) -> Latency:
+        return measurement.measure(run, least_runs=5, most_runs=5, warm_up_runs=1)
+
+    monkeypatch.setattr(deployment, "measure", measure)
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_exactly_the_subnet_asked_for(tiny_bundle: Path, seed: int) -> None:
+    subnet = SPACE.sample(np.random.default_rng(seed))
+    with tofa_edge.deploy(tiny_bundle, subnet=subnet) as model:
+        assert model.subnet == subnet
+        assert model.input_size == subnet.resolution
+        assert model.classes == Bundle.open(tiny_bundle).classes
+        assert model.explanation.chosen is not None
+        assert model.explanation.chosen.subnet == subnet
+        assert str(subnet) in model.explain()
+        assert model.stats().count == 0, "deployment's own runs are forgotten"
+
+
+def test_nothing_asked_for_gives_the_largest(tiny_bundle: Path) -> None:
+    with tofa_edge.deploy(Bundle.open(tiny_bundle)) as model:
+        assert model.subnet == LARGEST
+        assert model.explanation.difference is not None
+        assert model.explanation.difference < 1e-3
+
+
+def test_numbers_are_the_reference_ones(tiny_bundle: Path) -> None:
+    subnet = SPACE.sample(np.random.default_rng(9))
+    reference = Engine(backends.backend("reference"), Target())
+    network = Cutter(Bundle.open(tiny_bundle)).network(subnet, reference)
+    images = photos(4, subnet.resolution)
+    wanted = reference.load(network).run(images)[LOGITS]
+    for name in backends.working():
+        with tofa_edge.deploy(tiny_bundle, subnet=subnet, backend=name) as model:
+            assert model.engine.backend.name == name
+            got = np.stack([prediction.logits for prediction in model.batch(images)])
+        assert np.abs(got - wanted).max() <= 1e-3 * np.abs(wanted).max()
+
+
+def test_generous_budget_gives_the_largest(tiny_bundle: Path) -> None:
+    lines: list[str] = []
+    with tofa_edge.deploy(tiny_bundle, latency_ms=10_000, tell=lines.append) as model:
+        assert model.subnet == LARGEST
+        assert [m.subnet for m in model.explanation.measured] == [SMALLEST, LARGEST]
+        assert "p95 ≤ 10000 ms" in model.explain()
+    assert any(line.startswith("engine ") for line in lines)
+    assert lines[-1].startswith("deployed ")
+
+
+def test_impossible_budget_names_the_fastest(tiny_bundle: Path) -> None:
+    with pytest.raises(BudgetError) as caught:
+        tofa_edge.deploy(tiny_bundle, latency_ms=1e-4)
+    assert str(SMALLEST) in str(caught.value)
+    assert "wanted p95 ≤ 0.0001 ms" in str(caught.value)
+    assert "p50" in str(caught.value)
+
+
+def test_budget_in_between_is_searched(
+    tiny_bundle: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On a device whose latency is a line of the MACs, the choice is close under the budget."""
+    from tofa_edge import deployment
+    from tofa_edge.cost import macs
+    from tofa_edge.layers import layers
+
+    def exact(model: tofa_edge.Model, latency_ms: float | None = None) -> Latency:
+        time = 1 + macs(layers(SPACE, model.subnet)) / 1e5
+        return Latency(time, time, time, time, 30)
+
+    monkeypatch.setattr(deployment, "_time", exact)
+    budget = 1 + 0.5 * macs(layers(SPACE, LARGEST)) / 1e5
+    with tofa_edge.deploy(tiny_bundle, latency_ms=budget, backend="reference") as model:
+        chosen = model.explanation.chosen
+        assert chosen is not None
+        assert 0.85 * budget < chosen.latency.p95_ms <= budget
+        assert len(model.explanation.measured) > 2
+        within = [m.proxy for m in model.explanation.measured if m.latency.p95_ms <= budget]
+        assert chosen.proxy == max(within)
+        for measured in model.explanation.measured[2:]:
+            assert measured.predicted_ms == pytest.approx(measured.latency.p95_ms)
+
+
+def test_same_seed_gives_the_same_search(
+    tiny_bundle: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from tofa_edge import deployment
+    from tofa_edge.cost import macs
+    from tofa_edge.layers import layers
+
+    def exact(model: tofa_edge.Model, latency_ms: float | None = None) -> Latency:
+        time = macs(layers(SPACE, model.subnet)) / 1e5
+        return Latency(time, time, time, time, 30)
+
+    monkeypatch.setattr(deployment, "_time", exact)
+    tried = []
+    for _ in range(2):
+        with tofa_edge.deploy(tiny_bundle, latency_ms=2.0, seed=5, backend="reference") as model:
+            tried.append([m.subnet for m in model.explanation.measured])
+    assert tried[0] == tried[1]
+
+
+def test_same_subnet_gives_the_same_numbers(tiny_bundle: Path) -> None:
+    images, logits = photos(2, SMALLEST.resolution), []
+    for seed in (1, 2):
+        with tofa_edge.deploy(
+            tiny_bundle, subnet=SMALLEST, seed=seed, backend="reference"
+        ) as model:
+            logits.append(np.stack([prediction.logits for prediction in model.batch(images)]))
+    assert np.array_equal(logits[0], logits[1])
+
+
+@pytest.mark.parametrize("budget", [0.0, -1.0, float("nan")])
+def test_budget_must_be_positive(tiny_bundle: Path, budget: float) -> None:
+    with pytest.raises(BudgetError, match="wanted latency_ms > 0"):
+        tofa_edge.deploy(tiny_bundle, latency_ms=budget)
+
+
+def test_budget_and_subnet_exclude_each_other(tiny_bundle: Path) -> None:
+    with pytest.raises(BudgetError, match="no subnet"):
+        tofa_edge.deploy(tiny_bundle, latency_ms=5, subnet=SMALLEST)
+
+
+def test_foreign_subnet_is_refused(tiny_bundle: Path) -> None:
+    with pytest.raises(SubnetError):
+        tofa_edge.deploy(tiny_bundle, subnet=efficientnet_lite0().largest())
+
+
+@pytest.mark.parametrize("path", ["no/such.tofa", "."])
+def test_missing_bundle_is_refused(path: str) -> None:
+    with pytest.raises(BundleError):
+        tofa_edge.deploy(path)
+
+
+def test_without_photos_only_the_largest(bare_bundle: Path) -> None:
+    with tofa_edge.deploy(bare_bundle) as model:
+        assert model.subnet == LARGEST
+    with pytest.raises(BundleError, match="calibration wants 16 images, got 0 photos"):
+        tofa_edge.deploy(bare_bundle, subnet=SMALLEST)
+    with pytest.raises(BundleError, match="and 15 frames"):
+        tofa_edge.deploy(bare_bundle, subnet=SMALLEST, calibration=list(photos(15)))
+
+
+def test_frames_stand_in_for_photos(bare_bundle: Path) -> None:
+    with tofa_edge.deploy(bare_bundle, subnet=SMALLEST, calibration=list(photos(16))) as model:
+        assert model.subnet == SMALLEST
+
+
+def test_frames_come_before_photos(tiny_bundle: Path) -> None:
+    cutter = Cutter(Bundle.open(tiny_bundle), list(photos(20, 16)))
+    images = cutter._images(SMALLEST, 30)
+    assert images.shape == (30, 16, 16, 3)
+    assert np.array_equal(images[:20], photos(20, 16))
+    assert np.array_equal(images[20:], Bundle.open(tiny_bundle).calibration_images(16, 10))
+
+
+def test_unreadable_frame_is_refused(bare_bundle: Path) -> None:
+    frames = ["no/such/frame.jpg"] * 16
+    with pytest.raises(ImageError, match="frame.jpg"):
+        tofa_edge.deploy(bare_bundle, subnet=SMALLEST, calibration=frames)
+
+
+def test_unknown_backend_lists_the_others(tiny_bundle: Path) -> None:
+    with pytest.raises(BackendError, match="no backend 'tpu9'; there are .*reference"):
+        tofa_edge.deploy(tiny_bundle, backend="tpu9")
+
+
+def test_thread_count_not_offered_is_refused(tiny_bundle: Path) -> None:
+    with pytest.raises(BackendError, match="wanted 77 threads, it offers 1 here"):
+        tofa_edge.deploy(tiny_bundle, backend="reference", threads=77)
+
+
+def test_thread_count_is_kept(tiny_bundle: Path) -> None:
+    with tofa_edge.deploy(tiny_bundle, threads=1) as model:
+        assert model.engine.target.threads == 1
+
+
+def test_wrong_numbers_are_found(tiny_bundle: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    offer(monkeypatch, Broken(), Reference())
+    with pytest.raises(BackendError, match="broken cpu fp32 1t: wrong numbers"):
+        tofa_edge.deploy(tiny_bundle)
+    with pytest.raises(BackendError, match="broken cpu fp32 1t: wrong numbers"):
+        tofa_edge.deploy(tiny_bundle, backend="broken")
+
+
+def test_working_engine_is_used_instead(tiny_bundle: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    sound = Reference()
+    sound.name = "sound"
+    offer(monkeypatch, Absent(), Broken(), Refusing(), sound, Reference())
+    with tofa_edge.deploy(tiny_bundle) as model:
+        assert model.engine.backend is sound
+        text = model.explain()
+    assert "refusing cpu fp32 1t: refusing: it will not" in text
+    assert "absent" not in text
+
+
+def test_missing_engine_says_what_to_do(
+    tiny_bundle: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    offer(monkeypatch, Absent(), Reference())
+    with pytest.raises(BackendError, match="pip install absent"):
+        tofa_edge.deploy(tiny_bundle, backend="absent")
+
+
+def test_reference_is_the_last_resort(tiny_bundle: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    offer(monkeypatch, Absent(), Reference())
+    with tofa_edge.deploy(tiny_bundle) as model:
+        assert model.engine.backend.name == "reference"
+
+
+def test_finished_network_is_compared_too(
+    tiny_bundle: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from tofa_edge import deployment
+
+    monkeypatch.setattr(deployment, "disproof", lambda cutter, engine: None)
+    offer(monkeypatch, Broken(), Reference())
+    with pytest.raises(BackendError, match="of the largest logit off on"):
+        tofa_edge.deploy(tiny_bundle, backend="broken")
+
+
+def test_subnet_text_names_its_choices() -> None:
+    subnet = Subnet.from_json(SMALLEST.to_json())
+    assert str(subnet) == "16px 8:k3e1 8:k3e2 16:k3e2"

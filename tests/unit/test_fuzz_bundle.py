@@ -1,0 +1,91 @@
+"""The bundle under a few hundred damages, and the fuzzer that makes them."""
+
+from __future__ import annotations
+
+import json
+import time
+from pathlib import Path
+
+import pytest
+
+from tofa_edge.benchmarks import fuzz_bundle, fuzz_images
+from tofa_edge.benchmarks.fuzz_bundle import KINDS, Outcome, judge, main, make_case, table
+from tofa_edge.benchmarks.fuzz_crafted import Case, Sample, replaced
+from tofa_edge.benchmarks.small_bundle import small_bundle
+from tofa_edge.bundle import Bundle
+from tofa_edge.errors import BundleError
+
+
+@pytest.fixture(scope="module")
+def path(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    made = tmp_path_factory.mktemp("bundle") / "small.tofa"
+    small_bundle(made)
+    return made
+
+
+@pytest.fixture(scope="module")
+def sample(path: Path) -> Sample:
+    return Sample.of(path.read_bytes())
+
+
+@pytest.mark.parametrize("index", range(15))
+def test_image_bombs_are_cheap(sample: Sample, index: int, tmp_path: Path) -> None:
+    content = replaced(sample, "check/00000.jpg", fuzz_images.bombs()[index])
+    (tmp_path / "x.tofa").write_bytes(content)
+    start = time.process_time()
+    try:
+        Bundle.open(tmp_path / "x.tofa").verify()
+        cheap = True
+    except BundleError as error:
+        cheap = "check/00000.jpg" in str(error)
+    assert cheap
+    assert time.process_time() - start < 1
+
+
+def test_fuzz_cases(sample: Sample, tmp_path: Path) -> None:
+    outcomes = [judge(sample, 1, index, tmp_path) for index in range(7 * len(KINDS))]
+    violations = [outcome for outcome in outcomes if outcome.verdict == "violation"]
+    assert not violations, violations[0]
+    assert {outcome.verdict for outcome in outcomes} == {"refused", "identical", "harmless"}
+    assert table(outcomes).splitlines()[-1].split()[:2] == ["all", str(len(outcomes))]
+
+
+def test_fuzz_cases_follow_from_seed_and_number(sample: Sample) -> None:
+    for index in range(0, 2 * len(KINDS), 5):
+        assert make_case(sample, 3, index) == make_case(sample, 3, index)
+    assert make_case(sample, 3, 0) != make_case(sample, 4, 0)
+
+
+@pytest.mark.parametrize("crime", ["other error", "other content", "new file", "many lines"])
+def test_the_fuzzer_sees_violations(
+    sample: Sample, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, crime: str
+) -> None:
+    def verify(bundle: Bundle) -> None:
+        if crime == "other error":
+            raise KeyError("x")
+        if crime == "many lines":
+            raise BundleError(f"{bundle.path}: a\nb\nc d e f")
+        if crime == "new file":
+            bundle.path.with_name("extracted.txt").touch()
+
+    case = Case(replaced(sample, "check/00000.jpg", b"?"), "", harmless=crime == "new file")
+    monkeypatch.setattr(Bundle, "verify", verify)
+    monkeypatch.setattr(fuzz_bundle, "make_case", lambda *_: ("test", case))
+    assert judge(sample, 0, 0, tmp_path).verdict == "violation"
+
+
+def test_the_fuzzer_reports(path: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    out = tmp_path / "out.json"
+    assert main([str(path), "--cases", "46", "--seed", "5", "--json", str(out)]) == 0
+    made = json.loads(out.read_text())
+    assert [outcome["kind"] for outcome in made["outcomes"]] == list(KINDS)
+    assert "image_cut" in capsys.readouterr().out
+
+
+def test_the_fuzzer_fails_on_violations(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], path: Path
+) -> None:
+    bad = Outcome(7, "bit_flip", "violation", "1 bit", "KeyError: x", 0.0, 0)
+    monkeypatch.setattr(fuzz_bundle, "run", lambda *_: [[bad]])
+    assert main([str(path), "--seed", "3", "--only", "7"]) == 1
+    assert "--seed 3 --only 7" in capsys.readouterr().out

@@ -1,0 +1,229 @@
+"""The commands."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from tofa_edge import __version__
+from tofa_edge.cli.output import err, out, print_json, tell, training_progress
+from tofa_edge.errors import BackendError, TrainingError
+
+app = typer.Typer(
+    name="tofa-edge",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    help="One supernet, trained once; every device cuts the best network for itself out of one "
+    "file. Exit codes: 0 done, 1 error, 2 wrong usage, 3 no network within the budget, "
+    "130 interrupted.",
+)
+
+BundlePath = Annotated[Path, typer.Argument(metavar="BUNDLE", help="A .tofa file.")]
+Json = Annotated[bool, typer.Option("--json", help="Print JSON for machines.")]
+LatencyMs = Annotated[
+    float | None, typer.Option(help="Budget: p95 of one prediction, in milliseconds.")
+]
+SubnetJson = Annotated[
+    str | None, typer.Option(metavar="JSON", help="Deploy exactly this subnet, as inspect prints.")
+]
+BackendName = Annotated[str | None, typer.Option("--backend", help="Engine; default: the fastest.")]
+Threads = Annotated[int | None, typer.Option(help="Default: the fastest number.")]
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        out.print(f"tofa-edge {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def options(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
+    ] = False,
+    debug: Annotated[bool, typer.Option("--debug", help="Show tracebacks of errors.")] = False,
+) -> None:
+    """Takes the options that stand before the command; `main` reads --debug itself."""
+
+
+@app.command()
+def train(
+    out_path: Annotated[Path, typer.Option("--out", help="The bundle to write.")],
+    data: Annotated[
+        Path | None, typer.Argument(metavar="DATA", help="Folder with a folder per class.")
+    ] = None,
+    start: Annotated[
+        str, typer.Option("--from", help="lite0, lite1 or lite2 (pretrained), or tiny (nothing).")
+    ] = "lite0",
+    epochs: Annotated[
+        int, typer.Option(help="Passes over the photos; 0 bundles the pretrained network as it is.")
+    ] = 10,
+    resolution: Annotated[int, typer.Option(help="Largest input size in pixels.")] = 128,
+    batch_size: Annotated[int, typer.Option(help="Photos a step.")] = 32,
+    learning_rate: Annotated[float, typer.Option(help="Peak rate of AdamW.")] = 1e-3,
+    seed: Annotated[int, typer.Option(help="Same seed, same bundle.")] = 0,
+    calibration_photos: Annotated[
+        int, typer.Option(help="Training photos the bundle carries; 0: frames at deployment.")
+    ] = 256,
+    check_photos: Annotated[int, typer.Option(help="Labelled photos the bundle carries.")] = 64,
+    half_precision: Annotated[bool, typer.Option("--half", help="Store 16-bit weights.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Trains a supernet on a folder of photos and writes a bundle."""
+    trainer = _training()
+    config = trainer.TrainingConfig(
+        start=start,
+        epochs=epochs,
+        resolution=resolution,
+        batch_size=batch_size,
+        learning_rate=learning_rate,
+        seed=seed,
+        calibration_photos=calibration_photos,
+        check_photos=check_photos,
+        half_precision=half_precision,
+    )
+    with training_progress() as on_step:
+        report = trainer.train(data, out_path, config, on_step, tell)
+    if as_json:
+        print_json({**dataclasses.asdict(report), "bundle": str(report.bundle)})
+        return
+    for name, share in report.accuracies.items():
+        out.print(f"{name} subnet: {share:.1%} of the validation photos right")
+    size = out_path.stat().st_size / 1e6
+    out.print(
+        f"wrote {out_path} ({size:.1f} MB). Next: tofa-edge deploy {out_path} --latency-ms 10"
+    )
+
+
+@app.command()
+def inspect(bundle: BundlePath, as_json: Json = False) -> None:
+    """Says what a bundle holds: classes, subnets, photos, where it comes from."""
+    from tofa_edge.cli.describe import describe
+
+    description = describe(bundle)
+    if as_json:
+        print_json(description)
+        return
+    for key, value in description.items():
+        out.print(f"{key.replace('_', ' ')}: {value}", markup=False)
+
+
+@app.command()
+def verify(bundle: BundlePath, as_json: Json = False) -> None:
+    """Checks every member's hash, then every engine here against the golden cases."""
+    from tofa_edge.cli.describe import prove_engines
+
+    verdicts = prove_engines(bundle)
+    if as_json:
+        print_json([dataclasses.asdict(verdict) for verdict in verdicts])
+    else:
+        out.print("all members whole")
+        for verdict in verdicts:
+            out.print(f"{verdict.engine}: {verdict.reason}", markup=False)
+    wrong = ", ".join(verdict.engine for verdict in verdicts if verdict.right is False)
+    if wrong:
+        raise BackendError(f"{wrong}: not right on this machine, deploy with another --backend")
+
+
+@app.command()
+def deploy(
+    bundle: BundlePath,
+    latency_ms: LatencyMs = None,
+    subnet: SubnetJson = None,
+    backend: BackendName = None,
+    threads: Threads = None,
+    seed: Annotated[int, typer.Option(help="Of the candidates drawn.")] = 0,
+    as_json: Json = False,
+) -> None:
+    """Chooses, cuts and measures a network on this machine, and says why."""
+    with _deployed(bundle, latency_ms, subnet, backend, threads, seed) as model:
+        if as_json:
+            print_json(_as_json(model))
+        else:
+            out.print(model.explain(), markup=False)
+            out.print(f"the same again: --subnet '{model.subnet.to_json()}'", markup=False)
+
+
+@app.command()
+def run(
+    bundle: BundlePath,
+    images: Annotated[list[Path], typer.Argument(metavar="IMAGE…", help="Photos to classify.")],
+    latency_ms: LatencyMs = None,
+    subnet: SubnetJson = None,
+    backend: BackendName = None,
+    threads: Threads = None,
+    top: Annotated[int, typer.Option(help="Classes to print for each photo.")] = 1,
+    as_json: Json = False,
+) -> None:
+    """Deploys a bundle and classifies photos."""
+    with _deployed(bundle, latency_ms, subnet, backend, threads, 0) as model:
+        results = {str(image): model(image).top(top) for image in images}
+    if as_json:
+        print_json(results)
+        return
+    for name, best in results.items():
+        named = ", ".join(f"{label} {probability:.1%}" for label, probability in best)
+        out.print(f"{name}: {named}", markup=False)
+
+
+@app.command()
+def demo(
+    folder: Annotated[Path, typer.Option(help="Where to keep its photos and bundles.")] = Path(
+        "demo"
+    ),
+    epochs: Annotated[int, typer.Option(help="Of training on the solar-cell photos.")] = 6,
+    seed: Annotated[int, typer.Option(help="Of the split and the training.")] = 0,
+    as_json: Json = False,
+) -> None:
+    """Trains, bundles and deploys on real photos, under ten minutes on two cores."""
+    _training()
+    from tofa_edge.cli.demo import play
+
+    results = play(folder, epochs, seed)
+    if as_json:
+        print_json(results)
+
+
+def _training() -> Any:
+    try:
+        from tofa_edge.train import trainer
+    except ImportError as error:
+        raise TrainingError(
+            f"this command needs the training packages ({error}): pip install 'tofa-edge[train]'"
+        ) from error
+    return trainer
+
+
+def _deployed(
+    bundle: Path,
+    latency_ms: float | None,
+    subnet: str | None,
+    backend: str | None,
+    threads: int | None,
+    seed: int,
+) -> Any:
+    import tofa_edge
+
+    return tofa_edge.deploy(
+        bundle,
+        latency_ms=latency_ms,
+        subnet=None if subnet is None else tofa_edge.Subnet.from_json(subnet),
+        backend=backend,
+        threads=threads,
+        seed=seed,
+        tell=tell if err.is_terminal else lambda line: None,
+    )
+
+
+def _as_json(model: Any) -> dict[str, object]:
+    explanation = dataclasses.asdict(model.explanation)
+    return {
+        **explanation,
+        "bundle": str(model.explanation.bundle),
+        "subnet": model.subnet.to_json(),
+        "input_size": model.input_size,
+    }

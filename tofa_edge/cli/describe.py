@@ -1,0 +1,74 @@
+"""What `inspect` and `verify` say of a bundle."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from tofa_edge import backends
+from tofa_edge.backends import Engine
+from tofa_edge.bundle import Bundle
+from tofa_edge.cost import macs
+from tofa_edge.cutting import Cutter
+from tofa_edge.layers import layers
+from tofa_edge.proof import disproof
+
+
+def describe(path: Path) -> dict[str, object]:
+    """Returns what a bundle holds, in the order to print.
+
+    Raises:
+        BundleError: it is damaged.
+    """
+    bundle = Bundle.open(path)
+    space = bundle.space
+    ends = [macs(layers(space, subnet)) / 1e6 for subnet in (space.smallest(), space.largest())]
+    photos = bundle.calibration_count + bundle.check_count
+    shown = ", ".join(bundle.classes[:10]) + (", …" if len(bundle.classes) > 10 else "")
+    untrained = bundle.provenance.get("epochs") == 0
+    return {
+        "bundle": str(path),
+        "size_mb": round(sum(bundle.member_sizes.values()) / 1e6, 2),
+        "digest": bundle.digest,
+        "classes": f"{len(bundle.classes)}: {shown}",
+        "space": space.name,
+        "subnets": f"{space.count():.2e}",
+        "resolutions": ", ".join(map(str, space.resolutions)),
+        "mmacs": f"{ends[0]:.1f} to {ends[1]:.1f}",
+        "weights": "16 bits" if bundle.half_precision else "32 bits",
+        "photos": f"{photos}: {bundle.calibration_count} for calibration, {bundle.check_count} "
+        "labelled for checking; whoever has the file can see them",
+        "smallest_subnet": space.smallest().to_json(),
+        "largest_subnet": space.largest().to_json(),
+        **({"note": "not trained as a supernet: use the largest subnet only"} if untrained else {}),
+        **bundle.provenance,
+    }
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """Whether an engine computes a bundle's golden cases; None where it is not installed."""
+
+    engine: str
+    right: bool | None
+    reason: str
+
+
+def prove_engines(path: Path) -> list[Verdict]:
+    """Returns for each backend whether it computes a bundle's golden cases here.
+
+    Raises:
+        BundleError: a member is damaged.
+    """
+    bundle = Bundle.open(path)
+    bundle.verify()
+    cutter = Cutter(bundle)
+    verdicts = []
+    for name, backend in backends.backends().items():
+        reason = backend.missing()
+        if reason is not None:
+            verdicts.append(Verdict(name, None, f"not here: {reason}"))
+            continue
+        wrong = disproof(cutter, Engine(backend, backend.targets()[0]))
+        verdicts.append(Verdict(name, wrong is None, wrong or "computes the golden cases"))
+    return verdicts

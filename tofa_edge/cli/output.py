@@ -1,0 +1,71 @@
+"""How commands speak: a progress bar on a terminal, plain lines elsewhere, JSON when asked."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.table import Table
+
+if TYPE_CHECKING:
+    from tofa_edge.train.config import Progress as Step
+
+out = Console(highlight=False, soft_wrap=True)
+err = Console(stderr=True, highlight=False, soft_wrap=True)
+PLAIN_LINES = 20  # of progress, where there is no terminal
+
+
+def tell(line: str) -> None:
+    """Prints a line for people to the error stream: the other one is for results."""
+    err.print(line, markup=False)
+
+
+def print_json(value: object) -> None:
+    """Prints one JSON document to the output stream."""
+    out.print(json.dumps(value, indent=2), markup=False)
+
+
+def table(title: str, *columns: str) -> Table:
+    """Returns an empty table; the first column is left-aligned, the others right."""
+    made = Table(title=title, title_justify="left", box=None, pad_edge=False, padding=(0, 2, 0, 0))
+    for index, column in enumerate(columns):
+        made.add_column(column, justify="right" if index else "left", no_wrap=index > 0)
+    return made
+
+
+@contextmanager
+def training_progress() -> Iterator[Callable[[Step], None]]:
+    """Yields what to call after each training step."""
+    if not err.is_terminal:
+        yield _plain
+        return
+    columns = (
+        TextColumn("training"),
+        BarColumn(),
+        TextColumn("{task.completed:.0f}/{task.total:.0f} steps"),
+        TextColumn("{task.fields[losses]}"),
+        TimeElapsedColumn(),
+        TextColumn("left"),
+        TimeRemainingColumn(),
+    )
+    with Progress(*columns, console=err) as bar:
+        task = bar.add_task("training", total=None, losses="")
+        yield lambda step: bar.update(
+            task, completed=step.step, total=step.steps, losses=_losses(step)
+        )
+
+
+def _plain(step: Step) -> None:
+    if step.step == step.steps or step.step % max(1, step.steps // PLAIN_LINES) == 0:
+        left = (step.steps - step.step) * step.seconds / step.step
+        tell(f"step {step.step}/{step.steps}, {_losses(step)}, {left:.0f} s left")
+
+
+def _losses(step: Step) -> str:
+    largest, smallest, *_ = step.losses
+    speed = f"{step.images_per_second:.0f} images/s"
+    return f"loss largest {largest:.2f} smallest {smallest:.2f}, {speed}"
