@@ -128,9 +128,7 @@ def test_impossible_budget_names_the_fastest(tiny_bundle: Path) -> None:
     assert "p50" in str(caught.value)
 
 
-def test_budget_in_between_is_searched(
-    tiny_bundle: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_budget_in_between_is_searched(tiny_bundle: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """On a device whose latency is a line of the MACs, the choice is close under the budget."""
     from tofa_edge import deployment
     from tofa_edge.cost import macs
@@ -228,12 +226,12 @@ def test_frames_come_before_photos(tiny_bundle: Path) -> None:
 
 def test_unreadable_frame_is_refused(bare_bundle: Path) -> None:
     frames = ["no/such/frame.jpg"] * 16
-    with pytest.raises(ImageError, match="frame.jpg"):
+    with pytest.raises(ImageError, match=r"frame\.jpg"):
         tofa_edge.deploy(bare_bundle, subnet=SMALLEST, calibration=frames)
 
 
 def test_unknown_backend_lists_the_others(tiny_bundle: Path) -> None:
-    with pytest.raises(BackendError, match="no backend 'tpu9'; there are .*reference"):
+    with pytest.raises(BackendError, match=r"no backend 'tpu9'; there are .*reference"):
         tofa_edge.deploy(tiny_bundle, backend="tpu9")
 
 
@@ -266,9 +264,7 @@ def test_working_engine_is_used_instead(tiny_bundle: Path, monkeypatch: pytest.M
     assert "absent" not in text
 
 
-def test_missing_engine_says_what_to_do(
-    tiny_bundle: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_missing_engine_says_what_to_do(tiny_bundle: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     offer(monkeypatch, Absent(), Reference())
     with pytest.raises(BackendError, match="pip install absent"):
         tofa_edge.deploy(tiny_bundle, backend="absent")

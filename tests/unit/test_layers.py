@@ -169,11 +169,13 @@ def test_learned_kernels_are_cropped_step_by_step(kernel: int, path: tuple[int, 
     layer = network["stage1_block0_depthwise"]
     assert isinstance(layer, Convolution)
     assert (layer.kernel, layer.kernel_path) == (kernel, path)
-    assert layer.transforms == tuple(zip(path, path[1:], strict=False))
+    assert layer.transforms == {7: (), 5: ((7, 5),), 3: ((7, 5), (5, 3))}[kernel]
 
 
 def test_plain_kernels_have_no_path() -> None:
-    assert all(not it.kernel_path for seed in range(9) for it in convolutions(tiny(), seed).values())
+    assert all(
+        not it.kernel_path for seed in range(9) for it in convolutions(tiny(), seed).values()
+    )
 
 
 def test_supernet_holds_every_kernel_matrix() -> None:

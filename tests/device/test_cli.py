@@ -1,0 +1,96 @@
+"""The command line, as a person types it."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from tofa_edge.bundle import Bundle
+
+
+def cli(*arguments: object, code: int = 0) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "tofa_edge", *map(str, arguments)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, cwd="/")
+    assert done.returncode == code, done.stderr
+    assert "Traceback" not in done.stderr
+    return done
+
+
+@pytest.fixture
+def photo(tmp_path: Path) -> Path:
+    path = tmp_path / "photo.jpg"
+    pixels = np.random.default_rng(0).integers(0, 256, (40, 50, 3), dtype=np.uint8)
+    Image.fromarray(pixels).save(path)
+    return path
+
+
+def test_help_names_every_command() -> None:
+    text = cli("--help").stdout
+    for command in ("train", "inspect", "verify", "deploy", "run", "demo"):
+        assert command in text
+
+
+def test_inspect_says_what_photos_it_carries(tiny_bundle: Path) -> None:
+    bundle = Bundle.open(tiny_bundle)
+    photos = bundle.calibration_count + bundle.check_count
+    assert f"photos: {photos}:" in cli("inspect", tiny_bundle).stdout
+    assert json.loads(cli("inspect", tiny_bundle, "--json").stdout)["digest"] == bundle.digest
+
+
+def test_verify_proves_every_engine(tiny_bundle: Path) -> None:
+    verdicts = json.loads(cli("verify", tiny_bundle, "--json").stdout)
+    assert {verdict["engine"] for verdict in verdicts} >= {"onnxruntime", "tflite", "reference"}
+    assert all(verdict["right"] is not False for verdict in verdicts)
+
+
+def test_verify_refuses_a_damaged_bundle(tiny_bundle: Path, tmp_path: Path) -> None:
+    damaged = tmp_path / "damaged.tofa"
+    content = bytearray(tiny_bundle.read_bytes())
+    content[len(content) // 2] ^= 1
+    damaged.write_bytes(content)
+    lines = cli("verify", damaged, code=1).stderr.strip().splitlines()
+    assert lines[-1].startswith("tofa-edge: ")
+
+
+def test_deploy_prints_a_subnet_that_deploys_again(tiny_bundle: Path) -> None:
+    chosen = json.loads(cli("deploy", tiny_bundle, "--latency-ms", 1000, "--json").stdout)
+    again = cli("deploy", tiny_bundle, "--subnet", chosen["subnet"], "--json").stdout
+    assert json.loads(again)["subnet"] == chosen["subnet"]
+
+
+def test_impossible_budget_has_its_own_exit_code(tiny_bundle: Path) -> None:
+    done = cli("deploy", tiny_bundle, "--latency-ms", 1e-6, code=3)
+    assert "fastest network measured" in done.stderr
+
+
+def test_run_classifies_photos(tiny_bundle: Path, photo: Path) -> None:
+    results = json.loads(cli("run", tiny_bundle, photo, "--top", 3, "--json").stdout)
+    ((name, best),) = results.items()
+    assert name == str(photo)
+    assert len(best) == 3
+    assert best[0][1] >= best[1][1] >= best[2][1]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (("inspect", "/no/such.tofa"), "cannot be read"),
+        (("run", "BUNDLE", "/no/such.jpg"), "wanted an image"),
+        (("deploy", "BUNDLE", "--backend", "abacus"), "no backend"),
+        (("deploy", "BUNDLE", "--subnet", "{}"), "not a subnet"),
+        (("train", "/no/such/folder", "--out", "/tmp/x.tofa"), "cannot be read"),
+        (("train", "/tmp", "--out", "/no/such/folder/x.tofa"), "cannot be written"),
+        (("train", "/tmp", "--out", "/tmp/x.tofa", "--from", "vgg"), "no start"),
+    ],
+)
+def test_errors_are_one_line(tiny_bundle: Path, arguments: tuple[str, ...], said: str) -> None:
+    if arguments[0] == "train":
+        pytest.importorskip("torch")
+    done = cli(*(str(tiny_bundle) if a == "BUNDLE" else a for a in arguments), code=1)
+    assert said in done.stderr.strip().splitlines()[-1]

@@ -1,0 +1,138 @@
+"""The package as it is installed: its list, its links, what importing it costs and loads."""
+
+from __future__ import annotations
+
+import ast
+import configparser
+import itertools
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import tofa_edge
+from tofa_edge.backends import Backend, backends
+
+ROOT = Path(__file__).parents[2]
+LINKED = ("backends", "device_profiles", "benchmarks")
+HEAVY = ("torch", "onnx", "onnxruntime", "rich", "typer", "PIL", "ai_edge_litert", "tflite_runtime")
+
+
+def run(code: str, **environment: str) -> str:
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        capture_output=True,
+        text=True,
+        check=True,
+        cwd="/",
+        env={**os.environ, **environment},
+    )
+    return done.stdout.strip()
+
+
+def modules() -> list[str]:
+    files = itertools.chain(
+        (ROOT / "tofa_edge").rglob("*.py"), *((ROOT / name).rglob("*.py") for name in LINKED)
+    )
+    names = set()
+    for file in files:
+        parts = list(file.relative_to(ROOT).with_suffix("").parts)
+        parts = parts if parts[0] == "tofa_edge" else ["tofa_edge", *parts]
+        names.add(".".join(parts[:-1] if parts[-1] == "__init__" else parts))
+    return sorted(names - {"tofa_edge.__main__"})
+
+
+def test_setup_lists_every_package_on_disk() -> None:
+    config = configparser.ConfigParser()
+    config.read(ROOT / "setup.cfg")
+    listed = set(config["options"]["packages"].split())
+    found = {name for name in modules() if (ROOT / name.replace(".", "/") / "__init__.py").exists()}
+    assert listed == found
+
+
+def test_links_point_to_the_top_level_folders() -> None:
+    for name in LINKED:
+        link = ROOT / "tofa_edge" / name
+        assert link.is_symlink()
+        assert link.resolve() == ROOT / name
+
+
+def test_version_is_the_newest_in_the_changelog() -> None:
+    versions = re.findall(r"^## \[(\d\S*)\]", (ROOT / "CHANGELOG.md").read_text(), re.MULTILINE)
+    assert versions[0] == tofa_edge.__version__
+
+
+def test_public_names_are_pinned() -> None:
+    assert tofa_edge.__all__ == sorted(
+        [
+            "BackendError", "BudgetError", "Bundle", "BundleError", "DataError", "ImageError",
+            "Model", "Prediction", "SearchSpace", "SpaceError", "Subnet", "SubnetError",
+            "TofaError", "TrainingError", "__version__", "deploy",
+        ]
+    )  # fmt: skip
+    for name in tofa_edge.__all__:
+        assert getattr(tofa_edge, name) is not None
+    with pytest.raises(AttributeError, match="nonsense"):
+        _ = tofa_edge.nonsense  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize("backwards", [False, True])
+def test_public_names_survive_importing_every_module(backwards: bool) -> None:
+    names = sorted(modules(), reverse=backwards)
+    imports = "\n".join(f"import {name}" for name in names)
+    run(f"{imports}\nassert callable(tofa_edge.deploy) and tofa_edge.Bundle.open")
+
+
+def test_importing_the_package_loads_nothing_heavy() -> None:
+    loaded = run(f"import sys, tofa_edge; print([m for m in {HEAVY} if m in sys.modules])")
+    assert loaded == "[]"
+
+
+def test_torch_is_loaded_in_train_alone() -> None:
+    names = [n for n in modules() if ".train" not in n and n != "tofa_edge.cli.demo"]
+    imports = "\n".join(f"import {name}" for name in names)
+    assert run(f"{imports}\nimport sys; print('torch' in sys.modules)") == "False"
+
+
+def test_linked_packages_do_not_answer_to_their_bare_names() -> None:
+    for name in LINKED:
+        code = f"import importlib.util as u; print(u.find_spec({name!r}))"
+        assert run(code) == "None"
+
+
+def test_backends_come_through_the_entry_points() -> None:
+    found = backends()
+    assert set(found) >= {"onnxruntime", "tflite", "reference"}
+    for name, item in found.items():
+        assert isinstance(item, Backend)
+        assert item.name == name
+
+
+def test_no_pickle_and_no_eval() -> None:
+    for path in (*(ROOT / "tofa_edge").rglob("*.py"), *(ROOT / "backends").rglob("*.py")):
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.Call) and isinstance(node.func, ast.Name):
+                assert node.func.id not in ("eval", "exec"), path
+            if isinstance(node, ast.Import | ast.ImportFrom):
+                names = {alias.name for alias in node.names} | {getattr(node, "module", "")}
+                assert not names & {"pickle", "cloudpickle", "marshal"}, path
+
+
+def test_deployment_leaves_no_file_and_no_socket(tiny_bundle: Path, tmp_path: Path) -> None:
+    code = f"""
+import psutil, tofa_edge
+for name in ("onnxruntime", "tflite", "reference"):
+    from tofa_edge.backends import backends
+    if backends()[name].missing() is None:
+        with tofa_edge.deploy({str(tiny_bundle)!r}, latency_ms=1000, backend=name) as model:
+            assert not psutil.Process().net_connections(kind="all"), name
+print("done")
+"""
+    home = tmp_path / "home"
+    home.mkdir()
+    places = {"HOME": str(home), "XDG_CACHE_HOME": str(home / "cache"), "TMPDIR": str(home)}
+    assert run(code, PYTHONDONTWRITEBYTECODE="1", **places) == "done"
+    assert list(home.rglob("*")) == []

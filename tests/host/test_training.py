@@ -1,0 +1,359 @@
+"""Training from a folder of photos to a bundle, and all that can be wrong with the folder."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+from PIL import Image
+
+import tofa_edge
+from tofa_edge.bundle import Bundle
+from tofa_edge.errors import BundleError, DataError, TrainingError
+from tofa_edge.network import LITE_PREPROCESSING
+from tofa_edge.spaces import tiny
+from tofa_edge.train import trainer
+from tofa_edge.train.augment import resize, weak
+from tofa_edge.train.config import Progress, Report, TrainingConfig
+from tofa_edge.train.data import class_counts, decode_all, read_folder, split
+from tofa_edge.train.supernet import Supernet
+from tofa_edge.train.trainer import optimise, train
+
+PER_CLASS = 40
+TINY = TrainingConfig(start="tiny", resolution=32, epochs=6, batch_size=16, learning_rate=5e-3)
+SHORT = TrainingConfig(start="tiny", resolution=16, epochs=1, batch_size=16)
+
+
+def draw(path: Path, colour: tuple[int, int, int], rng: np.random.Generator) -> None:
+    """A small noisy image of about one colour."""
+    pixels = np.array(colour) + rng.integers(-60, 60, (36, 40, 3))
+    Image.fromarray(np.clip(pixels, 0, 255).astype(np.uint8)).save(path)
+
+
+def write_photos(root: Path, per_class: int = PER_CLASS) -> Path:
+    rng = np.random.default_rng(0)
+    for name, colour in (("red", (150, 90, 90)), ("blue", (90, 90, 150))):
+        (root / name).mkdir(parents=True)
+        for number in range(per_class):
+            draw(root / name / f"{number:03}.png", colour, rng)
+    return root
+
+
+@pytest.fixture(scope="module")
+def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_photos(tmp_path_factory.mktemp("photos"))
+
+
+@pytest.fixture
+def copy(photos: Path, tmp_path: Path) -> Path:
+    """Photos that a test may spoil."""
+    return Path(shutil.copytree(photos, tmp_path / "copy"))
+
+
+Trained = tuple[Report, list[Progress], list[str]]
+
+
+@pytest.fixture(scope="module")
+def trained(photos: Path, tmp_path_factory: pytest.TempPathFactory) -> Trained:
+    steps: list[Progress] = []
+    lines: list[str] = []
+    out = tmp_path_factory.mktemp("trained") / "colours.tofa"
+    return train(photos, out, TINY, steps.append, lines.append), steps, lines
+
+
+def test_training_learns(trained: Trained) -> None:
+    report, steps, _ = trained
+    assert set(report.accuracies) == {"smallest", "middle", "largest"}
+    assert report.accuracies["largest"] > 0.8
+    assert 0 < report.seconds < 20
+    first, last = steps[0].losses[0], steps[-1].losses[0]
+    assert last < 0.5 * first
+
+
+def test_progress_counts_every_step(trained: Trained) -> None:
+    _, steps, lines = trained
+    total = TINY.epochs * (64 // 16)
+    assert [step.step for step in steps] == list(range(1, total + 1))
+    assert {step.steps for step in steps} == {total}
+    assert {len(step.losses) for step in steps} == {4}
+    assert all(step.images_per_second > 0 for step in steps)
+    assert any("80 photos of 2 classes: 64 to train on, 8 to validate" in line for line in lines)
+
+
+def test_trained_bundle_is_whole(trained: Trained) -> None:
+    bundle = Bundle.open(trained[0].bundle)
+    bundle.verify()
+    assert bundle.classes == ("blue", "red")
+    assert bundle.space.classes == 2
+    assert (bundle.calibration_count, bundle.check_count) == (64, 8)
+    assert len(bundle.golden_cases()) == 4
+    assert bundle.provenance["start"] == "tiny"
+    assert bundle.provenance["photos_trained_on"] == 64
+    assert not bundle.half_precision
+
+
+@pytest.mark.parametrize("which", ["smallest", "largest"])
+def test_trained_bundle_deploys_and_knows_colours(trained: Trained, which: str) -> None:
+    bundle = Bundle.open(trained[0].bundle)
+    subnet = bundle.space.largest() if which == "largest" else bundle.space.smallest()
+    with tofa_edge.deploy(bundle, subnet=subnet, threads=1) as model:
+        images, labels = bundle.check_images(model.input_size)
+        right = [p.index == label for p, label in zip(model.batch(images), labels, strict=True)]
+        assert np.mean(right) > 0.8
+
+
+def test_same_seed_gives_the_same_weights(photos: Path, tmp_path: Path) -> None:
+    made = []
+    for name, seed in (("a", 1), ("b", 1), ("c", 2)):
+        config = TrainingConfig(start="tiny", resolution=16, epochs=1, batch_size=16, seed=seed)
+        made.append(Bundle.open(train(photos, tmp_path / name, config).bundle).supernet())
+    assert all(np.array_equal(made[0][name], made[1][name]) for name in made[0])
+    assert not np.array_equal(made[0]["stem.weight"], made[2]["stem.weight"])
+
+
+def test_half_precision_is_half_as_large(photos: Path, tmp_path: Path) -> None:
+    config = TrainingConfig(start="tiny", resolution=16, epochs=1, half_precision=True)
+    bundle = Bundle.open(train(photos, tmp_path / "half.tofa", config).bundle)
+    bundle.verify()
+    assert bundle.half_precision
+    with tofa_edge.deploy(bundle, threads=1) as model:  # its golden cases hold
+        assert model.explanation.difference is not None
+
+
+def refused(data: Path, tmp_path: Path, config: TrainingConfig = SHORT) -> str:
+    """The message of the DataError; nothing is written."""
+    out = tmp_path / "refused.tofa"
+    with pytest.raises(DataError) as caught:
+        train(data, out, config)
+    assert not out.exists()
+    return str(caught.value)
+
+
+def test_missing_folder_is_refused(tmp_path: Path) -> None:
+    assert "nowhere: cannot be read" in refused(tmp_path / "nowhere", tmp_path)
+
+
+def test_file_instead_of_folder_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("not a folder")
+    assert "cannot be read" in refused(tmp_path / "file", tmp_path)
+
+
+def test_one_class_is_refused(copy: Path, tmp_path: Path) -> None:
+    shutil.rmtree(copy / "blue")
+    assert "found only 'red'" in refused(copy, tmp_path)
+    shutil.rmtree(copy / "red")
+    assert "found none" in refused(copy, tmp_path)
+
+
+def test_empty_class_is_refused(copy: Path, tmp_path: Path) -> None:
+    (copy / "green").mkdir()
+    (copy / "green" / "notes.txt").write_text("no image")
+    assert "no images in class 'green'" in refused(copy, tmp_path)
+
+
+def test_hidden_folders_do_not_count(copy: Path) -> None:
+    (copy / ".cache").mkdir()
+    assert read_folder(copy).classes == ("blue", "red")
+
+
+def test_folder_is_read_in_order(photos: Path) -> None:
+    folder = read_folder(photos)
+    assert folder.classes == ("blue", "red")
+    assert class_counts(folder) == [("blue", PER_CLASS), ("red", PER_CLASS)]
+    assert list(folder.paths) == sorted(folder.paths)
+    names = [folder.classes[label] for label in folder.labels]
+    assert names == [path.parent.name for path in folder.paths]
+
+
+def test_many_unreadable_images_are_refused(copy: Path, tmp_path: Path) -> None:
+    for number in range(20):
+        (copy / "red" / f"{number:03}.png").write_bytes(b"torn")
+    message = refused(copy, tmp_path)
+    assert "images cannot be read" in message
+    assert ".png" in message
+
+
+def test_one_unreadable_image_is_skipped(copy: Path) -> None:
+    (copy / "red" / "003.png").write_bytes(b"torn")
+    lines: list[str] = []
+    images, labels, kept = decode_all(read_folder(copy), 24, lines.append)
+    assert images.shape == (79, 24, 24, 3)
+    assert len(labels) == len(kept) == 79
+    assert copy / "red" / "003.png" not in kept.paths
+    assert labels.tolist() == [0] * 40 + [1] * 39
+    assert len(lines) == 1
+    assert lines[0].startswith("skipped: ")
+    assert "003.png" in lines[0]
+
+
+@pytest.mark.parametrize(
+    "role",
+    [
+        "train",
+        pytest.param("validation", marks=pytest.mark.xfail(raises=DataError, strict=True)),
+        pytest.param("check", marks=pytest.mark.xfail(raises=DataError, strict=True)),
+    ],
+)
+def test_training_goes_on_without_one_image(copy: Path, tmp_path: Path, role: str) -> None:
+    """Whatever part of the data it falls into: it is one of 80, less than 5 %."""
+    folder = read_folder(copy)
+    torn = folder.paths[int(split(folder.labels, trainer.SHARES, SHORT.seed)[role][0])]
+    torn.write_bytes(b"torn")
+    lines: list[str] = []
+    report = train(copy, tmp_path / "made.tofa", SHORT, tell=lines.append)
+    Bundle.open(report.bundle).verify()
+    assert [torn.name in line for line in lines if line.startswith("skipped: ")] == [True]
+
+
+@pytest.mark.xfail(strict=True, raises=ValueError, reason="no photo is left to validate on")
+def test_few_photos_are_enough_or_refused(tmp_path: Path) -> None:
+    """Four photos a class leave none to validate on: said before training, not after."""
+    root = write_photos(tmp_path / "few", per_class=4)
+    steps: list[Progress] = []
+    try:
+        train(root, tmp_path / "few.tofa", SHORT, steps.append)
+    except DataError:
+        assert not steps
+
+
+@pytest.mark.parametrize("out", ["no/such/folder/x.tofa", "."])
+def test_place_of_the_bundle_is_checked_first(photos: Path, tmp_path: Path, out: str) -> None:
+    steps: list[Progress] = []
+    with pytest.raises(BundleError):
+        train(photos, tmp_path / out, SHORT, steps.append)
+    assert not steps, "no training before the check"
+    assert not list(tmp_path.iterdir())
+
+
+def test_training_wants_photos(tmp_path: Path) -> None:
+    with pytest.raises(TrainingError, match="wants a folder"):
+        train(None, tmp_path / "x.tofa", SHORT)
+
+
+def test_lite0_as_it_is_without_photos(tmp_path: Path) -> None:
+    report = train(None, tmp_path / "lite0.tofa", TrainingConfig(epochs=0))
+    assert report.accuracies == {}
+    bundle = Bundle.open(report.bundle)
+    assert len(bundle.classes) == 1000
+    assert (bundle.calibration_count, bundle.check_count) == (0, 0)
+    assert len(bundle.golden_cases()) == 4
+    assert bundle.space.resolutions[-1] == 224
+    assert bundle.supernet()["logits.weight"].shape == (1000, 1280)
+
+
+def test_lite0_as_it_is_takes_photos_along(photos: Path, tmp_path: Path) -> None:
+    config = TrainingConfig(epochs=0, calibration_photos=20, half_precision=True)
+    bundle = Bundle.open(train(photos, tmp_path / "lite0.tofa", config).bundle)
+    assert bundle.calibration_count == 20
+    assert bundle.half_precision
+
+
+def test_tiny_has_no_weights_to_bundle(tmp_path: Path) -> None:
+    with pytest.raises(TrainingError, match="wants pretrained weights"):
+        train(None, tmp_path / "x.tofa", TrainingConfig(start="tiny", epochs=0))
+
+
+def test_loss_that_is_not_finite_names_the_step() -> None:
+    supernet = Supernet(tiny(), LITE_PREPROCESSING, torch.Generator().manual_seed(0))
+    images = np.random.default_rng(0).integers(0, 256, (32, 32, 32, 3), dtype=np.uint8)
+    labels = np.arange(32) % 2
+
+    def poison(progress: Progress) -> None:
+        if progress.step == 2:
+            with torch.no_grad():
+                supernet.arrays()["head.weight"].fill_(float("nan"))
+
+    with pytest.raises(TrainingError, match="not finite at step 3"):
+        optimise(supernet, images, labels, TINY, poison)
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda: TrainingConfig(start="lite9"),
+        lambda: TrainingConfig(epochs=-1),
+        lambda: TrainingConfig(batch_size=1),
+        lambda: TrainingConfig(learning_rate=0.0),
+        lambda: TrainingConfig(learning_rate=float("nan")),
+        lambda: TrainingConfig(seed=-1),
+        lambda: TrainingConfig(check_photos=-1),
+    ],
+)
+def test_config_out_of_range_is_refused(make: Callable[[], TrainingConfig]) -> None:
+    with pytest.raises(TrainingError):
+        make()
+
+
+def test_resolution_below_the_space_is_refused(photos: Path, tmp_path: Path) -> None:
+    with pytest.raises(TrainingError, match="wanted a resolution of 16 px or more, got 15"):
+        train(photos, tmp_path / "x.tofa", TrainingConfig(start="tiny", resolution=15))
+
+
+def pixels(count: int = 64, size: int = 24) -> torch.Tensor:
+    generator = torch.Generator().manual_seed(5)
+    return torch.randint(0, 256, (count, 3, size, size), dtype=torch.uint8, generator=generator)
+
+
+def test_augmentation_keeps_shape_and_range() -> None:
+    images = pixels()
+    made = weak(images, torch.Generator().manual_seed(0))
+    assert made.shape == images.shape
+    assert made.dtype == torch.float32
+    assert made.min() >= -1e-3
+    assert made.max() <= 255 + 1e-3
+    assert not torch.allclose(made, images.float())
+    assert made.std() > 20
+
+
+def test_augmentation_follows_the_generator() -> None:
+    made = [weak(pixels(), torch.Generator().manual_seed(seed)) for seed in (1, 1, 2)]
+    assert torch.equal(made[0], made[1])
+    assert not torch.equal(made[0], made[2])
+
+
+def test_about_half_are_flipped() -> None:
+    ramp = torch.arange(24.0).expand(200, 3, 24, 24)
+    made = weak(ramp, torch.Generator().manual_seed(0))
+    flipped = (made[:, 0, 12, 0] > made[:, 0, 12, -1]).float().mean()
+    assert 0.4 < flipped < 0.6
+    width = (made[:, 0, 12, 0] - made[:, 0, 12, -1]).abs() / 23
+    assert width.min() > 0.68, "a crop keeps half of the area: 0.71 of the side"
+    assert width.max() <= 1.001
+
+
+def test_resizing_averages() -> None:
+    images = pixels(2, 32).float()
+    assert resize(images, 32) is images
+    small = resize(images, 16)
+    assert small.shape == (2, 3, 16, 16)
+    torch.testing.assert_close(small.mean(), images.mean(), rtol=0.02, atol=0)
+
+
+@given(
+    st.lists(st.integers(1, 60), min_size=1, max_size=5),
+    st.integers(0, 2**32 - 1),
+)
+def test_split_is_disjoint_and_stratified(sizes: list[int], seed: int) -> None:
+    labels = np.repeat(np.arange(len(sizes)), sizes).astype(np.int64)
+    parts = split(labels, trainer.SHARES, seed)
+    assert list(parts) == ["train", "validation", "check"]
+    together = np.concatenate(list(parts.values()))
+    assert sorted(together) == list(range(len(labels)))
+    for label, total in enumerate(sizes):
+        counts = {role: int((labels[part] == label).sum()) for role, part in parts.items()}
+        assert counts["train"] >= 1
+        for role in ("validation", "check"):
+            assert abs(counts[role] - 0.1 * total) <= 1
+
+
+def test_split_follows_its_seed() -> None:
+    labels: NDArray[np.int64] = np.repeat(np.arange(2), 50).astype(np.int64)
+    made = [split(labels, trainer.SHARES, seed)["check"].tolist() for seed in (1, 1, 2)]
+    assert made[0] == made[1] != made[2]
