@@ -36,7 +36,7 @@ def calibrate(
     images: ImageArray,
     preprocessing: Preprocessing,
     engine: Engine,
-    memory_bytes: int = 128 * 2**20,
+    memory_bytes: int = 96 * 2**20,
 ) -> dict[str, FloatArray]:
     """Returns a subnet's arrays with BatchNorm statistics estimated from images.
 

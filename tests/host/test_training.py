@@ -16,7 +16,7 @@ from PIL import Image
 
 import tofa_edge
 from tofa_edge.bundle import Bundle
-from tofa_edge.errors import BundleError, DataError, TrainingError
+from tofa_edge.errors import BundleError, DataError, ImageError, TrainingError
 from tofa_edge.network import LITE_PREPROCESSING
 from tofa_edge.spaces import tiny
 from tofa_edge.train import trainer
@@ -253,6 +253,13 @@ def test_lite0_as_it_is_takes_photos_along(photos: Path, tmp_path: Path) -> None
     bundle = Bundle.open(train(photos, tmp_path / "lite0.tofa", config).bundle)
     assert bundle.calibration_count == 20
     assert bundle.half_precision
+
+
+@pytest.mark.xfail(strict=True, raises=ImageError, reason="a torn photo is not skipped here")
+def test_lite0_as_it_is_skips_a_torn_photo(copy: Path, tmp_path: Path) -> None:
+    (copy / "red" / "003.png").write_bytes(b"torn")
+    bundle = Bundle.open(train(copy, tmp_path / "x.tofa", TrainingConfig(epochs=0)).bundle)
+    assert bundle.calibration_count == 79
 
 
 def test_tiny_has_no_weights_to_bundle(tmp_path: Path) -> None:

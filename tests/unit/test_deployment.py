@@ -205,7 +205,7 @@ def test_missing_bundle_is_refused(path: str) -> None:
 def test_without_photos_only_the_largest(bare_bundle: Path) -> None:
     with tofa_edge.deploy(bare_bundle) as model:
         assert model.subnet == LARGEST
-    with pytest.raises(BundleError, match="calibration wants 16 images, got 0 photos"):
+    with pytest.raises(BundleError, match=r"calibration wants 16 images.* got 0 photos"):
         tofa_edge.deploy(bare_bundle, subnet=SMALLEST)
     with pytest.raises(BundleError, match="and 15 frames"):
         tofa_edge.deploy(bare_bundle, subnet=SMALLEST, calibration=list(photos(15)))

@@ -33,8 +33,8 @@ def test_slow_calls_stop_at_the_least() -> None:
 
 def test_time_decides_in_between() -> None:
     run = Counter(0.01)
-    latency = measure(run, least_runs=1, most_runs=1000, seconds=0.05, warm_up_runs=0)
-    assert 2 <= latency.count <= 6
+    latency = measure(run, least_runs=1, most_runs=1000, seconds=0.2, warm_up_runs=0)
+    assert 2 <= latency.count <= 21
     assert latency.p50_ms >= 10
 
 
