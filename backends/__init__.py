@@ -13,6 +13,8 @@ from functools import lru_cache
 from importlib.metadata import entry_points
 from typing import Protocol, runtime_checkable
 
+import numpy as np
+
 from tofa_edge.errors import BackendError
 from tofa_edge.network import FloatArray, ImageArray, Network
 
@@ -39,6 +41,10 @@ class Session(Protocol):
         """Runs a batch of images, uint8, (N, S, S, 3), and returns the network's outputs by name.
 
         The arrays returned belong to the caller. `batch` is not written to.
+
+        Raises:
+            BackendError: the session is closed, the batch has another type or shape, or the
+                engine fails.
         """
         ...
 
@@ -96,6 +102,18 @@ class Engine:
             BackendError: the engine is missing or refuses it.
         """
         return self.backend.load(self.backend.build(network, self.target), self.target)
+
+
+def check_batch(batch: ImageArray, size: int) -> None:
+    """Checks what a session is given.
+
+    Raises:
+        BackendError: it is not a uint8 array (N, size, size, 3), N ≥ 1.
+    """
+    if batch.dtype != np.uint8 or batch.shape[1:] != (size, size, 3) or not len(batch):
+        raise BackendError(
+            f"wanted a uint8 batch (N, {size}, {size}, 3), got {batch.dtype} {batch.shape}"
+        )
 
 
 def cpu_targets() -> tuple[Target, ...]:

@@ -7,7 +7,7 @@ import os
 from importlib.util import find_spec
 from typing import Any
 
-from tofa_edge.backends import Target, cpu_targets
+from tofa_edge.backends import Target, check_batch, cpu_targets
 from tofa_edge.backends.onnx_format import INPUT, write_onnx
 from tofa_edge.errors import BackendError
 from tofa_edge.network import FloatArray, ImageArray, Network
@@ -81,6 +81,7 @@ class OnnxRuntimeSession:
 
     def __init__(self, session: Any) -> None:
         self._session = session
+        self._size = int(session.get_inputs()[0].shape[1])
         self._outputs = [output.name for output in session.get_outputs()]
 
     def run(self, batch: ImageArray) -> dict[str, FloatArray]:
@@ -88,7 +89,12 @@ class OnnxRuntimeSession:
         session = self._session
         if session is None:
             raise BackendError("onnxruntime: this session is closed")
-        return dict(zip(self._outputs, session.run(None, {INPUT: batch}), strict=True))
+        check_batch(batch, self._size)
+        try:
+            values = session.run(None, {INPUT: batch})
+        except Exception as error:
+            raise BackendError(f"onnxruntime failed: {error}") from error
+        return dict(zip(self._outputs, values, strict=True))
 
     def close(self) -> None:
         """Frees the session."""

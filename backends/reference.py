@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 
-from tofa_edge.backends import Target
+from tofa_edge.backends import Target, check_batch
 from tofa_edge.cost import last_uses
 from tofa_edge.errors import BackendError
 from tofa_edge.layers import (
@@ -43,8 +43,10 @@ class Reference:
         """Returns a session that interprets the network.
 
         Raises:
-            BackendError: the artefact is not a network.
+            BackendError: the artefact is not a network, or the target is not cpu fp32.
         """
+        if target.unit != "cpu" or target.precision != "fp32":
+            raise BackendError(f"reference: no target {target}; it offers cpu fp32")
         try:
             return ReferenceSession(Network.from_bytes(artefact))
         except ValueError as error:
@@ -55,12 +57,16 @@ class ReferenceSession:
     """Runs a network layer by layer, letting go of each map after its last use."""
 
     def __init__(self, network: Network) -> None:
-        self._network = network
+        self._network: Network | None = network
         self._last_uses = last_uses(network.layers)
 
     def run(self, batch: ImageArray) -> dict[str, FloatArray]:
         """Runs a batch, uint8, (N, S, S, 3)."""
-        network, outputs = self._network, {}
+        network = self._network
+        if network is None:
+            raise BackendError("reference: this session is closed")
+        check_batch(batch, network.input_size)
+        outputs: dict[str, FloatArray] = {}
         mean, std = (
             np.array(numbers, np.float32)
             for numbers in (network.preprocessing.mean, network.preprocessing.std)
@@ -75,7 +81,8 @@ class ReferenceSession:
         return {name: outputs[name] for name in network.outputs}
 
     def close(self) -> None:
-        """Does nothing: numpy arrays go with the session."""
+        """Lets go of the arrays."""
+        self._network = None
 
 
 def _run_layer(

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from tofa_edge.backends import Target, cpu_targets
+from tofa_edge.backends import Target, check_batch, cpu_targets
 from tofa_edge.backends.tflite_format import INPUT, SIGNATURE, write_tflite
 from tofa_edge.errors import BackendError
 from tofa_edge.network import FloatArray, ImageArray, Network
@@ -90,7 +90,7 @@ class TfLiteSession:
 
     def __init__(self, runner: Any) -> None:
         self._runner = runner
-        self._image_shape = tuple(runner.get_input_details()[INPUT]["shape"][1:].tolist())
+        self._size = int(runner.get_input_details()[INPUT]["shape"][1])
         self._lock = threading.Lock()
 
     def run(self, batch: ImageArray) -> dict[str, FloatArray]:
@@ -100,11 +100,7 @@ class TfLiteSession:
             BackendError: the session is closed, the batch has another type or shape, or the engine
                 fails.
         """
-        if batch.dtype != np.uint8 or batch.shape[1:] != self._image_shape or not len(batch):
-            wanted = ("N", *self._image_shape)
-            raise BackendError(
-                f"tflite: wanted uint8 images {wanted}, got {batch.dtype} {batch.shape}"
-            )
+        check_batch(batch, self._size)
         with self._lock:
             if self._runner is None:
                 raise BackendError("tflite: this session is closed")

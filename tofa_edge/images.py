@@ -154,6 +154,6 @@ def _fitted(image: Image, size: int, crop: float = 1.0) -> ImageArray:
     if (width, height) != (size, size):
         side = max(1, round(min(width, height) * crop))
         left, top = (width - side) // 2, (height - side) // 2
-        box = (left, top, left + side, top + side)
-        image = image.resize((size, size), Image.Resampling.BICUBIC, box=box)
+        square = image.crop((left, top, left + side, top + side))
+        image = square.resize((size, size), Image.Resampling.BICUBIC)
     return np.asarray(image)

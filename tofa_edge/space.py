@@ -151,7 +151,7 @@ class SearchSpace:
     def __post_init__(self) -> None:
         for what, held in _rules(self):
             if not held:
-                raise SpaceError(f"search space {self.name[:40]!r}: {what}")
+                raise SpaceError(f"search space {str(self.name)[:40]!r}: {what}")
 
     def count(self) -> int:
         """Returns how many different subnets the space contains."""

@@ -40,19 +40,6 @@ def backend(request: pytest.FixtureRequest) -> Backend:
 
 
 @pytest.fixture
-def known_gap(request: pytest.FixtureRequest, backend: Backend) -> None:
-    """Marks a promise that a backend is known to break; once it is kept, the mark must go."""
-    gaps = {
-        "reference": "its close does nothing, and it looks at neither target nor batch",
-        "onnxruntime": "what its run raises comes through as it is",
-    }
-    test = request.node.originalname
-    broken = {"test_other_batches_are_refused": ("reference", "onnxruntime")}
-    if backend.name in broken.get(test, ("reference",)):
-        request.applymarker(pytest.mark.xfail(strict=True, reason=gaps[backend.name]))
-
-
-@pytest.fixture
 def engine(backend: Backend) -> Engine:
     return Engine(backend, backend.targets()[-1])
 
@@ -233,7 +220,6 @@ def test_second_close_does_nothing(engine: Engine, small: Network) -> None:
     session.close()
 
 
-@pytest.mark.usefixtures("known_gap")
 def test_closed_session_refuses(engine: Engine, small: Network) -> None:
     session = engine.load(small)
     session.run(photos(1, 32))
@@ -242,7 +228,6 @@ def test_closed_session_refuses(engine: Engine, small: Network) -> None:
         session.run(photos(1, 32))
 
 
-@pytest.mark.usefixtures("known_gap")
 @pytest.mark.parametrize(
     "images",
     [
@@ -273,7 +258,6 @@ def test_half_an_artefact_is_refused(engine: Engine, small: Network, share: floa
         engine.backend.load(artefact[: int(len(artefact) * share)], engine.target)
 
 
-@pytest.mark.usefixtures("known_gap")
 @pytest.mark.parametrize("target", [Target(precision="int4"), Target(unit="npu")], ids=str)
 def test_target_not_offered_is_refused(backend: Backend, small: Network, target: Target) -> None:
     assert target not in backend.targets()

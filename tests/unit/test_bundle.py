@@ -55,7 +55,7 @@ def written(path: Path, **changes: Any) -> None:
         "classes": list("abcdefghij"),
         "preprocessing": LITE_PREPROCESSING,
         "arrays": random_arrays(space, rng),
-        "golden": [],
+        "golden": [GoldenCase(space.smallest(), *NOTHING)],
         "calibration": [smooth_photo(rng)],
         "check": [(smooth_photo(rng), 3)],
         "provenance": {},
@@ -135,7 +135,6 @@ def test_unusual_but_right_values(tmp_path: Path) -> None:
     assert bundle.classes == tuple(names)
     assert bundle.preprocessing == pre
     assert bundle.calibration_images(16).shape == (0, 16, 16, 3)
-    assert bundle.golden_cases() == ()
 
 
 @pytest.mark.parametrize(
@@ -146,6 +145,7 @@ def test_unusual_but_right_values(tmp_path: Path) -> None:
         {"classes": [*"abcdefghi", "\ud800"]},
         {"check": [(b"", 10)]},
         {"provenance": {"list": []}},
+        {"golden": []},
         {"golden": [GoldenCase(tiny().smallest(), *NOTHING)] * 65},
         {"space": dataclasses.replace(tiny(), classes=11)},
     ],

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -78,10 +78,19 @@ def split(labels: NDArray[np.int64], shares: Mapping[str, float], seed: int) -> 
 
     Args:
         labels: of all images, (N,).
-        shares: of the roles after the first, for example {"train": 0.8, "validation": 0.2}; that
-            of the first is ignored. No role takes the last image of a class from the first.
+        shares: by role, for example {"train": 0.8, "validation": 0.2}; each role gets at least one
+            image of every class, and the first gets the rest.
         seed: of the shuffle.
+
+    Raises:
+        DataError: a class has fewer images than there are roles.
     """
+    rarest = int(np.bincount(labels)[np.unique(labels)].min())
+    if rarest < len(shares):
+        raise DataError(
+            f"wanted {len(shares)} photos or more of each class, one for each of "
+            f"{', '.join(shares)}; one class has {rarest}"
+        )
     rng = np.random.default_rng(seed)
     first, *others = shares
     parts: dict[str, list[Indices]] = {role: [] for role in shares}
@@ -89,7 +98,7 @@ def split(labels: NDArray[np.int64], shares: Mapping[str, float], seed: int) -> 
         members = rng.permutation(np.flatnonzero(labels == label))
         total = len(members)
         for role in others:
-            count = min(round(total * shares[role]), max(len(members) - 1, 0))
+            count = max(1, min(round(total * shares[role]), len(members) - len(others)))
             parts[role].append(members[:count])
             members = members[count:]
         parts[first].append(members)
@@ -98,8 +107,13 @@ def split(labels: NDArray[np.int64], shares: Mapping[str, float], seed: int) -> 
 
 def decode_all(
     data: LabelledPaths, size: int, tell: Callable[[str], None] = lambda line: None
-) -> tuple[ImageArray, NDArray[np.int64], LabelledPaths]:
-    """Returns the images that can be read, uint8, (N, size, size, 3), their labels and paths.
+) -> tuple[ImageArray, LabelledPaths]:
+    """Returns the images that can be read, uint8, (N, size, size, 3), and which they are.
+
+    Args:
+        data: whose images to read.
+        size: to crop and resize to.
+        tell: called with a line for each image that is skipped.
 
     Raises:
         DataError: more than 5 % of the images cannot be read; the first are named.
@@ -107,16 +121,14 @@ def decode_all(
     with ThreadPoolExecutor() as pool:
         results = list(pool.map(lambda path: _decoded(path, size), data.paths))
     failures = [result for result in results if isinstance(result, ImageError)]
-    if failures and len(failures) > MOST_UNREADABLE * len(data):
+    if len(failures) > MOST_UNREADABLE * len(data):
         named = "; ".join(str(failure) for failure in failures[:3])
         raise DataError(f"{len(failures)} of {len(data)} images cannot be read: {named}")
     for failure in failures:
         tell(f"skipped: {failure}")
-    kept = data.take(
-        np.array([i for i, r in enumerate(results) if not isinstance(r, ImageError)], np.int64)
-    )
+    kept = [index for index, r in enumerate(results) if not isinstance(r, ImageError)]
     images = stack([r for r in results if not isinstance(r, ImageError)], size)
-    return images, kept.labels, kept
+    return images, data.take(np.array(kept, np.int64))
 
 
 def _decoded(path: Path, size: int) -> ImageArray | ImageError:
@@ -124,9 +136,3 @@ def _decoded(path: Path, size: int) -> ImageArray | ImageError:
         return prepare(path, size)
     except ImageError as error:
         return error
-
-
-def class_counts(data: LabelledPaths) -> Sequence[tuple[str, int]]:
-    """Returns each class with its number of images."""
-    counts = np.bincount(data.labels, minlength=len(data.classes))
-    return [(name, int(count)) for name, count in zip(data.classes, counts, strict=True)]

@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from tofa_edge.cutting import CALIBRATION_IMAGES
 from tofa_edge.errors import TrainingError
 from tofa_edge.layers import LOGITS
 from tofa_edge.network import LITE_PREPROCESSING, ImageArray
@@ -62,27 +63,27 @@ def train(
     config = config or TrainingConfig()
     check_writable(out)
     if config.epochs == 0:
-        return _bundle_as_is(data, out, config)
+        return _bundle_as_is(data, out, config, tell)
     if data is None:
         raise TrainingError("training wants a folder of photos; only --epochs 0 goes without")
     folder = read_folder(data)
-    roles = split(folder.labels, SHARES, config.seed)
     supernet = _new_supernet(config, len(folder.classes))
     size = supernet.space.resolutions[-1]
-    images, labels, photos = decode_all(folder.take(roles["train"]), size, tell)
-    validation, truth, _ = decode_all(folder.take(roles["validation"]), size, tell)
-    *_, check = decode_all(folder.take(roles["check"][: config.check_photos]), size, tell)
+    images, photos = decode_all(folder, size, tell)  # uint8 (N, S, S, 3)
+    roles = split(photos.labels, SHARES, config.seed)
+    trained, validated = roles["train"], roles["validation"]
+    check = photos.take(roles["check"][: config.check_photos])
     tell(
-        f"{len(folder)} photos of {len(folder.classes)} classes: {len(images)} to train on, "
-        f"{len(validation)} to validate, {len(check)} to check on devices; "
+        f"{len(photos)} photos of {len(folder.classes)} classes: {len(trained)} to train on, "
+        f"{len(validated)} to validate, {len(check)} to check on devices; "
         f"{supernet.space.count():.1e} subnets up to {size} px"
     )
-    seconds = optimise(supernet, images, labels, config, on_step)
-    seen = images[: config.calibration_photos or 256]
-    accuracies = _accuracies(supernet, seen, validation, truth)
+    seconds = optimise(supernet, images[trained], photos.labels[trained], config, on_step)
+    seen = images[trained[:CALIBRATION_IMAGES]]
+    accuracies = _accuracies(supernet, seen, images[validated], photos.labels[validated])
     provenance = {f"accuracy_{name}": share for name, share in accuracies.items()}
-    provenance |= {"photos_trained_on": len(images), "photos_validated_on": len(validation)}
-    calibration = photos.paths[: config.calibration_photos]
+    provenance |= {"photos_trained_on": len(trained), "photos_validated_on": len(validated)}
+    calibration = photos.take(trained[: config.calibration_photos]).paths
     pack(out, config, supernet, folder.classes, calibration, check, provenance)
     return Report(out, accuracies, seconds)
 
@@ -199,8 +200,11 @@ def _accuracies(
     }
 
 
-def _bundle_as_is(data: Path | None, out: Path, config: TrainingConfig) -> Report:
-    """Bundles a pretrained network with its own classes; `data` gives calibration photos only."""
+def _bundle_as_is(data: Path | None, out: Path, config: TrainingConfig, tell: Tell) -> Report:
+    """Bundles a pretrained network with its own classes and all its resolutions.
+
+    `data` gives calibration photos only.
+    """
     if config.start not in PRETRAINED:
         raise TrainingError(f"--epochs 0 wants pretrained weights, {config.start} has none")
     space, arrays = load_lite(config.start)
@@ -210,7 +214,8 @@ def _bundle_as_is(data: Path | None, out: Path, config: TrainingConfig) -> Repor
     if data is not None:
         folder = read_folder(data)
         order = np.random.default_rng(config.seed).permutation(len(folder))
-        calibration = folder.take(order[: config.calibration_photos]).paths
+        chosen = folder.take(order[: config.calibration_photos])
+        calibration = decode_all(chosen, space.resolutions[0], tell)[1].paths
     classes = [f"imagenet {index}" for index in range(space.classes)]
     pack(out, config, supernet, classes, calibration, None, {})
     return Report(out, {}, 0.0)
