@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import shutil
+import signal
+import subprocess
+import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -368,3 +372,23 @@ def test_split_follows_its_seed() -> None:
     labels: NDArray[np.int64] = np.repeat(np.arange(2), 50).astype(np.int64)
     made = [split(labels, trainer.SHARES, seed)["check"].tolist() for seed in (1, 1, 2)]
     assert made[0] == made[1] != made[2]
+
+
+def test_interrupted_training_says_so_and_leaves_nothing(photos: Path, tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "tofa_edge", "train", str(photos)]
+    command += ["--out", str(tmp_path / "x.tofa"), "--from", "tiny", "--epochs", "100000"]
+    command += ["--resolution", "16"]
+    with subprocess.Popen(
+        command,
+        stderr=subprocess.PIPE,
+        text=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
+    ) as running:
+        assert running.stderr is not None
+        assert "to train on" in running.stderr.readline()
+        time.sleep(0.5)
+        running.send_signal(signal.SIGINT)
+        said = running.stderr.read()
+    assert running.returncode == 130
+    assert said.strip().splitlines()[-1] == "tofa-edge: interrupted; no bundle was written"
+    assert not list(tmp_path.iterdir())

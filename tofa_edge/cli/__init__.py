@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import sys
 
+INTERRUPTED = 130
+
 
 def main() -> None:
     """Runs the command line.
@@ -18,9 +20,10 @@ def main() -> None:
     debug = "--debug" in sys.argv
     try:
         app()
-    except KeyboardInterrupt:
-        tell("interrupted; nothing was written")
-        sys.exit(130)
+    except SystemExit as end:
+        if end.code == INTERRUPTED:  # by Ctrl-C, which the library turns into this
+            tell("tofa-edge: interrupted; no bundle was written")
+        raise
     except Exception as error:
         if debug:
             raise
