@@ -311,7 +311,8 @@ def _ascending(values: object, low: int, high: int, step: int = 1) -> bool:
 
 def _rules(space: SearchSpace) -> Iterator[tuple[str, bool]]:
     """Yields each rule of a space and whether it holds, stopping where later ones need it."""
-    yield "the name must be text", isinstance(space.name, str) and len(space.name) <= 200
+    named = isinstance(space.name, str) and len(space.name) <= 200 and space.name.isprintable()
+    yield "the name must be printable text", named
     for what, value, low, high in (
         ("classes", space.classes, 1, MAX_CLASSES),
         ("stem_width", space.stem_width, 1, MAX_CHANNELS),
