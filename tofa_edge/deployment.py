@@ -33,6 +33,7 @@ CANDIDATES = 2000
 MOST_MEASUREMENTS = 6
 MOST_FINISHED = 3
 MOST_REPEATS = 2
+SHRINK = 0.88  # of the margin, after each subnet that was over the budget
 MARGIN = 0.95  # of the budget that a predicted latency may use
 
 Tell = Callable[[str], None]
@@ -164,15 +165,17 @@ def _measure_subnets(
     pool = candidates(space, rng, CANDIDATES)
     sizes = np.array([macs(layers(space, subnet)) for subnet in pool])
     worth = np.array([accuracy_proxy(space, subnet) for subnet in pool])
+    margin = MARGIN
     for _ in range(MOST_MEASUREMENTS):
-        spread = float(np.median([m.latency.p95_ms / m.latency.p50_ms for m in measured]))
+        spread = min(m.latency.p95_ms / m.latency.p50_ms for m in measured)  # of the quietest
         expected = spread * predicted_ms([(m.macs, m.latency.p50_ms) for m in measured], sizes)
         better = worth > explanation.within_budget()[0].proxy
-        able = (expected <= latency_ms * MARGIN) & better
+        able = (expected <= latency_ms * margin) & better
         if not able.any():
             return
         best = int(np.argmax(np.where(able, worth, -np.inf)))
-        try_out(pool[best], float(expected[best]))
+        if not try_out(pool[best], float(expected[best])):
+            margin *= SHRINK  # the prediction was too bold here: aim lower
         worth[best] = -np.inf
 
 

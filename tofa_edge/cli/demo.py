@@ -20,7 +20,7 @@ from tofa_edge.train.config import TrainingConfig
 from tofa_edge.train.data import LabelledPaths, read_folder
 from tofa_edge.train.trainer import train
 
-BUDGETS = (0.8, 0.5, 0.33)  # of the largest subnet's p95
+BUDGETS = (0.8, 0.5, 0.33)  # of the largest subnet's p50
 RESOLUTION = 96
 TEST_SHARE = 0.25
 GRADES = {"functional": 0.0, "defective": 1.0}  # defect probability, as graded by experts
@@ -107,7 +107,7 @@ def _rows(bundle: Path, test: LabelledPaths) -> Iterator[dict[str, object]]:
     """Deploys the largest subnet, then one for each budget; each is tested on held-out photos."""
     with tofa_edge.deploy(bundle) as model:
         yield _row("largest", None, model, test)
-        largest = _chosen(model).latency.p95_ms
+        largest = _chosen(model).latency.p50_ms
         engine = model.engine
     for share in BUDGETS:
         budget = round(share * largest, 3)
@@ -118,7 +118,7 @@ def _rows(bundle: Path, test: LabelledPaths) -> Iterator[dict[str, object]]:
             threads=engine.target.threads,
             tell=tell if err.is_terminal else lambda line: None,
         ) as model:
-            yield _row(f"{share:.0%} of its p95", budget, model, test)
+            yield _row(f"{share:.0%} of its p50", budget, model, test)
 
 
 def _chosen(model: Model) -> Measured:
