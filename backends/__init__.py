@@ -104,6 +104,16 @@ class Engine:
         return self.backend.load(self.backend.build(network, self.target), self.target)
 
 
+def check_target(name: str, target: Target) -> None:
+    """Checks a target for a backend that runs in float32 on the CPU alone.
+
+    Raises:
+        BackendError: it is another one.
+    """
+    if target.unit != "cpu" or target.precision != "fp32":
+        raise BackendError(f"{name}: no target {target}; it offers cpu fp32")
+
+
 def check_batch(batch: ImageArray, size: int) -> None:
     """Checks what a session is given.
 

@@ -7,12 +7,12 @@ import os
 from importlib.util import find_spec
 from typing import Any
 
-from tofa_edge.backends import Target, check_batch, cpu_targets
+from tofa_edge.backends import Target, check_batch, check_target, cpu_targets
 from tofa_edge.backends.onnx_format import INPUT, write_onnx
 from tofa_edge.errors import BackendError
 from tofa_edge.network import FloatArray, ImageArray, Network
 
-PROVIDERS = {"cpu": "CPUExecutionProvider"}
+PROVIDER = "CPUExecutionProvider"
 INSTALL = "pip install 'tofa-edge[onnxruntime]'"
 
 
@@ -57,21 +57,19 @@ class OnnxRuntime:
             BackendError: onnxruntime is missing, refuses the model, or falls back elsewhere.
         """
         onnxruntime = engine()
-        if target.unit not in PROVIDERS or target.precision != "fp32":
-            raise BackendError(f"onnxruntime: no target {target}; it offers cpu fp32")
-        provider = PROVIDERS[target.unit]
+        check_target(self.name, target)
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = target.threads
         options.inter_op_num_threads = 1
         options.log_severity_level = 3
         options.enable_cpu_mem_arena = False  # an arena keeps the peak of the largest batch
         try:
-            session = onnxruntime.InferenceSession(artefact, options, providers=[provider])
+            session = onnxruntime.InferenceSession(artefact, options, providers=[PROVIDER])
         except Exception as error:
             raise BackendError(f"onnxruntime refuses the model: {error}") from error
-        if session.get_providers()[:1] != [provider]:
+        if session.get_providers()[:1] != [PROVIDER]:
             raise BackendError(
-                f"onnxruntime: wanted {provider}, but it runs on {session.get_providers()}"
+                f"onnxruntime: wanted {PROVIDER}, but it runs on {session.get_providers()}"
             )
         return OnnxRuntimeSession(session)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 
-from tofa_edge.backends import Target, check_batch
+from tofa_edge.backends import Target, check_batch, check_target
 from tofa_edge.cost import last_uses
 from tofa_edge.errors import BackendError
 from tofa_edge.layers import (
@@ -45,8 +45,7 @@ class Reference:
         Raises:
             BackendError: the artefact is not a network, or the target is not cpu fp32.
         """
-        if target.unit != "cpu" or target.precision != "fp32":
-            raise BackendError(f"reference: no target {target}; it offers cpu fp32")
+        check_target(self.name, target)
         try:
             return ReferenceSession(Network.from_bytes(artefact))
         except ValueError as error:

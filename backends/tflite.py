@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from tofa_edge.backends import Target, check_batch, cpu_targets
+from tofa_edge.backends import Target, check_batch, check_target, cpu_targets
 from tofa_edge.backends.tflite_format import INPUT, SIGNATURE, write_tflite
 from tofa_edge.errors import BackendError
 from tofa_edge.network import FloatArray, ImageArray, Network
@@ -72,8 +72,7 @@ class TfLite:
         Raises:
             BackendError: the engine is missing or refuses the model, or the target is not cpu fp32.
         """
-        if target.unit != "cpu" or target.precision != "fp32":
-            raise BackendError(f"tflite: no target {target}; it offers cpu fp32")
+        check_target(self.name, target)
         interpreters = engine()
         try:
             interpreter = interpreters.Interpreter(

@@ -24,13 +24,22 @@ PHOTO_SIZE = 40
 CALIBRATION_PHOTOS, CHECK_PHOTOS = 8, 4
 
 
-def small_bundle(path: Path, *, seed: int = 0, half: bool = False) -> dict[str, NDArray[Any]]:
+def small_bundle(
+    path: Path,
+    *,
+    seed: int = 0,
+    half: bool = False,
+    calibration_photos: int = CALIBRATION_PHOTOS,
+    check_photos: int = CHECK_PHOTOS,
+) -> dict[str, NDArray[Any]]:
     """Writes a bundle of the space `tiny` and returns the arrays that it stores.
 
     Args:
         path: of the file to write.
         seed: decides weights, photos and golden cases.
         half: whether the weights are stored in float16.
+        calibration_photos: how many it carries; under 16 only the largest subnet can be deployed.
+        check_photos: how many it carries.
     """
     rng, space = np.random.default_rng(seed), tiny()
     stored = stored_precision(random_arrays(space, rng), half)
@@ -42,8 +51,8 @@ def small_bundle(path: Path, *, seed: int = 0, half: bool = False) -> dict[str, 
         preprocessing=LITE_PREPROCESSING,
         arrays=stored,
         golden=[_golden(space, subnet, stored, rng) for subnet in subnets],
-        calibration=[smooth_photo(rng) for _ in range(CALIBRATION_PHOTOS)],
-        check=[(smooth_photo(rng), index) for index in range(CHECK_PHOTOS)],
+        calibration=[smooth_photo(rng) for _ in range(calibration_photos)],
+        check=[(smooth_photo(rng), index) for index in range(check_photos)],
         provenance={"made_by": "small_bundle", "seed": seed, "accuracy": 0.1, "note": None},
     )
     return stored

@@ -26,6 +26,7 @@ import tofa_edge
 from tofa_edge.backends import Engine, Target, working
 from tofa_edge.bundle import Bundle
 from tofa_edge.calibration import calibrate
+from tofa_edge.cli.demo import imagenet_photos
 from tofa_edge.images import encode, prepare
 from tofa_edge.layers import LOGITS, Add, Convolution, layers
 from tofa_edge.measurement import percentiles
@@ -69,13 +70,7 @@ def main() -> None:
 
 def photos(size: int, count: int) -> ImageArray:
     """Returns `count` random crops of foolbox's photos, uint8, (count, size, size, 3)."""
-    import importlib.util
-
-    spec = importlib.util.find_spec("foolbox")
-    assert spec is not None
-    assert spec.submodule_search_locations
-    folder = Path(spec.submodule_search_locations[0]) / "data"
-    large = [prepare(path, 320) for path in sorted(folder.glob("imagenet_*.jpg"))]
+    large = [prepare(path, 320) for path in imagenet_photos()]
     rng = np.random.default_rng(0)
     made = []
     for index in range(count):
@@ -238,6 +233,7 @@ from dataclasses import replace
 from tofa_edge.backends import Engine, Target, backends
 from tofa_edge.benchmarks.small_bundle import random_arrays
 from tofa_edge.calibration import calibrate
+from tofa_edge.cli.demo import imagenet_photos
 from tofa_edge.layers import layers
 from tofa_edge.network import LITE_PREPROCESSING
 from tofa_edge.spaces import named

@@ -8,14 +8,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tofa_edge.backends.reference import ReferenceSession
-from tofa_edge.benchmarks.small_bundle import random_arrays, smooth_photo
-from tofa_edge.bundle import GoldenCase, write_bundle
-from tofa_edge.layers import LOGITS, layers
-from tofa_edge.network import LITE_PREPROCESSING, FloatArray
+from tofa_edge.benchmarks.small_bundle import random_arrays, small_bundle
+from tofa_edge.network import FloatArray
 from tofa_edge.space import SearchSpace
-from tofa_edge.spaces import tiny
-from tofa_edge.weights import cut, fold
 
 PHOTOS = 24
 
@@ -32,26 +27,7 @@ def random_supernet(space: SearchSpace, seed: int) -> dict[str, FloatArray]:
 
 
 def write_tiny(path: Path, photos: int) -> Path:
-    space, rng = tiny(), np.random.default_rng(0)
-    arrays = random_supernet(space, 0)
-    golden = []
-    for subnet in (space.smallest(), space.largest(), space.sample(rng)):
-        network = layers(space, subnet)
-        shape = (2, subnet.resolution, subnet.resolution, 3)
-        images = rng.integers(0, 256, shape, dtype=np.uint8)
-        folded = fold(network, cut(network, arrays), LITE_PREPROCESSING)
-        golden.append(GoldenCase(subnet, images, ReferenceSession(folded).run(images)[LOGITS]))
-    write_bundle(
-        path,
-        space=space,
-        classes=[f"class {index}" for index in range(space.classes)],
-        preprocessing=LITE_PREPROCESSING,
-        arrays=arrays,
-        golden=golden,
-        calibration=[smooth_photo(rng) for _ in range(photos)],
-        check=[],
-        provenance={"made_by": "the tests"},
-    )
+    small_bundle(path, calibration_photos=photos, check_photos=0)
     return path
 
 

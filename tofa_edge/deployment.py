@@ -105,7 +105,7 @@ def _choose_engine(
     found = {name: backends.backend(name)} if name else backends.working()
     if len(found) > 1:
         found.pop("reference", None)
-    middle = cutter.space.decode(np.array(cutter.space.cardinalities()) // 2)
+    middle = cutter.space.middle()
     network = cutter.stored_network(middle)
     timed: list[tuple[float, Engine]] = []
     for engine in (e for item in found.values() for e in _engines(item, threads)):

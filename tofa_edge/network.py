@@ -25,6 +25,7 @@ from tofa_edge.layers import (
     Multiply,
     parameter_shapes,
 )
+from tofa_edge.space import with_tuples
 
 FloatArray = NDArray[np.float32]
 ImageArray = NDArray[np.uint8]
@@ -118,11 +119,13 @@ class Network:
         length = int.from_bytes(content[:8], "little")
         try:
             value = json.loads(json.loads(content[8 : 8 + length])["__metadata__"]["network"])
-            made = tuple(LAYER_KINDS[kind](**_tuples(fields)) for kind, fields in value["layers"])
+            made = tuple(
+                LAYER_KINDS[kind](**with_tuples(fields)) for kind, fields in value["layers"]
+            )
             return Network(
                 made,
                 safetensors.numpy.load(content),
-                Preprocessing(**_tuples(value["preprocessing"])),
+                Preprocessing(**with_tuples(value["preprocessing"])),
                 tuple(value["outputs"]),
             )
         except (KeyError, TypeError, ValueError, safetensors.SafetensorError) as error:
@@ -141,7 +144,3 @@ def _describe(network: Network) -> dict[str, Any]:
         "preprocessing": dataclasses.asdict(network.preprocessing),
         "outputs": network.outputs,
     }
-
-
-def _tuples(fields: dict[str, Any]) -> dict[str, Any]:
-    return {key: tuple(item) if isinstance(item, list) else item for key, item in fields.items()}

@@ -169,6 +169,10 @@ class SearchSpace:
         """Returns the subnet with the first of every choice."""
         return self.decode(np.zeros(len(self.cardinalities()), dtype=np.int64))
 
+    def middle(self) -> Subnet:
+        """Returns the subnet with the middle of every choice."""
+        return self.decode(np.array(self.cardinalities()) // 2)
+
     def sample(self, rng: np.random.Generator) -> Subnet:
         """Returns a subnet with every choice drawn uniformly from `rng`."""
         return self.decode(rng.integers(0, self.cardinalities()))
@@ -261,8 +265,8 @@ class SearchSpace:
             SpaceError: a field is missing, unknown, of another type, or out of bounds.
         """
         try:
-            stages = tuple(StageSpace(**_tuples(stage)) for stage in value["stages"])
-            fields = _tuples({key: entry for key, entry in value.items() if key != "stages"})
+            stages = tuple(StageSpace(**with_tuples(stage)) for stage in value["stages"])
+            fields = with_tuples({key: entry for key, entry in value.items() if key != "stages"})
             return SearchSpace(stages=stages, **fields)
         except (TypeError, KeyError, ValueError, AttributeError) as error:
             if isinstance(error, SpaceError):
@@ -295,7 +299,8 @@ def _integer(value: object) -> int:
     return value
 
 
-def _tuples(fields: dict[str, Any]) -> dict[str, Any]:
+def with_tuples(fields: dict[str, Any]) -> dict[str, Any]:
+    """Returns fields of a dataclass as they were before JSON made lists of their tuples."""
     return {key: tuple(item) if isinstance(item, list) else item for key, item in fields.items()}
 
 

@@ -27,18 +27,6 @@ NOTHING = (np.zeros((1, 16, 16, 3), np.uint8), np.zeros((1, 10), np.float32))
 Arrays = dict[str, Any]
 
 
-@pytest.fixture(scope="module")
-def path(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    made = tmp_path_factory.mktemp("bundle") / "small.tofa"
-    small_bundle(made)
-    return made
-
-
-@pytest.fixture(scope="module")
-def sample(path: Path) -> Sample:
-    return Sample.of(path.read_bytes())
-
-
 def refused(tmp_path: Path, content: bytes, message: str) -> None:
     hostile = tmp_path / "hostile.tofa"
     hostile.write_bytes(content)

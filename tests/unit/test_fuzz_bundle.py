@@ -11,21 +11,8 @@ import pytest
 from tofa_edge.benchmarks import fuzz_bundle, fuzz_images
 from tofa_edge.benchmarks.fuzz_bundle import KINDS, Outcome, judge, main, make_case, table
 from tofa_edge.benchmarks.fuzz_crafted import Case, Sample, replaced
-from tofa_edge.benchmarks.small_bundle import small_bundle
 from tofa_edge.bundle import Bundle
 from tofa_edge.errors import BundleError
-
-
-@pytest.fixture(scope="module")
-def path(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    made = tmp_path_factory.mktemp("bundle") / "small.tofa"
-    small_bundle(made)
-    return made
-
-
-@pytest.fixture(scope="module")
-def sample(path: Path) -> Sample:
-    return Sample.of(path.read_bytes())
 
 
 @pytest.mark.parametrize("index", range(15))

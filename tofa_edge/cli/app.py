@@ -9,8 +9,9 @@ from typing import Annotated, Any
 import typer
 
 from tofa_edge import __version__
-from tofa_edge.cli.output import err, out, print_json, tell, training_progress
+from tofa_edge.cli.output import out, print_json, tell, tell_on_terminal, training_progress
 from tofa_edge.errors import BackendError, TrainingError
+from tofa_edge.train.config import TrainingConfig
 
 app = typer.Typer(
     name="tofa-edge",
@@ -21,6 +22,8 @@ app = typer.Typer(
     "file. Exit codes: 0 done, 1 error, 2 wrong usage, 3 no network within the budget, "
     "130 interrupted.",
 )
+
+DEFAULTS = TrainingConfig()
 
 BundlePath = Annotated[Path, typer.Argument(metavar="BUNDLE", help="A .tofa file.")]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON for machines.")]
@@ -58,24 +61,32 @@ def train(
     ] = None,
     start: Annotated[
         str, typer.Option("--from", help="lite0, lite1 or lite2 (pretrained), or tiny (nothing).")
-    ] = "lite0",
+    ] = DEFAULTS.start,
     epochs: Annotated[
         int, typer.Option(help="Passes over the photos; 0 bundles the pretrained network as it is.")
-    ] = 10,
-    resolution: Annotated[int, typer.Option(help="Largest input size in pixels.")] = 128,
-    batch_size: Annotated[int, typer.Option(help="Photos a step.")] = 32,
-    learning_rate: Annotated[float, typer.Option(help="Peak rate of AdamW.")] = 1e-3,
-    seed: Annotated[int, typer.Option(help="Same seed, same bundle.")] = 0,
+    ] = DEFAULTS.epochs,
+    resolution: Annotated[
+        int, typer.Option(help="Largest input size in pixels.")
+    ] = DEFAULTS.resolution,
+    batch_size: Annotated[int, typer.Option(help="Photos a step.")] = DEFAULTS.batch_size,
+    learning_rate: Annotated[
+        float, typer.Option(help="Peak rate of AdamW.")
+    ] = DEFAULTS.learning_rate,
+    seed: Annotated[int, typer.Option(help="Same seed, same bundle.")] = DEFAULTS.seed,
     calibration_photos: Annotated[
         int, typer.Option(help="Training photos the bundle carries; 0: frames at deployment.")
-    ] = 256,
-    check_photos: Annotated[int, typer.Option(help="Labelled photos the bundle carries.")] = 64,
-    half_precision: Annotated[bool, typer.Option("--half", help="Store 16-bit weights.")] = False,
+    ] = DEFAULTS.calibration_photos,
+    check_photos: Annotated[
+        int, typer.Option(help="Labelled photos the bundle carries.")
+    ] = DEFAULTS.check_photos,
+    half_precision: Annotated[
+        bool, typer.Option("--half", help="Store 16-bit weights.")
+    ] = DEFAULTS.half_precision,
     as_json: Json = False,
 ) -> None:
     """Trains a supernet on a folder of photos and writes a bundle."""
     trainer = _training()
-    config = trainer.TrainingConfig(
+    config = TrainingConfig(
         start=start,
         epochs=epochs,
         resolution=resolution,
@@ -215,7 +226,7 @@ def _deployed(
         backend=backend,
         threads=threads,
         seed=seed,
-        tell=tell if err.is_terminal else lambda line: None,
+        tell=tell_on_terminal,
     )
 
 

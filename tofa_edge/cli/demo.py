@@ -12,7 +12,7 @@ import numpy as np
 
 import tofa_edge
 from tofa_edge import backends
-from tofa_edge.cli.output import err, out, table, tell, training_progress
+from tofa_edge.cli.output import out, table, tell, tell_on_terminal, training_progress
 from tofa_edge.errors import TrainingError
 from tofa_edge.explanation import Measured
 from tofa_edge.model import Model
@@ -66,7 +66,7 @@ def _prove(bundle: Path) -> dict[str, int]:
     """Bundles EfficientNet-Lite0 as it is and classifies foolbox's photos with every engine."""
     tell("1. Nothing is lost: EfficientNet-Lite0, bundled as it is, on 20 ImageNet photos")
     train(None, bundle, TrainingConfig(epochs=0))
-    photos = sorted((_package("foolbox") / "data").glob("imagenet_*.jpg"))
+    photos = imagenet_photos()
     truth = [int(photo.stem.rsplit("_", 1)[1]) for photo in photos]
     right = {}
     for name in backends.working():
@@ -76,6 +76,15 @@ def _prove(bundle: Path) -> dict[str, int]:
             latency = _chosen(model).latency
             out.print(f"{name}: {right[name]} of {len(photos)} right, {latency}", markup=False)
     return right
+
+
+def imagenet_photos() -> list[Path]:
+    """Returns the 20 ImageNet photos that foolbox brings; names end in the class index.
+
+    Raises:
+        TrainingError: foolbox is not installed.
+    """
+    return sorted((_package("foolbox") / "data").glob("imagenet_*.jpg"))
 
 
 def _package(name: str) -> Path:
@@ -116,7 +125,7 @@ def _rows(bundle: Path, test: LabelledPaths) -> Iterator[dict[str, object]]:
             latency_ms=budget,
             backend=engine.backend.name,
             threads=engine.target.threads,
-            tell=tell if err.is_terminal else lambda line: None,
+            tell=tell_on_terminal,
         ) as model:
             yield _row(f"{share:.0%} of its p50", budget, model, test)
 

@@ -24,6 +24,12 @@ def tell(line: str) -> None:
     err.print(line, markup=False)
 
 
+def tell_on_terminal(line: str) -> None:
+    """Prints a line as `tell` does, but only where a person may be watching."""
+    if err.is_terminal:
+        tell(line)
+
+
 def print_json(value: object) -> None:
     """Prints one JSON document to the output stream."""
     out.print(json.dumps(value, indent=2), markup=False)

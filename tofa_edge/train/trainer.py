@@ -190,8 +190,7 @@ def _accuracies(
     supernet: Supernet, seen: ImageArray, images: ImageArray, labels: NDArray[np.int64]
 ) -> dict[str, float]:
     space, arrays = supernet.space, supernet.to_arrays()
-    middle = space.decode(np.array(space.cardinalities()) // 2)
-    subnets = {"smallest": space.smallest(), "middle": middle, "largest": space.largest()}
+    subnets = {"smallest": space.smallest(), "middle": space.middle(), "largest": space.largest()}
     return {
         name: accuracy(
             subnet_logits(space, subnet, arrays, supernet.preprocessing, seen, images), labels

@@ -1,0 +1,22 @@
+"""A small bundle on disk, and taken apart to be damaged."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from tofa_edge.benchmarks.fuzz_crafted import Sample
+from tofa_edge.benchmarks.small_bundle import small_bundle
+
+
+@pytest.fixture(scope="module")
+def path(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    made = tmp_path_factory.mktemp("bundle") / "small.tofa"
+    small_bundle(made)
+    return made
+
+
+@pytest.fixture(scope="module")
+def sample(path: Path) -> Sample:
+    return Sample.of(path.read_bytes())
