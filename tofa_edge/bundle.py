@@ -135,6 +135,11 @@ class Bundle:
         return self._archive.sizes[WEIGHTS] < 3 * total
 
     @property
+    def temperature(self) -> float:
+        """What logits are divided by for calibrated probabilities."""
+        return self._manifest.temperature
+
+    @property
     def member_sizes(self) -> Mapping[str, int]:
         """Bytes of each member by name."""
         return self._archive.sizes
@@ -264,6 +269,7 @@ def write_bundle(
     calibration: Sequence[bytes],
     check: Sequence[tuple[bytes, int]],
     provenance: Provenance,
+    temperature: float = 1.0,
 ) -> None:
     """Writes a bundle, complete or not at all.
 
@@ -277,6 +283,7 @@ def write_bundle(
         calibration: JPEG files in mixed order, unlabelled.
         check: JPEG files and their labels.
         provenance: plain values for people.
+        temperature: what logits are divided by for calibrated probabilities.
 
     Raises:
         BundleError: the folder is not writable or the disk is full, or the values are such that
@@ -299,6 +306,7 @@ def write_bundle(
         tuple(label for _, label in check),
         tuple(case.subnet for case in golden),
         {name: sha256(content) for name, content in members.items()},
+        temperature,
     )
     sizes = {name: len(content) for name, content in members.items()}
     text = manifest.to_bytes(sizes)

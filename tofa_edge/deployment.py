@@ -47,6 +47,7 @@ def deploy(
     backend: str | None = None,
     threads: int | None = None,
     calibration: Sequence[ImageSource] = (),
+    unknown_below: float = 0.0,
     seed: int = 0,
     tell: Tell = lambda line: None,
 ) -> Model:
@@ -62,6 +63,7 @@ def deploy(
         backend: an engine's name; by default the fastest one here that computes correctly.
         threads: by default the fastest number here.
         calibration: frames of this device's own camera, used before the bundle's photos.
+        unknown_below: predictions of less probability, 0..1, say that they are not `known`.
         seed: of the sample of candidates.
         tell: called with a line of text after each step.
 
@@ -81,13 +83,19 @@ def deploy(
     cutter = Cutter(opened, calibration)
     engine = _choose_engine(cutter, backend, threads, explanation, tell)
     explanation.engine = str(engine)
+
+    def finished(subnet: Subnet) -> Model:
+        model = _finish(cutter, subnet, engine, explanation, tell)
+        model.unknown_below = unknown_below
+        return model
+
     if latency_ms is None:
         chosen = subnet or opened.space.largest()
-        return _finish(cutter, chosen, engine, explanation, tell)
+        return finished(chosen)
     _measure_subnets(cutter, latency_ms, engine, np.random.default_rng(seed), explanation, tell)
     for measured in explanation.to_finish(MOST_FINISHED):
         try:
-            return _finish(cutter, measured.subnet, engine, explanation, tell)
+            return finished(measured.subnet)
         except BudgetError as error:
             explanation.dropped.append(str(error))
             tell(str(error))
@@ -217,7 +225,8 @@ def _load(
     cutter: Cutter, network: Network, subnet: Subnet, engine: Engine, explanation: Explanation
 ) -> Model:
     bundle, crop = cutter.bundle, network.preprocessing.crop
-    return Model(engine.load(network), subnet, engine, bundle.classes, explanation, crop)
+    session, temperature = engine.load(network), bundle.temperature
+    return Model(session, subnet, engine, bundle.classes, explanation, crop, temperature)
 
 
 def _time(model: Model, latency_ms: float | None = None) -> Latency:

@@ -21,6 +21,7 @@ FORMAT = "tofa-edge bundle"
 MANIFEST, WEIGHTS, GOLDEN = "manifest.json", "weights.safetensors", "golden.safetensors"
 MOST_GOLDEN_CASES = 64
 MOST_PIXEL_UNITS = 1e6
+TEMPERATURES = (1e-3, 1e3)
 PHOTO = re.compile(r"(calibration|check)/[0-9]{5}\.jpg", re.ASCII)
 PRINTABLE = re.compile(r"[^\x00-\x1f\x7f-\x9f\ud800-\udfff]{0,200}")  # no controls for terminals
 
@@ -39,6 +40,7 @@ class Manifest:
         check_labels: of the check photos, in the order of their names.
         golden: the subnets of the golden cases.
         hashes: SHA-256 of each other member, in hexadecimal.
+        temperature: what logits are divided by for calibrated probabilities.
     """
 
     space: SearchSpace
@@ -48,6 +50,7 @@ class Manifest:
     check_labels: tuple[int, ...]
     golden: tuple[Subnet, ...]
     hashes: Mapping[str, str]
+    temperature: float = 1.0
 
     def to_bytes(self, sizes: Mapping[str, int]) -> bytes:
         """Returns the manifest as JSON.
@@ -63,6 +66,7 @@ class Manifest:
             "preprocessing": dataclasses.asdict(self.preprocessing),
             "provenance": dict(self.provenance),
             "check_labels": self.check_labels,
+            "temperature": self.temperature,
             "golden": [json.loads(subnet.to_json()) for subnet in self.golden],
             "members": {
                 name: {"sha256": digest, "size": sizes[name]}
@@ -123,7 +127,15 @@ def _parse(path: Path, content: bytes, sizes: Mapping[str, int]) -> Manifest:
     pre, provenance = _preprocessing(value["preprocessing"]), value["provenance"]
     if not all(_printable(key) and _plain(item) for key, item in provenance.items()):
         raise ValueError("provenance wants plain values without control characters")
-    return Manifest(space, classes, pre, provenance, labels, golden, hashes)
+    temperature = _temperature(value.get("temperature", 1.0))
+    return Manifest(space, classes, pre, provenance, labels, golden, hashes, temperature)
+
+
+def _temperature(value: object) -> float:
+    least, most = TEMPERATURES
+    if type(value) not in (int, float) or not least <= value <= most:  # type: ignore[operator]
+        raise ValueError(f"wanted a temperature in {least}..{most}")
+    return float(value)  # type: ignore[arg-type]
 
 
 def _check_schema(path: Path, schema: object) -> None:

@@ -34,10 +34,15 @@ class Prediction:
     Attributes:
         logits: float32, (classes,).
         classes: names in the same order.
+        temperature: that logits are divided by, fitted on validation photos, so that of all
+            predictions made with a probability of 0.8 about 80 % are right.
+        unknown_below: the least probability that counts as known.
     """
 
     logits: FloatArray
     classes: tuple[str, ...]
+    temperature: float = 1.0
+    unknown_below: float = 0.0
 
     @cached_property
     def index(self) -> int:
@@ -50,14 +55,19 @@ class Prediction:
         return self.classes[self.index]
 
     @property
+    def known(self) -> bool:
+        """Whether the most probable class is probable enough (`unknown_below`)."""
+        return self.probability >= self.unknown_below
+
+    @property
     def probability(self) -> float:
         """The probability of the most probable class, 0..1."""
         return float(self.probabilities[self.index])
 
     @cached_property
     def probabilities(self) -> FloatArray:
-        """Softmax of the logits, float32, (classes,)."""
-        powers = np.exp(self.logits - self.logits.max())
+        """Softmax of the logits over the temperature, float32, (classes,)."""
+        powers = np.exp((self.logits - self.logits.max()) / self.temperature)
         shares: FloatArray = powers / powers.sum()
         return shares
 
@@ -93,6 +103,7 @@ class Model:
         engine: the backend and target that run it.
         classes: names, in the order of the logits.
         input_size: height and width of the network's input in pixels.
+        unknown_below: predictions of less probability, 0..1, are not `known`; may be changed.
     """
 
     def __init__(
@@ -103,12 +114,15 @@ class Model:
         classes: tuple[str, ...],
         explanation: Explanation,
         crop: float = 1.0,
+        temperature: float = 1.0,
     ) -> None:
         self.subnet, self.engine, self.classes = subnet, engine, classes
         self.input_size = subnet.resolution
         self._session: Session | None = session
         self._explanation = explanation
         self._crop = crop
+        self._temperature = temperature
+        self.unknown_below = 0.0
         self._lock = threading.Lock()
         self._calls: deque[tuple[float, float]] = deque(maxlen=REMEMBERED_CALLS)
         self._count = 0
@@ -128,7 +142,7 @@ class Model:
         prepared = prepare(image, self.input_size, self._crop)
         ready = time.perf_counter()
         logits = self._run(prepared[np.newaxis])[0]
-        prediction = Prediction(logits, self.classes)
+        prediction = self._prediction(logits)
         end = time.perf_counter()
         with self._lock:
             self._calls.append((end - ready, ready - begin))
@@ -151,7 +165,7 @@ class Model:
         batch = stack([prepare(image, size, self._crop) for image in images], size)
         if not len(batch):
             return []
-        return [Prediction(logits, self.classes) for logits in self._run(batch)]
+        return [self._prediction(logits) for logits in self._run(batch)]
 
     def stats(self) -> Statistics:
         """Returns how many images were predicted one by one, and the percentiles of their times."""
@@ -191,6 +205,9 @@ class Model:
         traceback: TracebackType | None,
     ) -> None:
         self.close()
+
+    def _prediction(self, logits: FloatArray) -> Prediction:
+        return Prediction(logits, self.classes, self._temperature, self.unknown_below)
 
     def _run(self, batch: ImageArray) -> FloatArray:
         session = self._session

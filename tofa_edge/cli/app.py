@@ -53,44 +53,72 @@ def options(
     """Takes the options that stand before the command; `main` reads --debug itself."""
 
 
+Start = Annotated[
+    str,
+    typer.Option(
+        "--from",
+        help="lite0, lite1 or lite2 (pretrained), a bundle (its weights), or tiny (nothing).",
+    ),
+]
+Resolution = Annotated[int, typer.Option(help="Largest input size in pixels.")]
+LearningRate = Annotated[float, typer.Option(help="Peak rate of AdamW.")]
+PretrainEpochs = Annotated[
+    float, typer.Option(help="Passes over the photos that make all subnets like the pretrained.")
+]
+CalibrationPhotos = Annotated[
+    int, typer.Option(help="Training photos the bundle carries; 0: frames at deployment.")
+]
+Half = Annotated[bool, typer.Option("--half", help="Store 16-bit weights.")]
+Resume = Annotated[bool, typer.Option("--resume", help="Go on with an interrupted run.")]
+OutPath = Annotated[Path, typer.Option("--out", help="The bundle to write.")]
+Seed = Annotated[int, typer.Option(help="Same seed, same bundle.")]
+
+
 @app.command()
 def train(
-    out_path: Annotated[Path, typer.Option("--out", help="The bundle to write.")],
+    out_path: OutPath,
     data: Annotated[
-        Path | None, typer.Argument(metavar="DATA", help="Folder with a folder per class.")
+        Path | None,
+        typer.Argument(
+            metavar="DATA",
+            help="Folder with a folder per class and perhaps one called unlabelled; a CSV of "
+            "path,label; or elpv, fashion-mnist, digits.",
+        ),
     ] = None,
-    start: Annotated[
-        str, typer.Option("--from", help="lite0, lite1 or lite2 (pretrained), or tiny (nothing).")
-    ] = DEFAULTS.start,
+    start: Start = DEFAULTS.start,
     epochs: Annotated[
-        int, typer.Option(help="Passes over the photos; 0 bundles the pretrained network as it is.")
+        float,
+        typer.Option(help="Passes over the photos; 0 bundles the pretrained network as it is."),
     ] = DEFAULTS.epochs,
-    resolution: Annotated[
-        int, typer.Option(help="Largest input size in pixels.")
-    ] = DEFAULTS.resolution,
-    batch_size: Annotated[int, typer.Option(help="Photos a step.")] = DEFAULTS.batch_size,
-    learning_rate: Annotated[
-        float, typer.Option(help="Peak rate of AdamW.")
-    ] = DEFAULTS.learning_rate,
-    seed: Annotated[int, typer.Option(help="Same seed, same bundle.")] = DEFAULTS.seed,
-    calibration_photos: Annotated[
-        int, typer.Option(help="Training photos the bundle carries; 0: frames at deployment.")
-    ] = DEFAULTS.calibration_photos,
+    pretrain_epochs: PretrainEpochs = DEFAULTS.pretrain_epochs,
+    labels_per_class: Annotated[
+        int | None, typer.Option(help="Labels to use; the other photos count as unlabelled.")
+    ] = DEFAULTS.labels_per_class,
+    resolution: Resolution = DEFAULTS.resolution,
+    batch_size: Annotated[int, typer.Option(help="Labelled photos a step.")] = DEFAULTS.batch_size,
+    unlabelled_ratio: Annotated[
+        int, typer.Option(help="Unlabelled photos for each labelled one; 0 ignores them.")
+    ] = DEFAULTS.unlabelled_ratio,
+    learning_rate: LearningRate = DEFAULTS.learning_rate,
+    seed: Seed = DEFAULTS.seed,
+    calibration_photos: CalibrationPhotos = DEFAULTS.calibration_photos,
     check_photos: Annotated[
         int, typer.Option(help="Labelled photos the bundle carries.")
     ] = DEFAULTS.check_photos,
-    half_precision: Annotated[
-        bool, typer.Option("--half", help="Store 16-bit weights.")
-    ] = DEFAULTS.half_precision,
+    half_precision: Half = DEFAULTS.half_precision,
+    resume: Resume = False,
     as_json: Json = False,
 ) -> None:
-    """Trains a supernet on a folder of photos and writes a bundle."""
+    """Trains a supernet on photos, few of them labelled, and writes a bundle."""
     trainer = _training()
     config = TrainingConfig(
         start=start,
         epochs=epochs,
+        pretrain_epochs=pretrain_epochs,
+        labels_per_class=labels_per_class,
         resolution=resolution,
         batch_size=batch_size,
+        unlabelled_ratio=unlabelled_ratio,
         learning_rate=learning_rate,
         seed=seed,
         calibration_photos=calibration_photos,
@@ -98,15 +126,52 @@ def train(
         half_precision=half_precision,
     )
     with training_progress() as on_step:
-        report = trainer.train(data, out_path, config, on_step, tell)
+        report = trainer.train(data, out_path, config, on_step, tell, resume)
     if as_json:
         print_json({**dataclasses.asdict(report), "bundle": str(report.bundle)})
         return
     for name, share in report.accuracies.items():
         out.print(f"{name} subnet: {share:.1%} of the validation photos right")
-    size = out_path.stat().st_size / 1e6
     out.print(
-        f"wrote {out_path} ({size:.1f} MB). Next: tofa-edge deploy {out_path} --latency-ms 10"
+        f"{_written(out_path)}. Next: tofa-edge deploy {out_path} --latency-ms 10", markup=False
+    )
+
+
+@app.command()
+def pretrain(
+    images: Annotated[Path, typer.Argument(metavar="IMAGES", help="Folder of any photos.")],
+    out_path: OutPath,
+    start: Start = DEFAULTS.start,
+    pretrain_epochs: Annotated[
+        float, typer.Option("--epochs", help="Passes over the photos.")
+    ] = DEFAULTS.pretrain_epochs,
+    resolution: Resolution = DEFAULTS.resolution,
+    learning_rate: LearningRate = DEFAULTS.learning_rate,
+    seed: Seed = DEFAULTS.seed,
+    calibration_photos: CalibrationPhotos = DEFAULTS.calibration_photos,
+    half_precision: Half = DEFAULTS.half_precision,
+    resume: Resume = False,
+    as_json: Json = False,
+) -> None:
+    """Makes all subnets like a pretrained network, without labels: a start for every task."""
+    trainer = _training()
+    config = TrainingConfig(
+        start=start,
+        pretrain_epochs=pretrain_epochs,
+        resolution=resolution,
+        learning_rate=learning_rate,
+        seed=seed,
+        calibration_photos=calibration_photos,
+        half_precision=half_precision,
+    )
+    with training_progress() as on_step:
+        report = trainer.pretrain(images, out_path, config, on_step, tell, resume)
+    if as_json:
+        print_json({**dataclasses.asdict(report), "bundle": str(report.bundle)})
+        return
+    out.print(
+        f"{_written(out_path)}. Next: tofa-edge train PHOTOS --from {out_path} --out parts.tofa",
+        markup=False,
     )
 
 
@@ -197,6 +262,10 @@ def demo(
     results = play(folder, epochs, seed)
     if as_json:
         print_json(results)
+
+
+def _written(path: Path) -> str:
+    return f"wrote {path} ({path.stat().st_size / 1e6:.1f} MB)"
 
 
 def _training() -> Any:

@@ -22,6 +22,7 @@ from tofa_edge.train.trainer import train
 
 BUDGETS = (0.8, 0.5, 0.33)  # of the largest subnet's p50
 RESOLUTION = 96
+PRETRAIN_EPOCHS = 2.0
 TEST_SHARE = 0.25
 GRADES = {"functional": 0.0, "defective": 1.0}  # defect probability, as graded by experts
 LICENSE = (
@@ -47,7 +48,9 @@ def play(folder: Path, epochs: int, seed: int) -> dict[str, object]:
     tell(f"\n2. One bundle, three budgets\n{LICENSE}")
     data = _solar_cells(folder / "solar-cells", seed)
     bundle = folder / "solar-cells.tofa"
-    config = TrainingConfig(epochs=epochs, resolution=RESOLUTION, seed=seed)
+    config = TrainingConfig(
+        epochs=epochs, pretrain_epochs=PRETRAIN_EPOCHS, resolution=RESOLUTION, seed=seed
+    )
     with training_progress() as on_step:
         train(data / "train", bundle, config, on_step, tell)
     rows = list(_rows(bundle, read_folder(data / "test")))

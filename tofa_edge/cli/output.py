@@ -50,7 +50,7 @@ def training_progress() -> Iterator[Callable[[Step], None]]:
         yield _plain
         return
     columns = (
-        TextColumn("training"),
+        TextColumn("{task.description}"),
         BarColumn(),
         TextColumn("{task.completed:.0f}/{task.total:.0f} steps"),
         TextColumn("{task.fields[losses]}"),
@@ -61,17 +61,23 @@ def training_progress() -> Iterator[Callable[[Step], None]]:
     with Progress(*columns, console=err) as bar:
         task = bar.add_task("training", total=None, losses="")
         yield lambda step: bar.update(
-            task, completed=step.step, total=step.steps, losses=_losses(step)
+            task,
+            description=step.phase,
+            completed=step.step,
+            total=step.steps,
+            losses=_losses(step),
         )
 
 
 def _plain(step: Step) -> None:
     if step.step == step.steps or step.step % max(1, step.steps // PLAIN_LINES) == 0:
         left = (step.steps - step.step) * step.seconds / step.step
-        tell(f"step {step.step}/{step.steps}, {_losses(step)}, {left:.0f} s left")
+        tell(f"{step.phase} {step.step}/{step.steps}, {_losses(step)}, {left:.0f} s left")
 
 
 def _losses(step: Step) -> str:
     largest, smallest, *_ = step.losses
     speed = f"{step.images_per_second:.0f} images/s"
-    return f"loss largest {largest:.2f} smallest {smallest:.2f}, {speed}"
+    rate = step.metrics.get("mask_rate")
+    trusted = "" if rate is None else f", {rate:.0%} of pseudo-labels trusted"
+    return f"loss largest {largest:.2f} smallest {smallest:.2f}{trusted}, {speed}"

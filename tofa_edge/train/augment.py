@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
+from typing import Any
+
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
 LEAST_CROP = 0.5  # of the area
+OPERATIONS, MAGNITUDE = 2, 10  # of RandAugment, as in FixMatch
+CUTOUT = 0.5  # of the side, at most
 
 
 def weak(images: Tensor, generator: torch.Generator) -> Tensor:
@@ -29,6 +34,40 @@ def weak(images: Tensor, generator: torch.Generator) -> Tensor:
     theta = torch.stack([rows, columns], dim=1).to(images.device)
     grid = F.affine_grid(theta, list(images.shape), align_corners=False)
     return F.grid_sample(images.float(), grid, padding_mode="reflection", align_corners=False)
+
+
+def strong(images: Tensor, generator: torch.Generator) -> Tensor:
+    """Augments weakly, then by RandAugment, then cuts a square out.
+
+    RandAugment (Cubuk et al., NeurIPS 2020, kornia's), with one pair of operations for the batch
+    and a magnitude for each image; cutout (DeVries and Taylor, 2017) up to half of the side, grey.
+
+    Args:
+        images: pixel values 0..255, uint8 or float, (N, 3, S, S).
+        generator: source of randomness.
+
+    Returns:
+        float32, 0..255, (N, 3, S, S).
+    """
+    made = weak(images, generator)
+    with torch.random.fork_rng(devices=[]):  # kornia reads the global generator
+        torch.manual_seed(int(torch.randint(2**62, (1,), generator=generator)))
+        made = _rand_augment()(made / 255).clamp(0, 1) * 255
+    count, size = len(made), made.shape[-1]
+    side = CUTOUT * torch.rand(count, 1, generator=generator) * size
+    centre = torch.rand(count, 2, generator=generator) * size
+    places = torch.arange(size) + 0.5
+    rows, columns = ((places - centre[:, axis : axis + 1]).abs() < side / 2 for axis in (0, 1))
+    cut = (rows[:, :, None] & columns[:, None, :])[:, None].to(made.device)
+    augmented: Tensor = made.masked_fill(cut, 127.0)
+    return augmented
+
+
+@lru_cache(maxsize=1)
+def _rand_augment() -> Any:
+    from kornia.augmentation.auto import RandAugment
+
+    return RandAugment(n=OPERATIONS, m=MAGNITUDE)
 
 
 def resize(images: Tensor, size: int) -> Tensor:

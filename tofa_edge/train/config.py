@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from tofa_edge.errors import TrainingError
 
 PRETRAINED = ("lite0", "lite1", "lite2")
-STARTS = (*PRETRAINED, "tiny")
+STARTS = (*PRETRAINED, "tiny", "mobilenet_v3")
 
 
 @dataclass(frozen=True, slots=True)
@@ -16,10 +17,15 @@ class TrainingConfig:
     """How to train.
 
     Attributes:
-        start: pretrained weights ("lite0", "lite1", "lite2"), or "tiny" to start from nothing.
+        start: pretrained weights ("lite0", "lite1", "lite2"), a bundle (path ending in .tofa), or
+            "tiny" to start from nothing.
         epochs: passes over the training photos; 0 bundles the pretrained network as it is.
+        pretrain_epochs: passes over them before that, without labels, that make every subnet like
+            the pretrained network; only for a plain one (lite0, lite1, lite2).
+        labels_per_class: how many labels to use, the others are forgotten; None uses all.
         resolution: the largest input size in pixels; smaller ones of the space are trained too.
-        batch_size: photos a step.
+        batch_size: labelled photos a step.
+        unlabelled_ratio: unlabelled photos for each labelled one; 0 trains on labels alone.
         learning_rate: the peak of the cosine schedule, for AdamW.
         seed: decides the split, the order, the augmentation, the subnets and new weights.
         calibration_photos: the most unlabelled training photos that the bundle carries.
@@ -31,9 +37,12 @@ class TrainingConfig:
     """
 
     start: str = "lite0"
-    epochs: int = 10
+    epochs: float = 10
+    pretrain_epochs: float = 8
+    labels_per_class: int | None = None
     resolution: int = 128
     batch_size: int = 32
+    unlabelled_ratio: int = 2
     learning_rate: float = 1e-3
     seed: int = 0
     calibration_photos: int = 256
@@ -41,11 +50,16 @@ class TrainingConfig:
     half_precision: bool = False
 
     def __post_init__(self) -> None:
-        if self.start not in STARTS:
-            raise TrainingError(f"no start {self.start!r}; there are {', '.join(STARTS)}")
-        for name, least in (("epochs", 0), ("batch_size", 2), ("seed", 0), ("resolution", 1)):
-            if getattr(self, name) < least:
+        if self.start not in STARTS and not self.start.endswith(".tofa"):
+            raise TrainingError(
+                f"no start {self.start!r}; there are {', '.join(STARTS)} and bundles (*.tofa)"
+            )
+        leasts = {"epochs": 0, "pretrain_epochs": 0, "batch_size": 2, "seed": 0, "resolution": 1}
+        for name, least in {**leasts, "unlabelled_ratio": 0}.items():
+            if not getattr(self, name) >= least:
                 raise TrainingError(f"{name} must be {least} or more, got {getattr(self, name)}")
+        if self.labels_per_class is not None and self.labels_per_class < 1:
+            raise TrainingError(f"labels_per_class must be 1 or more, got {self.labels_per_class}")
         if not 0 < self.learning_rate < 1:
             raise TrainingError(f"learning_rate must be in 0..1, got {self.learning_rate}")
         if min(self.calibration_photos, self.check_photos) < 0:
@@ -62,6 +76,8 @@ class Progress:
         losses: of the largest, the smallest and the random subnets.
         seconds: since the beginning.
         images_per_second: since the beginning.
+        phase: "pretraining" or "training".
+        metrics: other figures of the step, such as the rate of trusted pseudo-labels.
     """
 
     step: int
@@ -69,6 +85,8 @@ class Progress:
     losses: tuple[float, ...]
     seconds: float
     images_per_second: float
+    phase: str = "training"
+    metrics: Mapping[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

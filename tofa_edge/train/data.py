@@ -1,7 +1,8 @@
-"""Image folders: find, split by role, decode."""
+"""Images with and without labels: find, split by role, decode."""
 
 from __future__ import annotations
 
+import csv
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -17,7 +18,25 @@ from tofa_edge.network import ImageArray
 SUFFIXES = {".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff"}
 MOST_UNREADABLE = 0.05  # of all images; beyond, something is wrong with the folder
 
+UNLABELLED = -1  # the label of an image that has none
+UNLABELLED_FOLDER = "unlabelled"
+
 Indices = NDArray[np.int64]
+
+
+@dataclass(frozen=True, eq=False)
+class Photos:
+    """Decoded images.
+
+    Attributes:
+        classes: names.
+        images: uint8, (N, S, S, 3).
+        labels: index into `classes`, `UNLABELLED` where there is none, (N,).
+    """
+
+    classes: tuple[str, ...]
+    images: ImageArray
+    labels: NDArray[np.int64]
 
 
 @dataclass(frozen=True)
@@ -27,7 +46,7 @@ class LabelledPaths:
     Attributes:
         classes: names, sorted.
         paths: of the images.
-        labels: index into `classes`, (N,).
+        labels: index into `classes`, `UNLABELLED` where there is none, (N,).
     """
 
     classes: tuple[str, ...]
@@ -44,17 +63,86 @@ class LabelledPaths:
         return len(self.paths)
 
 
-def read_folder(root: Path) -> LabelledPaths:
+def read_photos(source: Path, size: int, tell: Callable[[str], None]) -> Photos:
+    """Returns all images of a folder, a CSV file or a named set, decoded.
+
+    Args:
+        source: as for `read_folder` or `read_csv`, or the name of a set (`named_sets.NAMES`).
+        size: to crop and resize to.
+        tell: called with a line for each image that is skipped.
+
+    Raises:
+        DataError: it cannot be read, or too many of its images cannot.
+    """
+    from tofa_edge.train.named_sets import NAMES, read_named
+
+    if str(source) in NAMES and not source.exists():
+        return read_named(str(source), size)
+    listed = read_csv(source) if source.suffix.lower() == ".csv" else read_folder(source)
+    images, kept = decode_all(listed, size, tell)
+    return Photos(kept.classes, images, kept.labels)
+
+
+def read_csv(path: Path) -> LabelledPaths:
+    """Returns the images of a CSV file with a path and a label in each row.
+
+    Paths are relative to the file. A missing or empty label means unlabelled; a first row
+    `path,label` is a header.
+
+    Raises:
+        DataError: it cannot be read, names a file that is not there, or fewer than two classes.
+    """
+    try:
+        with path.open(newline="", encoding="utf-8-sig") as file:
+            rows = [row for row in csv.reader(file) if row and row[0].strip()]
+    except (OSError, UnicodeError, csv.Error) as error:
+        raise DataError(f"{path}: cannot be read as CSV: {error}") from error
+    if rows and [cell.strip().lower() for cell in rows[0][:2]] == ["path", "label"]:
+        rows = rows[1:]
+    paths = tuple(path.parent / row[0].strip() for row in rows)
+    missing = [str(file) for file in paths if not file.is_file()]
+    if missing:
+        raise DataError(f"{path}: {len(missing)} files are not there: {', '.join(missing[:3])}")
+    names = [row[1].strip() if len(row) > 1 else "" for row in rows]
+    classes = tuple(sorted(set(names) - {""}))
+    if len(classes) < 2:
+        raise DataError(f"{path}: wanted rows of path,label with two classes or more")
+    labels = [classes.index(name) if name else UNLABELLED for name in names]
+    return LabelledPaths(classes, paths, np.array(labels, np.int64))
+
+
+def forget_labels(labels: NDArray[np.int64], per_class: int | None, seed: int) -> NDArray[np.int64]:
+    """Returns labels with all but `per_class` of each class replaced by `UNLABELLED`."""
+    if per_class is None:
+        return labels
+    kept = np.full_like(labels, UNLABELLED)
+    rng = np.random.default_rng(seed)
+    for label in np.unique(labels[labels >= 0]):
+        members = rng.permutation(np.flatnonzero(labels == label))[:per_class]
+        kept[members] = label
+    return kept
+
+
+def read_folder(root: Path, labelled: bool = True) -> LabelledPaths:
     """Returns the images of `root/<class>/*`, classes in alphabetical order.
+
+    Those in a folder `unlabelled` have no label.
+
+    Args:
+        root: the folder.
+        labelled: False takes every image at any depth, without classes.
 
     Raises:
         DataError: the folder cannot be read, has fewer than two classes, or an empty one.
     """
+    if not labelled:
+        return _unlabelled(root)
     try:
         folders = sorted(p for p in root.iterdir() if p.is_dir() and not p.name.startswith("."))
         files = {folder.name: _images(folder) for folder in folders}
     except OSError as error:
         raise DataError(f"{root}: cannot be read: {error.strerror or error}") from error
+    unlabelled = files.pop(UNLABELLED_FOLDER, [])
     if len(files) < 2:
         found = f"only {next(iter(files))!r}" if files else "none"
         raise DataError(f"{root}: wanted a folder per class ({root}/<class>/*.jpg), found {found}")
@@ -64,9 +152,23 @@ def read_folder(root: Path) -> LabelledPaths:
             f"{root}: no images in class {', '.join(map(repr, empty[:5]))}: "
             f"add some ({', '.join(sorted(SUFFIXES))}) or remove the folder"
         )
-    paths = tuple(path for group in files.values() for path in group)
-    labels = np.repeat(np.arange(len(files)), [len(group) for group in files.values()])
+    numbers = [*range(len(files)), UNLABELLED]
+    groups = [*files.values(), unlabelled]
+    paths = tuple(path for group in groups for path in group)
+    labels = np.repeat(numbers, [len(group) for group in groups])
     return LabelledPaths(tuple(files), paths, labels.astype(np.int64))
+
+
+def _unlabelled(root: Path) -> LabelledPaths:
+    if not root.is_dir():
+        raise DataError(f"{root}: wanted a folder of photos, there is none")
+    try:
+        paths = tuple(_images(root))
+    except OSError as error:
+        raise DataError(f"{root}: cannot be read: {error.strerror or error}") from error
+    if not paths:
+        raise DataError(f"{root}: no images in it ({', '.join(sorted(SUFFIXES))})")
+    return LabelledPaths((), paths, np.full(len(paths), UNLABELLED))
 
 
 def _images(folder: Path) -> list[Path]:
@@ -75,6 +177,8 @@ def _images(folder: Path) -> list[Path]:
 
 def split(labels: NDArray[np.int64], shares: Mapping[str, float], seed: int) -> dict[str, Indices]:
     """Returns disjoint indices by role, each class divided alike; the first role takes the rest.
+
+    Unlabelled images all go to the first role.
 
     Args:
         labels: of all images, (N,).
@@ -85,7 +189,8 @@ def split(labels: NDArray[np.int64], shares: Mapping[str, float], seed: int) -> 
     Raises:
         DataError: a class has fewer images than there are roles.
     """
-    rarest = int(np.bincount(labels)[np.unique(labels)].min())
+    present = np.unique(labels[labels >= 0])
+    rarest = min((int((labels == label).sum()) for label in present), default=0)
     if rarest < len(shares):
         raise DataError(
             f"wanted {len(shares)} photos or more of each class, one for each of "
@@ -94,7 +199,7 @@ def split(labels: NDArray[np.int64], shares: Mapping[str, float], seed: int) -> 
     rng = np.random.default_rng(seed)
     first, *others = shares
     parts: dict[str, list[Indices]] = {role: [] for role in shares}
-    for label in np.unique(labels):
+    for label in present:
         members = rng.permutation(np.flatnonzero(labels == label))
         total = len(members)
         for role in others:
@@ -102,6 +207,7 @@ def split(labels: NDArray[np.int64], shares: Mapping[str, float], seed: int) -> 
             parts[role].append(members[:count])
             members = members[count:]
         parts[first].append(members)
+    parts[first].append(np.flatnonzero(labels < 0))
     return {role: rng.permutation(np.concatenate(part)) for role, part in parts.items()}
 
 

@@ -60,3 +60,26 @@ def subnet_logits(
 def accuracy(logits: FloatArray, labels: NDArray[np.int64]) -> float:
     """Returns the share of images whose largest logit is that of their label, 0..1."""
     return float((logits.argmax(axis=1) == labels).mean())
+
+
+TEMPERATURES = np.geomspace(0.1, 10, 200)
+
+
+def fit_temperature(logits: FloatArray, labels: NDArray[np.int64]) -> float:
+    """Returns the temperature that makes probabilities honest (Guo et al., ICML 2017).
+
+    Args:
+        logits: of several subnets, (subnets, N, classes); one temperature serves them all.
+        labels: class indices, (N,).
+
+    Returns:
+        what to divide logits by, 0.1..10; the one of the least negative log likelihood.
+    """
+    rows = np.arange(len(labels))
+    costs = []
+    for temperature in TEMPERATURES:
+        scaled = logits / temperature
+        scaled = scaled - scaled.max(axis=-1, keepdims=True)
+        normaliser = np.log(np.exp(scaled).sum(axis=-1))
+        costs.append((normaliser - scaled[:, rows, labels]).mean())
+    return float(TEMPERATURES[int(np.argmin(costs))])

@@ -5,19 +5,21 @@ from __future__ import annotations
 import datetime
 import tempfile
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
+from PIL import Image
 
 from tofa_edge._version import __version__
 from tofa_edge.bundle import GoldenCase, stored_precision, write_bundle
 from tofa_edge.errors import BundleError
-from tofa_edge.images import encode, load
-from tofa_edge.network import FloatArray
+from tofa_edge.images import encode
+from tofa_edge.network import FloatArray, ImageArray
 from tofa_edge.space import Subnet
 from tofa_edge.train.config import TrainingConfig
-from tofa_edge.train.data import LabelledPaths
 from tofa_edge.train.supernet import Supernet
 
 GOLDEN_BATCH = 4
@@ -39,13 +41,30 @@ def check_writable(out: Path) -> None:
         raise BundleError(f"{out}: cannot be written: {error.strerror or error}") from error
 
 
+@dataclass(frozen=True, eq=False)
+class Contents:
+    """What a bundle carries beside the supernet.
+
+    Attributes:
+        classes: names, in the order of the logits.
+        calibration: unlabelled photos, in mixed order, uint8, (N, S, S, 3).
+        check: labelled photos, uint8, (M, S, S, 3).
+        check_labels: class indices, (M,).
+        temperature: that logits are divided by, for calibrated probabilities.
+    """
+
+    classes: Sequence[str]
+    calibration: ImageArray
+    check: ImageArray | None = None
+    check_labels: NDArray[np.int64] | None = None
+    temperature: float = 1.0
+
+
 def pack(
     out: Path,
     config: TrainingConfig,
     supernet: Supernet,
-    classes: Sequence[str],
-    calibration: Sequence[Path],
-    check: LabelledPaths | None,
+    contents: Contents,
     provenance: Mapping[str, str | int | float | bool | None],
 ) -> None:
     """Writes the bundle of a supernet.
@@ -56,28 +75,36 @@ def pack(
     Raises:
         BundleError: it cannot be written.
     """
-    largest = supernet.space.resolutions[-1]
     stored = stored_precision(supernet.to_arrays(), config.half_precision)
     supernet.load_arrays({name: array.astype(np.float32) for name, array in stored.items()})
-    pairs = zip(check.paths, check.labels, strict=True) if check else ()
+    check: list[tuple[bytes, int]] = []
+    if contents.check is not None and contents.check_labels is not None:
+        photos = [_encoded(image) for image in contents.check]
+        check = list(zip(photos, contents.check_labels.tolist(), strict=True))
     write_bundle(
         out,
         space=supernet.space,
-        classes=classes,
+        classes=contents.classes,
         preprocessing=supernet.preprocessing,
         arrays=stored,
         golden=golden_cases(supernet, config.seed),
-        calibration=[encode(load(path), largest) for path in calibration],
-        check=[(encode(load(path), largest), int(label)) for path, label in pairs],
+        calibration=[_encoded(image) for image in contents.calibration],
+        check=check,
+        temperature=contents.temperature,
         provenance={
             "made_by": f"tofa-edge {__version__}",
             "made_on": datetime.date.today().isoformat(),
             "start": config.start,
             "epochs": config.epochs,
+            "pretrain_epochs": config.pretrain_epochs,
             "seed": config.seed,
             **provenance,
         },
     )
+
+
+def _encoded(image: ImageArray) -> bytes:
+    return encode(Image.fromarray(image), len(image))
 
 
 def golden_cases(supernet: Supernet, seed: int) -> list[GoldenCase]:

@@ -1,11 +1,11 @@
-"""Training: from a folder of photos to a bundle. `train` reads from top to bottom."""
+"""Training: from photos to a bundle. `train` reads from top to bottom."""
 
 from __future__ import annotations
 
-import math
+import hashlib
 import time
-from collections.abc import Callable
-from dataclasses import replace
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -16,27 +16,26 @@ from tofa_edge.cutting import CALIBRATION_IMAGES
 from tofa_edge.errors import TrainingError
 from tofa_edge.layers import LOGITS
 from tofa_edge.network import LITE_PREPROCESSING, ImageArray
-from tofa_edge.spaces import named
-from tofa_edge.train.augment import weak
-from tofa_edge.train.config import PRETRAINED, Progress, Report, TrainingConfig
-from tofa_edge.train.data import decode_all, read_folder, split
-from tofa_edge.train.evaluate import accuracy, subnet_logits
-from tofa_edge.train.losses import supervised
-from tofa_edge.train.packing import check_writable, pack
-from tofa_edge.train.pretrained import load_lite, new_classifier
+from tofa_edge.train import checkpoint
+from tofa_edge.train.config import PRETRAINED, Report, TrainingConfig
+from tofa_edge.train.data import Photos, decode_all, forget_labels, read_folder, read_photos, split
+from tofa_edge.train.evaluate import accuracy, fit_temperature, subnet_logits
+from tofa_edge.train.loop import OnStep, Phase, TrainingState, begin, run
+from tofa_edge.train.objectives import Distillation, Objective, SemiSupervised
+from tofa_edge.train.packing import Contents, check_writable, pack
+from tofa_edge.train.pretrained import load_lite
+from tofa_edge.train.probe import as_arrays, features, fit_probe
+from tofa_edge.train.start import new_supernet, plain_teacher
 from tofa_edge.train.supernet import Supernet
 
 SHARES = {"train": 0.8, "validation": 0.1, "check": 0.1}
-RANDOM_SUBNETS = 2  # a step, beside the largest and the smallest
-HEAD_RATE = 3.0  # the new classifier's learning rate over that of the pretrained layers
-WARM_UP_STEPS = 20
-WEIGHT_DECAY = 0.02
-CLIP_NORM = 5.0
+PRETRAINING, TRAINING = "pretraining", "training"
+PRETRAINING_BATCH = 64
+NEW_RATE = 3.0  # the learning rate of a classifier that starts from nothing, over the others'
 IMAGENET_CROP = 0.875  # how EfficientNet-Lite's published accuracies were measured
-LEAST_MOMENTUM = 0.05  # stored BatchNorm statistics average about the last 20 steps
+SECONDS_BETWEEN_CHECKPOINTS = 120.0
 
 Tell = Callable[[str], None]
-OnStep = Callable[[Progress], None]
 
 
 def train(
@@ -45,19 +44,26 @@ def train(
     config: TrainingConfig | None = None,
     on_step: OnStep = lambda progress: None,
     tell: Tell = lambda line: None,
+    resume: bool = False,
 ) -> Report:
-    """Trains a supernet on a folder of photos and writes the bundle.
+    """Trains a supernet on photos and writes the bundle.
+
+    A checkpoint lies beside `out` meanwhile: written every two minutes and on an interruption,
+    removed when the bundle is there.
 
     Args:
-        data: a folder with a folder of photos per class; None only with `epochs=0`.
+        data: a folder with a folder of photos per class (`unlabelled` holds those without), a CSV
+            file of path,label, or the name of a set; None only with `epochs=0`.
         out: the bundle to write.
         config: how to train.
         on_step: called after each step.
         tell: called with a line of text for what a person should know.
+        resume: whether to go on from the checkpoint of an interrupted run.
 
     Raises:
-        DataError: the folder cannot be used.
-        TrainingError: pretrained weights are not installed, or the loss is not finite.
+        DataError: the photos cannot be used.
+        TrainingError: pretrained weights are not installed, the loss is not finite, or there is
+            no fitting checkpoint.
         BundleError: the bundle cannot be written there.
     """
     config = config or TrainingConfig()
@@ -66,26 +72,107 @@ def train(
         return _bundle_as_is(data, out, config, tell)
     if data is None:
         raise TrainingError("training wants a folder of photos; only --epochs 0 goes without")
-    folder = read_folder(data)
-    supernet = _new_supernet(config, len(folder.classes))
-    size = supernet.space.resolutions[-1]
-    images, photos = decode_all(folder, size, tell)  # uint8 (N, S, S, 3)
+    size = new_supernet(config, None).space.resolutions[-1]
+    photos = read_photos(data, size, tell)  # uint8 (N, S, S, 3)
+    supernet = new_supernet(config, len(photos.classes))
     roles = split(photos.labels, SHARES, config.seed)
-    trained, validated = roles["train"], roles["validation"]
-    check = photos.take(roles["check"][: config.check_photos])
-    tell(
-        f"{len(photos)} photos of {len(folder.classes)} classes: {len(trained)} to train on, "
-        f"{len(validated)} to validate, {len(check)} to check on devices; "
-        f"{supernet.space.count():.1e} subnets up to {size} px"
-    )
-    seconds = optimise(supernet, images[trained], photos.labels[trained], config, on_step)
-    seen = images[trained[:CALIBRATION_IMAGES]]
-    accuracies = _accuracies(supernet, seen, images[validated], photos.labels[validated])
-    provenance = {f"accuracy_{name}": share for name, share in accuracies.items()}
-    provenance |= {"photos_trained_on": len(trained), "photos_validated_on": len(validated)}
-    calibration = photos.take(trained[: config.calibration_photos]).paths
-    pack(out, config, supernet, folder.classes, calibration, check, provenance)
-    return Report(out, accuracies, seconds)
+    trained = roles["train"]
+    labels = forget_labels(photos.labels[trained], config.labels_per_class, config.seed)
+    tell(_summary(photos, roles, labels, supernet))
+    keeper = Keeper.open(checkpoint.beside(out), _identity(photos, config), resume)
+    begun = time.perf_counter()
+    images = photos.images[trained]
+    try:
+        if config.start in PRETRAINED and config.pretrain_epochs:
+            supernet = pretrain_supernet(supernet, images, config, on_step, keeper)
+        supernet = optimise(supernet, images, labels, config, on_step, keeper)
+    except KeyboardInterrupt:
+        if keeper.path.exists():
+            tell(f"stopped; go on with --resume (checkpoint: {keeper.path})")
+        raise
+    seconds = time.perf_counter() - begun
+    report = _pack_trained(out, config, supernet, photos, roles, seconds)
+    keeper.remove()
+    return report
+
+
+def pretrain(
+    images: Path,
+    out: Path,
+    config: TrainingConfig | None = None,
+    on_step: OnStep = lambda progress: None,
+    tell: Tell = lambda line: None,
+    resume: bool = False,
+) -> Report:
+    """Distils a pretrained network into all subnets of its space, without labels.
+
+    Done once on any photos, the bundle is a start for every later task.
+
+    Args:
+        images: a folder of photos, with or without folders inside; labels are not read.
+        out: the bundle to write, with the classes of the pretrained network.
+        config: how; `start` is the pretrained network, `pretrain_epochs` says how long.
+        on_step: called after each step.
+        tell: called with a line of text for what a person should know.
+        resume: whether to go on from the checkpoint of an interrupted run.
+
+    Raises:
+        DataError, TrainingError, BundleError: as for `train`.
+    """
+    config = config or TrainingConfig()
+    if config.start not in PRETRAINED or not config.pretrain_epochs:
+        raise TrainingError(f"pretraining wants a start of {', '.join(PRETRAINED)} and an epoch")
+    check_writable(out)
+    supernet = new_supernet(config, None)
+    size = supernet.space.resolutions[-1]
+    seen, _ = decode_all(read_folder(images, labelled=False), size, tell)
+    order = np.random.default_rng(config.seed).permutation(len(seen))
+    seen = seen[order]
+    classes = [f"imagenet {index}" for index in range(supernet.space.classes)]
+    identity = _identity(Photos(tuple(classes), seen, np.zeros(0, np.int64)), config)
+    keeper = Keeper.open(checkpoint.beside(out), identity, resume)
+    tell(f"{len(seen)} photos, {supernet.space.count():.1e} subnets up to {size} px")
+    begun = time.perf_counter()
+    supernet = pretrain_supernet(supernet, seen, config, on_step, keeper)
+    contents = Contents(classes, seen[: config.calibration_photos])
+    pack(out, config, supernet, contents, {"pretrained_on_photos": len(seen)})
+    keeper.remove()
+    return Report(out, {}, time.perf_counter() - begun)
+
+
+def pretrain_supernet(
+    supernet: Supernet,
+    images: ImageArray,
+    config: TrainingConfig,
+    on_step: OnStep = lambda progress: None,
+    keeper: Keeper | None = None,
+) -> Supernet:
+    """Returns a supernet whose subnets are like the plain pretrained network of `config.start`.
+
+    Args:
+        supernet: holds its weights; of any number of classes: the classifier is not trained.
+        images: uint8, (N, S, S, 3), in mixed order.
+        config: how to train.
+        on_step: called after each step.
+        keeper: of checkpoints.
+
+    Raises:
+        TrainingError: a loss is not finite; the step is named.
+    """
+    if keeper is not None and keeper.is_past(PRETRAINING):
+        return supernet  # the checkpoint of training holds all of it
+    teacher, subnet = plain_teacher(config.start, supernet.space.resolutions[-1])
+    steps = _steps(config.pretrain_epochs, len(images), PRETRAINING_BATCH)
+    phase = Phase(PRETRAINING, steps, config.learning_rate, config.seed)
+    student = Supernet(replace(supernet.space, classes=teacher.space.classes), LITE_PREPROCESSING)
+    student.load_arrays(teacher.to_arrays())
+    objective = Distillation(images, teacher, subnet, PRETRAINING_BATCH)
+    learned = _finish(_run(student, objective, phase, on_step, keeper), images)
+    if supernet.space.classes == teacher.space.classes:
+        return learned
+    kept = {name: supernet.to_arrays()[name] for name in (f"{LOGITS}.weight", f"{LOGITS}.bias")}
+    supernet.load_arrays({**learned.to_arrays(), **kept})
+    return supernet
 
 
 def optimise(
@@ -94,109 +181,221 @@ def optimise(
     labels: NDArray[np.int64],
     config: TrainingConfig,
     on_step: OnStep = lambda progress: None,
-) -> float:
-    """Trains all subnets of a supernet in place; returns the seconds it took.
+    keeper: Keeper | None = None,
+) -> Supernet:
+    """Returns a supernet all of whose subnets were trained for a task.
 
     Args:
-        supernet: trained with the sandwich rule, every step the largest, the smallest and two
-            random subnets.
-        images: uint8, (N, S, S, 3), S the largest resolution.
-        labels: class indices, (N,).
+        supernet: to start from; trained with the sandwich rule, every step the largest, the
+            smallest and two random subnets.
+        images: uint8, (N, S, S, 3), S the largest resolution, in mixed order.
+        labels: class indices, −1 where unlabelled, (N,).
         config: how to train.
         on_step: called after each step.
+        keeper: of checkpoints.
 
     Raises:
         TrainingError: a loss is not finite; the step is named.
     """
-    space = supernet.space
-    generator = torch.Generator().manual_seed(config.seed)
-    rng = np.random.default_rng(config.seed)
-    batches = _batches(len(images), config, rng)
-    optimiser = _optimiser(supernet, config.learning_rate)
-    begin = time.perf_counter()
-    for step, indices in enumerate(batches, start=1):
-        for group in optimiser.param_groups:
-            group["lr"] = group["peak"] * _rate(step, len(batches))
-        photos = torch.from_numpy(images[indices]).permute(0, 3, 1, 2)  # uint8 (N, 3, S, S)
-        photos = weak(photos, generator)  # float (N, 3, S, S)
-        targets = torch.from_numpy(labels[indices])  # (N,)
-        subnets = [space.largest(), space.smallest()]
-        subnets += [space.sample(rng) for _ in range(RANDOM_SUBNETS)]
-        supernet.momentum = max(LEAST_MOMENTUM, 1 / (step + 1))
-        losses = []
-        for loss in supervised(supernet, photos, targets, subnets):
-            torch.autograd.backward(loss)  # one subnet's graph at a time is in memory
-            losses.append(float(loss.detach()))
-        if not math.isfinite(sum(losses)):
-            raise TrainingError(f"the loss is not finite at step {step}: lower the learning rate")
-        torch.nn.utils.clip_grad_norm_(supernet.parameters(), CLIP_NORM)
-        optimiser.step()
-        optimiser.zero_grad(set_to_none=True)
-        seconds = time.perf_counter() - begin
-        speed = step * len(indices) / seconds
-        on_step(Progress(step, len(batches), tuple(losses), seconds, speed))
-    return time.perf_counter() - begin
+    known = labels >= 0
+    if not known.any():
+        raise TrainingError("wanted labelled photos, all are unlabelled; `pretrain` needs none")
+    unlabelled = config.unlabelled_ratio * config.batch_size * int(not known.all())
+    pretrained = config.start != "tiny"
+    probe = None
+    if pretrained and not (keeper is not None and keeper.is_at(TRAINING)):
+        probe = start_from_probe(supernet, images, labels, bool(unlabelled))
+    pool = len(images) / unlabelled if unlabelled else int(known.sum()) / config.batch_size
+    steps = max(1, int(config.epochs * max(1, int(pool))))
+    rate = 1.0 if pretrained else NEW_RATE
+    phase = Phase(TRAINING, steps, config.learning_rate, config.seed, head_rate=rate)
+    classes = supernet.space.classes
+    objective = SemiSupervised(images, labels, classes, config.batch_size, unlabelled, probe)
+    return _finish(_run(supernet, objective, phase, on_step, keeper), images)
 
 
-def _batches(
-    count: int, config: TrainingConfig, rng: np.random.Generator
-) -> list[NDArray[np.int64]]:
-    """Returns the image indices of every step, each epoch in an order of its own."""
-    size = min(config.batch_size, count)
-    whole = count // size * size  # BatchNorm wants batches of one size
-    epochs = (rng.permutation(count)[:whole].reshape(-1, size) for _ in range(config.epochs))
-    return [batch for epoch in epochs for batch in epoch]
+def start_from_probe(
+    supernet: Supernet, images: ImageArray, labels: NDArray[np.int64], self_training: bool
+) -> torch.Tensor:
+    """Gives a supernet the classifier of a probe on its features; returns the probe's say.
+
+    The classifier is fitted before the layers below move (Kumar et al., "Fine-Tuning can Distort
+    Pretrained Features", ICLR 2022).
+
+    Args:
+        supernet: whose largest subnet gives the features; its classifier is replaced.
+        images: uint8, (N, S, S, 3), in mixed order.
+        labels: class indices, −1 where unlabelled, (N,).
+        self_training: whether the probe learns from its own predictions of the unlabelled, too.
+
+    Returns:
+        probabilities of every image, float32, (N, classes).
+    """
+    seen = features(supernet, supernet.space.largest(), images)
+    rounds = {} if self_training else {"rounds": 0}
+    probe = fit_probe(seen, labels, supernet.space.classes, **rounds)
+    weight, bias = as_arrays(probe)
+    fitted = {f"{LOGITS}.weight": weight, f"{LOGITS}.bias": bias}
+    supernet.load_arrays({**supernet.to_arrays(), **fitted})
+    return probe.probabilities(seen)
 
 
-def _optimiser(supernet: Supernet, learning_rate: float) -> torch.optim.Optimizer:
-    """AdamW; no decay of BatchNorm and biases, a faster rate for the classifier."""
-    groups: dict[tuple[float, float], list[torch.nn.Parameter]] = {}
-    for name, parameter in supernet.named_parameters():
-        decay = WEIGHT_DECAY if name.endswith(".weight") else 0.0
-        peak = learning_rate * (HEAD_RATE if f".{LOGITS}." in name else 1.0)
-        groups.setdefault((decay, peak), []).append(parameter)
-    options = [
-        {"params": parameters, "weight_decay": decay, "peak": peak}
-        for (decay, peak), parameters in groups.items()
-    ]
-    return torch.optim.AdamW(options, lr=learning_rate)
+@dataclass(eq=False)
+class Keeper:
+    """Keeps the checkpoint of a run.
+
+    Attributes:
+        path: of the file.
+        identity: of the run: a checkpoint of another is refused.
+        found: what an interrupted run left, until it is used.
+    """
+
+    path: Path
+    identity: Mapping[str, str]
+    found: checkpoint.Checkpoint | None = None
+
+    @staticmethod
+    def open(path: Path, identity: Mapping[str, str], resume: bool) -> Keeper:
+        """Returns the keeper, with what is there if resuming.
+
+        Raises:
+            TrainingError: nothing fits to resume from, or something is there and not resuming.
+        """
+        if not resume:
+            if path.exists():
+                raise TrainingError(
+                    f"{path}: an interrupted run left this; go on with --resume, or remove it"
+                )
+            return Keeper(path, identity)
+        found = checkpoint.read(path)
+        checkpoint.check_identity(found, identity)
+        return Keeper(path, identity, found)
+
+    def is_past(self, phase: str) -> bool:
+        """Whether the run to resume had finished a phase."""
+        return self.found is not None and phase == PRETRAINING and self.found.phase == TRAINING
+
+    def is_at(self, phase: str) -> bool:
+        """Whether the run to resume was in a phase."""
+        return self.found is not None and self.found.phase == phase
+
+    def restore(self, state: TrainingState, phase: Phase) -> None:
+        """Puts the state of a phase to where an interrupted run was."""
+        if self.found is not None and self.found.phase == phase.name:
+            checkpoint.restore(self.found, state)
+            self.found = None
+
+    def save(self, state: TrainingState, phase: Phase) -> None:
+        """Writes the checkpoint."""
+        checkpoint.save(self.path, state, phase, self.identity)
+
+    def remove(self) -> None:
+        """Removes it: the run is done."""
+        self.path.unlink(missing_ok=True)
 
 
-def _rate(step: int, steps: int) -> float:
-    """The learning rate over its peak: linear warm-up, then a cosine down to 0."""
-    warm_up = min(WARM_UP_STEPS, steps // 2)
-    if step <= warm_up:
-        return step / max(1, warm_up)
-    return 0.5 * (1 + math.cos(math.pi * (step - warm_up) / max(1, steps - warm_up)))
+def _run(
+    supernet: Supernet,
+    objective: Objective,
+    phase: Phase,
+    on_step: OnStep,
+    keeper: Keeper | None,
+) -> TrainingState:
+    state = begin(supernet, objective, phase)
+    if keeper is None:
+        run(state, phase, on_step)
+        return state
+    keeper.restore(state, phase)
+    saved = time.perf_counter()
+
+    def save_sometimes(progress: object, state: TrainingState) -> bool:
+        nonlocal saved
+        if time.perf_counter() - saved > SECONDS_BETWEEN_CHECKPOINTS:
+            keeper.save(state, phase)
+            saved = time.perf_counter()
+        return False
+
+    try:
+        run(state, phase, on_step, save_sometimes)
+    except KeyboardInterrupt:
+        keeper.save(state, phase)
+        raise
+    return state
 
 
-def _new_supernet(config: TrainingConfig, classes: int) -> Supernet:
-    """Returns the supernet to start from: pretrained, with a new classifier and its resolutions."""
-    space = named(config.start)
-    resolutions = tuple(size for size in space.resolutions if size <= config.resolution)
-    if not resolutions:
-        least = space.resolutions[0]
-        raise TrainingError(f"wanted a resolution of {least} px or more, got {config.resolution}")
-    space = replace(space, classes=classes, resolutions=resolutions)
-    supernet = Supernet(space, LITE_PREPROCESSING, torch.Generator().manual_seed(config.seed))
-    if config.start in PRETRAINED:
-        _, arrays = load_lite(config.start)
-        kept = new_classifier(arrays, classes, np.random.default_rng(config.seed))
-        supernet.load_arrays(kept)
-    return supernet
+def _finish(state: TrainingState, images: ImageArray) -> Supernet:
+    """Returns the trained supernet: averaged weights, and the largest subnet's own statistics."""
+    averaged = state.averaged
+    seen = torch.from_numpy(images[: 4 * CALIBRATION_IMAGES]).permute(0, 3, 1, 2)
+    with torch.no_grad():
+        for number, part in enumerate(torch.split(seen, CALIBRATION_IMAGES)):
+            averaged.momentum = 1 / (number + 1)
+            averaged(part.float(), averaged.space.largest(), update=True)
+    return averaged
 
 
-def _accuracies(
-    supernet: Supernet, seen: ImageArray, images: ImageArray, labels: NDArray[np.int64]
-) -> dict[str, float]:
-    space, arrays = supernet.space, supernet.to_arrays()
+def _steps(epochs: float, count: int, batch: int) -> int:
+    return max(1, int(epochs * max(1, count // batch)))
+
+
+def _summary(
+    photos: Photos,
+    roles: Mapping[str, NDArray[np.int64]],
+    labels: NDArray[np.int64],
+    supernet: Supernet,
+) -> str:
+    space, unlabelled = supernet.space, int((labels < 0).sum())
+    without = f" ({unlabelled} without a label)" if unlabelled else ""
+    return (
+        f"{len(photos.images)} photos of {len(photos.classes)} classes: "
+        f"{len(roles['train'])} to train on{without}, {len(roles['validation'])} to validate, "
+        f"{len(roles['check'])} to check on devices; "
+        f"{space.count():.1e} subnets up to {space.resolutions[-1]} px"
+    )
+
+
+def _identity(photos: Photos, config: TrainingConfig) -> dict[str, str]:
+    """What a resumed run must have in common with the interrupted one."""
+    digest = hashlib.sha256(photos.images.tobytes())
+    digest.update(photos.labels.tobytes())
+    settings = {
+        name: str(getattr(config, name))
+        for name in ("start", "epochs", "pretrain_epochs", "labels_per_class", "resolution",
+                     "batch_size", "unlabelled_ratio", "learning_rate", "seed")
+    }  # fmt: skip
+    return {"classes": ", ".join(photos.classes), "photos": digest.hexdigest()[:16], **settings}
+
+
+def _pack_trained(
+    out: Path,
+    config: TrainingConfig,
+    supernet: Supernet,
+    photos: Photos,
+    roles: Mapping[str, NDArray[np.int64]],
+    seconds: float,
+) -> Report:
+    trained, validated = roles["train"], roles["validation"]
+    check = roles["check"][: config.check_photos]
+    seen, images = photos.images[trained[:CALIBRATION_IMAGES]], photos.images[validated]
+    labels, space, arrays = photos.labels[validated], supernet.space, supernet.to_arrays()
     subnets = {"smallest": space.smallest(), "middle": space.middle(), "largest": space.largest()}
-    return {
-        name: accuracy(
-            subnet_logits(space, subnet, arrays, supernet.preprocessing, seen, images), labels
-        )
+    logits = {
+        name: subnet_logits(space, subnet, arrays, supernet.preprocessing, seen, images)
         for name, subnet in subnets.items()
     }
+    accuracies = {name: accuracy(found, labels) for name, found in logits.items()}
+    temperature = fit_temperature(np.stack(list(logits.values())), labels)
+    contents = Contents(
+        photos.classes,
+        photos.images[trained[: config.calibration_photos]],
+        photos.images[check],
+        photos.labels[check],
+        temperature,
+    )
+    provenance = {f"accuracy_{name}": share for name, share in accuracies.items()}
+    provenance |= {"photos_trained_on": len(trained), "photos_validated_on": len(validated)}
+    pack(out, config, supernet, contents, provenance)
+    return Report(out, accuracies, seconds)
 
 
 def _bundle_as_is(data: Path | None, out: Path, config: TrainingConfig, tell: Tell) -> Report:
@@ -209,12 +408,13 @@ def _bundle_as_is(data: Path | None, out: Path, config: TrainingConfig, tell: Te
     space, arrays = load_lite(config.start)
     supernet = Supernet(space, replace(LITE_PREPROCESSING, crop=IMAGENET_CROP))
     supernet.load_arrays(arrays)
-    calibration: tuple[Path, ...] = ()
+    size = space.resolutions[-1]
+    calibration = np.zeros((0, size, size, 3), np.uint8)
     if data is not None:
         folder = read_folder(data)
         order = np.random.default_rng(config.seed).permutation(len(folder))
         chosen = folder.take(order[: config.calibration_photos])
-        calibration = decode_all(chosen, space.resolutions[0], tell)[1].paths
+        calibration = decode_all(chosen, size, tell)[0]
     classes = [f"imagenet {index}" for index in range(space.classes)]
-    pack(out, config, supernet, classes, calibration, None, {})
+    pack(out, config, supernet, Contents(classes, calibration), {})
     return Report(out, {}, 0.0)

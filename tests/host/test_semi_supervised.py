@@ -1,0 +1,278 @@
+"""The one loss, its targets, resuming, and transfer from bundles and from pretrained networks."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from tofa_edge.bundle import Bundle
+from tofa_edge.errors import DataError, TrainingError
+from tofa_edge.layers import LOGITS
+from tofa_edge.network import LITE_PREPROCESSING
+from tofa_edge.spaces import tiny
+from tofa_edge.train import trainer
+from tofa_edge.train.augment import strong
+from tofa_edge.train.config import Progress, TrainingConfig
+from tofa_edge.train.data import forget_labels, read_csv, read_folder, read_photos, split
+from tofa_edge.train.evaluate import fit_temperature
+from tofa_edge.train.losses import Batch, unified
+from tofa_edge.train.probe import fit_probe, probe_accuracy
+from tofa_edge.train.pseudo import PseudoLabels
+from tofa_edge.train.steps import Step
+from tofa_edge.train.supernet import Supernet
+from tofa_edge.train.trainer import optimise, pretrain, train
+
+COLOURS = {"red": (150, 90, 90), "blue": (90, 90, 150)}
+SHORT = TrainingConfig(start="tiny", resolution=16, epochs=3, batch_size=16, labels_per_class=4)
+
+
+@pytest.fixture(scope="module")
+def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Forty photos of two colours, and twenty in a folder without labels."""
+    root = tmp_path_factory.mktemp("colours")
+    rng = np.random.default_rng(0)
+    for name, count in (("red", 40), ("blue", 40), ("unlabelled", 20)):
+        (root / name).mkdir()
+        for number in range(count):
+            colour = COLOURS.get(name, list(COLOURS.values())[number % 2])
+            pixels = np.array(colour) + rng.integers(-60, 60, (20, 20, 3))
+            image = Image.fromarray(np.clip(pixels, 0, 255).astype(np.uint8))
+            image.save(root / name / f"{number:03}.png")
+    return root
+
+
+def supernet(classes: int = 3) -> Supernet:
+    space = replace(tiny(), classes=classes)
+    return Supernet(space, LITE_PREPROCESSING, torch.Generator().manual_seed(0))
+
+
+def test_few_labels_train_all_subnets(photos: Path, tmp_path: Path) -> None:
+    steps: list[Progress] = []
+    lines: list[str] = []
+    report = train(photos, tmp_path / "x.tofa", SHORT, steps.append, lines.append)
+    assert "84 to train on (76 without a label)" in lines[0]
+    assert set(report.accuracies) == {"smallest", "middle", "largest"}
+    assert len(steps) == 3 * (84 // 32)
+    assert all(0 <= step.metrics["mask_rate"] <= 1 for step in steps)
+    bundle = Bundle.open(report.bundle)
+    bundle.verify()
+    assert bundle.classes == ("blue", "red")
+    assert 0.1 <= bundle.temperature <= 10
+    assert not (tmp_path / "x.tofa.checkpoint").exists()
+
+
+@pytest.mark.parametrize("stop_at", [1, 4])
+def test_resumed_run_gives_the_same_weights(photos: Path, tmp_path: Path, stop_at: int) -> None:
+    whole = train(photos, tmp_path / "whole.tofa", SHORT)
+    out = tmp_path / "resumed.tofa"
+
+    def stop(progress: Progress) -> None:
+        if progress.step == stop_at:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        train(photos, out, SHORT, stop)
+    assert not out.exists()
+    with pytest.raises(TrainingError, match="--resume"):
+        train(photos, out, SHORT)
+    seen: list[Progress] = []
+    resumed = train(photos, out, SHORT, seen.append, resume=True)
+    assert seen[0].step == stop_at + 1
+    first, second = (Bundle.open(report.bundle).supernet() for report in (whole, resumed))
+    assert all(np.array_equal(first[name], second[name]) for name in first)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["resumed.tofa", "whole.tofa"]
+
+
+def test_checkpoint_of_another_run_is_refused(photos: Path, tmp_path: Path) -> None:
+    out = tmp_path / "x.tofa"
+
+    def stop(progress: Progress) -> None:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        train(photos, out, SHORT, stop)
+    with pytest.raises(TrainingError, match="another seed: 0, now it is 1"):
+        train(photos, out, replace(SHORT, seed=1), resume=True)
+    checkpoint = tmp_path / "x.tofa.checkpoint"
+    checkpoint.write_bytes(checkpoint.read_bytes()[:-100])
+    with pytest.raises(TrainingError, match="cannot be read"):
+        train(photos, out, SHORT, resume=True)
+    checkpoint.unlink()
+    with pytest.raises(TrainingError, match="no checkpoint"):
+        train(photos, out, SHORT, resume=True)
+
+
+def test_bundle_is_a_start_for_other_classes(photos: Path, tmp_path: Path) -> None:
+    first = train(photos, tmp_path / "first.tofa", SHORT).bundle
+    config = replace(SHORT, start=str(first), epochs=1, learning_rate=1e-5)
+    steps: list[Progress] = []
+    second = Bundle.open(train(photos, tmp_path / "second.tofa", config, steps.append).bundle)
+    kept, moved = Bundle.open(first).supernet(), second.supernet()
+    assert np.allclose(kept["stem.weight"], moved["stem.weight"], atol=1e-3)
+    assert not np.allclose(kept["logits.weight"], moved["logits.weight"], atol=1e-3)
+    assert second.provenance["start"] == str(first)
+
+
+def test_pretraining_needs_no_labels(photos: Path, tmp_path: Path) -> None:
+    """And serves another task: a bundle of all subnets, with the teacher's classes."""
+    steps: list[Progress] = []
+    config = TrainingConfig(pretrain_epochs=2, resolution=48)
+    report = pretrain(photos, tmp_path / "supernet.tofa", config, steps.append)
+    bundle = Bundle.open(report.bundle)
+    assert (len(bundle.classes), bundle.space.resolutions) == (1000, (48,))
+    assert {step.phase for step in steps} == {"pretraining"}
+    assert len(steps) == 2 * (100 // 64)
+
+
+def test_training_from_a_plain_network_pretrains_first(photos: Path, tmp_path: Path) -> None:
+    steps: list[Progress] = []
+    config = TrainingConfig(
+        pretrain_epochs=1, epochs=1, resolution=48, batch_size=4, labels_per_class=4
+    )
+    out = tmp_path / "x.tofa"
+
+    def stop(progress: Progress) -> None:
+        steps.append(progress)
+        if (progress.phase, progress.step) == ("training", 2):
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        train(photos, out, config, stop)
+    assert [step.phase for step in steps] == ["pretraining", "training", "training"]
+    train(photos, out, config, steps.append, resume=True)
+    assert [step.phase for step in steps[3:]] == ["training"] * (84 // 8 - 2)
+
+
+def test_loss_without_unlabelled_images_is_supervised() -> None:
+    made, space = supernet(), replace(tiny(), classes=3)
+    images = torch.rand(8, 3, 32, 32) * 255
+    nothing = torch.zeros(0, 3)
+    batch = Batch(images, torch.arange(8) % 3, images[:0], nothing, nothing[:, 0])
+    subnets = [space.largest(), space.smallest()]
+    losses = [float(loss.detach()) for loss in unified(made, batch, subnets)]
+    (logits,) = made(images, space.largest())
+    wanted = torch.nn.functional.cross_entropy(logits, batch.labels).detach()
+    assert losses[0] == pytest.approx(float(wanted), rel=1e-4)
+    assert losses[1] >= -1e-5
+
+
+def test_masked_images_do_not_teach_the_largest() -> None:
+    space = replace(tiny(), classes=3)
+    images = torch.rand(4, 3, 32, 32) * 255
+    gradients = []
+    for mask in (torch.zeros(4), torch.ones(4)):
+        made = supernet()
+        targets = torch.eye(3)[[2, 2, 2, 2]]
+        batch = Batch(images, torch.zeros(4, dtype=torch.int64), images, targets, mask)
+        torch.autograd.backward(next(unified(made, batch, [space.largest()])))
+        gradient = made.arrays()[f"{LOGITS}.bias"].grad
+        assert gradient is not None
+        gradients.append(gradient)
+    assert float(gradients[0][2]) > 0, "no one wants class 2"
+    assert float(gradients[1][2]) < 0, "the strong views are to be class 2"
+
+
+def test_threshold_rises_with_confidence() -> None:
+    pseudo = PseudoLabels(torch.full((4,), 0.25))
+    sure = torch.eye(4) * 0.92 + 0.02
+    for _ in range(400):
+        targets, mask = pseudo.targets(sure)
+    assert float(pseudo.threshold) > 0.9
+    assert mask.sum() == 4
+    torch.testing.assert_close(targets.sum(dim=1), torch.ones(4))
+    unsure = torch.full((4, 4), 0.2) + torch.eye(4) * 0.2
+    assert pseudo.targets(unsure)[1].sum() == 0
+
+
+def test_alignment_pulls_towards_the_prior() -> None:
+    pseudo = PseudoLabels(torch.tensor([0.5, 0.5]))
+    skewed = torch.tensor([[0.8, 0.2], [0.7, 0.3]])
+    for _ in range(500):
+        targets, _ = pseudo.targets(skewed)
+    assert float(targets.mean(dim=0)[0]) == pytest.approx(0.5, abs=0.06)
+
+
+def test_probe_learns_from_the_unlabelled() -> None:
+    generator = torch.Generator().manual_seed(0)
+    truth = torch.arange(600) % 3
+    centres = torch.randn(3, 40, generator=generator)
+    seen = centres[truth] + 1.6 * torch.randn(600, 40, generator=generator)
+    labels = np.where(np.arange(600) < 9, truth.numpy(), -1)
+    accuracies = [
+        probe_accuracy(fit_probe(seen, labels, 3, rounds), seen, truth.numpy()) for rounds in (0, 3)
+    ]
+    assert accuracies[1] > accuracies[0] > 0.5
+
+
+def test_draws_are_fair_and_repeatable() -> None:
+    pool = np.arange(10, 20)
+    draws = [Step(number, 5, 3).draw(pool, 4, "x") for number in range(5)]
+    assert sorted(np.concatenate(draws).tolist()) == sorted([*pool.tolist()] * 2)
+    assert np.array_equal(draws[2], Step(2, 5, 3).draw(pool, 4, "x"))
+    assert not np.array_equal(draws[2], Step(2, 5, 4).draw(pool, 4, "x"))
+
+
+def test_strong_views_stay_in_range_and_repeat() -> None:
+    images = torch.randint(0, 256, (8, 3, 24, 24), dtype=torch.uint8)
+    before = torch.random.get_rng_state()
+    first, second = (strong(images, torch.Generator().manual_seed(1)) for _ in range(2))
+    assert torch.equal(first, second)
+    assert torch.equal(before, torch.random.get_rng_state()), "the global generator is left alone"
+    assert first.min() >= 0
+    assert first.max() <= 255
+
+
+def test_temperature_is_found() -> None:
+    rng = np.random.default_rng(0)
+    logits = rng.normal(size=(1, 4000, 5)).astype(np.float32)
+    shares = np.exp(logits[0]) / np.exp(logits[0]).sum(axis=1, keepdims=True)
+    labels = np.array([rng.choice(5, p=share / share.sum()) for share in shares])
+    assert fit_temperature(3 * logits, labels) == pytest.approx(3, rel=0.15)
+
+
+def test_folder_of_unlabelled_photos(photos: Path) -> None:
+    folder = read_folder(photos)
+    assert folder.classes == ("blue", "red")
+    assert (folder.labels == -1).sum() == 20
+    parts = split(folder.labels, trainer.SHARES, 0)
+    assert all((folder.labels[parts[role]] >= 0).all() for role in ("validation", "check"))
+    assert len(read_folder(photos, labelled=False)) == 100
+
+
+def test_csv_lists_photos(photos: Path, tmp_path: Path) -> None:
+    table = tmp_path / "list.csv"
+    rows = [f"{photos}/red/000.png,warm", f"{photos}/blue/000.png,cold", f"{photos}/red/001.png,"]
+    table.write_text("\n".join(["path,label", *rows]))
+    found = read_csv(table)
+    assert found.classes == ("cold", "warm")
+    assert found.labels.tolist() == [1, 0, -1]
+    table.write_text("nowhere.png,a\n")
+    with pytest.raises(DataError, match=r"1 files are not there: .*nowhere\.png"):
+        read_csv(table)
+    table.write_text(f"{photos}/red/000.png,warm\n")
+    with pytest.raises(DataError, match="two classes or more"):
+        read_csv(table)
+
+
+def test_digits_come_by_name() -> None:
+    pytest.importorskip("sklearn")
+    found = read_photos(Path("digits"), 16, lambda line: None)
+    assert found.images.shape == (1797, 16, 16, 3)
+    assert len(found.classes) == 10
+
+
+def test_labels_are_forgotten_by_class() -> None:
+    labels = np.array([0] * 10 + [1] * 3 + [-1] * 2, np.int64)
+    kept = forget_labels(labels, 4, 0)
+    assert [(kept == n).sum() for n in (0, 1, -1)] == [4, 3, 8]
+
+
+def test_nothing_labelled_is_refused() -> None:
+    images = np.zeros((8, 16, 16, 3), np.uint8)
+    with pytest.raises(TrainingError, match="all are unlabelled"):
+        optimise(supernet(), images, np.full(8, -1), SHORT)

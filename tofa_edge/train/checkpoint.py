@@ -1,0 +1,150 @@
+"""Checkpoints: all that a phase changes, in one safetensors file, written whole or not at all."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import safetensors
+import safetensors.torch
+import torch
+from torch import Tensor
+
+from tofa_edge.errors import TrainingError
+from tofa_edge.train.loop import Phase, TrainingState
+
+MOMENTS = ("exp_avg", "exp_avg_sq", "step")  # of AdamW, by parameter
+
+
+@dataclass(frozen=True, eq=False)
+class Checkpoint:
+    """A phase stopped somewhere.
+
+    Attributes:
+        path: of the file.
+        phase: its name.
+        step: how many steps are done.
+        seconds: they took.
+        identity: what the run was started with, by name.
+        tensors: everything else.
+    """
+
+    path: Path
+    phase: str
+    step: int
+    seconds: float
+    identity: Mapping[str, str]
+    tensors: Mapping[str, Tensor]
+
+
+def beside(out: Path) -> Path:
+    """Returns where the checkpoint of a bundle's training lies."""
+    return out.with_name(out.name + ".checkpoint")
+
+
+def save(path: Path, state: TrainingState, phase: Phase, identity: Mapping[str, str]) -> None:
+    """Writes a checkpoint.
+
+    Raises:
+        TrainingError: it cannot be written; an older one is still there.
+    """
+    tensors: dict[str, Tensor] = {}
+    for prefix, supernet in (("supernet", state.supernet), ("averaged", state.averaged)):
+        tensors |= {f"{prefix}/{name}": value for name, value in supernet.arrays().items()}
+    for name, parameter in state.supernet.named_parameters():
+        moments = state.optimiser.state.get(parameter, {})
+        tensors |= {f"moments/{name}/{key}": moments[key] for key in MOMENTS if key in moments}
+    tensors |= {f"objective/{name}": value for name, value in state.objective.state().items()}
+    progress = {"phase": phase.name, "step": str(state.step), "seconds": repr(state.seconds)}
+    metadata = {**progress, "identity": json.dumps(dict(identity))}
+    content = {name: value.detach().cpu().contiguous().clone() for name, value in tensors.items()}
+    temporary = path.with_name(path.name + ".tmp")
+    try:
+        safetensors.torch.save_file(content, temporary, metadata)
+        temporary.replace(path)
+    except (OSError, safetensors.SafetensorError) as error:
+        with contextlib.suppress(OSError):
+            temporary.unlink()
+        raise TrainingError(f"{path}: the checkpoint cannot be written: {error}") from error
+
+
+def read(path: Path) -> Checkpoint:
+    """Reads a checkpoint.
+
+    Raises:
+        TrainingError: there is none, or it is damaged.
+    """
+    if not path.exists():
+        raise TrainingError(f"{path}: no checkpoint to resume from; start without --resume")
+    try:
+        with safetensors.safe_open(path, framework="pt") as file:
+            metadata = file.metadata() or {}
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+        return Checkpoint(
+            path,
+            metadata["phase"],
+            int(metadata["step"]),
+            float(metadata["seconds"]),
+            json.loads(metadata["identity"]),
+            tensors,
+        )
+    except (OSError, safetensors.SafetensorError, KeyError, ValueError) as error:
+        raise TrainingError(
+            f"{path}: the checkpoint cannot be read ({error}); remove it and start again"
+        ) from error
+
+
+def check_identity(checkpoint: Checkpoint, identity: Mapping[str, str]) -> None:
+    """Checks that a checkpoint belongs to this run.
+
+    Raises:
+        TrainingError: something differs; it is named with both values.
+    """
+    for name, wanted in identity.items():
+        found = checkpoint.identity.get(name)
+        if found != wanted:
+            raise TrainingError(
+                f"{checkpoint.path}: made with another {name}: {found}, now it is {wanted}; "
+                "resume with the same, or remove the checkpoint"
+            )
+
+
+def restore(checkpoint: Checkpoint, state: TrainingState) -> None:
+    """Puts a state back to where the checkpoint was made.
+
+    Raises:
+        TrainingError: an array is missing or has another shape; it is named.
+    """
+    tensors = checkpoint.tensors
+    with torch.no_grad():
+        for prefix, supernet in (("supernet", state.supernet), ("averaged", state.averaged)):
+            for name, value in supernet.arrays().items():
+                value.copy_(_fitting(checkpoint, f"{prefix}/{name}", value))
+    for name, parameter in state.supernet.named_parameters():
+        keys = [key for key in MOMENTS if f"moments/{name}/{key}" in tensors]
+        moments = {}
+        for key in keys:
+            like = parameter if key != "step" else torch.zeros(())
+            found = _fitting(checkpoint, f"moments/{name}/{key}", like)
+            moments[key] = torch.empty_like(like, requires_grad=False).copy_(found)
+        if moments:
+            state.optimiser.state[parameter] = moments
+    prefix = "objective/"
+    state.objective.load_state(
+        {k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)}
+    )
+    state.step, state.seconds = checkpoint.step, checkpoint.seconds
+
+
+def _fitting(checkpoint: Checkpoint, name: str, like: Tensor) -> Tensor:
+    found = checkpoint.tensors.get(name)
+    if found is None:
+        raise TrainingError(f"{checkpoint.path}: {name} is missing")
+    if found.shape != like.shape:
+        raise TrainingError(
+            f"{checkpoint.path}: {name}: wanted shape {tuple(like.shape)}, got {tuple(found.shape)}"
+        )
+    return found

@@ -1,0 +1,210 @@
+"""The loop of every phase: one optimiser step for all subnets, averages, checkpoints, progress."""
+
+from __future__ import annotations
+
+import contextlib
+import copy
+import math
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from types import FrameType
+from typing import Protocol
+
+import numpy as np
+import torch
+
+from tofa_edge.errors import TrainingError
+from tofa_edge.layers import LOGITS
+from tofa_edge.space import SearchSpace, Subnet
+from tofa_edge.train.config import Progress
+from tofa_edge.train.objectives import Objective
+from tofa_edge.train.steps import Step
+from tofa_edge.train.supernet import Supernet
+
+RANDOM_SUBNETS = 2  # a step, beside the largest and the smallest
+HEAD_RATE = 3.0  # a new classifier's learning rate over that of the pretrained layers
+WARM_UP_STEPS = 20
+WEIGHT_DECAY = 0.02
+CLIP_NORM = 5.0
+LEAST_MOMENTUM = 0.05  # stored BatchNorm statistics average about the last 20 steps
+AVERAGE_DECAY = 0.995  # of the averaged weights: about the last 200 steps
+
+OnStep = Callable[[Progress], None]
+Choose = Callable[[SearchSpace, np.random.Generator], Sequence[Subnet]]
+
+
+def sandwich(space: SearchSpace, rng: np.random.Generator) -> list[Subnet]:
+    """Returns the subnets of a step: the largest, the smallest, two random ones."""
+    others = [space.sample(rng) for _ in range(RANDOM_SUBNETS)]
+    return [space.largest(), space.smallest(), *others]
+
+
+@dataclass(frozen=True, slots=True)
+class Phase:
+    """A run of steps.
+
+    Attributes:
+        name: for people and checkpoints.
+        steps: how many.
+        learning_rate: the peak of the cosine schedule, for AdamW.
+        seed: of the whole run.
+        choose: the subnets of a step, the one that learns the labels first.
+        head_rate: the classifier's learning rate over that of the other layers.
+    """
+
+    name: str
+    steps: int
+    learning_rate: float
+    seed: int = 0
+    choose: Choose = sandwich
+    head_rate: float = 1.0
+
+
+class Hook(Protocol):
+    """Looks on after each step. Returns True to end the phase."""
+
+    def __call__(self, progress: Progress, state: TrainingState) -> bool:
+        """Is called after a step."""
+
+
+@dataclass(eq=False)
+class TrainingState:
+    """All that a phase changes.
+
+    Attributes:
+        supernet: trained in place.
+        averaged: the same with weights averaged over steps; what ships.
+        optimiser: AdamW over the supernet's parameters.
+        objective: of the phase, with a state of its own.
+        step: how many are done.
+        seconds: they took.
+    """
+
+    supernet: Supernet
+    averaged: Supernet
+    optimiser: torch.optim.Optimizer
+    objective: Objective
+    step: int = 0
+    seconds: float = 0.0
+
+
+def begin(supernet: Supernet, objective: Objective, phase: Phase) -> TrainingState:
+    """Returns the state before the first step."""
+    averaged = copy.deepcopy(supernet).requires_grad_(False)
+    return TrainingState(supernet, averaged, _optimiser(supernet, phase), objective)
+
+
+def run(
+    state: TrainingState,
+    phase: Phase,
+    on_step: OnStep = lambda progress: None,
+    hook: Hook = lambda progress, state: False,
+) -> None:
+    """Runs the remaining steps of a phase; the averaged supernet is the result.
+
+    Args:
+        state: from `begin`, or from a checkpoint.
+        phase: what to run.
+        on_step: called after each step.
+        hook: called after that, with the state; ends the phase by True.
+
+    Raises:
+        TrainingError: a loss is not finite; the step is named. The averaged weights stay good.
+    """
+    began = time.perf_counter() - state.seconds
+    with _interrupted_between_steps() as interrupted:
+        while state.step < phase.steps:
+            losses = _step(state, phase)
+            state.step += 1
+            state.seconds = time.perf_counter() - began
+            speed = state.step * state.objective.images_per_step / state.seconds
+            figures = state.objective.metrics()
+            progress = Progress(
+                state.step, phase.steps, losses, state.seconds, speed, phase.name, figures
+            )
+            on_step(progress)
+            if hook(progress, state):
+                break
+            if interrupted.is_set():
+                raise KeyboardInterrupt
+
+
+@contextlib.contextmanager
+def _interrupted_between_steps() -> Iterator[threading.Event]:
+    """Yields an event that Ctrl-C sets: a step ends before training does. Twice stops at once."""
+    event = threading.Event()
+    if threading.current_thread() is not threading.main_thread():
+        yield event
+        return
+    before = signal.getsignal(signal.SIGINT)
+
+    def remember(number: int, frame: FrameType | None) -> None:
+        if event.is_set():
+            raise KeyboardInterrupt
+        event.set()
+
+    if before is not signal.default_int_handler:  # ignored, or someone else's
+        yield event
+        return
+    signal.signal(signal.SIGINT, remember)
+    try:
+        yield event
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+def _step(state: TrainingState, phase: Phase) -> tuple[float, ...]:
+    step = Step(state.step, phase.steps, phase.seed)
+    supernet, optimiser = state.supernet, state.optimiser
+    for group in optimiser.param_groups:
+        group["lr"] = group["peak"] * _rate(state.step + 1, phase.steps)
+    supernet.momentum = max(LEAST_MOMENTUM, 1 / (state.step + 2))
+    subnets = phase.choose(supernet.space, step.rng("subnets"))
+    losses = []
+    for loss in state.objective.losses(step, supernet, state.averaged, subnets):
+        torch.autograd.backward(loss)  # one subnet's graph at a time is in memory
+        losses.append(float(loss.detach()))
+    if not math.isfinite(sum(losses)):
+        raise TrainingError(
+            f"the loss is not finite at step {state.step + 1} of {phase.name}: "
+            "lower the learning rate"
+        )
+    torch.nn.utils.clip_grad_norm_(supernet.parameters(), CLIP_NORM)
+    optimiser.step()
+    optimiser.zero_grad(set_to_none=True)
+    _average(state.averaged, supernet, state.step)
+    return tuple(losses)
+
+
+def _average(averaged: Supernet, supernet: Supernet, step: int) -> None:
+    decay = min(AVERAGE_DECAY, (1 + step) / (10 + step))
+    with torch.no_grad():
+        targets, sources = averaged.arrays(), supernet.arrays()
+        torch._foreach_lerp_(
+            list(targets.values()), [sources[name].detach() for name in targets], 1 - decay
+        )
+
+
+def _optimiser(supernet: Supernet, phase: Phase) -> torch.optim.Optimizer:
+    """AdamW; no decay of BatchNorm and biases, a rate of its own for the classifier."""
+    groups: dict[tuple[float, float], list[torch.nn.Parameter]] = {}
+    for name, parameter in supernet.named_parameters():
+        decay = WEIGHT_DECAY if name.endswith(".weight") else 0.0
+        peak = phase.learning_rate * (phase.head_rate if f".{LOGITS}." in name else 1.0)
+        groups.setdefault((decay, peak), []).append(parameter)
+    options = [
+        {"params": parameters, "weight_decay": decay, "peak": peak}
+        for (decay, peak), parameters in groups.items()
+    ]
+    return torch.optim.AdamW(options, lr=phase.learning_rate)
+
+
+def _rate(step: int, steps: int) -> float:
+    """The learning rate over its peak: linear warm-up, then a cosine down to 0."""
+    warm_up = min(WARM_UP_STEPS, steps // 2)
+    if step <= warm_up:
+        return step / max(1, warm_up)
+    return 0.5 * (1 + math.cos(math.pi * (step - warm_up) / max(1, steps - warm_up)))

@@ -1,0 +1,191 @@
+"""What a phase of training does with a step: it draws images, augments them and asks for losses."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Protocol
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from tofa_edge.layers import LOGITS, POOLED
+from tofa_edge.network import ImageArray
+from tofa_edge.space import Subnet
+from tofa_edge.train.augment import resize, strong, weak
+from tofa_edge.train.losses import Batch, distilled, unified
+from tofa_edge.train.pseudo import PseudoLabels
+from tofa_edge.train.steps import Indices, Step
+from tofa_edge.train.supernet import Supernet
+
+PROBE_LEAST = 0.3  # how much the probe's say of a target ends with; it begins with all of it
+
+
+class Objective(Protocol):
+    """A phase of training.
+
+    Attributes:
+        images_per_step: how many images a step learns from.
+    """
+
+    images_per_step: int
+
+    def losses(
+        self, step: Step, supernet: Supernet, averaged: Supernet, subnets: Sequence[Subnet]
+    ) -> Iterator[Tensor]:
+        """Yields a loss for each subnet, the largest first."""
+
+    def state(self) -> dict[str, Tensor]:
+        """Returns what it has learned itself, for a checkpoint."""
+
+    def load_state(self, state: dict[str, Tensor]) -> None:
+        """Goes on from such a state."""
+
+    def metrics(self) -> dict[str, float]:
+        """Returns figures of the last step."""
+
+
+@dataclass(eq=False)
+class Distillation:
+    """Makes every subnet like a frozen pretrained network. Needs no labels.
+
+    Attributes:
+        images: uint8, (N, S, S, 3).
+        teacher: the frozen network; without gradients, in bfloat16.
+        teacher_subnet: which of its subnets, and at which resolution.
+        batch_size: images a step.
+    """
+
+    images: ImageArray
+    teacher: Supernet
+    teacher_subnet: Subnet
+    batch_size: int
+    images_per_step: int = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.images_per_step = self.batch_size
+
+    def losses(
+        self, step: Step, supernet: Supernet, averaged: Supernet, subnets: Sequence[Subnet]
+    ) -> Iterator[Tensor]:
+        """See `Objective`."""
+        chosen = step.draw(np.arange(len(self.images)), self.batch_size, "distilled")
+        device = next(supernet.parameters()).device
+        seen = weak(pixels(self.images, chosen, device), step.generator("distilled"))
+        larger = resize(seen, self.teacher_subnet.resolution)
+        with torch.no_grad(), torch.autocast(device.type, torch.bfloat16):
+            logits, pooled = self.teacher(
+                larger, self.teacher_subnet, statistics="stored", outputs=(LOGITS, POOLED)
+            )
+        yield from distilled(supernet, seen, (logits, pooled), subnets)
+
+    def state(self) -> dict[str, Tensor]:
+        """See `Objective`."""
+        return {}
+
+    def load_state(self, state: dict[str, Tensor]) -> None:
+        """See `Objective`."""
+
+    def metrics(self) -> dict[str, float]:
+        """See `Objective`."""
+        return {}
+
+
+@dataclass(eq=False)
+class SemiSupervised:
+    """The one loss on labelled and unlabelled images; supervised where there are none.
+
+    Attributes:
+        images: uint8, (N, S, S, 3).
+        labels: class indices, −1 where unlabelled, (N,).
+        classes: how many.
+        batch_size: labelled images a step.
+        unlabelled_batch: unlabelled images a step; 0 trains on the labels alone.
+        probe: probabilities of every image from a probe on pretrained features, (N, classes), or
+            None. A target is a mix of these and of what the averaged supernet says.
+        balanced: whether a batch has as many images of each class, as far as can be.
+        pseudo: what is kept of the pseudo-labels from step to step.
+    """
+
+    images: ImageArray
+    labels: NDArray[np.int64]
+    classes: int
+    batch_size: int
+    unlabelled_batch: int
+    probe: Tensor | None = None
+    balanced: bool = True
+    pseudo: PseudoLabels = field(init=False)
+    images_per_step: int = field(init=False)
+
+    def __post_init__(self) -> None:
+        known = self.labels[self.labels >= 0]
+        counts = np.bincount(known, minlength=self.classes) + 1.0
+        prior = torch.from_numpy(counts / counts.sum()).float()
+        self.pseudo = PseudoLabels(prior)
+        self.images_per_step = self.batch_size + self.unlabelled_batch
+        self._labelled = np.flatnonzero(self.labels >= 0)
+        self._metrics: dict[str, float] = {}
+
+    def losses(
+        self, step: Step, supernet: Supernet, averaged: Supernet, subnets: Sequence[Subnet]
+    ) -> Iterator[Tensor]:
+        """See `Objective`."""
+        yield from unified(supernet, self._batch(step, averaged, subnets[0]), subnets)
+
+    def _batch(self, step: Step, averaged: Supernet, largest: Subnet) -> Batch:
+        device = next(averaged.parameters()).device
+        known = self._draw_labelled(step)
+        labels = torch.from_numpy(self.labels[known]).to(device)
+        images = pixels(self.images, known, device)
+        labelled = resize(weak(images, step.generator("labelled")), largest.resolution)
+        if not self.unlabelled_batch:
+            nothing = labelled[:0]
+            empty = torch.zeros(0, self.classes, device=device)
+            return Batch(labelled, labels, nothing, empty, empty[:, 0])
+        chosen = step.draw(np.arange(len(self.images)), self.unlabelled_batch, "unlabelled")
+        images = pixels(self.images, chosen, device)
+        views = resize(weak(images, step.generator("weak")), largest.resolution)
+        with torch.no_grad():
+            (logits,) = averaged(views, largest)
+        probe = None if self.probe is None else self.probe[chosen].to(device)
+        share = 1 - (1 - PROBE_LEAST) * step.progress
+        targets, mask = self.pseudo.targets(logits.float().softmax(dim=1), probe, share)
+        self._metrics = {
+            "mask_rate": float(mask.mean()),
+            "threshold": float(self.pseudo.threshold),
+        }
+        views = resize(strong(images, step.generator("strong")), largest.resolution)
+        return Batch(labelled, labels, views, targets, mask)
+
+    def _draw_labelled(self, step: Step) -> Indices:
+        if not self.balanced:
+            return step.draw(self._labelled, self.batch_size, "labelled")
+        present = np.unique(self.labels[self._labelled])
+        classes = step.draw(present, self.batch_size, "classes")
+        drawn = np.zeros(self.batch_size, np.int64)
+        for index in np.unique(classes):
+            places = np.flatnonzero(classes == index)
+            members = self._labelled[self.labels[self._labelled] == index]
+            drawn[places] = step.draw(members, self.batch_size, f"class {index}")[: len(places)]
+        return drawn
+
+    def state(self) -> dict[str, Tensor]:
+        """See `Objective`."""
+        probe = {} if self.probe is None else {"probe": self.probe}
+        return {**self.pseudo.state(), **probe}
+
+    def load_state(self, state: dict[str, Tensor]) -> None:
+        """See `Objective`."""
+        self.pseudo.load_state(state)
+        self.probe = state.get("probe")
+
+    def metrics(self) -> dict[str, float]:
+        """See `Objective`."""
+        return self._metrics
+
+
+def pixels(images: ImageArray, chosen: Indices, device: torch.device) -> Tensor:
+    """Returns the chosen images as uint8 (N, 3, S, S) on the device."""
+    return torch.from_numpy(images[chosen]).permute(0, 3, 1, 2).to(device)
