@@ -92,7 +92,12 @@ def test_importing_the_package_loads_nothing_heavy() -> None:
 
 
 def test_torch_is_loaded_in_train_alone() -> None:
-    host = ("tofa_edge.train", "tofa_edge.cli.demo", "tofa_edge.benchmarks.spine")
+    host = (
+        "tofa_edge.train",
+        "tofa_edge.cli.demo",
+        "tofa_edge.benchmarks.spine",
+        "tofa_edge.benchmarks.transfer",
+    )
     names = [name for name in modules() if not name.startswith(host)]
     imports = "\n".join(f"import {name}" for name in names)
     assert run(f"{imports}\nimport sys; print('torch' in sys.modules)") == "False"

@@ -1,0 +1,271 @@
+"""What the one semi-supervised loss is worth: against labels alone, from the same start.
+
+`python -m tofa_edge.benchmarks.transfer cifar10-jpeg.zip --work study` pretrains a supernet without
+labels, trains it for each draw of labels with and without the unlabelled images, and reads the test
+images once for each. Every finished run is kept in `study/transfer.json`: started again, only what
+is missing is run. Beside each draw stands the frozen-feature probe with self-training.
+"""
+
+from __future__ import annotations
+
+import argparse
+import io
+import itertools
+import json
+import platform
+import time
+import zipfile
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import safetensors.numpy
+import torch
+from numpy.typing import NDArray
+from PIL import Image
+
+from tofa_edge.cost import macs
+from tofa_edge.cutting import CALIBRATION_IMAGES
+from tofa_edge.layers import layers
+from tofa_edge.network import LITE_PREPROCESSING, FloatArray, ImageArray
+from tofa_edge.space import Subnet
+from tofa_edge.train.config import Progress, TrainingConfig
+from tofa_edge.train.data import forget_labels
+from tofa_edge.train.evaluate import accuracy, resized, subnet_logits
+from tofa_edge.train.pretrained import load_lite, new_classifier
+from tofa_edge.train.probe import features, fit_probe, probe_accuracy
+from tofa_edge.train.start import plain_teacher
+from tofa_edge.train.supernet import Supernet
+from tofa_edge.train.trainer import optimise, pretrain_supernet
+
+POOL = 10_000  # training images, most of them unlabelled
+RESOLUTION = 64
+RESULTS = "transfer.json"
+
+
+@dataclass(frozen=True, eq=False)
+class Data:
+    """A data set in memory.
+
+    Attributes:
+        classes: names.
+        images: uint8, (N, S, S, 3), in mixed order.
+        labels: class indices, (N,).
+        test_images: uint8, (M, S, S, 3).
+        test_labels: class indices, (M,).
+    """
+
+    classes: tuple[str, ...]
+    images: ImageArray
+    labels: NDArray[np.int64]
+    test_images: ImageArray
+    test_labels: NDArray[np.int64]
+
+
+def read_zip(path: Path) -> Data:
+    """Returns the images of a zip of `*/{train,test}/<class>/*.jpg`: 10,000 to train, all to test.
+
+    Args:
+        path: of the zip.
+    """
+    parts: dict[str, tuple[list[ImageArray], list[str]]] = {"train": ([], []), "test": ([], [])}
+    with zipfile.ZipFile(path) as archive:
+        for name in sorted(archive.namelist()):
+            if name.endswith(".jpg"):
+                _, role, label, _ = name.rsplit("/", 3)
+                with Image.open(io.BytesIO(archive.read(name))) as image:
+                    parts[role][0].append(np.asarray(image.convert("RGB")))
+                parts[role][1].append(label)
+    classes = tuple(sorted(set(parts["train"][1])))
+    labels = {r: np.array([classes.index(n) for n in names]) for r, (_, names) in parts.items()}
+    chosen = np.random.default_rng(0).permutation(len(labels["train"]))[:POOL]
+    images = np.stack(parts["train"][0])[chosen]
+    return Data(
+        classes,
+        resized(images, RESOLUTION),
+        labels["train"][chosen].astype(np.int64),
+        resized(np.stack(parts["test"][0]), RESOLUTION),
+        labels["test"].astype(np.int64),
+    )
+
+
+class Results:
+    """Rows by name, kept in a file that is written after each."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.rows: dict[str, dict[str, Any]] = {}
+        if path.exists():
+            self.rows = json.loads(path.read_text())["runs"]
+
+    def once(self, name: str, make: Callable[[], dict[str, Any]]) -> None:
+        """Makes a row, unless it is there."""
+        if name in self.rows:
+            return
+        print(f"{name} …", flush=True)
+        wall, cpu = time.perf_counter(), time.process_time()
+        row = make()
+        took = {"wall_s": time.perf_counter() - wall, "cpu_s": time.process_time() - cpu}
+        self.rows[name] = {**row, **{key: round(value, 1) for key, value in took.items()}}
+        machine = {
+            "machine": platform.machine(),
+            "threads": torch.get_num_threads(),
+            "torch": torch.__version__,
+            "date": time.strftime("%Y-%m-%d"),
+        }
+        temporary = self.path.with_suffix(".tmp")
+        temporary.write_text(json.dumps({"machine": machine, "runs": self.rows}, indent=1))
+        temporary.replace(self.path)
+        print(json.dumps(self.rows[name]), flush=True)
+
+
+def main() -> None:
+    """Runs what is missing of the study."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("images", type=Path, help="zip of */{train,test}/<class>/*.jpg")
+    parser.add_argument("--work", type=Path, default=Path("study"))
+    parser.add_argument("--labels", type=int, nargs="*", default=[25], help="a class")
+    parser.add_argument("--draws", type=int, nargs="*", default=[0, 1, 2])
+    parser.add_argument("--pretrain-steps", type=int, default=1500)
+    parser.add_argument("--steps", type=int, default=500)
+    options = parser.parse_args()
+    options.work.mkdir(parents=True, exist_ok=True)
+    results = Results(options.work / RESULTS)
+    data = read_zip(options.images)
+    start = _pretrained(options.work, data, options.pretrain_steps)
+    probe_features = _frozen_features(options.work, data)
+    for count, draw in itertools.product(options.labels, options.draws):
+        labels = forget_labels(data.labels, count, draw)
+        of = f"{count} labels a class, draw {draw}"
+        results.once(
+            f"frozen-feature probe, {of}", partial(_probe_row, probe_features, labels, data)
+        )
+        for ratio, name in ((2, "semi-supervised"), (0, "labels only")):
+            results.once(
+                f"{name}, {options.steps} steps, {of}",
+                partial(_trained_row, start, data, labels, ratio, options.steps, draw),
+            )
+    _print(results)
+
+
+def subnets(supernet: Supernet) -> dict[str, Subnet]:
+    """Returns the subnets that are tested: three named ones and five random ones."""
+    space, rng = supernet.space, np.random.default_rng(7)
+    named = {"largest": space.largest(), "middle": space.middle(), "smallest": space.smallest()}
+    return {**named, **{f"random {number}": space.sample(rng) for number in range(5)}}
+
+
+def _pretrained(work: Path, data: Data, steps: int) -> dict[str, FloatArray]:
+    """Returns the arrays of the pretrained supernet, with ImageNet's classes."""
+    path = work / f"pretrained-{steps}.safetensors"
+    if not path.exists():
+        config = TrainingConfig(pretrain_epochs=steps / (POOL // 64) + 1e-9, resolution=RESOLUTION)
+        made = pretrain_supernet(_supernet(data, 1000), data.images, config, _show)
+        temporary = path.with_suffix(".tmp")
+        safetensors.numpy.save_file(made.to_arrays(), temporary)
+        temporary.replace(path)
+    return dict(safetensors.numpy.load_file(path))
+
+
+def _supernet(data: Data, classes: int, arrays: dict[str, FloatArray] | None = None) -> Supernet:
+    space, plain = load_lite("lite0")
+    resolutions = tuple(size for size in space.resolutions if size <= RESOLUTION)
+    supernet = Supernet(
+        replace(space, classes=classes, resolutions=resolutions), LITE_PREPROCESSING
+    )
+    kept = new_classifier(arrays or plain, classes, np.random.default_rng(0))
+    supernet.load_arrays(kept)
+    return supernet
+
+
+def _frozen_features(work: Path, data: Data) -> tuple[torch.Tensor, torch.Tensor]:
+    path = work / "frozen.safetensors"
+    if not path.exists():
+        teacher, subnet = plain_teacher("lite0", RESOLUTION)
+        with torch.autocast("cpu", torch.bfloat16):
+            found = [
+                features(teacher, subnet, images, "stored").numpy()
+                for images in (data.images, data.test_images)
+            ]
+        safetensors.numpy.save_file({"train": found[0], "test": found[1]}, path)
+    stored = safetensors.numpy.load_file(path)
+    return torch.from_numpy(stored["train"]), torch.from_numpy(stored["test"])
+
+
+def _probe_row(
+    seen: tuple[torch.Tensor, torch.Tensor], labels: NDArray[np.int64], data: Data
+) -> dict[str, Any]:
+    probe = fit_probe(seen[0], labels, len(data.classes))
+    _, subnet = plain_teacher("lite0", RESOLUTION)
+    space, _ = load_lite("lite0")
+    cost = macs(layers(space, subnet)) / 1e6
+    return {
+        "mmacs": {"largest": round(cost, 1)},
+        "accuracy": {"largest": probe_accuracy(probe, seen[1], data.test_labels)},
+    }
+
+
+def _trained_row(
+    start: dict[str, FloatArray],
+    data: Data,
+    labels: NDArray[np.int64],
+    ratio: int,
+    steps: int,
+    seed: int,
+) -> dict[str, Any]:
+    supernet = _supernet(data, len(data.classes), start)
+    pool = POOL // (32 * ratio) if ratio else int((labels >= 0).sum()) // 32
+    config = TrainingConfig(
+        epochs=steps / pool + 1e-9, resolution=RESOLUTION, unlabelled_ratio=ratio, seed=seed,
+        learning_rate=5e-4,
+    )  # fmt: skip
+    if not ratio:
+        known = labels >= 0
+        begun = time.perf_counter()
+        trained = optimise(supernet, data.images[known], labels[known], config, _show)
+    else:
+        begun = time.perf_counter()
+        trained = optimise(supernet, data.images, labels, config, _show)
+    seconds = time.perf_counter() - begun
+    return {"training_s": round(seconds, 1), **tested(trained, data)}
+
+
+def tested(supernet: Supernet, data: Data) -> dict[str, Any]:
+    """Returns the accuracy of each subnet on the test images, and its MMACs."""
+    space, arrays = supernet.space, supernet.to_arrays()
+    seen = data.images[:CALIBRATION_IMAGES]
+    row: dict[str, dict[str, float]] = {"mmacs": {}, "accuracy": {}}
+    for name, subnet in subnets(supernet).items():
+        logits = subnet_logits(space, subnet, arrays, LITE_PREPROCESSING, seen, data.test_images)
+        row["accuracy"][name] = accuracy(logits, data.test_labels)
+        row["mmacs"][name] = round(macs(layers(space, subnet)) / 1e6, 1)
+    return row
+
+
+def _show(progress: Progress) -> None:
+    if progress.step % 50 == 0 or progress.step == progress.steps:
+        losses = " ".join(f"{loss:.2f}" for loss in progress.losses)
+        figures = " ".join(f"{name} {value:.2f}" for name, value in progress.metrics.items())
+        text = f"{progress.phase} {progress.step}/{progress.steps}: {losses} {figures}"
+        print(f"{text} ({progress.seconds:.0f} s)", flush=True)
+
+
+def _print(results: Results) -> None:
+    groups: dict[str, list[dict[str, Any]]] = {}
+    for name, row in results.rows.items():
+        groups.setdefault(name.rsplit(", draw", 1)[0], []).append(row)
+    for group, rows in groups.items():
+        parts = []
+        for size in ("largest", "middle", "smallest"):
+            found = [100 * row["accuracy"][size] for row in rows if size in row["accuracy"]]
+            if found:
+                spread = np.std(found, ddof=1) if len(found) > 1 else 0.0
+                parts.append(f"{size} {np.mean(found):.1f} ± {spread:.1f} %")
+        print(f"{group} ({len(rows)} draws): {', '.join(parts)}")
+
+
+if __name__ == "__main__":
+    main()
