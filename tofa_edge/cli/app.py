@@ -86,6 +86,10 @@ def train(
         ),
     ] = None,
     start: Start = DEFAULTS.start,
+    pretrained: Annotated[
+        str | None,
+        typer.Option(metavar="FILE", help="Weights of a once-for-all MobileNetV3 to start from."),
+    ] = DEFAULTS.pretrained,
     epochs: Annotated[
         float,
         typer.Option(help="Passes over the photos; 0 bundles the pretrained network as it is."),
@@ -113,6 +117,7 @@ def train(
     trainer = _training()
     config = TrainingConfig(
         start=start,
+        pretrained=pretrained,
         epochs=epochs,
         pretrain_epochs=pretrain_epochs,
         labels_per_class=labels_per_class,

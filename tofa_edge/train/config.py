@@ -9,7 +9,7 @@ from pathlib import Path
 from tofa_edge.errors import TrainingError
 
 PRETRAINED = ("lite0", "lite1", "lite2")
-STARTS = (*PRETRAINED, "tiny", "mobilenet_v3")
+STARTS = (*PRETRAINED, "tiny")
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,6 +19,7 @@ class TrainingConfig:
     Attributes:
         start: pretrained weights ("lite0", "lite1", "lite2"), a bundle (path ending in .tofa), or
             "tiny" to start from nothing.
+        pretrained: a file of weights of a once-for-all MobileNetV3, to start from instead.
         epochs: passes over the training photos; 0 bundles the pretrained network as it is.
         pretrain_epochs: passes over them before that, without labels, that make every subnet like
             the pretrained network; only for a plain one (lite0, lite1, lite2).
@@ -37,6 +38,7 @@ class TrainingConfig:
     """
 
     start: str = "lite0"
+    pretrained: str | None = None
     epochs: float = 10
     pretrain_epochs: float = 8
     labels_per_class: int | None = None
@@ -64,6 +66,16 @@ class TrainingConfig:
             raise TrainingError(f"learning_rate must be in 0..1, got {self.learning_rate}")
         if min(self.calibration_photos, self.check_photos) < 0:
             raise TrainingError("numbers of photos must be 0 or more")
+
+    @property
+    def is_plain(self) -> bool:
+        """Whether it starts from a network that never was a supernet."""
+        return self.pretrained is None and self.start in PRETRAINED
+
+    @property
+    def starts_from_nothing(self) -> bool:
+        """Whether it starts from random weights."""
+        return self.pretrained is None and self.start == "tiny"
 
 
 @dataclass(frozen=True, slots=True)

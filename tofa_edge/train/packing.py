@@ -94,7 +94,7 @@ def pack(
         provenance={
             "made_by": f"tofa-edge {__version__}",
             "made_on": datetime.date.today().isoformat(),
-            "start": config.start,
+            "start": config.pretrained or config.start,
             "epochs": config.epochs,
             "pretrain_epochs": config.pretrain_epochs,
             "seed": config.seed,

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional as F
 
-from tofa_edge.layers import POOLED
+from tofa_edge.layers import LOGITS, layers
 from tofa_edge.network import FloatArray, ImageArray
 from tofa_edge.space import Subnet
 from tofa_edge.train.augment import resize
@@ -46,7 +46,7 @@ class Probe:
 def features(
     supernet: Supernet, subnet: Subnet, images: ImageArray, statistics: str = "batch"
 ) -> Tensor:
-    """Returns a subnet's pooled features of images, float32, (N, channels).
+    """Returns what a subnet's classifier reads of images, float32, (N, channels).
 
     Args:
         supernet: whose.
@@ -55,13 +55,14 @@ def features(
         statistics: "batch", or "stored" for the largest subnet of an untouched pretrained network.
     """
     device = next(supernet.parameters()).device
+    last = next(layer for layer in layers(supernet.space, subnet) if layer.name == LOGITS)
     found = []
     with torch.no_grad():
         for part in np.array_split(images, max(1, round(len(images) / BATCH))):
             pixels = torch.from_numpy(part).to(device).permute(0, 3, 1, 2).float()
             pixels = resize(pixels, subnet.resolution)
             kind = "stored" if statistics == "stored" else "batch"
-            (pooled,) = supernet(pixels, subnet, statistics=kind, outputs=(POOLED,))
+            (pooled,) = supernet(pixels, subnet, statistics=kind, outputs=last.inputs)
             found.append(pooled.flatten(1).float())
     return torch.cat(found)
 

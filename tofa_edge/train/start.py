@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -13,6 +14,7 @@ from tofa_edge.network import LITE_PREPROCESSING, FloatArray
 from tofa_edge.space import SearchSpace, Subnet
 from tofa_edge.spaces import named
 from tofa_edge.train.config import PRETRAINED, TrainingConfig
+from tofa_edge.train.once_for_all import load_once_for_all
 from tofa_edge.train.pretrained import load_lite, new_classifier
 from tofa_edge.train.supernet import Supernet
 
@@ -23,7 +25,8 @@ def new_supernet(config: TrainingConfig, classes: int | None) -> Supernet:
     """Returns the supernet that training starts from, with its resolutions up to the wanted one.
 
     Args:
-        config: `start` is "lite0", "lite1", "lite2", the path of a bundle (*.tofa) or "tiny".
+        config: `start` is "lite0", "lite1", "lite2", the path of a bundle (*.tofa) or "tiny";
+            `pretrained` a once-for-all checkpoint.
         classes: of the new classifier; None keeps the one that comes with the weights.
 
     Raises:
@@ -32,7 +35,9 @@ def new_supernet(config: TrainingConfig, classes: int | None) -> Supernet:
     """
     preprocessing, arrays = LITE_PREPROCESSING, None
     space: SearchSpace
-    if config.start.endswith(".tofa"):
+    if config.pretrained is not None:
+        space, arrays, preprocessing = load_once_for_all(Path(config.pretrained))
+    elif config.start.endswith(".tofa"):
         bundle = Bundle.open(config.start)
         space, arrays = bundle.space, bundle.supernet()
         preprocessing = replace(bundle.preprocessing, crop=1.0)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -34,6 +34,7 @@ PRETRAINING_BATCH = 64
 NEW_RATE = 3.0  # the learning rate of a classifier that starts from nothing, over the others'
 IMAGENET_CROP = 0.875  # how EfficientNet-Lite's published accuracies were measured
 SECONDS_BETWEEN_CHECKPOINTS = 120.0
+FREE = {"calibration_photos", "check_photos", "half_precision"}  # to differ when resuming
 
 Tell = Callable[[str], None]
 
@@ -83,7 +84,7 @@ def train(
     begun = time.perf_counter()
     images = photos.images[trained]
     try:
-        if config.start in PRETRAINED and config.pretrain_epochs:
+        if config.is_plain and config.pretrain_epochs:
             supernet = pretrain_supernet(supernet, images, config, on_step, keeper)
         supernet = optimise(supernet, images, labels, config, on_step, keeper)
     except KeyboardInterrupt:
@@ -120,7 +121,7 @@ def pretrain(
         DataError, TrainingError, BundleError: as for `train`.
     """
     config = config or TrainingConfig()
-    if config.start not in PRETRAINED or not config.pretrain_epochs:
+    if not config.is_plain or not config.pretrain_epochs:
         raise TrainingError(f"pretraining wants a start of {', '.join(PRETRAINED)} and an epoch")
     check_writable(out)
     supernet = new_supernet(config, None)
@@ -201,7 +202,7 @@ def optimise(
     if not known.any():
         raise TrainingError("wanted labelled photos, all are unlabelled; `pretrain` needs none")
     unlabelled = config.unlabelled_ratio * config.batch_size * int(not known.all())
-    pretrained = config.start != "tiny"
+    pretrained = not config.starts_from_nothing
     probe = None
     if pretrained and not (keeper is not None and keeper.is_at(TRAINING)):
         probe = start_from_probe(supernet, images, labels, bool(unlabelled))
@@ -358,11 +359,7 @@ def _identity(photos: Photos, config: TrainingConfig) -> dict[str, str]:
     """What a resumed run must have in common with the interrupted one."""
     digest = hashlib.sha256(photos.images.tobytes())
     digest.update(photos.labels.tobytes())
-    settings = {
-        name: str(getattr(config, name))
-        for name in ("start", "epochs", "pretrain_epochs", "labels_per_class", "resolution",
-                     "batch_size", "unlabelled_ratio", "learning_rate", "seed")
-    }  # fmt: skip
+    settings = {name: str(value) for name, value in asdict(config).items() if name not in FREE}
     return {"classes": ", ".join(photos.classes), "photos": digest.hexdigest()[:16], **settings}
 
 
@@ -403,7 +400,7 @@ def _bundle_as_is(data: Path | None, out: Path, config: TrainingConfig, tell: Te
 
     `data` gives calibration photos only.
     """
-    if config.start not in PRETRAINED:
+    if not config.is_plain:
         raise TrainingError(f"--epochs 0 wants pretrained weights, {config.start} has none")
     space, arrays = load_lite(config.start)
     supernet = Supernet(space, replace(LITE_PREPROCESSING, crop=IMAGENET_CROP))
