@@ -211,6 +211,32 @@ def verify(bundle: BundlePath, as_json: Json = False) -> None:
 
 
 @app.command()
+def evaluate(
+    bundle: BundlePath,
+    data: Annotated[
+        Path, typer.Argument(metavar="DATA", help="Labelled photos, as for train; not the same.")
+    ],
+    subnets: Annotated[int, typer.Option(help="Random ones, beside three named ones.")] = 20,
+    plot: Annotated[Path | None, typer.Option(help="Picture to draw (.png, .svg).")] = None,
+    seed: Annotated[int, typer.Option(help="Of the random subnets.")] = 0,
+    as_json: Json = False,
+) -> None:
+    """Says how often subnets are right on labelled photos, and how sure one can be of that."""
+    from tofa_edge import evaluation
+    from tofa_edge.bundle import Bundle
+    from tofa_edge.cli.describe import evaluations_as_json, evaluations_table
+
+    opened = Bundle.open(bundle)
+    made = evaluation.evaluate(opened, data, subnets, seed, tell_on_terminal)
+    if plot is not None:
+        evaluation.plot(made, opened.classes, plot)
+    if as_json:
+        print_json(evaluations_as_json(made))
+    else:
+        out.print(evaluations_table(made))
+
+
+@app.command()
 def deploy(
     bundle: BundlePath,
     latency_ms: LatencyMs = None,

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import dataclasses
 from dataclasses import dataclass
 from pathlib import Path
+
+from rich.table import Table
 
 from tofa_edge import backends
 from tofa_edge.backends import Engine
 from tofa_edge.bundle import Bundle
+from tofa_edge.cli.output import table
 from tofa_edge.cost import macs
 from tofa_edge.cutting import Cutter
+from tofa_edge.evaluation import Evaluation
 from tofa_edge.layers import layers
 from tofa_edge.proof import disproof
 
@@ -72,3 +77,34 @@ def prove_engines(path: Path) -> list[Verdict]:
         wrong = disproof(cutter, Engine(backend, backend.targets()[0]))
         verdicts.append(Verdict(name, wrong is None, wrong or "computes the golden cases"))
     return verdicts
+
+
+def evaluations_table(evaluations: list[Evaluation]) -> Table:
+    """Returns a table of what subnets do on labelled photos."""
+    made = table(
+        f"{evaluations[0].photos} photos", "subnet", "pixels", "MMACs", "accuracy", "95 % interval",
+        "calibration error",
+    )  # fmt: skip
+    for row in evaluations:
+        low, high = row.interval
+        made.add_row(
+            row.name,
+            str(row.subnet.resolution),
+            f"{row.macs / 1e6:.1f}",
+            f"{row.accuracy:.1%}",
+            f"{low:.1%} to {high:.1%}",
+            f"{row.calibration_error:.1%}",
+        )
+    return made
+
+
+def evaluations_as_json(evaluations: list[Evaluation]) -> list[dict[str, object]]:
+    """Returns the same for machines, with confusion matrices."""
+    return [
+        {
+            **dataclasses.asdict(row),
+            "subnet": row.subnet.to_json(),
+            "confusion": row.confusion.tolist(),
+        }
+        for row in evaluations
+    ]

@@ -1,0 +1,89 @@
+"""Accuracy with intervals, confusion and calibration of a bundle's subnets."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from tofa_edge.benchmarks.small_bundle import small_bundle
+from tofa_edge.bundle import Bundle
+from tofa_edge.errors import BundleError, DataError
+from tofa_edge.evaluation import calibration_error, evaluate, judged, plot, wilson
+
+
+def write_photos(root: Path, classes: tuple[str, ...]) -> Path:
+    rng = np.random.default_rng(0)
+    for name in classes:
+        (root / name).mkdir(parents=True)
+        for number in range(4):
+            pixels = rng.integers(0, 256, (32, 32, 3), dtype=np.uint8)
+            Image.fromarray(pixels).save(root / name / f"{number}.png")
+    return root
+
+
+def test_subnets_are_judged(tiny_bundle: Path, tmp_path: Path) -> None:
+    bundle = Bundle.open(tiny_bundle)
+    photos = write_photos(tmp_path / "photos", bundle.classes[:3])
+    lines: list[str] = []
+    made = evaluate(bundle, photos, random_subnets=2, tell=lines.append)
+    assert [row.name for row in made] == ["largest", "middle", "smallest", "random 1", "random 2"]
+    assert len(lines) == 5
+    for row in made:
+        assert row.photos == row.confusion.sum() == 12
+        assert row.accuracy == pytest.approx(np.trace(row.confusion) / 12)
+        assert row.interval[0] <= row.accuracy <= row.interval[1]
+    plot(made, bundle.classes, tmp_path / "plot.png")
+    with Image.open(tmp_path / "plot.png") as picture:
+        assert picture.width > 800
+
+
+def test_classes_must_be_the_bundles(tiny_bundle: Path, tmp_path: Path) -> None:
+    photos = write_photos(tmp_path / "photos", ("cat", "dog"))
+    with pytest.raises(DataError, match="classes cat, dog are not the bundle's"):
+        evaluate(Bundle.open(tiny_bundle), photos)
+
+
+def test_photos_for_calibration_are_needed(bare_bundle: Path, tmp_path: Path) -> None:
+    with pytest.raises(BundleError, match="no calibration photos"):
+        evaluate(Bundle.open(bare_bundle), tmp_path)
+
+
+def test_command_prints_json(tmp_path: Path) -> None:
+    bundle = tmp_path / "b.tofa"
+    small_bundle(bundle, calibration_photos=8, check_photos=0)
+    photos = write_photos(tmp_path / "photos", Bundle.open(bundle).classes[:2])
+    command = [sys.executable, "-m", "tofa_edge", "evaluate", str(bundle), str(photos)]
+    done = subprocess.run(
+        [*command, "--subnets", "1", "--json"], capture_output=True, text=True, check=True
+    )
+    rows = json.loads(done.stdout)
+    assert [row["name"] for row in rows] == ["largest", "middle", "smallest", "random 1"]
+    assert np.array(rows[0]["confusion"]).sum() == 8
+
+
+def test_wilson_interval() -> None:
+    low, high = wilson(8, 10)
+    assert low == pytest.approx(0.490, abs=1e-3)
+    assert high == pytest.approx(0.943, abs=1e-3)
+    assert wilson(0, 10)[0] == 0.0
+    assert wilson(10, 10)[1] == pytest.approx(1.0)
+
+
+def test_calibration_error_of_known_cases() -> None:
+    sure = np.full(100, 0.9, np.float32)
+    assert calibration_error(sure, np.arange(100) < 90) == pytest.approx(0, abs=1e-6)
+    assert calibration_error(sure, np.arange(100) < 50) == pytest.approx(0.4, abs=1e-6)
+
+
+def test_confusion_counts_label_by_row(tiny_bundle: Path) -> None:
+    subnet = Bundle.open(tiny_bundle).space.largest()
+    logits = np.eye(3, dtype=np.float32)[[0, 1, 1, 2]]
+    row = judged("x", subnet, 1, logits, np.array([0, 0, 1, 2]))
+    assert row.confusion.tolist() == [[1, 1, 0], [0, 1, 0], [0, 0, 1]]
+    assert row.accuracy == 0.75
