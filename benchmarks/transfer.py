@@ -35,11 +35,11 @@ from tofa_edge.space import Subnet
 from tofa_edge.train.config import Progress, TrainingConfig
 from tofa_edge.train.data import forget_labels
 from tofa_edge.train.evaluate import accuracy, resized, subnet_logits
+from tofa_edge.train.phases import optimise, pretrain_supernet
 from tofa_edge.train.pretrained import load_lite, new_classifier
 from tofa_edge.train.probe import features, fit_probe, probe_accuracy
 from tofa_edge.train.start import plain_teacher
 from tofa_edge.train.supernet import Supernet
-from tofa_edge.train.trainer import optimise, pretrain_supernet
 
 POOL = 10_000  # training images, most of them unlabelled
 RESOLUTION = 64

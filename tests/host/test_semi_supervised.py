@@ -21,11 +21,12 @@ from tofa_edge.train.config import Progress, TrainingConfig
 from tofa_edge.train.data import forget_labels, read_csv, read_folder, read_photos, split
 from tofa_edge.train.evaluate import fit_temperature
 from tofa_edge.train.losses import Batch, unified
+from tofa_edge.train.phases import optimise
 from tofa_edge.train.probe import fit_probe, probe_accuracy
 from tofa_edge.train.pseudo import PseudoLabels
 from tofa_edge.train.steps import Step
 from tofa_edge.train.supernet import Supernet
-from tofa_edge.train.trainer import optimise, pretrain, train
+from tofa_edge.train.trainer import pretrain, train
 
 COLOURS = {"red": (150, 90, 90), "blue": (90, 90, 150)}
 SHORT = TrainingConfig(start="tiny", resolution=16, epochs=3, batch_size=16, labels_per_class=4)

@@ -27,8 +27,9 @@ from tofa_edge.train import trainer
 from tofa_edge.train.augment import resize, weak
 from tofa_edge.train.config import Progress, Report, TrainingConfig
 from tofa_edge.train.data import decode_all, read_folder, split
+from tofa_edge.train.phases import optimise
 from tofa_edge.train.supernet import Supernet
-from tofa_edge.train.trainer import optimise, train
+from tofa_edge.train.trainer import train
 
 PER_CLASS = 40
 TINY = TrainingConfig(start="tiny", resolution=32, epochs=6, batch_size=16, learning_rate=5e-3)

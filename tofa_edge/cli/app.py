@@ -69,6 +69,7 @@ CalibrationPhotos = Annotated[
     int, typer.Option(help="Training photos the bundle carries; 0: frames at deployment.")
 ]
 Half = Annotated[bool, typer.Option("--half", help="Store 16-bit weights.")]
+Device = Annotated[str, typer.Option(help="auto, cpu or cuda.")]
 Resume = Annotated[bool, typer.Option("--resume", help="Go on with an interrupted run.")]
 OutPath = Annotated[Path, typer.Option("--out", help="The bundle to write.")]
 Seed = Annotated[int, typer.Option(help="Same seed, same bundle.")]
@@ -110,6 +111,7 @@ def train(
         int, typer.Option(help="Labelled photos the bundle carries.")
     ] = DEFAULTS.check_photos,
     half_precision: Half = DEFAULTS.half_precision,
+    device: Device = DEFAULTS.device,
     resume: Resume = False,
     as_json: Json = False,
 ) -> None:
@@ -129,6 +131,7 @@ def train(
         calibration_photos=calibration_photos,
         check_photos=check_photos,
         half_precision=half_precision,
+        device=device,
     )
     with training_progress() as on_step:
         report = trainer.train(data, out_path, config, on_step, tell, resume)
@@ -155,6 +158,7 @@ def pretrain(
     seed: Seed = DEFAULTS.seed,
     calibration_photos: CalibrationPhotos = DEFAULTS.calibration_photos,
     half_precision: Half = DEFAULTS.half_precision,
+    device: Device = DEFAULTS.device,
     resume: Resume = False,
     as_json: Json = False,
 ) -> None:
@@ -168,6 +172,7 @@ def pretrain(
         seed=seed,
         calibration_photos=calibration_photos,
         half_precision=half_precision,
+        device=device,
     )
     with training_progress() as on_step:
         report = trainer.pretrain(images, out_path, config, on_step, tell, resume)

@@ -9,6 +9,7 @@ from pathlib import Path
 from tofa_edge.errors import TrainingError
 
 PRETRAINED = ("lite0", "lite1", "lite2")
+DEVICES = ("auto", "cpu", "cuda")
 STARTS = (*PRETRAINED, "tiny")
 
 
@@ -32,6 +33,7 @@ class TrainingConfig:
         calibration_photos: the most unlabelled training photos that the bundle carries.
         check_photos: the most labelled photos, kept out of training, that the bundle carries.
         half_precision: whether the bundle stores weights in 16 bits.
+        device: "cpu", "cuda" (in bfloat16 where that is safe), or "auto": cuda if there is one.
 
     Raises:
         TrainingError: on construction, when a value is out of range.
@@ -50,12 +52,15 @@ class TrainingConfig:
     calibration_photos: int = 256
     check_photos: int = 64
     half_precision: bool = False
+    device: str = "auto"
 
     def __post_init__(self) -> None:
         if self.start not in STARTS and not self.start.endswith(".tofa"):
             raise TrainingError(
                 f"no start {self.start!r}; there are {', '.join(STARTS)} and bundles (*.tofa)"
             )
+        if self.device not in DEVICES:
+            raise TrainingError(f"no device {self.device!r}; there are {', '.join(DEVICES)}")
         leasts = {"epochs": 0, "pretrain_epochs": 0, "batch_size": 2, "seed": 0, "resolution": 1}
         for name, least in {**leasts, "unlabelled_ratio": 0}.items():
             if not getattr(self, name) >= least:

@@ -20,6 +20,7 @@ from tofa_edge.errors import TrainingError
 from tofa_edge.layers import LOGITS
 from tofa_edge.space import SearchSpace, Subnet
 from tofa_edge.train.config import Progress
+from tofa_edge.train.distributed import ALONE, Processes
 from tofa_edge.train.objectives import Objective
 from tofa_edge.train.steps import Step
 from tofa_edge.train.supernet import Supernet
@@ -53,6 +54,7 @@ class Phase:
         seed: of the whole run.
         choose: the subnets of a step, the one that learns the labels first.
         head_rate: the classifier's learning rate over that of the other layers.
+        processes: that run it together.
     """
 
     name: str
@@ -61,6 +63,7 @@ class Phase:
     seed: int = 0
     choose: Choose = sandwich
     head_rate: float = 1.0
+    processes: Processes = ALONE
 
 
 class Hook(Protocol):
@@ -93,6 +96,8 @@ class TrainingState:
 
 def begin(supernet: Supernet, objective: Objective, phase: Phase) -> TrainingState:
     """Returns the state before the first step."""
+    if phase.processes.world > 1:
+        supernet.across = phase.processes.mean
     averaged = copy.deepcopy(supernet).requires_grad_(False)
     return TrainingState(supernet, averaged, _optimiser(supernet, phase), objective)
 
@@ -166,12 +171,13 @@ def _step(state: TrainingState, phase: Phase) -> tuple[float, ...]:
     losses = []
     for loss in state.objective.losses(step, supernet, state.averaged, subnets):
         torch.autograd.backward(loss)  # one subnet's graph at a time is in memory
-        losses.append(float(loss.detach()))
+        losses.append(float(phase.processes.mean(loss.detach())))
     if not math.isfinite(sum(losses)):
         raise TrainingError(
             f"the loss is not finite at step {state.step + 1} of {phase.name}: "
             "lower the learning rate"
         )
+    phase.processes.average_gradients(supernet.parameters())
     torch.nn.utils.clip_grad_norm_(supernet.parameters(), CLIP_NORM)
     optimiser.step()
     optimiser.zero_grad(set_to_none=True)

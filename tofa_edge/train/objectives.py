@@ -15,6 +15,7 @@ from tofa_edge.layers import LOGITS, POOLED
 from tofa_edge.network import ImageArray
 from tofa_edge.space import Subnet
 from tofa_edge.train.augment import resize, strong, weak
+from tofa_edge.train.distributed import ALONE, Processes
 from tofa_edge.train.losses import Batch, distilled, unified
 from tofa_edge.train.pseudo import PseudoLabels
 from tofa_edge.train.steps import Indices, Step
@@ -56,12 +57,14 @@ class Distillation:
         teacher: the frozen network; without gradients, in bfloat16.
         teacher_subnet: which of its subnets, and at which resolution.
         batch_size: images a step.
+        processes: that share a batch.
     """
 
     images: ImageArray
     teacher: Supernet
     teacher_subnet: Subnet
     batch_size: int
+    processes: Processes = ALONE
     images_per_step: int = field(init=False)
 
     def __post_init__(self) -> None:
@@ -73,7 +76,8 @@ class Distillation:
         """See `Objective`."""
         chosen = step.draw(np.arange(len(self.images)), self.batch_size, "distilled")
         device = next(supernet.parameters()).device
-        seen = weak(pixels(self.images, chosen, device), step.generator("distilled"))
+        views = weak(pixels(self.images, chosen, device), step.generator("distilled"))
+        seen = self.processes.share(views)
         larger = resize(seen, self.teacher_subnet.resolution)
         with torch.no_grad(), torch.autocast(device.type, torch.bfloat16):
             logits, pooled = self.teacher(
@@ -106,6 +110,7 @@ class SemiSupervised:
         probe: probabilities of every image from a probe on pretrained features, (N, classes), or
             None. A target is a mix of these and of what the averaged supernet says.
         balanced: whether a batch has as many images of each class, as far as can be.
+        processes: that share a batch.
         pseudo: what is kept of the pseudo-labels from step to step.
     """
 
@@ -116,6 +121,7 @@ class SemiSupervised:
     unlabelled_batch: int
     probe: Tensor | None = None
     balanced: bool = True
+    processes: Processes = ALONE
     pseudo: PseudoLabels = field(init=False)
     images_per_step: int = field(init=False)
 
@@ -123,7 +129,7 @@ class SemiSupervised:
         known = self.labels[self.labels >= 0]
         counts = np.bincount(known, minlength=self.classes) + 1.0
         prior = torch.from_numpy(counts / counts.sum()).float()
-        self.pseudo = PseudoLabels(prior)
+        self.pseudo = PseudoLabels(prior, across=self.processes.mean)
         self.images_per_step = self.batch_size + self.unlabelled_batch
         self._labelled = np.flatnonzero(self.labels >= 0)
         self._metrics: dict[str, float] = {}
@@ -135,28 +141,29 @@ class SemiSupervised:
         yield from unified(supernet, self._batch(step, averaged, subnets[0]), subnets)
 
     def _batch(self, step: Step, averaged: Supernet, largest: Subnet) -> Batch:
-        device = next(averaged.parameters()).device
+        device, share = next(averaged.parameters()).device, self.processes.share
         known = self._draw_labelled(step)
-        labels = torch.from_numpy(self.labels[known]).to(device)
+        labels = share(torch.from_numpy(self.labels[known]).to(device))
         images = pixels(self.images, known, device)
-        labelled = resize(weak(images, step.generator("labelled")), largest.resolution)
+        views = share(weak(images, step.generator("labelled")))
+        labelled = resize(views, largest.resolution)
         if not self.unlabelled_batch:
             nothing = labelled[:0]
             empty = torch.zeros(0, self.classes, device=device)
             return Batch(labelled, labels, nothing, empty, empty[:, 0])
         chosen = step.draw(np.arange(len(self.images)), self.unlabelled_batch, "unlabelled")
         images = pixels(self.images, chosen, device)
-        views = resize(weak(images, step.generator("weak")), largest.resolution)
+        views = resize(share(weak(images, step.generator("weak"))), largest.resolution)
         with torch.no_grad():
             (logits,) = averaged(views, largest)
-        probe = None if self.probe is None else self.probe[chosen].to(device)
-        share = 1 - (1 - PROBE_LEAST) * step.progress
-        targets, mask = self.pseudo.targets(logits.float().softmax(dim=1), probe, share)
+        probe = None if self.probe is None else share(self.probe[chosen].to(device))
+        weight = 1 - (1 - PROBE_LEAST) * step.progress
+        targets, mask = self.pseudo.targets(logits.float().softmax(dim=1), probe, weight)
         self._metrics = {
             "mask_rate": float(mask.mean()),
             "threshold": float(self.pseudo.threshold),
         }
-        views = resize(strong(images, step.generator("strong")), largest.resolution)
+        views = resize(share(strong(images, step.generator("strong"))), largest.resolution)
         return Batch(labelled, labels, views, targets, mask)
 
     def _draw_labelled(self, step: Step) -> Indices:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import replace
 from pathlib import Path
 
@@ -53,7 +54,23 @@ def new_supernet(config: TrainingConfig, classes: int | None) -> Supernet:
     supernet = Supernet(space, preprocessing, torch.Generator().manual_seed(config.seed))
     if arrays is not None:
         supernet.load_arrays(_fitting(arrays, classes, config.seed))
-    return supernet
+    device = used_device(config)
+    supernet.mixed = device.type == "cuda"  # on a CPU, training in bfloat16 was slower
+    return supernet.to(device)
+
+
+def used_device(config: TrainingConfig) -> torch.device:
+    """Returns the device to train on.
+
+    Raises:
+        TrainingError: cuda was asked for and there is none.
+    """
+    available = torch.cuda.is_available()
+    if config.device == "cuda" and not available:
+        raise TrainingError("wanted --device cuda, torch finds none; use --device cpu")
+    name = config.device if config.device != "auto" else ("cuda" if available else "cpu")
+    local = int(os.environ.get("LOCAL_RANK", "0"))
+    return torch.device(name, local) if name == "cuda" else torch.device(name)
 
 
 def _fitting(

@@ -6,7 +6,8 @@ wiring here, and no "active subnet": the subnet is an argument.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import contextlib
+from collections.abc import Callable, Mapping, Sequence
 from typing import Literal
 
 import numpy as np
@@ -42,6 +43,12 @@ class Supernet(nn.Module):
         space: whose subnets it computes.
         preprocessing: applied to uint8 pixel values before the first layer.
         generator: draws the initial weights (He et al., ICCV 2015); the global one if None.
+
+    Attributes:
+        momentum: of stored BatchNorm statistics when they are updated.
+        across: averages a value over the processes of a distributed run: batch statistics are then
+            those of the whole batch; None for one process.
+        mixed: whether to compute in bfloat16 where that is safe (autocast).
     """
 
     def __init__(
@@ -53,6 +60,8 @@ class Supernet(nn.Module):
         super().__init__()
         self.space, self.preprocessing = space, preprocessing
         self.momentum = 0.1
+        self.across: Callable[[Tensor], Tensor] | None = None
+        self.mixed = False
         self._units = nn.ModuleDict()
         for name, shape in supernet_shapes(space).items():
             layer, role = name.split(".")
@@ -85,11 +94,13 @@ class Supernet(nn.Module):
         arrays = self.arrays()
         wanted: dict[str, Tensor] = {}
         values = {IMAGE: self._normalise(images)}
-        for layer in layers(self.space, subnet):
-            inputs = [values[name] for name in layer.inputs]
-            values[layer.name] = self._run(layer, inputs, arrays, statistics, update)
-            if layer.name in outputs:
-                wanted[layer.name] = values[layer.name]
+        kind = images.device.type
+        with torch.autocast(kind, torch.bfloat16) if self.mixed else contextlib.nullcontext():
+            for layer in layers(self.space, subnet):
+                inputs = [values[name] for name in layer.inputs]
+                values[layer.name] = self._run(layer, inputs, arrays, statistics, update)
+                if layer.name in outputs:
+                    wanted[layer.name] = values[layer.name]
         return tuple(wanted[name] for name in outputs)
 
     def arrays(self) -> dict[str, Tensor]:
@@ -157,10 +168,34 @@ class Supernet(nn.Module):
         names = (f"{layer.name}.{role}" for role in NORMALISED_ROLES)
         scale, shift, mean, variance = (take(layer, name, arrays) for name in names)
         training = statistics == "batch"
+        if training and self.across is not None:
+            if not update:
+                mean = variance = None
+            return self._shared_batch_norm(layer, value, (scale, shift, mean, variance))
         if training and not update:
             mean = variance = None
         momentum, epsilon = self.momentum, layer.epsilon
         return F.batch_norm(value, mean, variance, scale, shift, training, momentum, epsilon)
+
+    def _shared_batch_norm(
+        self, layer: Convolution, value: Tensor, arrays: Sequence[Tensor | None]
+    ) -> Tensor:
+        """BatchNorm with the moments of the batches of all processes."""
+        assert self.across is not None
+        scale, shift, stored_mean, stored_variance = arrays
+        assert scale is not None
+        assert shift is not None
+        value = value.float()
+        shape = (1, -1, 1, 1)
+        mean = self.across(value.mean(dim=(0, 2, 3)))
+        centred = value - mean.reshape(shape)
+        variance = self.across(centred.square().mean(dim=(0, 2, 3)))
+        if stored_mean is not None and stored_variance is not None:
+            with torch.no_grad():  # as torch does; the unbiased correction is below 1e-3 here
+                stored_mean.lerp_(mean, self.momentum)
+                stored_variance.lerp_(variance, self.momentum)
+        factor = scale * torch.rsqrt(variance + layer.epsilon)
+        return centred * factor.reshape(shape) + shift.reshape(shape)
 
 
 def _convolve(layer: Convolution, value: Tensor, arrays: Mapping[str, Tensor]) -> Tensor:

@@ -1,0 +1,123 @@
+"""Several processes that train as one: Lightning Fabric starts them, this averages over them.
+
+Every process draws the whole batch and takes its share, BatchNorm uses the moments of the whole
+batch, and gradients are averaged once, after the last subnet of a step. So the losses are those of
+one process with the same batch.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from tofa_edge.errors import TrainingError
+
+
+@dataclass(frozen=True, eq=False)
+class Processes:
+    """The processes of a run; by default this one alone.
+
+    Attributes:
+        rank: of this one.
+        world: how many there are.
+    """
+
+    rank: int = 0
+    world: int = 1
+
+    @staticmethod
+    def join(device: str) -> Processes:
+        """Joins the processes that torchrun started; returns this one alone without it.
+
+        Args:
+            device: "cpu" or "cuda".
+
+        Raises:
+            TrainingError: Lightning Fabric is not installed.
+        """
+        world = int(os.environ.get("WORLD_SIZE", "1"))
+        if world == 1:
+            return Processes()
+        try:
+            from lightning_fabric import Fabric
+            from lightning_fabric.strategies.ddp import DDPStrategy
+        except ImportError as error:
+            raise TrainingError(
+                "several processes need Lightning Fabric: pip install lightning-fabric"
+            ) from error
+        local = int(os.environ.get("LOCAL_WORLD_SIZE", str(world)))
+        backend = "nccl" if device == "cuda" else "gloo"
+        fabric: Any = Fabric(
+            accelerator=device,
+            devices=local,
+            num_nodes=world // local,
+            strategy=DDPStrategy(process_group_backend=backend),
+        )
+        fabric.launch()
+        return Processes(fabric.global_rank, fabric.world_size)
+
+    @property
+    def first(self) -> bool:
+        """Whether this process writes files and speaks."""
+        return self.rank == 0
+
+    def check(self, *batches: int) -> None:
+        """Checks that batches can be shared out evenly.
+
+        Raises:
+            TrainingError: one cannot.
+        """
+        for batch in batches:
+            if batch % self.world:
+                raise TrainingError(f"a batch of {batch} photos is not for {self.world} processes")
+
+    def share(self, batch: Tensor) -> Tensor:
+        """Returns this process's images of a batch (N, …) that all have drawn alike."""
+        return batch if self.world == 1 else batch[self.rank :: self.world]
+
+    def mean(self, value: Tensor) -> Tensor:
+        """Returns the average of a value over the processes; gradients are averaged back."""
+        if self.world == 1:
+            return value
+        averaged: Tensor = _Mean.apply(value, self.world)  # type: ignore[no-untyped-call]
+        return averaged
+
+    def average_gradients(self, parameters: Iterable[torch.nn.Parameter]) -> None:
+        """Averages all gradients over the processes, in one message."""
+        if self.world == 1:
+            return
+        gradients = [p.grad for p in parameters if p.grad is not None]
+        flat = self.mean(torch.cat([gradient.flatten() for gradient in gradients]))
+        parts = torch.split(flat, [gradient.numel() for gradient in gradients])
+        for gradient, part in zip(gradients, parts, strict=True):
+            gradient.copy_(part.view_as(gradient))
+
+    def wait(self) -> None:
+        """Waits until all processes are here."""
+        if self.world > 1:
+            torch.distributed.barrier()
+
+
+class _Mean(torch.autograd.Function):
+    @staticmethod
+    def forward(context: Any, value: Tensor, world: int) -> Tensor:
+        context.world = world
+        return _summed(value) / world
+
+    @staticmethod
+    def backward(context: Any, *gradients: Tensor) -> tuple[Tensor, None]:
+        return _summed(gradients[0]) / context.world, None
+
+
+def _summed(value: Tensor) -> Tensor:
+    total = value.detach().clone(memory_format=torch.contiguous_format)
+    torch.distributed.all_reduce(total)
+    return total
+
+
+ALONE = Processes()

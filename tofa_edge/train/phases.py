@@ -1,0 +1,197 @@
+"""The two phases of training: all subnets become like a pretrained network, then learn the task."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import replace
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from tofa_edge.cutting import CALIBRATION_IMAGES
+from tofa_edge.errors import TrainingError
+from tofa_edge.layers import LOGITS
+from tofa_edge.network import LITE_PREPROCESSING, ImageArray
+from tofa_edge.train.config import TrainingConfig
+from tofa_edge.train.distributed import ALONE, Processes
+from tofa_edge.train.keeper import Keeper
+from tofa_edge.train.loop import OnStep, Phase, TrainingState, begin, run
+from tofa_edge.train.objectives import Distillation, Objective, SemiSupervised
+from tofa_edge.train.probe import as_arrays, features, fit_probe
+from tofa_edge.train.start import plain_teacher
+from tofa_edge.train.supernet import Supernet
+
+PRETRAINING, TRAINING = "pretraining", "training"
+PRETRAINING_BATCH = 64
+NEW_RATE = 3.0  # the learning rate of a classifier that starts from nothing, over the others'
+SECONDS_BETWEEN_CHECKPOINTS = 120.0
+
+
+def pretrain_supernet(
+    supernet: Supernet,
+    images: ImageArray,
+    config: TrainingConfig,
+    on_step: OnStep = lambda progress: None,
+    keeper: Keeper | None = None,
+    processes: Processes = ALONE,
+) -> Supernet:
+    """Returns a supernet whose subnets are like the plain pretrained network of `config.start`.
+
+    Args:
+        supernet: holds its weights; of any number of classes: the classifier is not trained.
+        images: uint8, (N, S, S, 3), in mixed order.
+        config: how to train.
+        on_step: called after each step.
+        keeper: of checkpoints.
+        processes: that train together.
+
+    Raises:
+        TrainingError: a loss is not finite; the step is named.
+    """
+    if keeper is not None and keeper.is_at(TRAINING):
+        return supernet  # the checkpoint of training holds all of it
+    teacher, subnet = plain_teacher(config.start, supernet.space.resolutions[-1])
+    steps = _steps(config.pretrain_epochs, len(images), PRETRAINING_BATCH)
+    processes.check(PRETRAINING_BATCH)
+    phase = Phase(PRETRAINING, steps, config.learning_rate, config.seed, processes=processes)
+    student = Supernet(replace(supernet.space, classes=teacher.space.classes), LITE_PREPROCESSING)
+    student.load_arrays(teacher.to_arrays())
+    student, teacher = (_placed(net, supernet) for net in (student, teacher))
+    objective = Distillation(images, teacher, subnet, PRETRAINING_BATCH, processes)
+    learned = _finish(_run(student, objective, phase, on_step, keeper), images)
+    if supernet.space.classes == teacher.space.classes:
+        return learned
+    kept = {name: supernet.to_arrays()[name] for name in (f"{LOGITS}.weight", f"{LOGITS}.bias")}
+    supernet.load_arrays({**learned.to_arrays(), **kept})
+    return supernet
+
+
+def optimise(
+    supernet: Supernet,
+    images: ImageArray,
+    labels: NDArray[np.int64],
+    config: TrainingConfig,
+    on_step: OnStep = lambda progress: None,
+    keeper: Keeper | None = None,
+    processes: Processes = ALONE,
+) -> Supernet:
+    """Returns a supernet all of whose subnets were trained for a task.
+
+    Args:
+        supernet: to start from; trained with the sandwich rule, every step the largest, the
+            smallest and two random subnets.
+        images: uint8, (N, S, S, 3), S the largest resolution, in mixed order.
+        labels: class indices, −1 where unlabelled, (N,).
+        config: how to train.
+        on_step: called after each step.
+        keeper: of checkpoints.
+        processes: that train together.
+
+    Raises:
+        TrainingError: a loss is not finite; the step is named.
+    """
+    known = labels >= 0
+    if not known.any():
+        raise TrainingError("wanted labelled photos, all are unlabelled; `pretrain` needs none")
+    unlabelled = config.unlabelled_ratio * config.batch_size * int(not known.all())
+    pretrained = not config.starts_from_nothing
+    probe = None
+    if pretrained and not (keeper is not None and keeper.is_at(TRAINING)):
+        probe = start_from_probe(supernet, images, labels, bool(unlabelled))
+    pool = len(images) / unlabelled if unlabelled else int(known.sum()) / config.batch_size
+    steps = max(1, int(config.epochs * max(1, int(pool))))
+    rate = 1.0 if pretrained else NEW_RATE
+    processes.check(config.batch_size, unlabelled)
+    phase = Phase(
+        TRAINING, steps, config.learning_rate, config.seed, head_rate=rate, processes=processes
+    )
+    objective = SemiSupervised(
+        images,
+        labels,
+        supernet.space.classes,
+        config.batch_size,
+        unlabelled,
+        probe,
+        processes=processes,
+    )
+    return _finish(_run(supernet, objective, phase, on_step, keeper), images)
+
+
+def start_from_probe(
+    supernet: Supernet, images: ImageArray, labels: NDArray[np.int64], self_training: bool
+) -> torch.Tensor:
+    """Gives a supernet the classifier of a probe on its features; returns the probe's say.
+
+    The classifier is fitted before the layers below move (Kumar et al., "Fine-Tuning can Distort
+    Pretrained Features", ICLR 2022).
+
+    Args:
+        supernet: whose largest subnet gives the features; its classifier is replaced.
+        images: uint8, (N, S, S, 3), in mixed order.
+        labels: class indices, −1 where unlabelled, (N,).
+        self_training: whether the probe learns from its own predictions of the unlabelled, too.
+
+    Returns:
+        probabilities of every image, float32, (N, classes).
+    """
+    seen = features(supernet, supernet.space.largest(), images)
+    rounds = {} if self_training else {"rounds": 0}
+    probe = fit_probe(seen, labels, supernet.space.classes, **rounds)
+    weight, bias = as_arrays(probe)
+    fitted = {f"{LOGITS}.weight": weight, f"{LOGITS}.bias": bias}
+    supernet.load_arrays({**supernet.to_arrays(), **fitted})
+    return probe.probabilities(seen)
+
+
+def _run(
+    supernet: Supernet,
+    objective: Objective,
+    phase: Phase,
+    on_step: OnStep,
+    keeper: Keeper | None,
+) -> TrainingState:
+    state = begin(supernet, objective, phase)
+    if keeper is None or not phase.processes.first:
+        if keeper is not None:
+            keeper.restore(state, phase)
+        run(state, phase, on_step)
+        return state
+    keeper.restore(state, phase)
+    saved = time.perf_counter()
+
+    def save_sometimes(progress: object, state: TrainingState) -> bool:
+        nonlocal saved
+        if time.perf_counter() - saved > SECONDS_BETWEEN_CHECKPOINTS:
+            keeper.save(state, phase)
+            saved = time.perf_counter()
+        return False
+
+    try:
+        run(state, phase, on_step, save_sometimes)
+    except KeyboardInterrupt:
+        keeper.save(state, phase)
+        raise
+    return state
+
+
+def _finish(state: TrainingState, images: ImageArray) -> Supernet:
+    """Returns the trained supernet: averaged weights, and the largest subnet's own statistics."""
+    averaged = state.averaged
+    device = next(averaged.parameters()).device
+    seen = torch.from_numpy(images[: 4 * CALIBRATION_IMAGES]).permute(0, 3, 1, 2)
+    with torch.no_grad():
+        for number, part in enumerate(torch.split(seen, CALIBRATION_IMAGES)):
+            averaged.momentum = 1 / (number + 1)
+            averaged(part.to(device).float(), averaged.space.largest(), update=True)
+    return averaged
+
+
+def _steps(epochs: float, count: int, batch: int) -> int:
+    return max(1, int(epochs * max(1, count // batch)))
+
+
+def _placed(net: Supernet, like: Supernet) -> Supernet:
+    """Returns a supernet on the device of another, as precise."""
+    net.mixed = like.mixed
+    return net.to(next(like.parameters()).device)
