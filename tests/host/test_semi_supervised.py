@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 from dataclasses import replace
 from pathlib import Path
 
@@ -20,6 +21,7 @@ from tofa_edge.train.augment import strong
 from tofa_edge.train.config import Progress, TrainingConfig
 from tofa_edge.train.data import forget_labels, read_csv, read_folder, read_photos, split
 from tofa_edge.train.evaluate import fit_temperature
+from tofa_edge.train.logs import logged
 from tofa_edge.train.losses import Batch, unified
 from tofa_edge.train.phases import optimise
 from tofa_edge.train.probe import fit_probe, probe_accuracy
@@ -277,3 +279,23 @@ def test_nothing_labelled_is_refused() -> None:
     images = np.zeros((8, 16, 16, 3), np.uint8)
     with pytest.raises(TrainingError, match="all are unlabelled"):
         optimise(supernet(), images, np.full(8, -1), SHORT)
+
+
+def test_steps_are_logged(tmp_path: Path) -> None:
+    seen: list[Progress] = []
+    steps = [
+        Progress(1, 2, (1.0, 2.0), 0.5, 10.0, "pretraining"),
+        Progress(1, 2, (1.0, 2.0), 0.5, 10.0, "training", {"mask_rate": 0.25}),
+    ]
+    with logged(tmp_path / "log", seen.append) as on_step:
+        for step in steps:
+            on_step(step)
+    assert seen == steps
+    with (tmp_path / "log" / "metrics.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    assert rows[0]["pretraining/loss/largest"] == "1.0"
+    assert rows[1]["training/mask_rate"] == "0.25"
+    assert list((tmp_path / "log").glob("events.*"))
+    (tmp_path / "file").write_text("")
+    with pytest.raises(TrainingError, match="cannot be written"), logged(tmp_path / "file", print):
+        pass

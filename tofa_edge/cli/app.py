@@ -70,6 +70,10 @@ CalibrationPhotos = Annotated[
 ]
 Half = Annotated[bool, typer.Option("--half", help="Store 16-bit weights.")]
 Device = Annotated[str, typer.Option(help="auto, cpu or cuda.")]
+Log = Annotated[
+    Path | None,
+    typer.Option(metavar="FOLDER", help="Write metrics.csv and TensorBoard events there."),
+]
 Resume = Annotated[bool, typer.Option("--resume", help="Go on with an interrupted run.")]
 OutPath = Annotated[Path, typer.Option("--out", help="The bundle to write.")]
 Seed = Annotated[int, typer.Option(help="Same seed, same bundle.")]
@@ -113,6 +117,7 @@ def train(
     half_precision: Half = DEFAULTS.half_precision,
     device: Device = DEFAULTS.device,
     resume: Resume = False,
+    log: Log = None,
     as_json: Json = False,
 ) -> None:
     """Trains a supernet on photos, few of them labelled, and writes a bundle."""
@@ -133,7 +138,7 @@ def train(
         half_precision=half_precision,
         device=device,
     )
-    with training_progress() as on_step:
+    with training_progress() as shown, _logged(log, shown) as on_step:
         report = trainer.train(data, out_path, config, on_step, tell, resume)
     if as_json:
         print_json({**dataclasses.asdict(report), "bundle": str(report.bundle)})
@@ -160,6 +165,7 @@ def pretrain(
     half_precision: Half = DEFAULTS.half_precision,
     device: Device = DEFAULTS.device,
     resume: Resume = False,
+    log: Log = None,
     as_json: Json = False,
 ) -> None:
     """Makes all subnets like a pretrained network, without labels: a start for every task."""
@@ -174,7 +180,7 @@ def pretrain(
         half_precision=half_precision,
         device=device,
     )
-    with training_progress() as on_step:
+    with training_progress() as shown, _logged(log, shown) as on_step:
         report = trainer.pretrain(images, out_path, config, on_step, tell, resume)
     if as_json:
         print_json({**dataclasses.asdict(report), "bundle": str(report.bundle)})
@@ -298,6 +304,12 @@ def demo(
     results = play(folder, epochs, seed)
     if as_json:
         print_json(results)
+
+
+def _logged(folder: Path | None, on_step: Any) -> Any:
+    from tofa_edge.train.logs import logged
+
+    return logged(folder, on_step)
 
 
 def _written(path: Path) -> str:
