@@ -14,7 +14,7 @@ from PIL import Image
 from tofa_edge.bundle import Bundle
 from tofa_edge.errors import DataError, TrainingError
 from tofa_edge.layers import LOGITS
-from tofa_edge.network import LITE_PREPROCESSING
+from tofa_edge.network import LITE_PREPROCESSING, FloatArray
 from tofa_edge.spaces import tiny
 from tofa_edge.train import trainer
 from tofa_edge.train.augment import strong
@@ -22,16 +22,20 @@ from tofa_edge.train.config import Progress, TrainingConfig
 from tofa_edge.train.data import forget_labels, read_csv, read_folder, read_photos, split
 from tofa_edge.train.evaluate import fit_temperature
 from tofa_edge.train.logs import logged
+from tofa_edge.train.loop import Phase, begin
 from tofa_edge.train.losses import Batch, unified
+from tofa_edge.train.objectives import SemiSupervised
 from tofa_edge.train.phases import optimise
 from tofa_edge.train.probe import fit_probe, probe_accuracy
 from tofa_edge.train.pseudo import PseudoLabels
 from tofa_edge.train.steps import Step
 from tofa_edge.train.supernet import Supernet
 from tofa_edge.train.trainer import pretrain, train
+from tofa_edge.train.watch import Watch
 
 COLOURS = {"red": (150, 90, 90), "blue": (90, 90, 150)}
 SHORT = TrainingConfig(start="tiny", resolution=16, epochs=3, batch_size=16, labels_per_class=4)
+WATCHED = replace(SHORT, labels_per_class=30)  # enough to stop early by
 
 
 @pytest.fixture(scope="module")
@@ -69,9 +73,11 @@ def test_few_labels_train_all_subnets(photos: Path, tmp_path: Path) -> None:
     assert not (tmp_path / "x.tofa.checkpoint").exists()
 
 
-@pytest.mark.parametrize("stop_at", [1, 4])
-def test_resumed_run_gives_the_same_weights(photos: Path, tmp_path: Path, stop_at: int) -> None:
-    whole = train(photos, tmp_path / "whole.tofa", SHORT)
+@pytest.mark.parametrize(("config", "stop_at"), [(SHORT, 1), (SHORT, 4), (WATCHED, 3)])
+def test_resumed_run_gives_the_same_weights(
+    photos: Path, tmp_path: Path, config: TrainingConfig, stop_at: int
+) -> None:
+    whole = train(photos, tmp_path / "whole.tofa", config)
     out = tmp_path / "resumed.tofa"
 
     def stop(progress: Progress) -> None:
@@ -79,12 +85,12 @@ def test_resumed_run_gives_the_same_weights(photos: Path, tmp_path: Path, stop_a
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        train(photos, out, SHORT, stop)
+        train(photos, out, config, stop)
     assert not out.exists()
     with pytest.raises(TrainingError, match="--resume"):
-        train(photos, out, SHORT)
+        train(photos, out, config)
     seen: list[Progress] = []
-    resumed = train(photos, out, SHORT, seen.append, resume=True)
+    resumed = train(photos, out, config, seen.append, resume=True)
     assert seen[0].step == stop_at + 1
     first, second = (Bundle.open(report.bundle).supernet() for report in (whole, resumed))
     assert all(np.array_equal(first[name], second[name]) for name in first)
@@ -299,3 +305,41 @@ def test_steps_are_logged(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(TrainingError, match="cannot be written"), logged(tmp_path / "file", print):
         pass
+
+
+def test_training_stops_when_it_gets_no_better(photos: Path, tmp_path: Path) -> None:
+    """With next to no learning rate nothing changes, so nothing gets better."""
+    steps: list[Progress] = []
+    lines: list[str] = []
+    config = replace(WATCHED, epochs=20, learning_rate=1e-9)
+    state_of_best = train(photos, tmp_path / "x.tofa", config, steps.append, lines.append)
+    looks = [line for line in lines if "of the validation photos right" in line]
+    assert len(looks) == 10, "as good counts as better: all looks come"
+    assert set(state_of_best.accuracies) == {"smallest", "middle", "largest"}
+
+
+def test_watch_stops_and_takes_the_best() -> None:
+    made = supernet()
+    objective = SemiSupervised(np.zeros((4, 32, 32, 3), np.uint8), np.array([0, 1, 2, 0]), 3, 2, 0)
+    state = begin(made, objective, Phase("training", 10, 1e-3))
+    lines: list[str] = []
+    shares = iter([0.5, 0.75, 0.5, 0.25, 0.5])
+
+    class Scripted(Watch):
+        """Says what it was told to say."""
+
+        def logits(self, supernet: Supernet) -> dict[str, FloatArray]:
+            right = int(next(shares) * 4)
+            return {"largest": np.eye(3, dtype=np.float32)[[0] * right + [1] * (4 - right)]}
+
+    images = np.zeros((4, 32, 32, 3), np.uint8)
+    watch = Scripted(images, np.zeros(4, np.int64), images, lines.append)
+    ends = []
+    for number in range(1, 6):
+        with torch.no_grad():
+            state.averaged.arrays()["stem.shift"].fill_(float(number))
+        ends.append(watch.look(Progress(number, 10, (1.0,), 1.0, 1.0), state))
+    assert ends == [False, False, False, False, True]
+    watch.take_best(state)
+    assert float(state.averaged.arrays()["stem.shift"][0]) == 2
+    assert "stopped early" in lines[-1]

@@ -58,6 +58,7 @@ def save(path: Path, state: TrainingState, phase: Phase, identity: Mapping[str, 
         moments = state.optimiser.state.get(parameter, {})
         tensors |= {f"moments/{name}/{key}": moments[key] for key in MOMENTS if key in moments}
     tensors |= {f"objective/{name}": value for name, value in state.objective.state().items()}
+    tensors |= {f"extra/{name}": value for name, value in state.extra.items()}
     progress = {"phase": phase.name, "step": str(state.step), "seconds": repr(state.seconds)}
     metadata = {**progress, "identity": json.dumps(dict(identity))}
     content = {name: value.detach().cpu().contiguous().clone() for name, value in tensors.items()}
@@ -132,11 +133,13 @@ def restore(checkpoint: Checkpoint, state: TrainingState) -> None:
             moments[key] = torch.empty_like(like, requires_grad=False).copy_(found)
         if moments:
             state.optimiser.state[parameter] = moments
-    prefix = "objective/"
-    state.objective.load_state(
-        {k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)}
-    )
+    state.objective.load_state(_under("objective/", tensors))
+    state.extra = _under("extra/", tensors)
     state.step, state.seconds = checkpoint.step, checkpoint.seconds
+
+
+def _under(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    return {k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)}
 
 
 def _fitting(checkpoint: Checkpoint, name: str, like: Tensor) -> Tensor:

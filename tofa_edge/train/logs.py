@@ -54,7 +54,8 @@ def logged(folder: Path | None, on_step: OnStep) -> Iterator[OnStep]:
 
 def _loggers(folder: Path) -> list[Any]:
     try:
-        from lightning_fabric.loggers import CSVLogger, TensorBoardLogger
+        from lightning_fabric.loggers.csv_logs import CSVLogger
+        from lightning_fabric.loggers.tensorboard import TensorBoardLogger
     except ImportError as error:
         raise TrainingError("logs need Lightning Fabric: pip install lightning-fabric") from error
     try:

@@ -9,7 +9,7 @@ import signal
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from types import FrameType
 from typing import Protocol
 
@@ -84,6 +84,7 @@ class TrainingState:
         objective: of the phase, with a state of its own.
         step: how many are done.
         seconds: they took.
+        extra: what a hook remembers, for checkpoints.
     """
 
     supernet: Supernet
@@ -92,6 +93,7 @@ class TrainingState:
     objective: Objective
     step: int = 0
     seconds: float = 0.0
+    extra: dict[str, torch.Tensor] = field(default_factory=dict)
 
 
 def begin(supernet: Supernet, objective: Objective, phase: Phase) -> TrainingState:
@@ -114,7 +116,7 @@ def run(
         state: from `begin`, or from a checkpoint.
         phase: what to run.
         on_step: called after each step.
-        hook: called after that, with the state; ends the phase by True.
+        hook: called before that, with the state; ends the phase by True.
 
     Raises:
         TrainingError: a loss is not finite; the step is named. The averaged weights stay good.
@@ -130,8 +132,9 @@ def run(
             progress = Progress(
                 state.step, phase.steps, losses, state.seconds, speed, phase.name, figures
             )
+            ends = hook(progress, state)
             on_step(progress)
-            if hook(progress, state):
+            if ends:
                 break
             if interrupted.is_set():
                 raise KeyboardInterrupt

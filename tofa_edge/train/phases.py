@@ -13,7 +13,7 @@ from tofa_edge.cutting import CALIBRATION_IMAGES
 from tofa_edge.errors import TrainingError
 from tofa_edge.layers import LOGITS
 from tofa_edge.network import LITE_PREPROCESSING, ImageArray
-from tofa_edge.train.config import TrainingConfig
+from tofa_edge.train.config import Progress, TrainingConfig
 from tofa_edge.train.distributed import ALONE, Processes
 from tofa_edge.train.keeper import Keeper
 from tofa_edge.train.loop import OnStep, Phase, TrainingState, begin, run
@@ -21,6 +21,7 @@ from tofa_edge.train.objectives import Distillation, Objective, SemiSupervised
 from tofa_edge.train.probe import as_arrays, features, fit_probe
 from tofa_edge.train.start import plain_teacher
 from tofa_edge.train.supernet import Supernet
+from tofa_edge.train.watch import Watch
 
 PRETRAINING, TRAINING = "pretraining", "training"
 PRETRAINING_BATCH = 64
@@ -75,6 +76,7 @@ def optimise(
     on_step: OnStep = lambda progress: None,
     keeper: Keeper | None = None,
     processes: Processes = ALONE,
+    watch: Watch | None = None,
 ) -> Supernet:
     """Returns a supernet all of whose subnets were trained for a task.
 
@@ -87,6 +89,7 @@ def optimise(
         on_step: called after each step.
         keeper: of checkpoints.
         processes: that train together.
+        watch: ends training early, and keeps the best weights that it saw; for one process.
 
     Raises:
         TrainingError: a loss is not finite; the step is named.
@@ -115,7 +118,7 @@ def optimise(
         probe,
         processes=processes,
     )
-    return _finish(_run(supernet, objective, phase, on_step, keeper), images)
+    return _finish(_run(supernet, objective, phase, on_step, keeper, watch), images)
 
 
 def start_from_probe(
@@ -150,28 +153,30 @@ def _run(
     phase: Phase,
     on_step: OnStep,
     keeper: Keeper | None,
+    watch: Watch | None = None,
 ) -> TrainingState:
     state = begin(supernet, objective, phase)
-    if keeper is None or not phase.processes.first:
-        if keeper is not None:
-            keeper.restore(state, phase)
-        run(state, phase, on_step)
-        return state
-    keeper.restore(state, phase)
+    if keeper is not None:
+        keeper.restore(state, phase)
+    saves = keeper if phase.processes.first else None
     saved = time.perf_counter()
 
-    def save_sometimes(progress: object, state: TrainingState) -> bool:
+    def hook(progress: Progress, state: TrainingState) -> bool:
         nonlocal saved
-        if time.perf_counter() - saved > SECONDS_BETWEEN_CHECKPOINTS:
-            keeper.save(state, phase)
+        ends = watch is not None and watch.look(progress, state)
+        if saves is not None and time.perf_counter() - saved > SECONDS_BETWEEN_CHECKPOINTS:
+            saves.save(state, phase)
             saved = time.perf_counter()
-        return False
+        return ends
 
     try:
-        run(state, phase, on_step, save_sometimes)
+        run(state, phase, on_step, hook)
     except KeyboardInterrupt:
-        keeper.save(state, phase)
+        if saves is not None:
+            saves.save(state, phase)
         raise
+    if watch is not None:
+        watch.take_best(state)
     return state
 
 

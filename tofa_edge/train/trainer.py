@@ -18,7 +18,7 @@ from tofa_edge.train import checkpoint
 from tofa_edge.train.config import PRETRAINED, Report, TrainingConfig
 from tofa_edge.train.data import Photos, decode_all, forget_labels, read_folder, read_photos, split
 from tofa_edge.train.distributed import Processes
-from tofa_edge.train.evaluate import accuracy, fit_temperature, subnet_logits
+from tofa_edge.train.evaluate import accuracy, fit_temperature
 from tofa_edge.train.keeper import Keeper
 from tofa_edge.train.loop import OnStep
 from tofa_edge.train.packing import Contents, check_writable, pack
@@ -26,6 +26,7 @@ from tofa_edge.train.phases import optimise, pretrain_supernet
 from tofa_edge.train.pretrained import load_lite
 from tofa_edge.train.start import new_supernet, used_device
 from tofa_edge.train.supernet import Supernet
+from tofa_edge.train.watch import LEAST_LABELS, Watch
 
 SHARES = {"train": 0.8, "validation": 0.1, "check": 0.1}
 IMAGENET_CROP = 0.875  # how EfficientNet-Lite's published accuracies were measured
@@ -84,7 +85,8 @@ def train(
     try:
         if config.is_plain and config.pretrain_epochs:
             supernet = pretrain_supernet(supernet, images, config, on_step, keeper, processes)
-        supernet = optimise(supernet, images, labels, config, on_step, keeper, processes)
+        watch = _watch(photos, roles, labels, processes, tell)
+        supernet = optimise(supernet, images, labels, config, on_step, keeper, processes, watch)
     except KeyboardInterrupt:
         if keeper.path.exists():
             tell(f"stopped; go on with --resume (checkpoint: {keeper.path})")
@@ -146,6 +148,23 @@ def pretrain(
     return Report(out, {}, time.perf_counter() - begun)
 
 
+def _watch(
+    photos: Photos,
+    roles: Mapping[str, NDArray[np.int64]],
+    labels: NDArray[np.int64],
+    processes: Processes,
+    tell: Tell,
+) -> Watch | None:
+    fewest = int(np.bincount(labels[labels >= 0], minlength=len(photos.classes)).min())
+    if processes.world > 1:
+        return None
+    if fewest < LEAST_LABELS:
+        tell(f"{fewest} labels of a class, fewer than {LEAST_LABELS}: training does not stop early")
+        return None
+    validated, seen = roles["validation"], photos.images[roles["train"][:CALIBRATION_IMAGES]]
+    return Watch(photos.images[validated], photos.labels[validated], seen, tell)
+
+
 def _silent(_: object) -> None:
     pass
 
@@ -184,13 +203,9 @@ def _pack_trained(
 ) -> Report:
     trained, validated = roles["train"], roles["validation"]
     check = roles["check"][: config.check_photos]
-    seen, images = photos.images[trained[:CALIBRATION_IMAGES]], photos.images[validated]
-    labels, space, arrays = photos.labels[validated], supernet.space, supernet.to_arrays()
-    subnets = {"smallest": space.smallest(), "middle": space.middle(), "largest": space.largest()}
-    logits = {
-        name: subnet_logits(space, subnet, arrays, supernet.preprocessing, seen, images)
-        for name, subnet in subnets.items()
-    }
+    images, labels = photos.images[validated], photos.labels[validated]
+    seen = photos.images[trained[:CALIBRATION_IMAGES]]
+    logits = Watch(images, labels, seen, _silent).logits(supernet)
     accuracies = {name: accuracy(found, labels) for name, found in logits.items()}
     temperature = fit_temperature(np.stack(list(logits.values())), labels)
     contents = Contents(
