@@ -146,7 +146,9 @@ def main() -> None:
         for ratio, name in ((2, "semi-supervised"), (0, "labels only")):
             results.once(
                 f"{name}, {options.steps} steps, {of}",
-                partial(_trained_row, start, data, labels, ratio, options.steps, draw),
+                partial(
+                    _trained_row, start, data, labels, ratio, options.steps, draw, options.work
+                ),
             )
     _print(results)
 
@@ -215,6 +217,7 @@ def _trained_row(
     ratio: int,
     steps: int,
     seed: int,
+    work: Path,
 ) -> dict[str, Any]:
     supernet = _supernet(data, len(data.classes), start)
     pool = POOL // (32 * ratio) if ratio else int((labels >= 0).sum()) // 32
@@ -222,14 +225,12 @@ def _trained_row(
         epochs=steps / pool + 1e-9, resolution=RESOLUTION, unlabelled_ratio=ratio, seed=seed,
         learning_rate=5e-4,
     )  # fmt: skip
-    if not ratio:
-        known = labels >= 0
-        begun = time.perf_counter()
-        trained = optimise(supernet, data.images[known], labels[known], config, _show)
-    else:
-        begun = time.perf_counter()
-        trained = optimise(supernet, data.images, labels, config, _show)
+    used = labels >= 0 if not ratio else np.ones(len(labels), bool)
+    begun = time.perf_counter()
+    trained = optimise(supernet, data.images[used], labels[used], config, _show)
     seconds = time.perf_counter() - begun
+    if ratio:
+        safetensors.numpy.save_file(trained.to_arrays(), trained_path(work, labels, seed))
     return {"training_s": round(seconds, 1), **tested(trained, data)}
 
 
@@ -243,6 +244,12 @@ def tested(supernet: Supernet, data: Data) -> dict[str, Any]:
         row["accuracy"][name] = accuracy(logits, data.test_labels)
         row["mmacs"][name] = round(macs(layers(space, subnet)) / 1e6, 1)
     return row
+
+
+def trained_path(work: Path, labels: NDArray[np.int64], draw: int) -> Path:
+    """Returns where the supernet of a semi-supervised run is kept."""
+    count = int(np.bincount(labels[labels >= 0]).max())
+    return work / f"trained-{count}-{draw}.safetensors"
 
 
 def _show(progress: Progress) -> None:

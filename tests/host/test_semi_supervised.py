@@ -28,6 +28,7 @@ from tofa_edge.train.objectives import SemiSupervised
 from tofa_edge.train.phases import optimise
 from tofa_edge.train.probe import fit_probe, probe_accuracy
 from tofa_edge.train.pseudo import PseudoLabels
+from tofa_edge.train.ranking import kendall_tau, rank
 from tofa_edge.train.steps import Step
 from tofa_edge.train.supernet import Supernet
 from tofa_edge.train.trainer import pretrain, train
@@ -343,3 +344,22 @@ def test_watch_stops_and_takes_the_best() -> None:
     watch.take_best(state)
     assert float(state.averaged.arrays()["stem.shift"][0]) == 2
     assert "stopped early" in lines[-1]
+
+
+def test_ranking_needs_no_labels() -> None:
+    """A subnet that is the largest agrees wholly; τ of an order with itself is 1."""
+    made = supernet()
+    space, rng = made.space, np.random.default_rng(0)
+    images = rng.integers(0, 256, (40, 32, 32, 3), dtype=np.uint8)
+    subnets = [space.largest(), space.smallest(), space.sample(rng)]
+    nothing = np.zeros(0, np.int64)
+    arrays = made.to_arrays()
+    found = rank(space, arrays, LITE_PREPROCESSING, subnets, images, images[:0], nothing)
+    assert found.divergence[0] == pytest.approx(0, abs=1e-6)
+    assert found.agreement[0] == 1
+    assert (found.divergence[1:] > 0).all()
+    labels = np.zeros(10, np.int64)
+    levelled = rank(space, arrays, LITE_PREPROCESSING, subnets, images, images[:10], labels)
+    assert ((levelled.accuracy >= 0) & (levelled.accuracy <= 1)).all()
+    assert kendall_tau(found.divergence, found.divergence) == 1
+    assert kendall_tau(np.array([1.0, 2, 3]), np.array([3.0, 1, 2])) == pytest.approx(-1 / 3)
