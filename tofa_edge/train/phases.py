@@ -15,11 +15,12 @@ from tofa_edge.layers import LOGITS
 from tofa_edge.network import LITE_PREPROCESSING, ImageArray
 from tofa_edge.train.config import Progress, TrainingConfig
 from tofa_edge.train.distributed import ALONE, Processes
+from tofa_edge.train.estimate import estimated_seconds, teacher_macs
 from tofa_edge.train.keeper import Keeper
 from tofa_edge.train.loop import OnStep, Phase, TrainingState, begin, run
 from tofa_edge.train.objectives import Distillation, Objective, SemiSupervised
 from tofa_edge.train.probe import as_arrays, features, fit_probe
-from tofa_edge.train.start import plain_teacher
+from tofa_edge.train.start import TEACHER_RESOLUTION, plain_teacher
 from tofa_edge.train.supernet import Supernet
 from tofa_edge.train.watch import Watch
 
@@ -97,13 +98,11 @@ def optimise(
     known = labels >= 0
     if not known.any():
         raise TrainingError("wanted labelled photos, all are unlabelled; `pretrain` needs none")
-    unlabelled = config.unlabelled_ratio * config.batch_size * int(not known.all())
+    unlabelled, steps = _plan(images, labels, config)
     pretrained = not config.starts_from_nothing
     probe = None
     if pretrained and not (keeper is not None and keeper.is_at(TRAINING)):
         probe = start_from_probe(supernet, images, labels, bool(unlabelled))
-    pool = len(images) / unlabelled if unlabelled else int(known.sum()) / config.batch_size
-    steps = max(1, int(config.epochs * max(1, int(pool))))
     rate = 1.0 if pretrained else NEW_RATE
     processes.check(config.batch_size, unlabelled)
     phase = Phase(
@@ -190,6 +189,38 @@ def _finish(state: TrainingState, images: ImageArray) -> Supernet:
             averaged.momentum = 1 / (number + 1)
             averaged(part.to(device).float(), averaged.space.largest(), update=True)
     return averaged
+
+
+def expected_seconds(
+    supernet: Supernet, images: ImageArray, labels: NDArray[np.int64], config: TrainingConfig
+) -> dict[str, float]:
+    """Returns about how long each phase will take, in seconds; measures for a moment.
+
+    Args:
+        supernet: to train.
+        images: uint8, (N, S, S, 3).
+        labels: class indices, −1 where unlabelled, (N,); none, (0,), for pretraining alone.
+        config: how to train.
+    """
+    found: dict[str, float] = {}
+    if config.is_plain and config.pretrain_epochs:
+        space = supernet.space
+        cost = teacher_macs(space, max(TEACHER_RESOLUTION, space.resolutions[-1]))
+        steps = _steps(config.pretrain_epochs, len(images), PRETRAINING_BATCH)
+        found[PRETRAINING] = estimated_seconds(supernet, PRETRAINING_BATCH, steps, 0, cost)
+    if len(labels):
+        unlabelled, steps = _plan(images, labels, config)
+        batch = config.batch_size + unlabelled
+        found[TRAINING] = estimated_seconds(supernet, batch, steps, unlabelled, 0)
+    return found
+
+
+def _plan(images: ImageArray, labels: NDArray[np.int64], config: TrainingConfig) -> tuple[int, int]:
+    """Returns unlabelled images a step, and steps of training."""
+    known = labels >= 0
+    unlabelled = config.unlabelled_ratio * config.batch_size * int(not known.all())
+    pool = len(images) // unlabelled if unlabelled else int(known.sum()) // config.batch_size
+    return unlabelled, max(1, int(config.epochs * max(1, pool)))
 
 
 def _steps(epochs: float, count: int, batch: int) -> int:

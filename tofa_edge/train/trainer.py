@@ -22,7 +22,7 @@ from tofa_edge.train.evaluate import accuracy, fit_temperature
 from tofa_edge.train.keeper import Keeper
 from tofa_edge.train.loop import OnStep
 from tofa_edge.train.packing import Contents, check_writable, pack
-from tofa_edge.train.phases import optimise, pretrain_supernet
+from tofa_edge.train.phases import expected_seconds, optimise, pretrain_supernet
 from tofa_edge.train.pretrained import load_lite
 from tofa_edge.train.start import new_supernet, used_device
 from tofa_edge.train.supernet import Supernet
@@ -80,8 +80,9 @@ def train(
     labels = forget_labels(photos.labels[trained], config.labels_per_class, config.seed)
     tell(_summary(photos, roles, labels, supernet))
     keeper = Keeper.open(checkpoint.beside(out), _identity(photos, config), resume)
-    begun = time.perf_counter()
     images = photos.images[trained]
+    tell(_time_needed(expected_seconds(supernet, images, labels, config)))
+    begun = time.perf_counter()
     try:
         if config.is_plain and config.pretrain_epochs:
             supernet = pretrain_supernet(supernet, images, config, on_step, keeper, processes)
@@ -138,6 +139,7 @@ def pretrain(
     identity = _identity(Photos(tuple(classes), seen, np.zeros(0, np.int64)), config)
     keeper = Keeper.open(checkpoint.beside(out), identity, resume)
     tell(f"{len(seen)} photos, {supernet.space.count():.1e} subnets up to {size} px")
+    tell(_time_needed(expected_seconds(supernet, seen, np.zeros(0, np.int64), config)))
     begun = time.perf_counter()
     supernet = pretrain_supernet(supernet, seen, config, on_step, keeper, processes)
     if not processes.first:
@@ -163,6 +165,17 @@ def _watch(
         return None
     validated, seen = roles["validation"], photos.images[roles["train"][:CALIBRATION_IMAGES]]
     return Watch(photos.images[validated], photos.labels[validated], seen, tell)
+
+
+def _time_needed(seconds: Mapping[str, float]) -> str:
+    parts = ", ".join(f"{phase} {_duration(value)}" for phase, value in seconds.items())
+    return f"about {_duration(sum(seconds.values()))} on this machine ({parts})"
+
+
+def _duration(seconds: float) -> str:
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
 
 
 def _silent(_: object) -> None:
