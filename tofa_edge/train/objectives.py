@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
+from pathlib import Path
 from typing import Protocol
 
 import numpy as np
@@ -54,7 +56,7 @@ class Distillation:
 
     Attributes:
         images: uint8, (N, S, S, 3).
-        teacher: the frozen network; without gradients, in bfloat16.
+        teacher: the frozen network; without gradients, in bfloat16 where the machine computes in it.
         teacher_subnet: which of its subnets, and at which resolution.
         batch_size: images a step.
         processes: that share a batch.
@@ -79,7 +81,8 @@ class Distillation:
         views = weak(pixels(self.images, chosen, device), step.generator("distilled"))
         seen = self.processes.share(views)
         larger = resize(seen, self.teacher_subnet.resolution)
-        with torch.no_grad(), torch.autocast(device.type, torch.bfloat16):
+        half = torch.autocast(device.type, torch.bfloat16, enabled=computes_bfloat16(device.type))
+        with torch.no_grad(), half:
             logits, pooled = self.teacher(
                 larger, self.teacher_subnet, statistics="stored", outputs=(LOGITS, POOLED)
             )
@@ -191,6 +194,22 @@ class SemiSupervised:
     def metrics(self) -> dict[str, float]:
         """See `Objective`."""
         return self._metrics
+
+
+@lru_cache(maxsize=2)
+def computes_bfloat16(device: str) -> bool:
+    """Returns whether a device has instructions for bfloat16; without, it is slow.
+
+    Args:
+        device: "cpu" or "cuda".
+    """
+    if device == "cuda":
+        return torch.cuda.is_bf16_supported()
+    try:
+        flags = set(Path("/proc/cpuinfo").read_text().split())
+    except OSError:
+        return False
+    return bool(flags & {"avx512_bf16", "amx_bf16", "bf16"})
 
 
 def pixels(images: ImageArray, chosen: Indices, device: torch.device) -> Tensor:
