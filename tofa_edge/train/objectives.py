@@ -56,7 +56,7 @@ class Distillation:
 
     Attributes:
         images: uint8, (N, S, S, 3).
-        teacher: the frozen network; without gradients, in bfloat16 where the machine computes in it.
+        teacher: the frozen network; in bfloat16 where the machine computes in it.
         teacher_subnet: which of its subnets, and at which resolution.
         batch_size: images a step.
         processes: that share a batch.
@@ -204,7 +204,7 @@ def computes_bfloat16(device: str) -> bool:
         device: "cpu" or "cuda".
     """
     if device == "cuda":
-        return torch.cuda.is_bf16_supported()
+        return bool(torch.cuda.is_bf16_supported())
     try:
         flags = set(Path("/proc/cpuinfo").read_text().split())
     except OSError:
