@@ -75,6 +75,7 @@ def test_run_classifies_photos(tiny_bundle: Path, photo: Path) -> None:
     assert name == str(photo)
     assert len(best) == 3
     assert best[0][1] >= best[1][1] >= best[2][1]
+    assert "unknown, " in cli("run", tiny_bundle, photo, "--unknown-below", 1.1).stdout
 
 
 @pytest.mark.parametrize(

@@ -54,6 +54,14 @@ def test_prediction_reads_its_logits() -> None:
     assert repr(prediction) == "Prediction('b', 0.665)"
 
 
+def test_temperature_makes_probabilities_humbler() -> None:
+    logits = np.array([2, 0], np.float32)
+    sharp, soft = (Prediction(logits, ("a", "b"), t, unknown_below=0.8) for t in (1.0, 2.0))
+    assert soft.probability == pytest.approx(1 / (1 + np.exp(-1)))
+    assert (sharp.known, soft.known) == (True, False)
+    assert sharp.label == soft.label == "a"
+
+
 def test_huge_logits_do_not_overflow() -> None:
     prediction = Prediction(np.array([1e4, 1e4, -1e4], np.float32), ("a", "b", "c"))
     np.testing.assert_allclose(prediction.probabilities, [0.5, 0.5, 0], atol=1e-7)

@@ -275,17 +275,22 @@ def run(
     backend: BackendName = None,
     threads: Threads = None,
     top: Annotated[int, typer.Option(help="Classes to print for each photo.")] = 1,
+    unknown_below: Annotated[
+        float, typer.Option(help="Photos whose best class is less probable are called unknown.")
+    ] = 0.0,
     as_json: Json = False,
 ) -> None:
     """Deploys a bundle and classifies photos."""
     with _deployed(bundle, latency_ms, subnet, backend, threads, 0) as model:
-        results = {str(image): model(image).top(top) for image in images}
+        model.unknown_below = unknown_below
+        predictions = {str(image): model(image) for image in images}
     if as_json:
-        print_json(results)
+        print_json({name: prediction.top(top) for name, prediction in predictions.items()})
         return
-    for name, best in results.items():
+    for name, prediction in predictions.items():
+        best = prediction.top(top)
         named = ", ".join(f"{label} {probability:.1%}" for label, probability in best)
-        out.print(f"{name}: {named}", markup=False)
+        out.print(f"{name}: {'' if prediction.known else 'unknown, '}{named}", markup=False)
 
 
 @app.command()

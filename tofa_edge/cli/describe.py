@@ -41,6 +41,7 @@ def describe(path: Path) -> dict[str, object]:
         "resolutions": ", ".join(map(str, space.resolutions)),
         "mmacs": f"{ends[0]:.1f} to {ends[1]:.1f}",
         "weights": "16 bits" if bundle.half_precision else "32 bits",
+        "temperature": round(bundle.temperature, 3),
         "photos": f"{photos}: {bundle.calibration_count} for calibration, {bundle.check_count} "
         "labelled for checking; whoever has the file can see them",
         "smallest_subnet": space.smallest().to_json(),

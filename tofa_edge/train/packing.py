@@ -95,8 +95,6 @@ def pack(
             "made_by": f"tofa-edge {__version__}",
             "made_on": datetime.date.today().isoformat(),
             "start": config.pretrained or config.start,
-            "epochs": config.epochs,
-            "pretrain_epochs": config.pretrain_epochs,
             "seed": config.seed,
             **provenance,
         },

@@ -145,7 +145,8 @@ def pretrain(
     if not processes.first:
         return Report(out, {}, time.perf_counter() - begun)
     contents = Contents(classes, seen[: config.calibration_photos])
-    pack(out, config, supernet.cpu(), contents, {"pretrained_on_photos": len(seen)})
+    provenance = {"pretrain_epochs": config.pretrain_epochs, "pretrained_on_photos": len(seen)}
+    pack(out, config, supernet.cpu(), contents, provenance)
     keeper.remove()
     return Report(out, {}, time.perf_counter() - begun)
 
@@ -229,6 +230,8 @@ def _pack_trained(
         temperature,
     )
     provenance = {f"accuracy_{name}": share for name, share in accuracies.items()}
+    provenance |= {"epochs": config.epochs}
+    provenance |= {"pretrain_epochs": config.pretrain_epochs if config.is_plain else 0}
     provenance |= {"photos_trained_on": len(trained), "photos_validated_on": len(validated)}
     pack(out, config, supernet, contents, provenance)
     return Report(out, accuracies, seconds)
@@ -252,5 +255,5 @@ def _bundle_as_is(data: Path | None, out: Path, config: TrainingConfig, tell: Te
         chosen = folder.take(order[: config.calibration_photos])
         calibration = decode_all(chosen, size, tell)[0]
     classes = [f"imagenet {index}" for index in range(space.classes)]
-    pack(out, config, supernet, Contents(classes, calibration), {})
+    pack(out, config, supernet, Contents(classes, calibration), {"epochs": 0})
     return Report(out, {}, 0.0)
