@@ -15,7 +15,7 @@ import json
 import platform
 import time
 import zipfile
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -31,7 +31,7 @@ from tofa_edge.cost import macs
 from tofa_edge.cutting import CALIBRATION_IMAGES
 from tofa_edge.layers import layers
 from tofa_edge.network import LITE_PREPROCESSING, FloatArray, ImageArray
-from tofa_edge.space import Subnet
+from tofa_edge.space import SearchSpace, Subnet
 from tofa_edge.train.config import Progress, TrainingConfig
 from tofa_edge.train.data import forget_labels
 from tofa_edge.train.evaluate import accuracy, resized, subnet_logits
@@ -153,9 +153,9 @@ def main() -> None:
     _print(results)
 
 
-def subnets(supernet: Supernet) -> dict[str, Subnet]:
+def subnets(space: SearchSpace) -> dict[str, Subnet]:
     """Returns the subnets that are tested: three named ones and five random ones."""
-    space, rng = supernet.space, np.random.default_rng(7)
+    rng = np.random.default_rng(7)
     named = {"largest": space.largest(), "middle": space.middle(), "smallest": space.smallest()}
     return {**named, **{f"random {number}": space.sample(rng) for number in range(5)}}
 
@@ -165,14 +165,20 @@ def _pretrained(work: Path, data: Data, steps: int) -> dict[str, FloatArray]:
     path = work / f"pretrained-{steps}.safetensors"
     if not path.exists():
         config = TrainingConfig(pretrain_epochs=steps / (POOL // 64) + 1e-9, resolution=RESOLUTION)
-        made = pretrain_supernet(_supernet(data, 1000), data.images, config, _show)
+        made = pretrain_supernet(study_supernet(1000), data.images, config, _show)
         temporary = path.with_suffix(".tmp")
         safetensors.numpy.save_file(made.to_arrays(), temporary)
         temporary.replace(path)
     return dict(safetensors.numpy.load_file(path))
 
 
-def _supernet(data: Data, classes: int, arrays: dict[str, FloatArray] | None = None) -> Supernet:
+def study_supernet(classes: int, arrays: dict[str, FloatArray] | None = None) -> Supernet:
+    """Returns a lite0 supernet up to 64 px with a new classifier.
+
+    Args:
+        classes: of the classifier.
+        arrays: its weights; None takes the plain pretrained network's.
+    """
     space, plain = load_lite("lite0")
     resolutions = tuple(size for size in space.resolutions if size <= RESOLUTION)
     supernet = Supernet(
@@ -219,27 +225,50 @@ def _trained_row(
     seed: int,
     work: Path,
 ) -> dict[str, Any]:
-    supernet = _supernet(data, len(data.classes), start)
-    pool = POOL // (32 * ratio) if ratio else int((labels >= 0).sum()) // 32
-    config = TrainingConfig(
-        epochs=steps / pool + 1e-9, resolution=RESOLUTION, unlabelled_ratio=ratio, seed=seed,
-        learning_rate=5e-4,
-    )  # fmt: skip
+    supernet = study_supernet(len(data.classes), start)
+    config = study_config(steps, labels, ratio, seed)
     used = labels >= 0 if not ratio else np.ones(len(labels), bool)
     begun = time.perf_counter()
     trained = optimise(supernet, data.images[used], labels[used], config, _show)
     seconds = time.perf_counter() - begun
     if ratio:
         safetensors.numpy.save_file(trained.to_arrays(), trained_path(work, labels, seed))
-    return {"training_s": round(seconds, 1), **tested(trained, data)}
+    return {"training_s": round(seconds, 1), **measured_on_test(trained, data)}
 
 
-def tested(supernet: Supernet, data: Data) -> dict[str, Any]:
-    """Returns the accuracy of each subnet on the test images, and its MMACs."""
+def study_config(steps: int, labels: NDArray[np.int64], ratio: int, seed: int) -> TrainingConfig:
+    """Returns how a run trains.
+
+    Args:
+        steps: of training.
+        labels: class indices, −1 where unlabelled.
+        ratio: unlabelled images for each labelled one.
+        seed: of the run.
+    """
+    pool = POOL // (32 * ratio) if ratio else int((labels >= 0).sum()) // 32
+    return TrainingConfig(
+        epochs=steps / pool + 1e-9,
+        resolution=RESOLUTION,
+        unlabelled_ratio=ratio,
+        seed=seed,
+        learning_rate=5e-4,
+    )
+
+
+def measured_on_test(supernet: Supernet, data: Data, names: Sequence[str] = ()) -> dict[str, Any]:
+    """Returns the accuracy of subnets on the test images, and their MMACs.
+
+    Args:
+        supernet: whose.
+        data: with test images.
+        names: of the subnets; all by default.
+    """
     space, arrays = supernet.space, supernet.to_arrays()
     seen = data.images[:CALIBRATION_IMAGES]
     row: dict[str, dict[str, float]] = {"mmacs": {}, "accuracy": {}}
-    for name, subnet in subnets(supernet).items():
+    chosen = subnets(space)
+    for name in names or chosen:
+        subnet = chosen[name]
         logits = subnet_logits(space, subnet, arrays, LITE_PREPROCESSING, seen, data.test_images)
         row["accuracy"][name] = accuracy(logits, data.test_labels)
         row["mmacs"][name] = round(macs(layers(space, subnet)) / 1e6, 1)

@@ -98,6 +98,7 @@ def test_torch_is_loaded_in_train_alone() -> None:
         "tofa_edge.benchmarks.spine",
         "tofa_edge.benchmarks.transfer",
         "tofa_edge.benchmarks.ranking",
+        "tofa_edge.benchmarks.scenarios",
     )
     names = [name for name in modules() if not name.startswith(host)]
     imports = "\n".join(f"import {name}" for name in names)

@@ -17,7 +17,7 @@ from tofa_edge.train.config import Progress, TrainingConfig
 from tofa_edge.train.distributed import ALONE, Processes
 from tofa_edge.train.estimate import estimated_seconds, teacher_macs
 from tofa_edge.train.keeper import Keeper
-from tofa_edge.train.loop import OnStep, Phase, TrainingState, begin, run
+from tofa_edge.train.loop import Choose, OnStep, Phase, TrainingState, begin, run, sandwich
 from tofa_edge.train.objectives import Distillation, Objective, SemiSupervised
 from tofa_edge.train.probe import as_arrays, features, fit_probe
 from tofa_edge.train.start import TEACHER_RESOLUTION, plain_teacher
@@ -78,6 +78,7 @@ def optimise(
     keeper: Keeper | None = None,
     processes: Processes = ALONE,
     watch: Watch | None = None,
+    choose: Choose = sandwich,
 ) -> Supernet:
     """Returns a supernet all of whose subnets were trained for a task.
 
@@ -91,6 +92,7 @@ def optimise(
         keeper: of checkpoints.
         processes: that train together.
         watch: ends training early, and keeps the best weights that it saw; for one process.
+        choose: the subnets of a step; one alone is trained by itself.
 
     Raises:
         TrainingError: a loss is not finite; the step is named.
@@ -105,9 +107,7 @@ def optimise(
         probe = start_from_probe(supernet, images, labels, bool(unlabelled))
     rate = 1.0 if pretrained else NEW_RATE
     processes.check(config.batch_size, unlabelled)
-    phase = Phase(
-        TRAINING, steps, config.learning_rate, config.seed, head_rate=rate, processes=processes
-    )
+    phase = Phase(TRAINING, steps, config.learning_rate, config.seed, choose, rate, processes)
     objective = SemiSupervised(
         images,
         labels,

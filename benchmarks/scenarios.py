@@ -1,0 +1,119 @@
+"""One training for all devices, or one for each: accuracy and cost over the number of scenarios.
+
+`python -m tofa_edge.benchmarks.scenarios cifar10-jpeg.zip --work study`, after
+`tofa_edge.benchmarks.transfer` has pretrained and trained a supernet there. Three subnets are cut
+from the same pretrained start and trained alone, with the same labels and steps, by labels only and
+by the same semi-supervised loss. Finished runs are kept in `study/scenarios.json`.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import safetensors.numpy
+from numpy.typing import NDArray
+
+from tofa_edge.benchmarks.transfer import (
+    Data,
+    Results,
+    measured_on_test,
+    read_zip,
+    study_config,
+    study_supernet,
+    subnets,
+)
+from tofa_edge.network import FloatArray
+from tofa_edge.space import SearchSpace, Subnet
+from tofa_edge.train.data import forget_labels
+from tofa_edge.train.phases import optimise
+
+SCENARIOS = ("middle", "random 1", "smallest")
+COUNTS = (1, 3, 10)
+
+
+def main() -> None:
+    """Runs what is missing of the study."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("images", type=Path)
+    parser.add_argument("--work", type=Path, default=Path("study"))
+    parser.add_argument("--labels", type=int, default=25, help="a class")
+    parser.add_argument("--draws", type=int, nargs="*", default=[0, 1])
+    parser.add_argument("--pretrain-steps", type=int, default=1500)
+    parser.add_argument("--steps", type=int, default=500)
+    options = parser.parse_args()
+    results, shared = (
+        Results(options.work / "scenarios.json"),
+        Results(options.work / "transfer.json"),
+    )
+    data = read_zip(options.images)
+    start = dict(
+        safetensors.numpy.load_file(
+            options.work / f"pretrained-{options.pretrain_steps}.safetensors"
+        )
+    )
+    for draw in options.draws:
+        labels = forget_labels(data.labels, options.labels, draw)
+        of = f"{options.steps} steps, {options.labels} labels a class, draw {draw}"
+        for name in SCENARIOS:
+            for ratio, loss in ((2, "semi-supervised"), (0, "labels only")):
+                run = partial(_alone, start, data, labels, ratio, options.steps, draw, name)
+                results.once(f"{name} alone, {loss}, {of}", run)
+        _print(results, shared.rows.get(f"semi-supervised, {of}"), of)
+
+
+def _alone(
+    start: dict[str, FloatArray],
+    data: Data,
+    labels: NDArray[np.int64],
+    ratio: int,
+    steps: int,
+    seed: int,
+    name: str,
+) -> dict[str, Any]:
+    supernet = study_supernet(len(data.classes), start)
+    subnet = subnets(supernet.space)[name]
+    used = labels >= 0 if not ratio else np.ones(len(labels), bool)
+
+    def only(space: SearchSpace, rng: np.random.Generator) -> Sequence[Subnet]:
+        return [subnet]
+
+    config = study_config(steps, labels, ratio, seed)
+    seconds = [0.0]
+    trained = optimise(
+        supernet,
+        data.images[used],
+        labels[used],
+        config,
+        lambda progress: seconds.append(progress.seconds),
+        choose=only,
+    )
+    return {"training_s": round(seconds[-1], 1), **measured_on_test(trained, data, [name])}
+
+
+def _print(results: Results, shared: dict[str, Any] | None, of: str) -> None:
+    if shared is None:
+        print("no shared run to compare with: run tofa_edge.benchmarks.transfer first")
+        return
+    costs = []
+    for name in SCENARIOS:
+        row = results.rows[f"{name} alone, semi-supervised, {of}"]
+        labels_only = results.rows[f"{name} alone, labels only, {of}"]["accuracy"][name]
+        costs.append(row["training_s"])
+        print(
+            f"{name}: shared {shared['accuracy'][name]:.1%}, alone {row['accuracy'][name]:.1%}, "
+            f"alone by labels only {labels_only:.1%}"
+        )
+    mean = float(np.mean(costs))
+    for count in COUNTS:
+        ratio = count * mean / shared["training_s"]
+        print(f"{count} scenarios: alone {count * mean:.0f} s, shared {shared['training_s']:.0f} s "
+              f"({ratio:.1f} ×)")  # fmt: skip
+
+
+if __name__ == "__main__":
+    main()
