@@ -123,7 +123,7 @@ class SemiSupervised:
     batch_size: int
     unlabelled_batch: int
     probe: Tensor | None = None
-    balanced: bool = True
+    balanced: bool = False
     processes: Processes = ALONE
     pseudo: PseudoLabels = field(init=False)
     images_per_step: int = field(init=False)
