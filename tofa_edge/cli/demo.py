@@ -22,7 +22,7 @@ from tofa_edge.train.trainer import train
 
 BUDGETS = (0.8, 0.5, 0.33)  # of the largest subnet's p50
 RESOLUTION = 96
-PRETRAIN_EPOCHS = 0.0  # so short a one did not help here
+PRETRAIN_EPOCHS = 0.0  # the demo is to be short
 TEST_SHARE = 0.25
 GRADES = {"functional": 0.0, "defective": 1.0}  # defect probability, as graded by experts
 LICENSE = (
