@@ -13,12 +13,11 @@ from pathlib import Path
 import numpy as np
 import safetensors.numpy
 
-from tofa_edge.benchmarks.transfer import RESOLUTION, read_zip
+from tofa_edge.benchmarks.transfer import read_zip, study_space
 from tofa_edge.cost import macs
+from tofa_edge.cutting import CALIBRATION_IMAGES
 from tofa_edge.layers import layers
 from tofa_edge.network import LITE_PREPROCESSING
-from tofa_edge.space import SearchSpace
-from tofa_edge.spaces import efficientnet_lite0
 from tofa_edge.train.evaluate import accuracy, subnet_logits
 from tofa_edge.train.ranking import kendall_tau, rank
 
@@ -34,13 +33,11 @@ def main() -> None:
     parser.add_argument("--subnets", type=int, default=24)
     options = parser.parse_args()
     data = read_zip(options.images)
-    lite0 = efficientnet_lite0().to_dict()
-    sizes = [size for size in lite0["resolutions"] if size <= RESOLUTION]
-    space = SearchSpace.from_dict({**lite0, "classes": len(data.classes), "resolutions": sizes})
+    space = study_space(len(data.classes))
     arrays = dict(safetensors.numpy.load_file(options.work / options.trained))
     rng = np.random.default_rng(11)
     subnets = [space.sample(rng) for _ in range(options.subnets)]
-    unlabelled, seen = data.images[:UNLABELLED], data.images[:256]
+    unlabelled, seen = data.images[:UNLABELLED], data.images[:CALIBRATION_IMAGES]
     nothing, none = data.images[:0], data.labels[:0]
     ranking = rank(space, arrays, LITE_PREPROCESSING, subnets, unlabelled, nothing, none)
     truth = np.array(

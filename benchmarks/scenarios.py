@@ -23,14 +23,13 @@ from tofa_edge.benchmarks.transfer import (
     Results,
     measured_on_test,
     read_zip,
-    study_config,
-    study_supernet,
+    study_run,
+    study_space,
     subnets,
 )
 from tofa_edge.network import FloatArray
 from tofa_edge.space import SearchSpace, Subnet
 from tofa_edge.train.data import forget_labels
-from tofa_edge.train.phases import optimise
 
 SCENARIOS = ("middle", "random 1", "smallest")
 COUNTS = (1, 3, 10)
@@ -75,24 +74,13 @@ def _alone(
     seed: int,
     name: str,
 ) -> dict[str, Any]:
-    supernet = study_supernet(len(data.classes), start)
-    subnet = subnets(supernet.space)[name]
-    used = labels >= 0 if not ratio else np.ones(len(labels), bool)
+    subnet = subnets(study_space(len(data.classes)))[name]
 
     def only(space: SearchSpace, rng: np.random.Generator) -> Sequence[Subnet]:
         return [subnet]
 
-    config = study_config(steps, labels, ratio, seed)
-    seconds = [0.0]
-    trained = optimise(
-        supernet,
-        data.images[used],
-        labels[used],
-        config,
-        lambda progress: seconds.append(progress.seconds),
-        choose=only,
-    )
-    return {"training_s": round(seconds[-1], 1), **measured_on_test(trained, data, [name])}
+    trained, seconds = study_run(start, data, labels, ratio, steps, seed, only)
+    return {"training_s": round(seconds, 1), **measured_on_test(trained, data, [name])}
 
 
 def _print(results: Results, shared: dict[str, Any] | None, of: str) -> None:

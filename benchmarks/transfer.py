@@ -32,9 +32,11 @@ from tofa_edge.cutting import CALIBRATION_IMAGES
 from tofa_edge.layers import layers
 from tofa_edge.network import LITE_PREPROCESSING, FloatArray, ImageArray
 from tofa_edge.space import SearchSpace, Subnet
+from tofa_edge.spaces import efficientnet_lite0
 from tofa_edge.train.config import Progress, TrainingConfig
 from tofa_edge.train.data import forget_labels
 from tofa_edge.train.evaluate import accuracy, resized, subnet_logits
+from tofa_edge.train.loop import Choose, sandwich
 from tofa_edge.train.phases import optimise, pretrain_supernet
 from tofa_edge.train.pretrained import load_lite, new_classifier
 from tofa_edge.train.probe import features, fit_probe, probe_accuracy
@@ -172,6 +174,17 @@ def _pretrained(work: Path, data: Data, steps: int) -> dict[str, FloatArray]:
     return dict(safetensors.numpy.load_file(path))
 
 
+def study_space(classes: int) -> SearchSpace:
+    """Returns the lite0 space up to 64 px.
+
+    Args:
+        classes: of the classifier.
+    """
+    space = efficientnet_lite0()
+    resolutions = tuple(size for size in space.resolutions if size <= RESOLUTION)
+    return replace(space, classes=classes, resolutions=resolutions)
+
+
 def study_supernet(classes: int, arrays: dict[str, FloatArray] | None = None) -> Supernet:
     """Returns a lite0 supernet up to 64 px with a new classifier.
 
@@ -179,12 +192,8 @@ def study_supernet(classes: int, arrays: dict[str, FloatArray] | None = None) ->
         classes: of the classifier.
         arrays: its weights; None takes the plain pretrained network's.
     """
-    space, plain = load_lite("lite0")
-    resolutions = tuple(size for size in space.resolutions if size <= RESOLUTION)
-    supernet = Supernet(
-        replace(space, classes=classes, resolutions=resolutions), LITE_PREPROCESSING
-    )
-    kept = new_classifier(arrays or plain, classes, np.random.default_rng(0))
+    supernet = Supernet(study_space(classes), LITE_PREPROCESSING)
+    kept = new_classifier(arrays or load_lite("lite0")[1], classes, np.random.default_rng(0))
     supernet.load_arrays(kept)
     return supernet
 
@@ -225,15 +234,38 @@ def _trained_row(
     seed: int,
     work: Path,
 ) -> dict[str, Any]:
-    supernet = study_supernet(len(data.classes), start)
-    config = study_config(steps, labels, ratio, seed)
-    used = labels >= 0 if not ratio else np.ones(len(labels), bool)
-    begun = time.perf_counter()
-    trained = optimise(supernet, data.images[used], labels[used], config, _show)
-    seconds = time.perf_counter() - begun
+    trained, seconds = study_run(start, data, labels, ratio, steps, seed)
     if ratio:
         safetensors.numpy.save_file(trained.to_arrays(), trained_path(work, labels, seed))
     return {"training_s": round(seconds, 1), **measured_on_test(trained, data)}
+
+
+def study_run(
+    start: dict[str, FloatArray],
+    data: Data,
+    labels: NDArray[np.int64],
+    ratio: int,
+    steps: int,
+    seed: int,
+    choose: Choose = sandwich,
+) -> tuple[Supernet, float]:
+    """Returns a trained supernet and the seconds of its training, the probe included.
+
+    Args:
+        start: arrays of the pretrained supernet.
+        data: with training images.
+        labels: class indices, −1 where unlabelled.
+        ratio: unlabelled images for each labelled one; 0 leaves them out.
+        steps: of training.
+        seed: of the run.
+        choose: the subnets of a step.
+    """
+    used = labels >= 0 if not ratio else np.ones(len(labels), bool)
+    config = study_config(steps, labels, ratio, seed)
+    supernet = study_supernet(len(data.classes), start)
+    begun = time.perf_counter()
+    trained = optimise(supernet, data.images[used], labels[used], config, _show, choose=choose)
+    return trained, time.perf_counter() - begun
 
 
 def study_config(steps: int, labels: NDArray[np.int64], ratio: int, seed: int) -> TrainingConfig:

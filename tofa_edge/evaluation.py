@@ -17,7 +17,7 @@ from tofa_edge.layers import layers
 from tofa_edge.network import FloatArray, ImageArray
 from tofa_edge.space import Subnet
 from tofa_edge.train.data import UNLABELLED, read_photos
-from tofa_edge.train.evaluate import subnet_logits
+from tofa_edge.train.evaluate import log_softmax, subnet_logits
 
 CONFIDENCE_BINS = 15
 NORMAL_QUANTILE = 1.959964  # of a two-sided interval of 95 %
@@ -106,8 +106,7 @@ def judged(
     """
     guesses = logits.argmax(axis=1)
     right = guesses == labels
-    powers = np.exp(logits - logits.max(axis=1, keepdims=True))
-    confidence = (powers / powers.sum(axis=1, keepdims=True)).max(axis=1)
+    confidence = np.exp(log_softmax(logits)).max(axis=1)
     confusion = np.zeros((logits.shape[1],) * 2, np.int64)
     np.add.at(confusion, (labels, guesses), 1)
     return Evaluation(

@@ -20,25 +20,30 @@ TEACHER = 0.17  # the same in bfloat16
 
 
 def estimated_seconds(
-    supernet: Supernet, images_per_step: int, steps: int, watched: int, teacher_macs: int
+    space: SearchSpace,
+    seconds_per_mac: float,
+    images_per_step: int,
+    steps: int,
+    watched: int,
+    teacher_macs: int,
 ) -> float:
     """Returns how long a phase will take, in seconds; right within about a third.
 
     Args:
-        supernet: to train; its gradients and statistics are left alone.
+        space: of the supernet.
+        seconds_per_mac: of one image, forward and backward.
         images_per_step: that each subnet of a step learns from.
         steps: of the phase.
         watched: images a step that the largest subnet sees without gradients.
         teacher_macs: of the frozen network that sees each image of a step; 0 without one.
     """
-    space = supernet.space
     largest = _macs(space)
     rng = np.random.default_rng(0)
     random = np.mean([macs(layers(space, space.sample(rng))) for _ in range(SAMPLES)])
     sandwich = largest + macs(layers(space, space.smallest())) + RANDOM_SUBNETS * random
     work = images_per_step * sandwich + watched * WITHOUT_GRADIENTS * largest
     work += images_per_step * TEACHER * teacher_macs
-    return float(steps * work * _seconds_per_mac(supernet))
+    return float(steps * work * seconds_per_mac)
 
 
 def teacher_macs(space: SearchSpace, resolution: int) -> int:
@@ -50,7 +55,12 @@ def _macs(space: SearchSpace) -> int:
     return macs(layers(space, space.largest()))
 
 
-def _seconds_per_mac(supernet: Supernet) -> float:
+def seconds_per_mac(supernet: Supernet) -> float:
+    """Returns the time of one MAC of one image, forward and backward, measured.
+
+    Args:
+        supernet: its gradients and statistics are left alone.
+    """
     space = supernet.space
     size = space.resolutions[-1]
     device = next(supernet.parameters()).device

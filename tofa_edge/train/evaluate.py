@@ -24,7 +24,7 @@ def host_engine() -> Engine:
 
 
 def resized(images: ImageArray, size: int) -> ImageArray:
-    """Returns square images, uint8, (N, S, S, 3), as (N, size, size, 3)."""
+    """Returns square images, uint8, (N, S, S, 3) or grey (N, S, S), as (N, size, size, 3)."""
     return stack([prepare(image, size) for image in images], size)
 
 
@@ -62,6 +62,13 @@ def accuracy(logits: FloatArray, labels: NDArray[np.int64]) -> float:
     return float((logits.argmax(axis=1) == labels).mean())
 
 
+def log_softmax(logits: FloatArray) -> FloatArray:
+    """Returns the logarithms of the probabilities of logits (…, classes), of the same shape."""
+    shifted = logits - logits.max(axis=-1, keepdims=True)
+    logs: FloatArray = shifted - np.log(np.exp(shifted).sum(axis=-1, keepdims=True))
+    return logs
+
+
 TEMPERATURES = np.geomspace(0.1, 10, 200)
 
 
@@ -78,8 +85,5 @@ def fit_temperature(logits: FloatArray, labels: NDArray[np.int64]) -> float:
     rows = np.arange(len(labels))
     costs = []
     for temperature in TEMPERATURES:
-        scaled = logits / temperature
-        scaled = scaled - scaled.max(axis=-1, keepdims=True)
-        normaliser = np.log(np.exp(scaled).sum(axis=-1))
-        costs.append((normaliser - scaled[:, rows, labels]).mean())
+        costs.append(-log_softmax(logits / temperature)[:, rows, labels].mean())
     return float(TEMPERATURES[int(np.argmin(costs))])

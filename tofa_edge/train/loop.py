@@ -26,7 +26,6 @@ from tofa_edge.train.steps import Step
 from tofa_edge.train.supernet import Supernet
 
 RANDOM_SUBNETS = 2  # a step, beside the largest and the smallest
-HEAD_RATE = 3.0  # a new classifier's learning rate over that of the pretrained layers
 WARM_UP_STEPS = 20
 WEIGHT_DECAY = 0.02
 CLIP_NORM = 5.0

@@ -10,9 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tofa_edge.errors import DataError
-from tofa_edge.images import prepare, stack
-from tofa_edge.network import ImageArray
 from tofa_edge.train.data import UNLABELLED, Photos
+from tofa_edge.train.evaluate import resized
 
 FASHION_FOLDER = Path("/usr/share/dataset-fashion-mnist")
 FASHION = ("t-shirt", "trouser", "pullover", "dress", "coat", "sandal", "shirt", "sneaker", "bag",
@@ -33,12 +32,7 @@ def read_named(name: str, size: int) -> Photos:
         DataError: the package that holds it is not installed; it is named.
     """
     classes, grey, labels = _READERS[name]()
-    return Photos(classes, resized_grey(grey, size), labels)
-
-
-def resized_grey(images: NDArray[np.uint8], size: int) -> ImageArray:
-    """Returns grey images, uint8, (N, H, W), as RGB of another size, (N, size, size, 3)."""
-    return stack([prepare(image, size) for image in images], size)
+    return Photos(classes, resized(grey, size), labels)
 
 
 def elpv() -> Raw:

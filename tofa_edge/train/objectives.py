@@ -112,7 +112,6 @@ class SemiSupervised:
         unlabelled_batch: unlabelled images a step; 0 trains on the labels alone.
         probe: probabilities of every image from a probe on pretrained features, (N, classes), or
             None. A target is a mix of these and of what the averaged supernet says.
-        balanced: whether a batch has as many images of each class, as far as can be.
         processes: that share a batch.
         pseudo: what is kept of the pseudo-labels from step to step.
     """
@@ -123,7 +122,6 @@ class SemiSupervised:
     batch_size: int
     unlabelled_batch: int
     probe: Tensor | None = None
-    balanced: bool = False
     processes: Processes = ALONE
     pseudo: PseudoLabels = field(init=False)
     images_per_step: int = field(init=False)
@@ -145,7 +143,7 @@ class SemiSupervised:
 
     def _batch(self, step: Step, averaged: Supernet, largest: Subnet) -> Batch:
         device, share = next(averaged.parameters()).device, self.processes.share
-        known = self._draw_labelled(step)
+        known = step.draw(self._labelled, self.batch_size, "labelled")
         labels = share(torch.from_numpy(self.labels[known]).to(device))
         images = pixels(self.images, known, device)
         views = share(weak(images, step.generator("labelled")))
@@ -168,18 +166,6 @@ class SemiSupervised:
         }
         views = resize(share(strong(images, step.generator("strong"))), largest.resolution)
         return Batch(labelled, labels, views, targets, mask)
-
-    def _draw_labelled(self, step: Step) -> Indices:
-        if not self.balanced:
-            return step.draw(self._labelled, self.batch_size, "labelled")
-        present = np.unique(self.labels[self._labelled])
-        classes = step.draw(present, self.batch_size, "classes")
-        drawn = np.zeros(self.batch_size, np.int64)
-        for index in np.unique(classes):
-            places = np.flatnonzero(classes == index)
-            members = self._labelled[self.labels[self._labelled] == index]
-            drawn[places] = step.draw(members, self.batch_size, f"class {index}")[: len(places)]
-        return drawn
 
     def state(self) -> dict[str, Tensor]:
         """See `Objective`."""

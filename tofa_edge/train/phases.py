@@ -15,7 +15,7 @@ from tofa_edge.layers import LOGITS
 from tofa_edge.network import LITE_PREPROCESSING, ImageArray
 from tofa_edge.train.config import Progress, TrainingConfig
 from tofa_edge.train.distributed import ALONE, Processes
-from tofa_edge.train.estimate import estimated_seconds, teacher_macs
+from tofa_edge.train.estimate import estimated_seconds, seconds_per_mac, teacher_macs
 from tofa_edge.train.keeper import Keeper
 from tofa_edge.train.loop import Choose, OnStep, Phase, TrainingState, begin, run, sandwich
 from tofa_edge.train.objectives import Distillation, Objective, SemiSupervised
@@ -203,15 +203,15 @@ def expected_seconds(
         config: how to train.
     """
     found: dict[str, float] = {}
+    space, mac = supernet.space, seconds_per_mac(supernet)
     if config.is_plain and config.pretrain_epochs:
-        space = supernet.space
         cost = teacher_macs(space, max(TEACHER_RESOLUTION, space.resolutions[-1]))
         steps = _steps(config.pretrain_epochs, len(images), PRETRAINING_BATCH)
-        found[PRETRAINING] = estimated_seconds(supernet, PRETRAINING_BATCH, steps, 0, cost)
+        found[PRETRAINING] = estimated_seconds(space, mac, PRETRAINING_BATCH, steps, 0, cost)
     if len(labels):
         unlabelled, steps = _plan(images, labels, config)
         batch = config.batch_size + unlabelled
-        found[TRAINING] = estimated_seconds(supernet, batch, steps, unlabelled, 0)
+        found[TRAINING] = estimated_seconds(space, mac, batch, steps, unlabelled, 0)
     return found
 
 

@@ -12,9 +12,10 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from tofa_edge.cutting import CALIBRATION_IMAGES
 from tofa_edge.network import FloatArray, ImageArray, Preprocessing
 from tofa_edge.space import SearchSpace, Subnet
-from tofa_edge.train.evaluate import accuracy, subnet_logits
+from tofa_edge.train.evaluate import accuracy, log_softmax, subnet_logits
 from tofa_edge.weights import Arrays
 
 
@@ -58,13 +59,13 @@ def rank(
         labels: of these, (L,).
     """
     chosen = [space.largest(), *subnets]
-    seen = unlabelled[:256]
+    seen = unlabelled[:CALIBRATION_IMAGES]
     together = np.concatenate([unlabelled, images])
     logits = [
         subnet_logits(space, subnet, arrays, preprocessing, seen, together) for subnet in chosen
     ]
     split = len(unlabelled)
-    logs = [_log_softmax(found[:split]) for found in logits]
+    logs = [log_softmax(found[:split]) for found in logits]
     target = logs[0]
     divergence = np.array([(np.exp(target) * (target - log)).sum(1).mean() for log in logs[1:]])
     best = target.argmax(axis=1)
@@ -88,12 +89,6 @@ def _smoothed(divergence: NDArray[np.float64], agreement: NDArray[np.float64]) -
     slope, intercept = np.polyfit(divergence, agreement, 1)
     line: FloatArray = (intercept + slope * divergence).astype(np.float32)
     return line
-
-
-def _log_softmax(logits: FloatArray) -> FloatArray:
-    shifted = logits - logits.max(axis=1, keepdims=True)
-    logs: FloatArray = shifted - np.log(np.exp(shifted).sum(axis=1, keepdims=True))
-    return logs
 
 
 def kendall_tau(first: NDArray[np.floating], second: NDArray[np.floating]) -> float:

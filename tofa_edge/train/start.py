@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +11,7 @@ import torch
 
 from tofa_edge.bundle import Bundle
 from tofa_edge.errors import TrainingError
-from tofa_edge.network import LITE_PREPROCESSING, FloatArray
+from tofa_edge.network import LITE_PREPROCESSING, FloatArray, Preprocessing
 from tofa_edge.space import SearchSpace, Subnet
 from tofa_edge.spaces import named
 from tofa_edge.train.config import PRETRAINED, TrainingConfig
@@ -22,13 +22,27 @@ from tofa_edge.train.supernet import Supernet
 TEACHER_RESOLUTION = 128  # at least: a pretrained network sees little in smaller images
 
 
-def new_supernet(config: TrainingConfig, classes: int | None) -> Supernet:
-    """Returns the supernet that training starts from, with its resolutions up to the wanted one.
+@dataclass(frozen=True, eq=False)
+class Start:
+    """What training starts from.
+
+    Attributes:
+        space: with its resolutions up to the wanted one, and the classes of the weights.
+        preprocessing: of every subnet.
+        arrays: the weights; None draws them.
+    """
+
+    space: SearchSpace
+    preprocessing: Preprocessing
+    arrays: dict[str, FloatArray] | None
+
+
+def read_start(config: TrainingConfig) -> Start:
+    """Reads what training starts from.
 
     Args:
         config: `start` is "lite0", "lite1", "lite2", the path of a bundle (*.tofa) or "tiny";
             `pretrained` a once-for-all checkpoint.
-        classes: of the new classifier; None keeps the one that comes with the weights.
 
     Raises:
         TrainingError: the weights are not installed, or the resolution is below the space's.
@@ -50,10 +64,28 @@ def new_supernet(config: TrainingConfig, classes: int | None) -> Supernet:
     if not resolutions:
         least = space.resolutions[0]
         raise TrainingError(f"wanted a resolution of {least} px or more, got {config.resolution}")
-    space = replace(space, classes=classes or space.classes, resolutions=resolutions)
-    supernet = Supernet(space, preprocessing, torch.Generator().manual_seed(config.seed))
-    if arrays is not None:
-        supernet.load_arrays(_fitting(arrays, classes, config.seed))
+    return Start(replace(space, resolutions=resolutions), preprocessing, arrays)
+
+
+def new_supernet(start: Start, config: TrainingConfig, classes: int | None = None) -> Supernet:
+    """Returns the supernet that training starts from, on the device to train on.
+
+    Args:
+        start: its space and weights.
+        config: the device, and the seed of new weights.
+        classes: of the new classifier; None keeps the one that comes with the weights.
+
+    Raises:
+        TrainingError: the device asked for is not there.
+    """
+    space = replace(start.space, classes=classes or start.space.classes)
+    generator = torch.Generator().manual_seed(config.seed)
+    supernet = Supernet(space, start.preprocessing, generator)
+    if start.arrays is not None:
+        arrays = start.arrays
+        if classes is not None:
+            arrays = new_classifier(arrays, classes, np.random.default_rng(config.seed))
+        supernet.load_arrays(arrays)
     device = used_device(config)
     supernet.mixed = device.type == "cuda"  # on a CPU, training in bfloat16 was slower
     return supernet.to(device)
@@ -71,14 +103,6 @@ def used_device(config: TrainingConfig) -> torch.device:
     name = config.device if config.device != "auto" else ("cuda" if available else "cpu")
     local = int(os.environ.get("LOCAL_RANK", "0"))
     return torch.device(name, local) if name == "cuda" else torch.device(name)
-
-
-def _fitting(
-    arrays: dict[str, FloatArray], classes: int | None, seed: int
-) -> dict[str, FloatArray]:
-    if classes is None:
-        return arrays
-    return new_classifier(arrays, classes, np.random.default_rng(seed))
 
 
 def plain_teacher(name: str, resolution: int) -> tuple[Supernet, Subnet]:

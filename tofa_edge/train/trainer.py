@@ -24,7 +24,7 @@ from tofa_edge.train.loop import OnStep
 from tofa_edge.train.packing import Contents, check_writable, pack
 from tofa_edge.train.phases import expected_seconds, optimise, pretrain_supernet
 from tofa_edge.train.pretrained import load_lite
-from tofa_edge.train.start import new_supernet, used_device
+from tofa_edge.train.start import new_supernet, read_start, used_device
 from tofa_edge.train.supernet import Supernet
 from tofa_edge.train.watch import LEAST_LABELS, Watch
 
@@ -72,9 +72,9 @@ def train(
         return _bundle_as_is(data, out, config, tell)
     if data is None:
         raise TrainingError("training wants a folder of photos; only --epochs 0 goes without")
-    size = new_supernet(config, None).space.resolutions[-1]
-    photos = read_photos(data, size, tell)  # uint8 (N, S, S, 3)
-    supernet = new_supernet(config, len(photos.classes))
+    start = read_start(config)
+    photos = read_photos(data, start.space.resolutions[-1], tell)  # uint8 (N, S, S, 3)
+    supernet = new_supernet(start, config, len(photos.classes))
     roles = split(photos.labels, SHARES, config.seed)
     trained = roles["train"]
     labels = forget_labels(photos.labels[trained], config.labels_per_class, config.seed)
@@ -130,7 +130,7 @@ def pretrain(
     processes = Processes.join(used_device(config).type)
     if not processes.first:
         on_step, tell = _silent, _silent
-    supernet = new_supernet(config, None)
+    supernet = new_supernet(read_start(config), config)
     size = supernet.space.resolutions[-1]
     seen, _ = decode_all(read_folder(images, labelled=False), size, tell)
     order = np.random.default_rng(config.seed).permutation(len(seen))
