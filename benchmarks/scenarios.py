@@ -15,19 +15,17 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import safetensors.numpy
 from numpy.typing import NDArray
 
 from tofa_edge.benchmarks.transfer import (
-    Data,
     Results,
+    Study,
     measured_on_test,
     read_zip,
     study_run,
     study_space,
     subnets,
 )
-from tofa_edge.network import FloatArray
 from tofa_edge.space import SearchSpace, Subnet
 from tofa_edge.train.data import forget_labels
 
@@ -43,44 +41,38 @@ def main() -> None:
     parser.add_argument("--labels", type=int, default=25, help="a class")
     parser.add_argument("--draws", type=int, nargs="*", default=[0, 1])
     parser.add_argument("--pretrain-steps", type=int, default=1500)
-    parser.add_argument("--steps", type=int, default=500)
+    parser.add_argument("--steps", type=int, default=1400)
     options = parser.parse_args()
     results, shared = (
         Results(options.work / "scenarios.json"),
         Results(options.work / "transfer.json"),
     )
-    data = read_zip(options.images)
-    start = dict(
-        safetensors.numpy.load_file(
-            options.work / f"pretrained-{options.pretrain_steps}.safetensors"
-        )
-    )
+    study = Study(read_zip(options.images), options.work, options.pretrain_steps, options.steps)
     for draw in options.draws:
-        labels = forget_labels(data.labels, options.labels, draw)
+        labels = forget_labels(study.data.labels, options.labels, draw)
         of = f"{options.steps} steps, {options.labels} labels a class, draw {draw}"
         for name in SCENARIOS:
             for ratio, loss in ((2, "semi-supervised"), (0, "labels only")):
-                run = partial(_alone, start, data, labels, ratio, options.steps, draw, name)
+                run = partial(_alone, study, labels, ratio, options.steps, draw, name)
                 results.once(f"{name} alone, {loss}, {of}", run)
         _print(results, shared.rows.get(f"semi-supervised, {of}"), of)
 
 
 def _alone(
-    start: dict[str, FloatArray],
-    data: Data,
+    study: Study,
     labels: NDArray[np.int64],
     ratio: int,
     steps: int,
     seed: int,
     name: str,
 ) -> dict[str, Any]:
-    subnet = subnets(study_space(len(data.classes)))[name]
+    subnet = subnets(study_space(len(study.data.classes)))[name]
 
     def only(space: SearchSpace, rng: np.random.Generator) -> Sequence[Subnet]:
         return [subnet]
 
-    trained, seconds = study_run(start, data, labels, ratio, steps, seed, only)
-    return {"training_s": round(seconds, 1), **measured_on_test(trained, data, [name])}
+    trained, seconds = study_run(study, study.start(), labels, ratio, steps, seed, only)
+    return {"training_s": round(seconds, 1), **measured_on_test(trained, study.data, [name])}
 
 
 def _print(results: Results, shared: dict[str, Any] | None, of: str) -> None:

@@ -1,9 +1,10 @@
 """What the one semi-supervised loss is worth: against labels alone, from the same start.
 
-`python -m tofa_edge.benchmarks.transfer cifar10-jpeg.zip --work study` pretrains a supernet without
-labels, trains it for each draw of labels with and without the unlabelled images, and reads the test
-images once for each. Every finished run is kept in `study/transfer.json`: started again, only what
-is missing is run. Beside each draw stands the frozen-feature probe with self-training.
+`python -m tofa_edge.benchmarks.transfer cifar10-jpeg.zip --work study` lets the teachers look,
+pretrains a supernet without labels, trains it for each draw of labels with and without the
+unlabelled images, and reads the test images once for each. Every finished run is kept in
+`study/transfer.json`: started again, only what is missing is run. Beside each draw stand probes on
+frozen features, with self-training.
 """
 
 from __future__ import annotations
@@ -31,6 +32,7 @@ from tofa_edge.cost import macs
 from tofa_edge.cutting import CALIBRATION_IMAGES
 from tofa_edge.layers import layers
 from tofa_edge.network import LITE_PREPROCESSING, FloatArray, ImageArray
+from tofa_edge.search import candidates
 from tofa_edge.space import SearchSpace, Subnet
 from tofa_edge.spaces import efficientnet_lite0
 from tofa_edge.train.config import Progress, TrainingConfig
@@ -39,13 +41,24 @@ from tofa_edge.train.evaluate import accuracy, resized, subnet_logits
 from tofa_edge.train.loop import Choose, sandwich
 from tofa_edge.train.phases import optimise, pretrain_supernet
 from tofa_edge.train.pretrained import load_lite, new_classifier
-from tofa_edge.train.probe import features, fit_probe, probe_accuracy
-from tofa_edge.train.start import plain_teacher
+from tofa_edge.train.probe import fit_probe, probe_accuracy
+from tofa_edge.train.ranking import rank
 from tofa_edge.train.supernet import Supernet
+from tofa_edge.train.teachers import Look, look
 
 POOL = 10_000  # training images, most of them unlabelled
 RESOLUTION = 64
 RESULTS = "transfer.json"
+TEACHERS = ("lite0", "lite2")
+BASELINE = 128  # px: the frozen features that every table shows
+KINDS = {  # unlabelled images for each labelled one, whether pretrained, steps over --steps
+    "semi-supervised": (2, True, 1.0),
+    "labels only": (0, True, 1.0),
+    "labels only, equal time": (0, True, 2.3),
+    "semi-supervised, not pretrained": (2, False, 1.0),
+}
+CEILINGS = (32, 15, 7)  # MMACs
+RANKED, RANKED_IMAGES = 16, 1000  # subnets below each ceiling, by agreement on unlabelled images
 
 
 @dataclass(frozen=True, eq=False)
@@ -132,27 +145,86 @@ def main() -> None:
     parser.add_argument("--labels", type=int, nargs="*", default=[25], help="a class")
     parser.add_argument("--draws", type=int, nargs="*", default=[0, 1, 2])
     parser.add_argument("--pretrain-steps", type=int, default=1500)
-    parser.add_argument("--steps", type=int, default=500)
+    parser.add_argument("--steps", type=int, default=1400)
+    parser.add_argument("--kinds", nargs="*", default=list(KINDS), choices=list(KINDS))
     options = parser.parse_args()
     options.work.mkdir(parents=True, exist_ok=True)
     results = Results(options.work / RESULTS)
-    data = read_zip(options.images)
-    start = _pretrained(options.work, data, options.pretrain_steps)
-    probe_features = _frozen_features(options.work, data)
+    study = Study(read_zip(options.images), options.work, options.pretrain_steps, options.steps)
     for count, draw in itertools.product(options.labels, options.draws):
-        labels = forget_labels(data.labels, count, draw)
+        labels = forget_labels(study.data.labels, count, draw)
         of = f"{count} labels a class, draw {draw}"
-        results.once(
-            f"frozen-feature probe, {of}", partial(_probe_row, probe_features, labels, data)
-        )
-        for ratio, name in ((2, "semi-supervised"), (0, "labels only")):
-            results.once(
-                f"{name}, {options.steps} steps, {of}",
-                partial(
-                    _trained_row, start, data, labels, ratio, options.steps, draw, options.work
-                ),
-            )
+        for name, features in study.probed().items():
+            row = partial(_probe_row, features, labels, study.data)
+            results.once(f"frozen-feature probe {name}, {of}", row)
+        for kind in options.kinds:
+            ratio, pretrained, factor = KINDS[kind]
+            steps = int(options.steps * factor)
+            start = study.start() if pretrained else None
+            run = partial(_trained_row, study, start, labels, ratio, steps, draw)
+            results.once(f"{kind}, {steps} steps, {of}", run)
     _print(results)
+
+
+@dataclass(frozen=True, eq=False)
+class Study:
+    """What the runs of a study share, made once and kept in its folder.
+
+    Attributes:
+        data: the images.
+        work: the folder.
+        pretrain_steps: of the pretrained start.
+        steps: of a run.
+    """
+
+    data: Data
+    work: Path
+    pretrain_steps: int
+    steps: int
+
+    def looks(self) -> tuple[Look, ...]:
+        """Returns what the teachers say of the training images."""
+        return tuple(self._look(name, "train", None) for name in TEACHERS)
+
+    def probed(self) -> dict[str, tuple[torch.Tensor, torch.Tensor]]:
+        """Returns the features that probes are fitted to, of training and test images, by name."""
+        both = [
+            [self._look(name, role, size).features for role in ("train", "test")]
+            for name, size in (("lite0", BASELINE), *((name, None) for name in TEACHERS))
+        ]
+        small, *large = both
+        joined = [torch.cat(parts, dim=1) for parts in zip(*large, strict=True)]
+        return {"lite0 128 px": (small[0], small[1]), "teachers": (joined[0], joined[1])}
+
+    def start(self) -> dict[str, FloatArray]:
+        """Returns the arrays of the pretrained supernet, with ImageNet's classes."""
+        path = self.work / f"pretrained-{self.pretrain_steps}.safetensors"
+        if not path.exists():
+            epochs = self.pretrain_steps / (POOL // 64) + 1e-9
+            config = TrainingConfig(pretrain_epochs=epochs, resolution=RESOLUTION)
+            seen = self.looks()[0]
+            begun = time.perf_counter()
+            made = pretrain_supernet(study_supernet(1000), self.data.images, seen, config, _show)
+            print(f"pretrained in {time.perf_counter() - begun:.0f} s", flush=True)
+            _save(made.to_arrays(), path)
+        return dict(safetensors.numpy.load_file(path))
+
+    def _look(self, name: str, role: str, size: int | None) -> Look:
+        path = self.work / f"look-{name}-{size or 'large'}-{role}.safetensors"
+        if not path.exists():
+            images = self.data.images if role == "train" else self.data.test_images
+            begun = time.perf_counter()
+            seen = look(name, images, torch.device("cpu"), resolution=size)
+            print(f"{path.stem}: {time.perf_counter() - begun:.0f} s", flush=True)
+            _save({"logits": seen.logits.numpy(), "features": seen.features.numpy()}, path)
+        stored = safetensors.numpy.load_file(path)
+        return Look(torch.from_numpy(stored["logits"]), torch.from_numpy(stored["features"]))
+
+
+def _save(arrays: dict[str, FloatArray], path: Path) -> None:
+    temporary = path.with_suffix(".tmp")
+    safetensors.numpy.save_file(arrays, temporary)
+    temporary.replace(path)
 
 
 def subnets(space: SearchSpace) -> dict[str, Subnet]:
@@ -160,18 +232,6 @@ def subnets(space: SearchSpace) -> dict[str, Subnet]:
     rng = np.random.default_rng(7)
     named = {"largest": space.largest(), "middle": space.middle(), "smallest": space.smallest()}
     return {**named, **{f"random {number}": space.sample(rng) for number in range(5)}}
-
-
-def _pretrained(work: Path, data: Data, steps: int) -> dict[str, FloatArray]:
-    """Returns the arrays of the pretrained supernet, with ImageNet's classes."""
-    path = work / f"pretrained-{steps}.safetensors"
-    if not path.exists():
-        config = TrainingConfig(pretrain_epochs=steps / (POOL // 64) + 1e-9, resolution=RESOLUTION)
-        made = pretrain_supernet(study_supernet(1000), data.images, config, _show)
-        temporary = path.with_suffix(".tmp")
-        safetensors.numpy.save_file(made.to_arrays(), temporary)
-        temporary.replace(path)
-    return dict(safetensors.numpy.load_file(path))
 
 
 def study_space(classes: int) -> SearchSpace:
@@ -198,51 +258,30 @@ def study_supernet(classes: int, arrays: dict[str, FloatArray] | None = None) ->
     return supernet
 
 
-def _frozen_features(work: Path, data: Data) -> tuple[torch.Tensor, torch.Tensor]:
-    path = work / "frozen.safetensors"
-    if not path.exists():
-        teacher, subnet = plain_teacher("lite0", RESOLUTION)
-        with torch.autocast("cpu", torch.bfloat16):
-            found = [
-                features(teacher, subnet, images, "stored").numpy()
-                for images in (data.images, data.test_images)
-            ]
-        safetensors.numpy.save_file({"train": found[0], "test": found[1]}, path)
-    stored = safetensors.numpy.load_file(path)
-    return torch.from_numpy(stored["train"]), torch.from_numpy(stored["test"])
-
-
 def _probe_row(
     seen: tuple[torch.Tensor, torch.Tensor], labels: NDArray[np.int64], data: Data
 ) -> dict[str, Any]:
     probe = fit_probe(seen[0], labels, len(data.classes))
-    _, subnet = plain_teacher("lite0", RESOLUTION)
-    space, _ = load_lite("lite0")
-    cost = macs(layers(space, subnet)) / 1e6
-    return {
-        "mmacs": {"largest": round(cost, 1)},
-        "accuracy": {"largest": probe_accuracy(probe, seen[1], data.test_labels)},
-    }
+    return {"accuracy": {"probe": probe_accuracy(probe, seen[1], data.test_labels)}}
 
 
 def _trained_row(
-    start: dict[str, FloatArray],
-    data: Data,
+    study: Study,
+    start: dict[str, FloatArray] | None,
     labels: NDArray[np.int64],
     ratio: int,
     steps: int,
     seed: int,
-    work: Path,
 ) -> dict[str, Any]:
-    trained, seconds = study_run(start, data, labels, ratio, steps, seed)
-    if ratio:
-        safetensors.numpy.save_file(trained.to_arrays(), trained_path(work, labels, seed))
-    return {"training_s": round(seconds, 1), **measured_on_test(trained, data)}
+    trained, seconds = study_run(study, start, labels, ratio, steps, seed)
+    if ratio and start is not None:
+        _save(trained.to_arrays(), trained_path(study.work, labels, seed))
+    return {"training_s": round(seconds, 1), **measured_on_test(trained, study.data)}
 
 
 def study_run(
-    start: dict[str, FloatArray],
-    data: Data,
+    study: Study,
+    start: dict[str, FloatArray] | None,
     labels: NDArray[np.int64],
     ratio: int,
     steps: int,
@@ -252,19 +291,23 @@ def study_run(
     """Returns a trained supernet and the seconds of its training, the probe included.
 
     Args:
-        start: arrays of the pretrained supernet.
-        data: with training images.
+        study: with training images and what the teachers say of them.
+        start: arrays of the pretrained supernet; None takes the plain network's.
         labels: class indices, −1 where unlabelled.
         ratio: unlabelled images for each labelled one; 0 leaves them out.
         steps: of training.
         seed: of the run.
         choose: the subnets of a step.
     """
+    data = study.data
     used = labels >= 0 if not ratio else np.ones(len(labels), bool)
+    looks = study.looks() if ratio else ()
     config = study_config(steps, labels, ratio, seed)
     supernet = study_supernet(len(data.classes), start)
     begun = time.perf_counter()
-    trained = optimise(supernet, data.images[used], labels[used], config, _show, choose=choose)
+    trained = optimise(
+        supernet, data.images[used], labels[used], config, _show, choose=choose, looks=looks
+    )
     return trained, time.perf_counter() - begun
 
 
@@ -293,18 +336,49 @@ def measured_on_test(supernet: Supernet, data: Data, names: Sequence[str] = ()) 
     Args:
         supernet: whose.
         data: with test images.
-        names: of the subnets; all by default.
+        names: of the subnets; by default all, and the best below each ceiling of MACs.
     """
     space, arrays = supernet.space, supernet.to_arrays()
     seen = data.images[:CALIBRATION_IMAGES]
     row: dict[str, dict[str, float]] = {"mmacs": {}, "accuracy": {}}
     chosen = subnets(space)
-    for name in names or chosen:
-        subnet = chosen[name]
+    chosen = {name: chosen[name] for name in names} if names else chosen | below(supernet, data)
+    for name, subnet in chosen.items():
         logits = subnet_logits(space, subnet, arrays, LITE_PREPROCESSING, seen, data.test_images)
         row["accuracy"][name] = accuracy(logits, data.test_labels)
         row["mmacs"][name] = round(macs(layers(space, subnet)) / 1e6, 1)
     return row
+
+
+def below(supernet: Supernet, data: Data) -> dict[str, Subnet]:
+    """Returns the best subnet below each ceiling of MACs, without looking at any label.
+
+    Of 16 random ones that use 85 % or more of it, the one that agrees best with the largest subnet
+    on unlabelled training images.
+    """
+    space, rng = supernet.space, np.random.default_rng(5)
+    found = {}
+    for ceiling in CEILINGS:
+        fitting: list[Subnet] = []
+        while len(fitting) < RANKED:
+            fitting += [
+                subnet
+                for subnet in [*candidates(space, rng, 500), space.largest()]
+                if 0.85 * ceiling <= macs(layers(space, subnet)) / 1e6 <= ceiling
+            ]
+        images, nothing = data.images[:RANKED_IMAGES], data.images[:0]
+        ranking = rank(
+            space,
+            supernet.to_arrays(),
+            LITE_PREPROCESSING,
+            fitting[-RANKED:],
+            images,
+            nothing,
+            data.labels[:0],
+        )
+        best = int(np.argmin(ranking.divergence))
+        found[f"≤ {ceiling} MMACs"] = ranking.subnets[best]
+    return found
 
 
 def trained_path(work: Path, labels: NDArray[np.int64], draw: int) -> Path:
@@ -327,7 +401,7 @@ def _print(results: Results) -> None:
         groups.setdefault(name.rsplit(", draw", 1)[0], []).append(row)
     for group, rows in groups.items():
         parts = []
-        for size in ("largest", "middle", "smallest"):
+        for size in ("largest", "middle", "smallest", *(f"≤ {n} MMACs" for n in CEILINGS), "probe"):
             found = [100 * row["accuracy"][size] for row in rows if size in row["accuracy"]]
             if found:
                 spread = np.std(found, ddof=1) if len(found) > 1 else 0.0

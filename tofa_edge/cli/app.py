@@ -108,6 +108,14 @@ def train(
     unlabelled_ratio: Annotated[
         int, typer.Option(help="Unlabelled photos for each labelled one; 0 ignores them.")
     ] = DEFAULTS.unlabelled_ratio,
+    teachers: Annotated[
+        str,
+        typer.Option(
+            metavar="NAMES",
+            help="Pretrained networks that look at every photo once, for first targets: "
+            "of lite0, lite1, lite2; '' for none.",
+        ),
+    ] = ",".join(DEFAULTS.teachers),
     learning_rate: LearningRate = DEFAULTS.learning_rate,
     seed: Seed = DEFAULTS.seed,
     calibration_photos: CalibrationPhotos = DEFAULTS.calibration_photos,
@@ -131,6 +139,7 @@ def train(
         resolution=resolution,
         batch_size=batch_size,
         unlabelled_ratio=unlabelled_ratio,
+        teachers=tuple(name.strip() for name in teachers.split(",") if name.strip()),
         learning_rate=learning_rate,
         seed=seed,
         calibration_photos=calibration_photos,

@@ -10,22 +10,24 @@ from torch import Tensor
 from torch.nn import functional as F
 
 LEAST_CROP = 0.5  # of the area
+TARGET_CROP = 0.75  # the same of views that targets are read from: they should show the object
 OPERATIONS, MAGNITUDE = 2, 10  # of RandAugment, as in FixMatch
 CUTOUT = 0.5  # of the side, at most
 
 
-def weak(images: Tensor, generator: torch.Generator) -> Tensor:
-    """Flips half of the images and crops each to between half and all of its area.
+def weak(images: Tensor, generator: torch.Generator, least_crop: float = LEAST_CROP) -> Tensor:
+    """Flips half of the images and crops each to between a part and all of its area.
 
     Args:
         images: pixel values 0..255, uint8 or float, (N, 3, S, S).
         generator: source of randomness.
+        least_crop: the least part, 0..1.
 
     Returns:
         float32, (N, 3, S, S).
     """
     count = len(images)
-    side = (LEAST_CROP + (1 - LEAST_CROP) * torch.rand(count, generator=generator)).sqrt()
+    side = (least_crop + (1 - least_crop) * torch.rand(count, generator=generator)).sqrt()
     flip = torch.where(torch.rand(count, generator=generator) < 0.5, -1.0, 1.0)
     shift = (torch.rand(count, 2, generator=generator) * 2 - 1) * (1 - side)[:, None]
     zeros = torch.zeros(count)

@@ -28,6 +28,9 @@ class TrainingConfig:
         resolution: the largest input size in pixels; smaller ones of the space are trained too.
         batch_size: labelled photos a step.
         unlabelled_ratio: unlabelled photos for each labelled one; 0 trains on labels alone.
+        teachers: pretrained networks that look once at every photo, large; a linear probe on their
+            features gives the first targets of the unlabelled photos. None: the supernet's own
+            features do. Starting from nothing, they are not asked.
         learning_rate: the peak of the cosine schedule, for AdamW.
         seed: decides the split, the order, the augmentation, the subnets and new weights.
         calibration_photos: the most unlabelled training photos that the bundle carries.
@@ -47,6 +50,7 @@ class TrainingConfig:
     resolution: int = 128
     batch_size: int = 32
     unlabelled_ratio: int = 2
+    teachers: tuple[str, ...] = ("lite0", "lite2")
     learning_rate: float = 1e-3
     seed: int = 0
     calibration_photos: int = 256
@@ -65,6 +69,9 @@ class TrainingConfig:
         for name, least in {**leasts, "unlabelled_ratio": 0}.items():
             if not getattr(self, name) >= least:
                 raise TrainingError(f"{name} must be {least} or more, got {getattr(self, name)}")
+        for teacher in self.teachers:
+            if teacher not in PRETRAINED:
+                raise TrainingError(f"no teacher {teacher!r}; there are {', '.join(PRETRAINED)}")
         if self.labels_per_class is not None and self.labels_per_class < 1:
             raise TrainingError(f"labels_per_class must be 1 or more, got {self.labels_per_class}")
         if not 0 < self.learning_rate < 1:
@@ -76,6 +83,16 @@ class TrainingConfig:
     def is_plain(self) -> bool:
         """Whether it starts from a network that never was a supernet."""
         return self.pretrained is None and self.start in PRETRAINED
+
+    def looking(self, has_task: bool = True) -> tuple[str, ...]:
+        """Returns the networks that look at the photos before training.
+
+        Args:
+            has_task: whether classes are learned; pretraining alone needs only its own teacher.
+        """
+        names = self.teachers if has_task and not self.starts_from_nothing else ()
+        plain = (self.start,) if self.is_plain and self.pretrain_epochs else ()
+        return tuple(dict.fromkeys((*plain, *names)))
 
     @property
     def starts_from_nothing(self) -> bool:
@@ -90,10 +107,10 @@ class Progress:
     Attributes:
         step: from 1.
         steps: in all.
-        losses: of the largest, the smallest and the random subnets.
+        losses: of the largest, the smallest and the random subnets; none while teachers look.
         seconds: since the beginning.
         images_per_second: since the beginning.
-        phase: "pretraining" or "training".
+        phase: "looking (lite0)", "pretraining" or "training".
         metrics: other figures of the step, such as the rate of trusted pseudo-labels.
     """
 

@@ -25,7 +25,6 @@ def estimated_seconds(
     images_per_step: int,
     steps: int,
     watched: int,
-    teacher_macs: int,
 ) -> float:
     """Returns how long a phase will take, in seconds; right within about a third.
 
@@ -35,14 +34,12 @@ def estimated_seconds(
         images_per_step: that each subnet of a step learns from.
         steps: of the phase.
         watched: images a step that the largest subnet sees without gradients.
-        teacher_macs: of the frozen network that sees each image of a step; 0 without one.
     """
     largest = _macs(space)
     rng = np.random.default_rng(0)
     random = np.mean([macs(layers(space, space.sample(rng))) for _ in range(SAMPLES)])
     sandwich = largest + macs(layers(space, space.smallest())) + RANDOM_SUBNETS * random
     work = images_per_step * sandwich + watched * WITHOUT_GRADIENTS * largest
-    work += images_per_step * TEACHER * teacher_macs
     return float(steps * work * seconds_per_mac)
 
 

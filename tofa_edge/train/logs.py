@@ -33,6 +33,9 @@ def logged(folder: Path | None, on_step: OnStep) -> Iterator[OnStep]:
     loggers = _loggers(folder)
 
     def log(progress: Progress) -> None:
+        if not progress.losses:  # teachers looking: nothing is learned
+            on_step(progress)
+            return
         figures = {
             **{f"loss/{n}": v for n, v in zip(SUBNETS, progress.losses, strict=False)},
             "images_per_second": progress.images_per_second,

@@ -13,10 +13,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from tofa_edge.layers import LOGITS, POOLED
 from tofa_edge.network import ImageArray
 from tofa_edge.space import Subnet
-from tofa_edge.train.augment import resize, strong, weak
+from tofa_edge.train.augment import TARGET_CROP, resize, strong, weak
 from tofa_edge.train.distributed import ALONE, Processes
 from tofa_edge.train.losses import Batch, distilled, unified
 from tofa_edge.train.pseudo import PseudoLabels
@@ -54,17 +53,19 @@ class Objective(Protocol):
 class Distillation:
     """Makes every subnet like a frozen pretrained network. Needs no labels.
 
+    The students see weak views of images that the teacher saw once and whole.
+
     Attributes:
         images: uint8, (N, S, S, 3).
-        teacher: the frozen network; in bfloat16 where the machine computes in it.
-        teacher_subnet: which of its subnets, and at which resolution.
+        logits: the teacher's, (N, classes).
+        features: the teacher's, pooled, (N, channels).
         batch_size: images a step.
         processes: that share a batch.
     """
 
     images: ImageArray
-    teacher: Supernet
-    teacher_subnet: Subnet
+    logits: Tensor
+    features: Tensor
     batch_size: int
     processes: Processes = ALONE
     images_per_step: int = field(init=False)
@@ -78,15 +79,11 @@ class Distillation:
         """See `Objective`."""
         chosen = step.draw(np.arange(len(self.images)), self.batch_size, "distilled")
         device = next(supernet.parameters()).device
-        views = weak(pixels(self.images, chosen, device), step.generator("distilled"))
-        seen = self.processes.share(views)
-        larger = resize(seen, self.teacher_subnet.resolution)
-        half = torch.autocast(device.type, torch.bfloat16, enabled=computes_bfloat16(device.type))
-        with torch.no_grad(), half:
-            logits, pooled = self.teacher(
-                larger, self.teacher_subnet, statistics="stored", outputs=(LOGITS, POOLED)
-            )
-        yield from distilled(supernet, seen, (logits, pooled), subnets)
+        generator = step.generator("distilled")
+        views = weak(pixels(self.images, chosen, device), generator, TARGET_CROP)
+        seen, mine = self.processes.share(views), self.processes.share(torch.from_numpy(chosen))
+        said = (self.logits[mine].to(device), self.features[mine].to(device))
+        yield from distilled(supernet, seen, said, subnets)
 
     def state(self) -> dict[str, Tensor]:
         """See `Objective`."""
@@ -154,7 +151,7 @@ class SemiSupervised:
             return Batch(labelled, labels, nothing, empty, empty[:, 0])
         chosen = step.draw(np.arange(len(self.images)), self.unlabelled_batch, "unlabelled")
         images = pixels(self.images, chosen, device)
-        views = resize(share(weak(images, step.generator("weak"))), largest.resolution)
+        views = resize(share(weak(images, step.generator("weak"), TARGET_CROP)), largest.resolution)
         with torch.no_grad():
             (logits,) = averaged(views, largest)
         probe = None if self.probe is None else share(self.probe[chosen].to(device))

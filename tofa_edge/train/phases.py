@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -12,16 +13,17 @@ from numpy.typing import NDArray
 from tofa_edge.cutting import CALIBRATION_IMAGES
 from tofa_edge.errors import TrainingError
 from tofa_edge.layers import LOGITS
-from tofa_edge.network import LITE_PREPROCESSING, ImageArray
+from tofa_edge.network import ImageArray
 from tofa_edge.train.config import Progress, TrainingConfig
 from tofa_edge.train.distributed import ALONE, Processes
-from tofa_edge.train.estimate import estimated_seconds, seconds_per_mac, teacher_macs
+from tofa_edge.train.estimate import TEACHER, estimated_seconds, seconds_per_mac, teacher_macs
 from tofa_edge.train.keeper import Keeper
 from tofa_edge.train.loop import Choose, OnStep, Phase, TrainingState, begin, run, sandwich
 from tofa_edge.train.objectives import Distillation, Objective, SemiSupervised
-from tofa_edge.train.probe import as_arrays, features, fit_probe
-from tofa_edge.train.start import TEACHER_RESOLUTION, plain_teacher
+from tofa_edge.train.pretrained import load_lite
+from tofa_edge.train.probe import as_arrays, features, fit_probe, fit_to
 from tofa_edge.train.supernet import Supernet
+from tofa_edge.train.teachers import LOOKING, Look, teacher_resolution
 from tofa_edge.train.watch import Watch
 
 PRETRAINING, TRAINING = "pretraining", "training"
@@ -33,6 +35,7 @@ SECONDS_BETWEEN_CHECKPOINTS = 120.0
 def pretrain_supernet(
     supernet: Supernet,
     images: ImageArray,
+    look: Look,
     config: TrainingConfig,
     on_step: OnStep = lambda progress: None,
     keeper: Keeper | None = None,
@@ -43,6 +46,7 @@ def pretrain_supernet(
     Args:
         supernet: holds its weights; of any number of classes: the classifier is not trained.
         images: uint8, (N, S, S, 3), in mixed order.
+        look: what the pretrained network says of them.
         config: how to train.
         on_step: called after each step.
         keeper: of checkpoints.
@@ -51,18 +55,17 @@ def pretrain_supernet(
     Raises:
         TrainingError: a loss is not finite; the step is named.
     """
-    if keeper is not None and keeper.is_at(TRAINING):
-        return supernet  # the checkpoint of training holds all of it
-    teacher, subnet = plain_teacher(config.start, supernet.space.resolutions[-1])
+    space, arrays = load_lite(config.start)
     steps = _steps(config.pretrain_epochs, len(images), PRETRAINING_BATCH)
     processes.check(PRETRAINING_BATCH)
     phase = Phase(PRETRAINING, steps, config.learning_rate, config.seed, processes=processes)
-    student = Supernet(replace(supernet.space, classes=teacher.space.classes), LITE_PREPROCESSING)
-    student.load_arrays(teacher.to_arrays())
-    student, teacher = (_placed(net, supernet) for net in (student, teacher))
-    objective = Distillation(images, teacher, subnet, PRETRAINING_BATCH, processes)
+    student = Supernet(replace(supernet.space, classes=space.classes), supernet.preprocessing)
+    student.load_arrays(arrays)
+    student.mixed = supernet.mixed
+    student = student.to(next(supernet.parameters()).device)
+    objective = Distillation(images, look.logits, look.features, PRETRAINING_BATCH, processes)
     learned = _finish(_run(student, objective, phase, on_step, keeper), images)
-    if supernet.space.classes == teacher.space.classes:
+    if supernet.space.classes == space.classes:
         return learned
     kept = {name: supernet.to_arrays()[name] for name in (f"{LOGITS}.weight", f"{LOGITS}.bias")}
     supernet.load_arrays({**learned.to_arrays(), **kept})
@@ -79,6 +82,7 @@ def optimise(
     processes: Processes = ALONE,
     watch: Watch | None = None,
     choose: Choose = sandwich,
+    looks: Sequence[Look] = (),
 ) -> Supernet:
     """Returns a supernet all of whose subnets were trained for a task.
 
@@ -93,6 +97,8 @@ def optimise(
         processes: that train together.
         watch: ends training early, and keeps the best weights that it saw; for one process.
         choose: the subnets of a step; one alone is trained by itself.
+        looks: what frozen pretrained networks say of the images; without, the first targets are
+            read from the supernet's own features.
 
     Raises:
         TrainingError: a loss is not finite; the step is named.
@@ -104,7 +110,7 @@ def optimise(
     pretrained = not config.starts_from_nothing
     probe = None
     if pretrained and not (keeper is not None and keeper.is_at(TRAINING)):
-        probe = start_from_probe(supernet, images, labels, bool(unlabelled))
+        probe = start_from_probe(supernet, images, labels, looks, bool(unlabelled))
     rate = 1.0 if pretrained else NEW_RATE
     processes.check(config.batch_size, unlabelled)
     phase = Phase(TRAINING, steps, config.learning_rate, config.seed, choose, rate, processes)
@@ -121,17 +127,23 @@ def optimise(
 
 
 def start_from_probe(
-    supernet: Supernet, images: ImageArray, labels: NDArray[np.int64], self_training: bool
+    supernet: Supernet,
+    images: ImageArray,
+    labels: NDArray[np.int64],
+    looks: Sequence[Look],
+    self_training: bool,
 ) -> torch.Tensor:
-    """Gives a supernet the classifier of a probe on its features; returns the probe's say.
+    """Returns what a probe on pretrained features says; gives the supernet such a classifier.
 
-    The classifier is fitted before the layers below move (Kumar et al., "Fine-Tuning can Distort
-    Pretrained Features", ICLR 2022).
+    The probe reads the features of all teachers side by side, or the supernet's own; the
+    supernet's classifier is fitted to what it says, before the layers below move (Kumar et al.,
+    "Fine-Tuning can Distort Pretrained Features", ICLR 2022).
 
     Args:
         supernet: whose largest subnet gives the features; its classifier is replaced.
         images: uint8, (N, S, S, 3), in mixed order.
         labels: class indices, −1 where unlabelled, (N,).
+        looks: what the teachers say of the images; may be none.
         self_training: whether the probe learns from its own predictions of the unlabelled, too.
 
     Returns:
@@ -139,11 +151,13 @@ def start_from_probe(
     """
     seen = features(supernet, supernet.space.largest(), images)
     rounds = {} if self_training else {"rounds": 0}
-    probe = fit_probe(seen, labels, supernet.space.classes, **rounds)
-    weight, bias = as_arrays(probe)
+    taught = torch.cat([look.features for look in looks], dim=1).to(seen) if looks else seen
+    probe = fit_probe(taught, labels, supernet.space.classes, **rounds)
+    said = probe.probabilities(taught)
+    weight, bias = as_arrays(fit_to(seen, said) if looks else probe)
     fitted = {f"{LOGITS}.weight": weight, f"{LOGITS}.bias": bias}
     supernet.load_arrays({**supernet.to_arrays(), **fitted})
-    return probe.probabilities(seen)
+    return said
 
 
 def _run(
@@ -204,14 +218,17 @@ def expected_seconds(
     """
     found: dict[str, float] = {}
     space, mac = supernet.space, seconds_per_mac(supernet)
+    size = teacher_resolution(space.resolutions[-1])
+    looked = sum(teacher_macs(load_lite(name)[0], size) for name in config.looking(len(labels) > 0))
+    if looked:
+        found[LOOKING] = looked * len(images) * mac * TEACHER
     if config.is_plain and config.pretrain_epochs:
-        cost = teacher_macs(space, max(TEACHER_RESOLUTION, space.resolutions[-1]))
         steps = _steps(config.pretrain_epochs, len(images), PRETRAINING_BATCH)
-        found[PRETRAINING] = estimated_seconds(space, mac, PRETRAINING_BATCH, steps, 0, cost)
+        found[PRETRAINING] = estimated_seconds(space, mac, PRETRAINING_BATCH, steps, 0)
     if len(labels):
         unlabelled, steps = _plan(images, labels, config)
         batch = config.batch_size + unlabelled
-        found[TRAINING] = estimated_seconds(space, mac, batch, steps, unlabelled, 0)
+        found[TRAINING] = estimated_seconds(space, mac, batch, steps, unlabelled)
     return found
 
 
@@ -225,9 +242,3 @@ def _plan(images: ImageArray, labels: NDArray[np.int64], config: TrainingConfig)
 
 def _steps(epochs: float, count: int, batch: int) -> int:
     return max(1, int(epochs * max(1, count // batch)))
-
-
-def _placed(net: Supernet, like: Supernet) -> Supernet:
-    """Returns a supernet on the device of another, as precise."""
-    net.mixed = like.mixed
-    return net.to(next(like.parameters()).device)

@@ -109,6 +109,20 @@ def fit_probe(
     return Probe(folded, bias - folded @ mean)
 
 
+def fit_to(seen: Tensor, said: Tensor) -> Probe:
+    """Fits a probe to probabilities instead of labels.
+
+    Args:
+        seen: features, (N, channels).
+        said: probabilities, (N, classes).
+    """
+    mean, deviation = seen.mean(dim=0), seen.std(dim=0) + 1e-6
+    scale = deviation * seen.shape[1] ** 0.5
+    weight, bias = _regression((seen - mean) / scale, said, torch.ones(len(seen)).to(seen))
+    folded = weight / scale
+    return Probe(folded, bias - folded @ mean)
+
+
 def _regression(seen: Tensor, targets: Tensor, weights: Tensor) -> tuple[Tensor, Tensor]:
     chosen = torch.nonzero(weights > 0).flatten()
     seen, targets, weights = seen[chosen], targets[chosen], weights[chosen]

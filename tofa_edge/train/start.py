@@ -12,14 +12,12 @@ import torch
 from tofa_edge.bundle import Bundle
 from tofa_edge.errors import TrainingError
 from tofa_edge.network import LITE_PREPROCESSING, FloatArray, Preprocessing
-from tofa_edge.space import SearchSpace, Subnet
+from tofa_edge.space import SearchSpace
 from tofa_edge.spaces import named
 from tofa_edge.train.config import PRETRAINED, TrainingConfig
 from tofa_edge.train.once_for_all import load_once_for_all
 from tofa_edge.train.pretrained import load_lite, new_classifier
 from tofa_edge.train.supernet import Supernet
-
-TEACHER_RESOLUTION = 128  # at least: a pretrained network sees little in smaller images
 
 
 @dataclass(frozen=True, eq=False)
@@ -103,17 +101,3 @@ def used_device(config: TrainingConfig) -> torch.device:
     name = config.device if config.device != "auto" else ("cuda" if available else "cpu")
     local = int(os.environ.get("LOCAL_RANK", "0"))
     return torch.device(name, local) if name == "cuda" else torch.device(name)
-
-
-def plain_teacher(name: str, resolution: int) -> tuple[Supernet, Subnet]:
-    """Returns a pretrained network, frozen, and its largest subnet at 128 px or more.
-
-    Args:
-        name: "lite0", "lite1" or "lite2".
-        resolution: of the largest student.
-    """
-    space, arrays = load_lite(name)
-    teacher = Supernet(space, LITE_PREPROCESSING).requires_grad_(False)
-    teacher.load_arrays(arrays)
-    size = max(resolution, TEACHER_RESOLUTION)
-    return teacher, replace(space.largest(), resolution=size)

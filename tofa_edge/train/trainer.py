@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from tofa_edge.cutting import CALIBRATION_IMAGES
 from tofa_edge.errors import TrainingError
-from tofa_edge.network import LITE_PREPROCESSING
+from tofa_edge.network import LITE_PREPROCESSING, ImageArray
 from tofa_edge.train import checkpoint
 from tofa_edge.train.config import PRETRAINED, Report, TrainingConfig
 from tofa_edge.train.data import Photos, decode_all, forget_labels, read_folder, read_photos, split
@@ -22,10 +22,11 @@ from tofa_edge.train.evaluate import accuracy, fit_temperature
 from tofa_edge.train.keeper import Keeper
 from tofa_edge.train.loop import OnStep
 from tofa_edge.train.packing import Contents, check_writable, pack
-from tofa_edge.train.phases import expected_seconds, optimise, pretrain_supernet
+from tofa_edge.train.phases import TRAINING, expected_seconds, optimise, pretrain_supernet
 from tofa_edge.train.pretrained import load_lite
 from tofa_edge.train.start import new_supernet, read_start, used_device
 from tofa_edge.train.supernet import Supernet
+from tofa_edge.train.teachers import Look, look, looks
 from tofa_edge.train.watch import LEAST_LABELS, Watch
 
 SHARES = {"train": 0.8, "validation": 0.1, "check": 0.1}
@@ -84,10 +85,15 @@ def train(
     tell(_time_needed(expected_seconds(supernet, images, labels, config)))
     begun = time.perf_counter()
     try:
-        if config.is_plain and config.pretrain_epochs:
-            supernet = pretrain_supernet(supernet, images, config, on_step, keeper, processes)
+        seen = _looks(images, config, on_step, keeper, processes)
+        if config.is_plain and config.pretrain_epochs and not keeper.is_at(TRAINING):
+            said = seen[config.start]
+            supernet = pretrain_supernet(supernet, images, said, config, on_step, keeper, processes)
         watch = _watch(photos, roles, labels, processes, tell)
-        supernet = optimise(supernet, images, labels, config, on_step, keeper, processes, watch)
+        taught = [seen[name] for name in config.teachers if name in seen]
+        supernet = optimise(
+            supernet, images, labels, config, on_step, keeper, processes, watch, looks=taught
+        )
     except KeyboardInterrupt:
         if keeper.path.exists():
             tell(f"stopped; go on with --resume (checkpoint: {keeper.path})")
@@ -141,7 +147,8 @@ def pretrain(
     tell(f"{len(seen)} photos, {supernet.space.count():.1e} subnets up to {size} px")
     tell(_time_needed(expected_seconds(supernet, seen, np.zeros(0, np.int64), config)))
     begun = time.perf_counter()
-    supernet = pretrain_supernet(supernet, seen, config, on_step, keeper, processes)
+    said = look(config.start, seen, used_device(config), on_step, processes)
+    supernet = pretrain_supernet(supernet, seen, said, config, on_step, keeper, processes)
     if not processes.first:
         return Report(out, {}, time.perf_counter() - begun)
     contents = Contents(classes, seen[: config.calibration_photos])
@@ -149,6 +156,18 @@ def pretrain(
     pack(out, config, supernet.cpu(), contents, provenance)
     keeper.remove()
     return Report(out, {}, time.perf_counter() - begun)
+
+
+def _looks(
+    images: ImageArray,
+    config: TrainingConfig,
+    on_step: OnStep,
+    keeper: Keeper,
+    processes: Processes,
+) -> dict[str, Look]:
+    """Returns what the teachers say, by name; nothing where a checkpoint holds what came of it."""
+    names = () if keeper.is_at(TRAINING) else config.looking()
+    return looks(names, images, used_device(config), on_step, processes)
 
 
 def _watch(
