@@ -17,26 +17,30 @@ from tofa_edge.layers import (
 FLOAT_BYTES = 4
 
 
+def layer_macs(layer: Layer) -> int:
+    """Returns the multiply-accumulates of one layer for one image."""
+    if isinstance(layer, Convolution):
+        return math.prod(layer.weight_shape) * layer.out_size**2
+    if isinstance(layer, Linear):
+        return layer.in_features * layer.out_features
+    return 0
+
+
 def macs(network: Sequence[Layer]) -> int:
     """Returns the multiply-accumulates of one image: those of convolutions and linear layers."""
-    total = 0
-    for layer in network:
-        if isinstance(layer, Convolution):
-            total += math.prod(layer.weight_shape) * layer.out_size**2
-        elif isinstance(layer, Linear):
-            total += layer.in_features * layer.out_features
-    return total
+    return sum(layer_macs(layer) for layer in network)
+
+
+def layer_parameters(layer: Layer) -> int:
+    """Returns how many numbers one deployed layer stores: BatchNorm counts as the folded bias."""
+    if isinstance(layer, Convolution):
+        return math.prod(layer.weight_shape) + layer.out_channels
+    return sum(math.prod(shape) for _, shape in parameter_shapes(layer))
 
 
 def parameters(network: Sequence[Layer]) -> int:
-    """Returns how many numbers the deployed network stores: BatchNorm counts as the folded bias."""
-    total = 0
-    for layer in network:
-        if isinstance(layer, Convolution):
-            total += math.prod(layer.weight_shape) + layer.out_channels
-        else:
-            total += sum(math.prod(shape) for _, shape in parameter_shapes(layer))
-    return total
+    """Returns how many numbers the deployed network stores."""
+    return sum(layer_parameters(layer) for layer in network)
 
 
 def value_elements(layer: Layer) -> int:
@@ -59,14 +63,19 @@ def peak_activation_bytes(network: Sequence[Layer], batch: int = 1) -> int:
     A lower bound of what an engine needs: it counts each value from the layer that makes it to the
     last that reads it, and `BatchStatistics` twice (its centred map), without engine workspace.
     """
+    return max(elements_alive(network)) * FLOAT_BYTES * batch
+
+
+def elements_alive(network: Sequence[Layer]) -> list[int]:
+    """Returns how many numbers are alive while each layer computes, for one image."""
     final = last_uses(network)
     first = network[0]
     size = first.in_size if isinstance(first, Convolution) else 1
     alive = {first.inputs[0]: 3 * size**2}
-    peak = 0
+    counts = []
     for index, layer in enumerate(network):
         alive[layer.name] = value_elements(layer)
         working = alive[layer.name] if isinstance(layer, BatchStatistics) else 0
-        peak = max(peak, sum(alive.values()) + working)
+        counts.append(sum(alive.values()) + working)
         alive = {name: n for name, n in alive.items() if final.get(name, -1) > index}
-    return peak * FLOAT_BYTES * batch
+    return counts

@@ -8,6 +8,7 @@ TofaError
 ├── DataError         a folder of training images that cannot be used
 ├── TrainingError     training that cannot start or go on
 ├── BackendError      an engine that is missing, refuses, or computes wrong numbers
+├── LatencyError      latencies that cannot be predicted from what was given
 └── BudgetError       no measured network is within the budget
 
 A message says what was wanted, what came, and what to do.
@@ -46,6 +47,10 @@ class TrainingError(TofaError):
 
 class BackendError(TofaError):
     """An engine is missing, refuses a network, or computes wrong numbers."""
+
+
+class LatencyError(TofaError, ValueError):
+    """Features, priors or measurements from which no latency can be predicted."""
 
 
 class BudgetError(TofaError):

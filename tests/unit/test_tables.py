@@ -1,0 +1,78 @@
+"""The lookup tables give what `layers` gives, for every space."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+
+from tofa_edge.cost import macs, parameters, peak_activation_bytes
+from tofa_edge.errors import LatencyError, SubnetError
+from tofa_edge.latency_features import latency_features
+from tofa_edge.layers import layers
+from tofa_edge.space import SearchSpace
+from tofa_edge.spaces import SPACES, named, tiny
+from tofa_edge.tables import tables
+
+
+def assert_same(space: SearchSpace, genes: NDArray[np.int64]) -> None:
+    costs, columns = tables(space).costs(genes), tables(space).columns
+    for row, vector in enumerate(genes):
+        network = layers(space, space.decode(vector))
+        assert costs.macs[row] == macs(network)
+        assert costs.parameters[row] == parameters(network)
+        assert costs.peak_activation_bytes[row] == peak_activation_bytes(network)
+        np.testing.assert_array_equal(costs.features[row], latency_features(network, columns))
+
+
+@pytest.mark.parametrize("name", SPACES)
+@settings(deadline=None, max_examples=20)
+@given(st.data())
+def test_tables_say_what_layers_say(name: str, data: st.DataObject) -> None:
+    space = named(name)
+    vectors = st.tuples(*(st.integers(0, size - 1) for size in space.cardinalities()))
+    assert_same(space, np.array(data.draw(st.lists(vectors, min_size=1, max_size=3))))
+
+
+@pytest.mark.parametrize("name", SPACES)
+def test_ends_and_middle(name: str) -> None:
+    space = named(name)
+    ends = (space.smallest(), space.middle(), space.largest())
+    assert_same(space, np.stack([space.encode(subnet) for subnet in ends]))
+
+
+def test_macs_are_those_of_the_columns() -> None:
+    space = named("mobilenet_v3")
+    genes = np.random.default_rng(0).integers(
+        0, space.cardinalities(), (50, len(space.cardinalities()))
+    )
+    counted = [column.kind in ("dense", "depthwise") for column in tables(space).columns]
+    costs = tables(space).costs(genes)
+    np.testing.assert_array_equal(costs.features[:, counted].sum(axis=1), costs.macs)
+
+
+def test_no_encodings_give_no_costs() -> None:
+    costs = tables(tiny()).costs(np.zeros((0, len(tiny().cardinalities())), np.int64))
+    assert costs.macs.shape == costs.peak_activation_bytes.shape == (0,)
+
+
+@pytest.mark.parametrize("change", [-1, 99])
+def test_an_index_outside_its_choices_is_refused(change: int) -> None:
+    genes = np.zeros((2, len(tiny().cardinalities())), np.int64)
+    genes[1, 3] = change
+    with pytest.raises(SubnetError, match="encoding 1: choice 3 must be in 0"):
+        tables(tiny()).costs(genes)
+
+
+@pytest.mark.parametrize("genes", [np.zeros(13, np.int64), np.zeros((2, 5), np.int64)])
+def test_another_shape_is_refused(genes: NDArray[np.int64]) -> None:
+    with pytest.raises(SubnetError, match="wanted integer encodings"):
+        tables(tiny()).costs(genes)
+
+
+def test_a_cost_without_a_column_is_refused() -> None:
+    space = tiny()
+    with pytest.raises(LatencyError, match="wanted columns for all costs"):
+        latency_features(layers(space, space.largest()), tables(space).columns[:-1])

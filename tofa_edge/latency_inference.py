@@ -1,0 +1,234 @@
+"""From measurements to beliefs: every hypothesis fitted and weighed by its evidence at once.
+
+With k ≤ 15 measurements all matrices are k × k, so hundreds of hypotheses are fitted in a stack.
+The sum of costs is not linear in θ; it is linearised where the posterior is highest, found by
+Gauss–Newton steps with a line search, and the evidence is Laplace's approximation there (MacKay,
+"Information Theory, Inference and Learning Algorithms", 2003, chapters 27 and 28).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tofa_edge.latency_model import FloatArray, Hypotheses, Rows
+
+STEPS = 10
+STEP_SIZES = (1.0, 0.5, 0.2, 0.05)
+OUTLIER_SPREAD = 1.0  # in log units: off by a factor of e
+
+
+@dataclass(frozen=True, slots=True)
+class Posterior:
+    """What k measurements leave of H hypotheses.
+
+    Attributes:
+        hypotheses: as given.
+        rows: those measured, k of them.
+        weights: probability of each hypothesis, (H,).
+        speeds: θ where the posterior is highest, (H, D + 1).
+        reach: covariance of θ and the measurements, (H, D + 1, k).
+        precision: inverse covariance of the measurements, (H, k, k).
+        pull: precision times what the prior mean misses, (H, k).
+        suspects: probability that a measurement is an outlier, (k,).
+    """
+
+    hypotheses: Hypotheses
+    rows: Rows
+    weights: FloatArray
+    speeds: FloatArray
+    reach: FloatArray
+    precision: FloatArray
+    pull: FloatArray
+    suspects: FloatArray
+
+    def likely(self, most: int) -> NDArray[np.int64]:
+        """Returns the indices of the `most` likeliest hypotheses, improbable ones left out."""
+        order = np.argsort(-self.weights, kind="stable")[:most]
+        probable: NDArray[np.int64] = order[self.weights[order] > 2e-3 * self.weights[order[0]]]
+        return probable
+
+    def means(self, rows: Rows, which: NDArray[np.int64]) -> FloatArray:
+        """Returns log ms of n candidates under some hypotheses, (len(which), n)."""
+        assumed = self.hypotheses.take(which)
+        sums = np.log(rows.work @ np.exp(self.speeds[which].T)).T
+        mean: FloatArray = rows.base.T[assumed.source] + sums
+        for index, at in enumerate(which):
+            mean[index] += _other(assumed, index, rows, self.rows) @ self.pull[at]
+        return mean
+
+    def covariance(self, rows: Rows, at: int) -> FloatArray:
+        """Returns the covariance of log ms of n candidates under one hypothesis, (n, n)."""
+        shares, cross = self._shares_and_cross(rows, at)
+        before = shares @ self.hypotheses.covariance[at] @ shares.T
+        before += _other(self.hypotheses, at, rows, rows)
+        after: FloatArray = before - cross @ self.precision[at] @ cross.T
+        return after
+
+    def variance(self, rows: Rows, at: int) -> FloatArray:
+        """Returns the diagonal of `covariance`, (n,)."""
+        shares, cross = self._shares_and_cross(rows, at)
+        assumed = self.hypotheses
+        before = ((shares @ assumed.covariance[at]) * shares).sum(axis=1)
+        before += assumed.mix[at] ** 2 * (rows.tilt**2).sum(axis=1) + assumed.residual[at] ** 2
+        if assumed.source[at]:
+            before += (assumed.slope[at] * rows.tilt[:, assumed.source[at] - 1]) ** 2
+        explained = ((cross @ self.precision[at]) * cross).sum(axis=1)
+        variance: FloatArray = np.maximum(before - explained, 0) + assumed.noise[at] ** 2
+        return variance
+
+    def _shares_and_cross(self, rows: Rows, at: int) -> tuple[FloatArray, FloatArray]:
+        shares = rows.work * np.exp(self.speeds[at])
+        shares /= shares.sum(axis=1, keepdims=True)
+        other = _other(self.hypotheses, at, rows, self.rows)
+        return shares, shares @ self.reach[at] + other
+
+
+def prior(assumed: Hypotheses, nothing: Rows) -> Posterior:
+    """Returns the beliefs before any measurement; `nothing` has no rows."""
+    count, dimension = assumed.speeds.shape
+    weights = np.exp(assumed.log_weight - assumed.log_weight.max())
+    return Posterior(
+        assumed,
+        nothing,
+        weights / weights.sum(),
+        assumed.speeds,
+        np.zeros((count, dimension, 0)),
+        np.zeros((count, 0, 0)),
+        np.zeros((count, 0)),
+        np.zeros(0),
+    )
+
+
+def infer(
+    assumed: Hypotheses, rows: Rows, log_ms: FloatArray, errors: FloatArray, outlier: float
+) -> Posterior:
+    """Returns the beliefs after measurements.
+
+    Where leaving a measurement out makes it improbable under the rest, it is taken for an outlier:
+    its error becomes a factor of e, and all is weighed anew. At most a third are.
+
+    Args:
+        assumed: the hypotheses.
+        rows: the candidates measured, k.
+        log_ms: their latencies, (k,).
+        errors: relative standard errors, (k,).
+        outlier: probability of an outlier.
+    """
+    errors, suspects = errors.copy(), np.zeros(len(rows))
+    for _ in range(1 + (len(rows) - 1) // 3):
+        found = _weigh(assumed, rows, log_ms, errors, outlier)
+        open_to_doubt = np.where(suspects > 0, 0, found.suspects)
+        worst = int(np.argmax(open_to_doubt))
+        if open_to_doubt[worst] <= 0.5:
+            break
+        suspects[worst] = open_to_doubt[worst]
+        errors[worst] = OUTLIER_SPREAD
+    fields = {name: getattr(found, name) for name in found.__dataclass_fields__}
+    return Posterior(**{**fields, "suspects": np.maximum(suspects, open_to_doubt)})
+
+
+def _weigh(
+    assumed: Hypotheses, rows: Rows, log_ms: FloatArray, errors: FloatArray, outlier: float
+) -> Posterior:
+    count = len(rows)
+    base = rows.base.T[assumed.source]
+    shift = (log_ms - base - np.log(np.exp(assumed.speeds) @ rows.work.T)).mean(axis=1)
+    # without a prior the scale is unknown: start where the measurements are
+    centre = assumed.speeds + np.where(assumed.source == 0, shift, 0.0)[:, np.newaxis]
+    rest = np.stack([_other(assumed, at, rows, rows) for at in range(len(assumed.source))])
+    noise = errors**2 + assumed.noise[:, np.newaxis] ** 2
+    rest += noise[:, :, np.newaxis] * np.eye(count)
+    target = log_ms - base
+    weights = _climb(assumed.covariance, centre, rest, rows.work, target)
+    speeds = centre + np.einsum("hde,he->hd", assumed.covariance, weights)
+    shares, sums = _linearised(rows.work, speeds)
+    missing = target - sums + np.einsum("hkd,hd->hk", shares, speeds - centre)
+    reach = assumed.covariance @ shares.transpose(0, 2, 1)
+    precision = np.linalg.inv(shares @ reach + rest)
+    pull = np.einsum("hij,hj->hi", precision, missing)
+    _, logdet = np.linalg.slogdet(precision)
+    evidence = 0.5 * logdet - 0.5 * (missing * pull).sum(axis=1) + assumed.log_weight
+    evidence, suspects = _doubt(evidence, precision, pull, outlier)
+    return Posterior(assumed, rows, evidence, speeds, reach, precision, pull, suspects)
+
+
+def _doubt(
+    evidence: FloatArray, precision: FloatArray, pull: FloatArray, outlier: float
+) -> tuple[FloatArray, FloatArray]:
+    """Returns the weights of hypotheses (H,), and of each measurement being the one outlier (k,).
+
+    The density of a measurement given the others follows from the full inverse (Rasmussen and
+    Williams, 2006, section 5.4.2), so leaving each out costs nothing.
+    """
+    variance = 1 / np.diagonal(precision, axis1=1, axis2=2)
+    misses = pull * variance
+    wide = variance + OUTLIER_SPREAD**2
+    gain = 0.5 * (misses**2 / variance - misses**2 / wide + np.log(variance / wide))
+    odds = np.concatenate(
+        [np.zeros((len(evidence), 1)), np.log(outlier / (1 - outlier)) + gain], axis=1
+    )
+    joint = evidence[:, np.newaxis] + odds
+    joint = np.exp(joint - joint.max())
+    joint /= joint.sum()
+    return joint.sum(axis=1), joint[:, 1:].sum(axis=0)
+
+
+def _climb(
+    covariance: FloatArray,
+    centre: FloatArray,
+    rest: FloatArray,
+    work: FloatArray,
+    target: FloatArray,
+) -> FloatArray:
+    """Returns u (H, D + 1) with θ = centre + covariance · u where the posterior is highest."""
+    certainty = np.linalg.inv(rest)
+
+    def cost(u: FloatArray) -> FloatArray:
+        moved = np.einsum("hde,he->hd", covariance, u)
+        missed = target - np.log(np.exp(np.clip(centre + moved, -50, 50)) @ work.T)
+        fit = np.einsum("hk,hkj,hj->h", missed, certainty, missed)
+        total: FloatArray = np.einsum("hd,hd->h", u, moved) + fit
+        return total
+
+    best = np.zeros_like(centre)
+    lowest = cost(best)
+    for _ in range(STEPS):
+        speeds = centre + np.einsum("hde,he->hd", covariance, best)
+        shares, sums = _linearised(work, speeds)
+        missing = target - sums + np.einsum("hkd,hd->hk", shares, speeds - centre)
+        spread = shares @ covariance @ shares.transpose(0, 2, 1) + rest
+        pull = np.linalg.solve(spread, missing[:, :, np.newaxis])
+        goal = (shares.transpose(0, 2, 1) @ pull)[:, :, 0]
+        before, start = lowest.copy(), best
+        for size in STEP_SIZES:
+            tried = start + size * (goal - start)
+            value = cost(tried)
+            better = value < lowest
+            best = np.where(better[:, np.newaxis], tried, best)
+            lowest = np.where(better, value, lowest)
+        if (before - lowest).max() < 1e-3:
+            break
+    return best
+
+
+def _linearised(work: FloatArray, speeds: FloatArray) -> tuple[FloatArray, FloatArray]:
+    """Returns d log t / dθ (H, k, D + 1), which are the shares of the costs, and log t (H, k)."""
+    parts = work * np.exp(np.clip(speeds, -50, 50))[:, np.newaxis, :]
+    total = parts.sum(axis=2, keepdims=True)
+    return parts / total, np.log(total[:, :, 0])
+
+
+def _other(assumed: Hypotheses, at: int, left: Rows, right: Rows) -> FloatArray:
+    """The covariance of what is not a sum of costs: residual, mix of priors, slope of its own."""
+    squares = (left.shape**2).sum(axis=1)[:, np.newaxis] + (right.shape**2).sum(axis=1)
+    distances = np.maximum(squares - 2 * left.shape @ right.shape.T, 0)
+    covariance: FloatArray = assumed.residual[at] ** 2 * np.exp(-0.5 * distances)
+    if assumed.mix[at]:
+        covariance += assumed.mix[at] ** 2 * left.tilt @ right.tilt.T
+    if assumed.source[at]:
+        own = assumed.source[at] - 1
+        covariance += assumed.slope[at] ** 2 * np.outer(left.tilt[:, own], right.tilt[:, own])
+    return covariance
