@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import os
+import sys
 from importlib.util import find_spec
 from typing import Any
 
@@ -20,12 +21,13 @@ def engine() -> Any:
     """Imports onnxruntime with its telemetry off.
 
     From 1.29 it writes to the home directory and opens sockets unless it is told not to before its
-    import; later is too late.
+    import; later is too late, so that a missing variable tells who imported it first.
 
     Raises:
         BackendError: it is not installed, or its import fails.
     """
-    os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
+    if "onnxruntime" not in sys.modules:
+        os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
     try:
         return importlib.import_module("onnxruntime")
     except Exception as error:  # a broken wheel raises anything, from ImportError to SystemError

@@ -7,6 +7,7 @@ TofaError
 ├── ImageError        an image that cannot be read or has the wrong mode, type or shape
 ├── DataError         a folder of training images that cannot be used
 ├── TrainingError     training that cannot start or go on
+├── ProfileError      a device profile that is damaged, too new, of another device, or not written
 ├── BackendError      an engine that is missing, refuses, or computes wrong numbers
 ├── LatencyError      latencies that cannot be predicted from what was given
 └── BudgetError       no measured network is within the budget
@@ -43,6 +44,10 @@ class DataError(TofaError):
 
 class TrainingError(TofaError):
     """Training cannot start or cannot go on."""
+
+
+class ProfileError(TofaError):
+    """A device profile is damaged, of a newer schema, of another device, or cannot be written."""
 
 
 class BackendError(TofaError):

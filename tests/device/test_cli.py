@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import platform
 import subprocess
 import sys
 from pathlib import Path
@@ -32,7 +33,7 @@ def photo(tmp_path: Path) -> Path:
 
 def test_help_names_every_command() -> None:
     text = cli("--help").stdout
-    for command in ("train", "inspect", "verify", "deploy", "run", "demo"):
+    for command in ("train", "inspect", "verify", "doctor", "deploy", "run", "demo"):
         assert command in text
 
 
@@ -56,6 +57,23 @@ def test_verify_refuses_a_damaged_bundle(tiny_bundle: Path, tmp_path: Path) -> N
     damaged.write_bytes(content)
     lines = cli("verify", damaged, code=1).stderr.strip().splitlines()
     assert lines[-1].startswith("tofa-edge: ")
+
+
+def test_doctor_knows_the_machine_and_its_engines() -> None:
+    found = json.loads(cli("doctor", "--json").stdout)
+    assert found["fingerprint"]["architecture"] == platform.machine()
+    assert {engine["engine"] for engine in found["engines"]} >= {"onnxruntime", "reference"}
+    for engine in found["engines"]:
+        assert bool(engine["targets"]) != bool(engine["missing"])
+    assert all(problem["fix"] for problem in found["problems"])
+    assert found["state"]
+
+
+def test_doctor_speaks_to_people() -> None:
+    said = cli("doctor").stdout
+    assert f"architecture: {platform.machine()}" in said
+    assert "engine reference: works: cpu fp32" in said
+    assert "problems: " in said
 
 
 def test_deploy_prints_a_subnet_that_deploys_again(tiny_bundle: Path) -> None:

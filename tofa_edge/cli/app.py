@@ -257,6 +257,22 @@ def evaluate(
 
 
 @app.command()
+def doctor(as_json: Json = False) -> None:
+    """Says what this machine is, which engines work, and what spoils its latencies.
+
+    Exit code 0 whatever it finds: problems cost time, they do not forbid anything.
+    """
+    from tofa_edge.cli.doctor import examine, lines
+
+    examination = examine()
+    if as_json:
+        print_json(examination.to_dict())
+        return
+    for line in lines(examination):
+        out.print(line, markup=False)
+
+
+@app.command()
 def deploy(
     bundle: BundlePath,
     latency_ms: LatencyMs = None,

@@ -1,0 +1,51 @@
+"""How an examination is told: of a machine that knows everything, and of one that knows nothing."""
+
+from __future__ import annotations
+
+import json
+
+from tofa_edge.cli.doctor import EngineHere, Examination, lines
+from tofa_edge.device import Fingerprint, PowerMode, State
+from tofa_edge.device_problems import problems
+
+
+def test_machine_that_says_nothing_is_unknown() -> None:
+    said = list(lines(Examination(Fingerprint(), State(), (), ())))
+    assert "board: unknown" in said
+    assert "clock now: unknown" in said
+    assert "held back now: unknown" in said
+    assert said[-1] == "problems: none found"
+
+
+def test_all_that_is_known_is_told() -> None:
+    found = Fingerprint(
+        board="Jetson", board_release="L4T 36.4.3", processors={"Cortex-A78AE": 6}, cores=6,
+        maximum_clock_mhz=1510.4, quota_cores=2.0, memory_bytes=2**33, memory_limit_bytes=2**29,
+        features=("asimddp",), cpu_bits=64, userland_bits=32, architecture="aarch64",
+    )  # fmt: skip
+    moving = State(
+        governors=("schedutil",), clocks_mhz=(729.6, 1510.4, 800.0), temperatures_c={"cpu": 81.5},
+        throttled_now=(), throttled_since_boot=("throttled",), power_mode=PowerMode(3, "7W"),
+        fastest_power_mode=PowerMode(0, "MAXN"), on_battery=False, load_average=0.5,
+    )  # fmt: skip
+    engines = (EngineHere("tflite", ("cpu fp32 1t",), None), EngineHere("abacus", (), "no beads"))
+    wrong = tuple(problems(found, moving))
+    examination = Examination(found, moving, engines, wrong)
+    said = "\n".join(lines(examination))
+    for line in (
+        "board: Jetson (L4T 36.4.3)",
+        "processor: 6 × Cortex-A78AE, at most 1510 MHz",
+        "architecture: aarch64, system uses 32 of 64 bits",
+        "cores: 6, usable here: 2, 2 cores' time",
+        "memory: 8,192 MiB, of which this process may use 512 MiB",
+        "clock now: 730 to 1510 MHz",
+        "held back now: none",
+        "held back since boot: throttled",
+        "power mode: 7W",
+        "power from: mains",
+        "engine tflite: works: cpu fp32 1t",
+        "engine abacus: no beads",
+        "   fix: sudo nvpmodel -m 0 && sudo jetson_clocks",
+    ):
+        assert f"\n{line}\n" in f"\n{said}\n"
+    assert json.loads(json.dumps(examination.to_dict()))["problems"][0]["what"] == wrong[0].what

@@ -1,0 +1,116 @@
+"""What `doctor` says of this machine."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from tofa_edge import backends
+from tofa_edge.device import Fingerprint, State, fingerprint, state
+from tofa_edge.device_problems import Problem, problems
+
+UNKNOWN = "unknown"
+
+
+@dataclass(frozen=True, slots=True)
+class EngineHere:
+    """Whether an engine can run here: on which targets, or why not and what to do."""
+
+    engine: str
+    targets: tuple[str, ...]
+    missing: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Examination:
+    """All that `doctor` finds."""
+
+    fingerprint: Fingerprint
+    state: State
+    engines: tuple[EngineHere, ...]
+    problems: tuple[Problem, ...]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Returns plain JSON values; what is not known is left out."""
+        return {
+            "fingerprint": self.fingerprint.to_dict(),
+            "state": self.state.to_dict(),
+            "engines": [dataclasses.asdict(engine) for engine in self.engines],
+            "problems": [dataclasses.asdict(problem) for problem in self.problems],
+        }
+
+
+def examine() -> Examination:
+    """Returns what this machine is, how it is doing, and what is wrong with it.
+
+    Raises:
+        BackendError: no backend is found, because the package itself is not installed.
+    """
+    found, moving = fingerprint(), state()
+    engines = []
+    for name, backend in backends.backends().items():
+        missing = backend.missing()
+        targets = () if missing else tuple(map(str, backend.targets()))
+        engines.append(EngineHere(name, targets, missing))
+    return Examination(found, moving, tuple(engines), tuple(problems(found, moving)))
+
+
+def lines(examination: Examination) -> Iterator[str]:
+    """Yields an examination as lines for people."""
+    for name, value in (*_machine(examination.fingerprint), *_moving(examination.state)):
+        yield f"{name}: {value}"
+    for engine in examination.engines:
+        yield f"engine {engine.engine}: {engine.missing or 'works: ' + ', '.join(engine.targets)}"
+    yield f"problems: {len(examination.problems) or 'none found'}"
+    for number, problem in enumerate(examination.problems, 1):
+        yield f"{number}. {problem.what}"
+        yield f"   cost: {problem.cost}"
+        yield f"   fix: {problem.fix}"
+
+
+def _machine(found: Fingerprint) -> Iterator[tuple[str, str]]:
+    designs = (f"{count} × {name}" for name, count in (found.processors or {}).items())
+    clock = f", at most {found.maximum_clock_mhz:.0f} MHz" if found.maximum_clock_mhz else ""
+    bits = f"{found.userland_bits or UNKNOWN} of {found.cpu_bits or UNKNOWN} bits"
+    release = f" ({found.board_release})" if found.board_release else ""
+    quota = f", {found.quota_cores:g} cores' time" if found.quota_cores else ""
+    limit = f", of which this process may use {_size(found.memory_limit_bytes)}"
+    system = (found.operating_system, found.kernel and f"Linux {found.kernel}")
+    python = found.python and f"Python {found.python}"
+    yield "board", (found.board or UNKNOWN) + release
+    yield "processor", (", ".join(designs) or UNKNOWN) + clock
+    yield "architecture", f"{found.architecture or UNKNOWN}, system uses {bits}"
+    yield "instructions", _listed(found.features)
+    yield "cores", f"{found.cores or UNKNOWN}, usable here: {found.usable_cores or UNKNOWN}{quota}"
+    yield "memory", _size(found.memory_bytes) + (limit if found.memory_limit_bytes else "")
+    yield "accelerators", _listed(found.accelerators)
+    yield "system", ", ".join(word for word in (*system, python) if word) or UNKNOWN
+
+
+def _moving(moving: State) -> Iterator[tuple[str, str]]:
+    clocks = sorted({round(clock) for clock in moving.clocks_mhz or ()})
+    heat = [f"{name} {value:.0f} °C" for name, value in (moving.temperatures_c or {}).items()]
+    load = UNKNOWN if moving.load_average is None else f"{moving.load_average:.2f}"
+    battery = {True: "battery", False: "mains", None: UNKNOWN}[moving.on_battery]
+    yield "governor", ", ".join(moving.governors or ()) or UNKNOWN
+    clock_range = " to ".join(map(str, dict.fromkeys((clocks[0], clocks[-1])))) if clocks else ""
+    yield "clock now", f"{clock_range} MHz" if clock_range else UNKNOWN
+    yield "temperature", ", ".join(heat) or UNKNOWN
+    yield "held back now", _listed(moving.throttled_now)
+    yield "held back since boot", _listed(moving.throttled_since_boot)
+    if moving.power_mode is not None:
+        yield "power mode", moving.power_mode.name
+    yield "load", load
+    yield "available memory", _size(moving.available_memory_bytes)
+    yield "swap in use", _size(moving.swap_used_bytes)
+    yield "power from", battery
+
+
+def _listed(words: tuple[str, ...] | None) -> str:
+    return UNKNOWN if words is None else ", ".join(words) or "none"
+
+
+def _size(count: int | None) -> str:
+    return UNKNOWN if count is None else f"{count / 2**20:,.0f} MiB"
