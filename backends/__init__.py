@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass
 from functools import lru_cache
-from importlib.metadata import entry_points
+from importlib.metadata import PackageNotFoundError, entry_points, version
 from typing import Protocol, runtime_checkable
 
 import numpy as np
@@ -63,6 +63,10 @@ class Backend(Protocol):
         """Returns None where the engine can run here, else why not and what to do about it."""
         ...
 
+    def version(self) -> str:
+        """Returns the version of the engine's package, for caches and reports."""
+        ...
+
     def targets(self) -> tuple[Target, ...]:
         """Returns the targets it offers on this machine; empty where it is missing."""
         ...
@@ -102,6 +106,16 @@ class Engine:
             BackendError: the engine is missing or refuses it.
         """
         return self.backend.load(self.backend.build(network, self.target), self.target)
+
+
+def package_version(*packages: str) -> str:
+    """Returns "name version" of the first package that is installed, "unknown" without one."""
+    for package in packages:
+        try:
+            return f"{package} {version(package)}"
+        except PackageNotFoundError:
+            continue
+    return "unknown"
 
 
 def check_target(name: str, target: Target) -> None:

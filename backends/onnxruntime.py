@@ -8,7 +8,7 @@ import sys
 from importlib.util import find_spec
 from typing import Any
 
-from tofa_edge.backends import Target, check_batch, check_target, cpu_targets
+from tofa_edge.backends import Target, check_batch, check_target, cpu_targets, package_version
 from tofa_edge.backends.onnx_format import INPUT, write_onnx
 from tofa_edge.errors import BackendError
 from tofa_edge.network import FloatArray, ImageArray, Network
@@ -43,6 +43,10 @@ class OnnxRuntime:
         """Returns which of the packages onnxruntime and onnx is not installed, or None."""
         absent = [package for package in ("onnxruntime", "onnx") if find_spec(package) is None]
         return f"no package {' and '.join(absent)}: {INSTALL}" if absent else None
+
+    def version(self) -> str:
+        """Returns the version of onnxruntime, or of a build of it under another name."""
+        return package_version("onnxruntime", "onnxruntime-gpu", "onnxruntime-openvino")
 
     def targets(self) -> tuple[Target, ...]:
         """Returns fp32 CPU targets up to the cores this process may use."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 
-from tofa_edge.backends import Target, check_batch, check_target
+from tofa_edge.backends import Target, check_batch, check_target, package_version
 from tofa_edge.cost import last_uses
 from tofa_edge.errors import BackendError
 from tofa_edge.layers import (
@@ -30,6 +30,10 @@ class Reference:
     def missing(self) -> str | None:
         """Returns None: numpy is always there."""
         return None
+
+    def version(self) -> str:
+        """Returns the version of numpy."""
+        return package_version("numpy")
 
     def targets(self) -> tuple[Target, ...]:
         """Returns one target: numpy takes what threads its BLAS takes."""

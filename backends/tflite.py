@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from tofa_edge.backends import Target, check_batch, check_target, cpu_targets
+from tofa_edge.backends import Target, check_batch, check_target, cpu_targets, package_version
 from tofa_edge.backends.tflite_format import INPUT, SIGNATURE, write_tflite
 from tofa_edge.errors import BackendError
 from tofa_edge.network import FloatArray, ImageArray, Network
@@ -50,6 +50,10 @@ class TfLite:
                 f"pip install 'numpy<2', or its successor {CURRENT}: {INSTALL}"
             )
         return None
+
+    def version(self) -> str:
+        """Returns the version of the package that runs it."""
+        return package_version("ai-edge-litert", "tflite-runtime")
 
     def targets(self) -> tuple[Target, ...]:
         """Returns fp32 CPU targets up to the cores this process may use."""

@@ -13,13 +13,14 @@ from pathlib import Path
 import numpy as np
 import safetensors.numpy
 
+from tofa_edge.accuracy import kendall_tau
 from tofa_edge.benchmarks.transfer import read_zip, study_space
 from tofa_edge.cost import macs
 from tofa_edge.cutting import CALIBRATION_IMAGES
 from tofa_edge.layers import layers
 from tofa_edge.network import LITE_PREPROCESSING
 from tofa_edge.train.evaluate import accuracy, subnet_logits
-from tofa_edge.train.ranking import kendall_tau, rank
+from tofa_edge.train.ranking import rank
 
 UNLABELLED = 2000
 

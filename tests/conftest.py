@@ -31,6 +31,14 @@ def write_tiny(path: Path, photos: int) -> Path:
     return path
 
 
+@pytest.fixture(autouse=True)
+def own_cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """No test remembers what another one chose, nor what the machine's owner did."""
+    folder = tmp_path_factory.mktemp("cache")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(folder))
+    return folder
+
+
 @pytest.fixture(scope="session")
 def supernets() -> Callable[[SearchSpace, int], dict[str, FloatArray]]:
     return random_supernet

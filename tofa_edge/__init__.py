@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 from tofa_edge._version import __version__
 
 if TYPE_CHECKING:
+    from tofa_edge.budget import Budget
     from tofa_edge.bundle import Bundle
     from tofa_edge.deployment import deploy
     from tofa_edge.errors import (
@@ -35,6 +36,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "BackendError",
+    "Budget",
     "BudgetError",
     "Bundle",
     "BundleError",
@@ -52,7 +54,13 @@ __all__ = [
     "deploy",
 ]
 
-_HOMES = {"Bundle": "bundle", "deploy": "deployment", "Model": "model", "Prediction": "model"}
+_HOMES = {
+    "Budget": "budget",
+    "Bundle": "bundle",
+    "deploy": "deployment",
+    "Model": "model",
+    "Prediction": "model",
+}
 _HOMES |= {"SearchSpace": "space", "Subnet": "space"}
 
 

@@ -2,9 +2,10 @@
 
 A stored zip (`archive.py`) of: `manifest.json` (schema, classes, space, pre-processing, provenance,
 and sha256 and size of each other member), `weights.safetensors` (the supernet),
-`golden.safetensors` (inputs and outputs by which an engine proves itself), `calibration/*.jpg`
-(unlabelled) and `check/*.jpg` (labelled). Everything is checked before it is used; nothing is
-executed, unpickled or extracted.
+`golden.safetensors` (inputs and outputs by which an engine proves itself), perhaps
+`predictors.safetensors` (the accuracy predictor), `calibration/*.jpg` (unlabelled) and
+`check/*.jpg` (labelled). Everything is checked before it is used; nothing is executed, unpickled
+or extracted.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ import safetensors
 import safetensors.numpy
 from numpy.typing import NDArray
 
+from tofa_edge.accuracy import AccuracyPredictor
 from tofa_edge.archive import Archive, one_line, write_archive
 from tofa_edge.errors import BundleError, ImageError
 from tofa_edge.images import decode, stack
@@ -27,6 +29,7 @@ from tofa_edge.layers import supernet_shapes
 from tofa_edge.manifest import (
     GOLDEN,
     MANIFEST,
+    PREDICTORS,
     WEIGHTS,
     Manifest,
     Provenance,
@@ -39,6 +42,7 @@ from tofa_edge.space import SearchSpace, Subnet
 MOST_MANIFEST_BYTES = 4 * 2**20
 MOST_HEADER_BYTES = 2**20
 MOST_GOLDEN_BYTES = 64 * 2**20
+MOST_PREDICTOR_BYTES = 64 * 2**20
 MOST_IMAGE_BYTES = 4 * 2**20
 
 Labels = NDArray[np.int64]
@@ -128,6 +132,20 @@ class Bundle:
                 raise BundleError(f"{self.path}: {name} holds negative variances")
         return arrays
 
+    def accuracy_predictor(self) -> AccuracyPredictor | None:
+        """Returns what predicts the accuracy of subnets, or None where the bundle has none.
+
+        Raises:
+            BundleError: it is damaged, or does not fit the space.
+        """
+        if PREDICTORS not in self._manifest.hashes:
+            return None
+        try:
+            stored = self._tensors(PREDICTORS, MOST_PREDICTOR_BYTES)
+            return AccuracyPredictor.from_arrays(stored, self.space)
+        except (ValueError, AttributeError) as error:
+            raise BundleError(f"{self.path}: {PREDICTORS} is damaged: {one_line(error)}") from error
+
     @property
     def half_precision(self) -> bool:
         """Whether weights are stored in 16 bits, judged by size."""
@@ -203,6 +221,7 @@ class Bundle:
         """
         self.supernet()
         self.golden_cases()
+        self.accuracy_predictor()
         for kind in ("calibration", "check"):
             for _ in self._decoded(self._names(kind), self.space.resolutions[0]):
                 pass  # decoding is the check
@@ -270,6 +289,7 @@ def write_bundle(
     check: Sequence[tuple[bytes, int]],
     provenance: Provenance,
     temperature: float = 1.0,
+    predictor: AccuracyPredictor | None = None,
 ) -> None:
     """Writes a bundle, complete or not at all.
 
@@ -284,6 +304,7 @@ def write_bundle(
         check: JPEG files and their labels.
         provenance: plain values for people.
         temperature: what logits are divided by for calibrated probabilities.
+        predictor: of the accuracy of subnets.
 
     Raises:
         BundleError: the folder is not writable or the disk is full, or the values are such that
@@ -295,6 +316,7 @@ def write_bundle(
     members = {
         WEIGHTS: safetensors.numpy.save(contiguous),
         GOLDEN: safetensors.numpy.save({**tensors, **logits}),
+        **({PREDICTORS: safetensors.numpy.save(predictor.to_arrays())} if predictor else {}),
         **{f"calibration/{i:05}.jpg": content for i, content in enumerate(calibration)},
         **{f"check/{i:05}.jpg": content for i, (content, _) in enumerate(check)},
     }

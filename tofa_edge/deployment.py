@@ -1,40 +1,38 @@
 """deploy(): from a bundle to a running network, on this device, by measuring.
 
-open the bundle → screen the engines → the fastest proves itself on the golden cases → choose a
-subnet: predict, measure, correct → cut, calibrate, fold, build, load → compare with the reference
-→ measure once more → Model
+open the bundle → remembered? check it again, done → screen the engines; the fastest prove
+themselves on the golden cases → measure a few subnets → predict all, try the best: cut, calibrate,
+fold, build, load, compare with the reference, measure → correct and try again → Model
 """
 
 from __future__ import annotations
 
+import dataclasses
+import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
 
-from tofa_edge import backends
-from tofa_edge.backends import Backend, Engine
+from tofa_edge._version import __version__
+from tofa_edge.backends import working
+from tofa_edge.budget import Budget
 from tofa_edge.bundle import Bundle
-from tofa_edge.cost import macs
-from tofa_edge.cutting import CALIBRATION_IMAGES, Cutter
-from tofa_edge.errors import BackendError, BudgetError, TofaError
-from tofa_edge.explanation import Explanation, Measured, Screened
+from tofa_edge.choosing import Chooser, Pick
+from tofa_edge.cutting import Cutter
+from tofa_edge.decisions import decision_key
+from tofa_edge.device import fingerprint
+from tofa_edge.errors import BudgetError
 from tofa_edge.images import ImageSource
-from tofa_edge.layers import layers
-from tofa_edge.measurement import Latency, measure
+from tofa_edge.measurement import one_at_a_time
 from tofa_edge.model import Model
-from tofa_edge.network import ImageArray, Network
-from tofa_edge.proof import TOLERANCE, disproof, reference_difference
-from tofa_edge.search import accuracy_proxy, candidates, predicted_ms
+from tofa_edge.remembering import kept, recalled
+from tofa_edge.screening import Candidate, engines, proven, reference_run, screen
 from tofa_edge.space import Subnet
+from tofa_edge.workbench import Finished, Workbench
 
-QUICK_CALIBRATION_IMAGES = 32  # enough to time a network: calibrated, so without denormals
-CANDIDATES = 2000
-MOST_MEASUREMENTS = 6
-MOST_FINISHED = 3
-MOST_REPEATS = 2
-SHRINK = 0.88  # of the margin, after each subnet that was over the budget
-MARGIN = 0.95  # of the budget that a predicted latency may use
+ENGINES = 2  # that are measured beyond screening
+TRIES = 3
 
 Tell = Callable[[str], None]
 
@@ -43,208 +41,173 @@ def deploy(
     bundle: str | Path | Bundle,
     *,
     latency_ms: float | None = None,
+    memory_mb: float | None = None,
+    budget: Budget | None = None,
     subnet: Subnet | None = None,
     backend: str | None = None,
     threads: int | None = None,
     calibration: Sequence[ImageSource] = (),
     unknown_below: float = 0.0,
+    max_seconds: float | None = None,
+    remember: bool = True,
     seed: int = 0,
     tell: Tell = lambda line: None,
 ) -> Model:
     """Cuts a network out of a bundle for this device and returns it, loaded and measured.
 
-    With `latency_ms`: the one with the best expected accuracy among the networks measured within
-    the budget. With `subnet`: exactly that one. With neither: the largest.
+    With a budget: the one with the best expected accuracy among the networks measured within it.
+    With `subnet`: exactly that one. With neither: the largest.
 
     Args:
         bundle: a `.tofa` file, or one already opened.
         latency_ms: bounds the p95 of `model(x)` for one uint8 array of the network's input size.
+        memory_mb: bounds weights and peak activations, in MB of 1e6 bytes.
+        budget: these and more limits in one; instead of them.
         subnet: the very architecture to build, the same on every device.
         backend: an engine's name; by default the fastest one here that computes correctly.
         threads: by default the fastest number here.
         calibration: frames of this device's own camera, used before the bundle's photos.
         unknown_below: predictions of less probability, 0..1, say that they are not `known`.
-        seed: of the sample of candidates.
+        max_seconds: to measure at most, about; with less, the prediction is worse and so the
+            network may be smaller than it could be. It is measured within the budget all the same.
+        remember: whether to reuse and keep what was chosen here before; never with frames.
+        seed: of the search.
         tell: called with a line of text after each step.
 
     Raises:
         BundleError: the bundle is damaged, or has no photos and too few frames were given.
-        BudgetError: no network measured is within the budget.
+        BudgetError: no network measured is within the budget, or limits contradict each other.
         BackendError: no engine works here, or the one asked for does not.
         SubnetError: the bundle's space does not contain the subnet.
         ImageError: a calibration frame cannot be read.
     """
-    if latency_ms is not None and not (subnet is None and latency_ms > 0):
-        raise BudgetError(f"wanted latency_ms > 0 and no subnet, got {latency_ms} and {subnet}")
+    limits = _limits(latency_ms, memory_mb, budget, subnet)
     opened = bundle if isinstance(bundle, Bundle) else Bundle.open(bundle)
     if subnet is not None:
         opened.space.validate(subnet)
-    explanation = Explanation(opened.path, latency_ms)
-    cutter = Cutter(opened, calibration)
-    engine = _choose_engine(cutter, backend, threads, explanation, tell)
-    explanation.engine = str(engine)
-
-    def finished(subnet: Subnet) -> Model:
-        model = _finish(cutter, subnet, engine, explanation, tell)
-        model.unknown_below = unknown_below
-        return model
-
-    if latency_ms is None:
-        chosen = subnet or opened.space.largest()
-        return finished(chosen)
-    _measure_subnets(cutter, latency_ms, engine, np.random.default_rng(seed), explanation, tell)
-    for measured in explanation.to_finish(MOST_FINISHED):
-        try:
-            return finished(measured.subnet)
-        except BudgetError as error:
-            explanation.dropped.append(str(error))
-            tell(str(error))
-    again = f", but {explanation.dropped[-1]}" if explanation.dropped else ""
-    raise BudgetError(
-        f"wanted p95 ≤ {latency_ms:g} ms on {engine}; the fastest network measured is "
-        f"{explanation.fastest()}{again}: allow more time, quiet the machine, or use a faster one"
-    )
-
-
-def _choose_engine(
-    cutter: Cutter, name: str | None, threads: int | None, explanation: Explanation, tell: Tell
-) -> Engine:
-    """Returns the engine that runs a middling subnet fastest and computes the golden cases."""
-    found = {name: backends.backend(name)} if name else backends.working()
-    if len(found) > 1:
-        found.pop("reference", None)
-    middle = cutter.space.middle()
-    network = cutter.stored_network(middle)
-    timed: list[tuple[float, Engine]] = []
-    for engine in (e for item in found.values() for e in _engines(item, threads)):
-        try:
-            with _load(cutter, network, middle, engine, explanation) as model:
-                latency = _time(model)
-        except BackendError as error:
-            explanation.screened.append(Screened(str(engine), reason=str(error)))
-            continue
-        explanation.screened.append(Screened(str(engine), latency))
-        tell(f"engine {engine}: {latency}")
-        timed.append((latency.p50_ms, engine))
-    for _, engine in sorted(timed, key=lambda item: item[0]):
-        reason = disproof(cutter, engine)
-        if reason is None:
-            return engine
-        explanation.screened.append(Screened(str(engine), reason=reason))
-        tell(f"engine {engine}: not used, {reason}")
-    reasons = "; ".join(str(s) for s in explanation.screened if s.reason)
-    raise BackendError(f"no engine works here: {reasons or 'none is installed'}")
-
-
-def _engines(backend: Backend, threads: int | None) -> list[Engine]:
-    targets = backend.targets()
-    if threads is None:
-        return [Engine(backend, target) for target in targets]
-    counts = sorted({target.threads for target in targets})
-    if threads not in counts:
-        offered = ", ".join(map(str, counts))
-        raise BackendError(f"{backend.name}: wanted {threads} threads, it offers {offered} here")
-    return [Engine(backend, target) for target in targets if target.threads == threads]
-
-
-def _measure_subnets(
-    cutter: Cutter,
-    latency_ms: float,
-    engine: Engine,
-    rng: np.random.Generator,
-    explanation: Explanation,
-    tell: Tell,
-) -> None:
-    """Measures the smallest subnet, the largest, and the best few expected to fit the budget."""
-    space, measured = cutter.space, explanation.measured
-
-    def try_out(subnet: Subnet, predicted: float | None = None) -> bool:
-        network = cutter.network(subnet, engine, QUICK_CALIBRATION_IMAGES)
-        with _load(cutter, network, subnet, engine, explanation) as model:
-            latency = _time(model, latency_ms)
-        proxy = accuracy_proxy(space, subnet)
-        measured.append(Measured(subnet, macs(network.layers), proxy, latency, predicted))
-        tell(f"subnet {measured[-1]}")
-        return latency.p95_ms <= latency_ms
-
-    fits = try_out(space.smallest())
-    if not fits or try_out(space.largest()):
-        return
-    pool = candidates(space, rng, CANDIDATES)
-    sizes = np.array([macs(layers(space, subnet)) for subnet in pool])
-    worth = np.array([accuracy_proxy(space, subnet) for subnet in pool])
-    margin = MARGIN
-    for _ in range(MOST_MEASUREMENTS):
-        spread = min(m.latency.p95_ms / m.latency.p50_ms for m in measured)  # of the quietest
-        expected = spread * predicted_ms([(m.macs, m.latency.p50_ms) for m in measured], sizes)
-        better = worth > explanation.within_budget()[0].proxy
-        able = (expected <= latency_ms * margin) & better
-        if not able.any():
-            return
-        best = int(np.argmax(np.where(able, worth, -np.inf)))
-        if not try_out(pool[best], float(expected[best])):
-            margin *= SHRINK  # the prediction was too bold here: aim lower
-        worth[best] = -np.inf
-
-
-def _finish(
-    cutter: Cutter, subnet: Subnet, engine: Engine, explanation: Explanation, tell: Tell
-) -> Model:
-    """Returns the model of one subnet: calibrated, compared with the reference, measured.
-
-    Raises:
-        BackendError: its numbers differ from the reference's.
-        BudgetError: it is over the budget now.
-    """
-    network = cutter.network(subnet, engine, CALIBRATION_IMAGES)
-    model = _load(cutter, network, subnet, engine, explanation)
-    try:
-        probe = _probe_images(network.input_size)
-        logits = np.stack([prediction.logits for prediction in model.batch(probe)])
-        wrong = reference_difference(network, logits, probe)
-        if wrong > TOLERANCE:
-            raise BackendError(f"{engine}: {wrong:.1e} of the largest logit off on {subnet}")
-        budget = explanation.latency_ms
-        latency = _time(model, budget)
-        if budget is not None and latency.p95_ms > budget:
-            raise BudgetError(
-                f"{subnet} was within {budget:g} ms, measured again it takes {latency}"
-            )
-    except TofaError:
-        model.close()
-        raise
-    proxy = accuracy_proxy(cutter.space, subnet)
-    explanation.chosen = Measured(subnet, macs(network.layers), proxy, latency)
-    explanation.difference = wrong
-    tell(f"deployed {explanation.chosen} on {engine}")
-    model.reset_stats()
+    until = time.monotonic() + max_seconds if max_seconds else float("inf")
+    bench = Workbench(opened, limits, tell)
+    key = None
+    if remember and not calibration:
+        key = _key(opened, limits, subnet, backend, threads, seed)
+        model = recalled(bench, key)
+        if model is not None:
+            model.unknown_below = unknown_below
+            return model
+    with bench.timed("read"):
+        bench.cutter = Cutter(opened, calibration)
+    with one_at_a_time() as alone:
+        if not alone:
+            bench.note("another process measures here, too: latencies may be too high")
+        candidates = _screened(bench, backend, threads)
+        if limits.is_free:
+            largest = opened.space.largest()
+            made = bench.finished(subnet or largest, candidates[0].engine)
+        else:
+            made = _chosen(bench, candidates, np.random.default_rng(seed), until)
+    model = bench.delivered(made)
+    if key is not None:
+        kept(bench, key, made)
+    model.unknown_below = unknown_below
     return model
 
 
-def _load(
-    cutter: Cutter, network: Network, subnet: Subnet, engine: Engine, explanation: Explanation
-) -> Model:
-    bundle, crop = cutter.bundle, network.preprocessing.crop
-    session, temperature = engine.load(network), bundle.temperature
-    return Model(session, subnet, engine, bundle.classes, explanation, crop, temperature)
+def _limits(
+    latency_ms: float | None,
+    memory_mb: float | None,
+    budget: Budget | None,
+    subnet: Subnet | None,
+) -> Budget:
+    short = latency_ms is not None or memory_mb is not None
+    if budget is not None and short:
+        raise BudgetError("wanted either budget, or latency_ms and memory_mb; got both")
+    limits = budget or Budget(latency_ms=latency_ms, memory_mb=memory_mb)
+    if subnet is not None and not limits.is_free:
+        raise BudgetError(f"wanted a budget or a subnet, got {limits} and {subnet}")
+    return limits
 
 
-def _time(model: Model, latency_ms: float | None = None) -> Latency:
-    """Returns the latency of `model(x)`.
+def _key(
+    bundle: Bundle,
+    limits: Budget,
+    subnet: Subnet | None,
+    backend: str | None,
+    threads: int | None,
+    seed: int,
+) -> str:
+    return decision_key(
+        {
+            "bundle": bundle.digest,
+            "budget": dataclasses.asdict(limits),
+            "asked": [subnet and subnet.to_json(), backend, threads, seed],
+            "device": fingerprint().to_dict(),
+            "versions": [__version__, *(item.version() for item in working().values())],
+        }
+    )
 
-    Where the median keeps the budget and the p95 does not, something else may have run: it is
-    measured up to three times, and the quietest counts.
+
+def _screened(bench: Workbench, backend: str | None, threads: int | None) -> list[Candidate]:
+    """Returns the two fastest engines that compute correctly."""
+    with bench.timed("screen"):
+        offered = engines(backend, threads)
+        bench.stand_beside(reference_run(bench.cutter, offered))
+        found = screen(bench.cutter, offered, bench.quick, bench.explanation, bench.tell)
+    with bench.timed("prove"):
+        return proven(bench.cutter, found, ENGINES, bench.explanation, bench.tell)
+
+
+def _chosen(
+    bench: Workbench, candidates: list[Candidate], rng: np.random.Generator, until: float
+) -> Finished:
+    """Returns the best network measured within the budget.
+
+    Raises:
+        BudgetError: there is none.
     """
-    image = _probe_images(model.input_size)[0]
-    quietest = measure(lambda: model(image))
-    for _ in range(MOST_REPEATS):
-        if latency_ms is None or not quietest.p50_ms <= latency_ms < quietest.p95_ms:
+    chooser = Chooser(bench.cutter, bench.budget, candidates, rng, until)
+    bench.explanation.predicts_accuracy = chooser.predicts_accuracy
+    if bench.budget.latency_ms is not None:
+        with bench.timed("measure"):
+            chooser.measure(bench.quickly_measured)
+    best: Finished | None = None
+    for _ in range(TRIES):
+        with bench.timed("search"):
+            pick = chooser.pick(better_than=best.measured.accuracy if best else None)
+        if pick is None or (best is not None and time.monotonic() > until):
             break
-        quietest = min(quietest, measure(lambda: model(image)), key=lambda latency: latency.p95_ms)
-    return quietest
+        best = _better(bench, chooser, best, pick)
+    return best or _last_resort(bench, chooser)
 
 
-def _probe_images(size: int) -> ImageArray:
-    """Two images that no photo resembles, uint8, (2, size, size, 3)."""
-    rng = np.random.default_rng(0)
-    return rng.integers(0, 256, (2, size, size, 3), dtype=np.uint8)
+def _better(
+    bench: Workbench, chooser: Chooser, best: Finished | None, pick: Pick
+) -> Finished | None:
+    """Tries a pick: returns it if it keeps the budget, else what was the best before."""
+    tried = bench.finished(pick.subnet, pick.engine, pick.accuracy, pick.predicted_ms)
+    chooser.observe(pick.subnet, pick.engine, tried.measured.latency)
+    if chooser.allows(pick.subnet, tried.measured.latency):
+        if best is not None:
+            best.model.close()
+        return tried
+    tried.model.close()
+    return best
+
+
+def _last_resort(bench: Workbench, chooser: Chooser) -> Finished:
+    """Returns the best of what was measured on the way, or the smallest subnet."""
+    smallest, engine = bench.cutter.space.smallest(), chooser.fastest_engine
+    within = [
+        (m.subnet, e, m.accuracy)
+        for m, e in bench.on_the_way
+        if chooser.allows(m.subnet, m.latency)
+    ]
+    within.sort(key=lambda found: -found[2])
+    for subnet, by, accuracy in [*within[:TRIES], (smallest, engine, chooser.accuracy(smallest))]:
+        tried = bench.finished(subnet, by, accuracy)
+        if chooser.allows(subnet, tried.measured.latency):
+            return tried
+        tried.model.close()
+    raise BudgetError(
+        f"wanted {bench.budget} on {engine}; the fastest network measured is "
+        f"{bench.explanation.fastest()}: allow more, quiet the machine, or use a faster one"
+    )

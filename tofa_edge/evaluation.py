@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from tofa_edge.accuracy import wilson
 from tofa_edge.bundle import Bundle
 from tofa_edge.cost import macs
 from tofa_edge.cutting import CALIBRATION_IMAGES
@@ -20,7 +21,6 @@ from tofa_edge.train.data import UNLABELLED, read_photos
 from tofa_edge.train.evaluate import log_softmax, subnet_logits
 
 CONFIDENCE_BINS = 15
-NORMAL_QUANTILE = 1.959964  # of a two-sided interval of 95 %
 
 Tell = Callable[[str], None]
 
@@ -119,15 +119,6 @@ def judged(
         calibration_error(confidence, right),
         confusion,
     )
-
-
-def wilson(right: int, count: int) -> tuple[float, float]:
-    """Returns the 95 % interval of a share, 0..1, by Wilson's score."""
-    share, square = right / count, NORMAL_QUANTILE**2
-    centre = (share + square / (2 * count)) / (1 + square / count)
-    spread = np.sqrt(share * (1 - share) / count + square / (4 * count**2))
-    half = float(NORMAL_QUANTILE * spread / (1 + square / count))
-    return max(0.0, centre - half), min(1.0, centre + half)
 
 
 def calibration_error(confidence: FloatArray, right: NDArray[np.bool_]) -> float:

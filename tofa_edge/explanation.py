@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from tofa_edge.accuracy import wilson
+from tofa_edge.budget import Budget
 from tofa_edge.measurement import Latency
 from tofa_edge.space import Subnet
 
@@ -27,23 +29,26 @@ class Measured:
 
     Attributes:
         subnet: which.
+        engine: that ran it.
         macs: of one image.
-        proxy: its expected accuracy, on a scale of its own; more is better.
+        accuracy: expected, 0..1; its stand-in where the bundle has no accuracy predictor.
         latency: as measured.
-        predicted_ms: the p95 expected before, None where there was nothing to predict from.
+        predicted_ms: the limited percentile expected before, None where it was not predicted.
     """
 
     subnet: Subnet
+    engine: str
     macs: int
-    proxy: float
+    accuracy: float
     latency: Latency
     predicted_ms: float | None = None
 
     def __str__(self) -> str:
-        predicted = (
-            "" if self.predicted_ms is None else f", predicted p95 {self.predicted_ms:.2f} ms"
+        predicted = "" if self.predicted_ms is None else f", predicted {self.predicted_ms:.2f} ms"
+        return (
+            f"{self.subnet} ({self.macs / 1e6:.1f} MMACs) on {self.engine}: "
+            f"{self.latency}{predicted}"
         )
-        return f"{self.subnet} ({self.macs / 1e6:.1f} MMACs): {self.latency}{predicted}"
 
 
 @dataclass
@@ -52,56 +57,78 @@ class Explanation:
 
     Attributes:
         bundle: the file.
-        latency_ms: the budget, None without one.
+        budget: what had to be kept.
         screened: engines in the order tried.
         measured: subnets in the order tried, quickly calibrated.
-        engine: the engine chosen.
-        dropped: subnets that were over the budget when they were finished.
-        chosen: the subnet returned, fully calibrated and measured again.
+        finished: subnets in the order tried, fully calibrated and measured as they would serve.
+        chosen: the one of these returned.
+        predicts_accuracy: whether the bundle has an accuracy predictor.
         difference: of its logits from the reference's, as a share of the largest logit.
+        check: how many of the bundle's check photos it got right, and how many there are.
+        notes: what else a person should know.
+        remembered: how it was chosen the first time, where the choice was remembered.
+        seconds: what the parts of the deployment took.
     """
 
     bundle: Path
-    latency_ms: float | None
+    budget: Budget
     screened: list[Screened] = field(default_factory=list)
     measured: list[Measured] = field(default_factory=list)
-    engine: str = ""
-    dropped: list[str] = field(default_factory=list)
+    finished: list[Measured] = field(default_factory=list)
     chosen: Measured | None = None
+    predicts_accuracy: bool = False
     difference: float | None = None
+    check: tuple[int, int] | None = None
+    notes: list[str] = field(default_factory=list)
+    remembered: str = ""
+    seconds: dict[str, float] = field(default_factory=dict)
+
+    @property
+    def engine(self) -> str:
+        """The engine chosen; empty before."""
+        return self.chosen.engine if self.chosen else ""
 
     def __str__(self) -> str:
-        budget = "no latency budget" if self.latency_ms is None else f"p95 ≤ {self.latency_ms:g} ms"
-        lines = [f"{self.bundle}: {budget}", f"engine: {self.engine}", "engines screened:"]
-        lines += [f"  {screened}" for screened in self.screened]
+        lines = [f"{self.bundle}: {self.budget}"]
+        if self.screened:
+            lines += ["engines screened:", *(f"  {screened}" for screened in self.screened)]
         if self.measured:
-            lines.append("subnets measured:")
-            lines += [f"  {measured}: {self._verdict(measured)}" for measured in self.measured]
-        lines += [f"dropped: {reason}" for reason in self.dropped]
-        if self.chosen and self.difference is not None:
-            lines.append(f"chosen: {self.chosen}")
-            lines.append(
-                f"difference from the reference: {self.difference:.1e} of the largest logit"
-            )
+            lines += ["subnets measured:", *(f"  {measured}" for measured in self.measured)]
+        if self.finished:
+            lines.append("subnets tried:")
+            lines += [f"  {tried}: {self._verdict(tried)}" for tried in self.finished]
+        lines += self.notes
+        lines += self._about_chosen()
+        if self.remembered:
+            lines += ["remembered; chosen the first time so:"]
+            lines += [f"  {line}" for line in self.remembered.splitlines()]
         return "\n".join(lines)
-
-    def within_budget(self) -> list[Measured]:
-        """Returns the measured subnets within the budget, the best expected first."""
-        budget = float("inf") if self.latency_ms is None else self.latency_ms
-        within = [m for m in self.measured if m.latency.p95_ms <= budget]
-        return sorted(within, key=lambda m: m.proxy, reverse=True)
-
-    def to_finish(self, most: int) -> list[Measured]:
-        """Returns the best `most` within the budget, and the fastest as the last resort."""
-        within = self.within_budget()
-        return [*within[:most], *(m for m in within[most:] if m == self.fastest())]
 
     def fastest(self) -> Measured:
         """Returns the measured subnet with the smallest p95."""
-        return min(self.measured, key=lambda m: m.latency.p95_ms)
+        return min([*self.measured, *self.finished], key=lambda m: m.latency.p95_ms)
 
-    def _verdict(self, measured: Measured) -> str:
-        if self.latency_ms is not None and measured.latency.p95_ms > self.latency_ms:
+    def _about_chosen(self) -> list[str]:
+        if self.chosen is None:
+            return []
+        lines = [f"chosen: {self.chosen}"]
+        if self.predicts_accuracy:
+            lines.append(f"expected accuracy: {self.chosen.accuracy:.1%}")
+        if self.check is not None:
+            low, high = wilson(*self.check)
+            right, count = self.check
+            lines.append(
+                f"check photos: {right} of {count} right ({low:.0%} to {high:.0%} with 95 %)"
+            )
+        if self.difference is not None:
+            share = f"{self.difference:.1e} of the largest logit"
+            lines.append(f"difference from the reference: {share}")
+        return lines
+
+    def _verdict(self, tried: Measured) -> str:
+        if self.chosen is not None and tried.subnet == self.chosen.subnet:
+            return "chosen"
+        limit = self.budget.latency_ms
+        if limit is not None and tried.latency.percentile_ms(self.budget.percentile) > limit:
             return "over budget"
-        chosen = self.chosen is not None and measured.subnet == self.chosen.subnet
-        return "chosen" if chosen else "within budget, less accuracy expected"
+        return "within budget, less accuracy expected"

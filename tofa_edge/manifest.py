@@ -16,9 +16,10 @@ from tofa_edge.errors import BundleError, SpaceError
 from tofa_edge.network import Preprocessing
 from tofa_edge.space import SearchSpace, Subnet
 
-SCHEMA = 1
+SCHEMA = 2  # 2 may carry predictors
 FORMAT = "tofa-edge bundle"
 MANIFEST, WEIGHTS, GOLDEN = "manifest.json", "weights.safetensors", "golden.safetensors"
+PREDICTORS = "predictors.safetensors"
 MOST_GOLDEN_CASES = 64
 MOST_PIXEL_UNITS = 1e6
 TEMPERATURES = (1e-3, 1e3)
@@ -156,7 +157,7 @@ def _hashes(listed: Mapping[str, Any], sizes: Mapping[str, int]) -> dict[str, st
         if needed not in sizes:
             raise ValueError(f"{needed} is missing")
     for name in sizes:
-        if name not in (WEIGHTS, GOLDEN) and not PHOTO.fullmatch(name):
+        if name not in (WEIGHTS, GOLDEN, PREDICTORS) and not PHOTO.fullmatch(name):
             raise ValueError(f"{name} is no member of a bundle")
     return {name: str(entry["sha256"]) for name, entry in listed.items()}
 

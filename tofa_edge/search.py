@@ -1,29 +1,86 @@
-"""Which subnet to measure next: candidates, a proxy for accuracy, a line for latency."""
+"""Search: the subnets of the best score, found among integer encodings.
+
+Random subnets of all sizes first, then rounds of evolution: the best so far, changed in a few
+places (regularised by always keeping them; Cai et al., ICLR 2020, section 3.4, search alike). A
+score is asked for thousands of encodings at once, so it works on tables, not on networks.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from tofa_edge.cost import macs
-from tofa_edge.layers import layers
 from tofa_edge.space import SearchSpace, Subnet
+from tofa_edge.tables import Encodings
+
+Scores = NDArray[np.float64]
+Score = Callable[[Encodings], Scores]
+
+FIRST = 8000  # random subnets
+ROUNDS, PARENTS, CHILDREN = 8, 100, 20  # a round changes each parent so many times
+CHANGE = 0.1  # the probability of a choice to be drawn anew, at first
 
 
-def accuracy_proxy(space: SearchSpace, subnet: Subnet) -> float:
-    """Returns a number that tends to rank subnets of one supernet as their accuracy does.
+def maximise(
+    space: SearchSpace,
+    score: Score,
+    rng: np.random.Generator,
+    *,
+    first: int = FIRST,
+    rounds: int = ROUNDS,
+    start: Encodings | None = None,
+) -> tuple[Encodings, Scores]:
+    """Returns the subnets of the best score, best first, and their scores; may be none.
 
-    It is the logarithm of the MACs: all subnets share their weights, so capacity is what differs
-    first. It knows nothing of the task; a predictor fitted on the task ranks better.
+    Args:
+        space: to search.
+        score: of encodings (N, genes), float (N,); more is better, −inf must not be chosen.
+        rng: source of randomness.
+        first: how many random subnets it begins with.
+        rounds: of evolution.
+        start: encodings to begin with besides, such as the best found before.
+
+    Returns:
+        at most 100 encodings, (K, genes), and scores, (K,), all finite.
     """
-    return float(np.log(macs(layers(space, subnet))))
+    pool = np.concatenate([sample(space, rng, first), _corners(space)])
+    if start is not None:
+        pool = np.concatenate([pool, start])
+    pool = distinct(space, pool)
+    best, scores = _best(pool, score(pool))
+    for number in range(rounds):
+        if not len(best):
+            break
+        change = CHANGE * (1 - number / (2 * rounds))
+        children = mutated(space, np.repeat(best, CHILDREN, axis=0), rng, change)
+        children = distinct(space, children)
+        merged = np.concatenate([best, children])
+        found = np.concatenate([scores, score(children)])
+        _, places = np.unique(_hashes(merged), return_index=True)
+        best, scores = _best(merged[places], found[places])
+    return best, scores
 
 
-def candidates(space: SearchSpace, rng: np.random.Generator, count: int) -> list[Subnet]:
-    """Returns different subnets, spread over the whole range of sizes.
+def pareto(cost: Scores, worth: Scores) -> NDArray[np.int64]:
+    """Returns the indices of what nothing else beats in both, cheapest first.
+
+    Args:
+        cost: less is better, (N,).
+        worth: more is better, (N,).
+    """
+    order = np.lexsort((-worth, cost))
+    reached = np.maximum.accumulate(worth[order])
+    front = np.ones(len(order), bool)
+    front[1:] = worth[order][1:] > reached[:-1]
+    kept: NDArray[np.int64] = order[front]
+    return kept
+
+
+def sample(space: SearchSpace, rng: np.random.Generator, count: int) -> Encodings:
+    """Returns encodings spread over the whole range of sizes, (count, genes).
 
     A uniform sample crowds around the middle; drawing each choice with a bias that differs from
     subnet to subnet (from all small to all large) reaches both ends.
@@ -31,27 +88,71 @@ def candidates(space: SearchSpace, rng: np.random.Generator, count: int) -> list
     sizes = np.array(space.cardinalities())
     biases = rng.uniform(0.0, 1.0, (count, 1))
     drawn = rng.beta(1 + 3 * biases, 1 + 3 * (1 - biases), (count, len(sizes)))
-    vectors = np.minimum((drawn * sizes).astype(np.int64), sizes - 1)
-    return list(dict.fromkeys(space.decode(vector) for vector in vectors))
+    made: Encodings = np.minimum((drawn * sizes).astype(np.int64), sizes - 1)
+    return made
 
 
-def predicted_ms(
-    measured: Sequence[tuple[int, float]], wanted_macs: NDArray[np.integer[Any]]
-) -> NDArray[np.float64]:
-    """Returns latencies on the line latency = a + b · MACs, a and b ≥ 0, fitted to measurements.
+def candidates(space: SearchSpace, rng: np.random.Generator, count: int) -> list[Subnet]:
+    """Returns different subnets of all sizes, at most `count`; see `sample`."""
+    return decoded(space, distinct(space, sample(space, rng, count)))
 
-    Args:
-        measured: MACs and milliseconds of at least two networks of different size.
-        wanted_macs: of the networks to predict, (N,).
+
+def decoded(space: SearchSpace, encodings: Encodings) -> list[Subnet]:
+    """Returns the subnets of encodings (N, genes)."""
+    return [space.decode(encoding) for encoding in encodings]
+
+
+def mutated(
+    space: SearchSpace, encodings: Encodings, rng: np.random.Generator, probability: float
+) -> Encodings:
+    """Returns encodings with each choice drawn anew with a probability, (N, genes).
+
+    In half of them the resolution stays: it moves cost and accuracy more than all else.
     """
-    sizes = np.array([size for size, _ in measured]) / 1e6
-    times = np.array([time for _, time in measured])
-    weights = 1 / times  # relative errors count alike for small and large networks
-    design = np.stack([np.ones_like(sizes), sizes], axis=1) * weights[:, None]
-    offset, slope = np.linalg.lstsq(design, times * weights, rcond=None)[0]
-    if offset < 0:
-        offset, slope = 0.0, float(np.mean(times / sizes))
-    elif slope < 0:
-        offset, slope = float(np.mean(times)), 0.0
-    line: NDArray[np.float64] = offset + slope * wanted_macs / 1e6
-    return line
+    drawn = rng.integers(0, space.cardinalities(), encodings.shape)
+    changes = rng.random(encodings.shape) < probability
+    changes[rng.random(len(encodings)) < 0.5, 0] = False
+    made: Encodings = np.where(changes, drawn, encodings)
+    return made
+
+
+def distinct(space: SearchSpace, encodings: Encodings) -> Encodings:
+    """Returns encodings without doubles, in their order; choices of dropped blocks become 0."""
+    made = np.array(encodings)
+    position = 1
+    for stage in space.stages:
+        depth = np.array(stage.depths)[made[:, position + 1]]
+        for number in range(stage.depths[-1]):
+            block = slice(position + 2 + 2 * number, position + 4 + 2 * number)
+            made[:, block] *= (depth > number)[:, None]
+        position += 2 + 2 * stage.depths[-1]
+    _, places = np.unique(_hashes(made), return_index=True)
+    return made[np.sort(places)]
+
+
+def encoded(space: SearchSpace, subnets: Sequence[Subnet]) -> Encodings:
+    """Returns the encodings of subnets, (N, genes)."""
+    return np.array([space.encode(subnet) for subnet in subnets])
+
+
+def _hashes(encodings: Encodings) -> NDArray[np.uint64]:
+    """Returns a number for each encoding that tells it apart (Dietzfelbinger's linear hashing)."""
+    multipliers = np.random.default_rng(0).integers(0, 2**63, encodings.shape[1], np.uint64)
+    hashes: NDArray[np.uint64] = (encodings.astype(np.uint64) * (2 * multipliers + 1)).sum(axis=1)
+    return hashes
+
+
+def _corners(space: SearchSpace) -> Encodings:
+    named = (space.smallest(), space.middle(), space.largest())
+    uniform = [space.encode(subnet) for subnet in named]
+    by_size = []
+    for resolution in range(len(space.resolutions)):
+        for encoding in uniform:
+            by_size.append([resolution, *encoding[1:]])
+    return np.array(by_size)
+
+
+def _best(pool: Encodings, scores: Scores) -> tuple[Encodings, Scores]:
+    order: Any = np.argsort(-scores, kind="stable")[:PARENTS]
+    order = order[np.isfinite(scores[order])]
+    return pool[order], scores[order]

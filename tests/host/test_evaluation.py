@@ -11,10 +11,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from tofa_edge.accuracy import wilson
 from tofa_edge.benchmarks.small_bundle import small_bundle
 from tofa_edge.bundle import Bundle
 from tofa_edge.errors import BundleError, DataError
-from tofa_edge.evaluation import calibration_error, evaluate, judged, plot, wilson
+from tofa_edge.evaluation import calibration_error, evaluate, judged, plot
 
 
 def write_photos(root: Path, classes: tuple[str, ...]) -> Path:

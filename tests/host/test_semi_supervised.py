@@ -11,6 +11,7 @@ import pytest
 import torch
 from PIL import Image
 
+from tofa_edge.accuracy import kendall_tau
 from tofa_edge.bundle import Bundle
 from tofa_edge.errors import DataError, TrainingError
 from tofa_edge.layers import LOGITS
@@ -28,14 +29,16 @@ from tofa_edge.train.objectives import SemiSupervised
 from tofa_edge.train.phases import optimise
 from tofa_edge.train.probe import fit_probe, probe_accuracy
 from tofa_edge.train.pseudo import PseudoLabels
-from tofa_edge.train.ranking import kendall_tau, rank
+from tofa_edge.train.ranking import rank
 from tofa_edge.train.steps import Step
 from tofa_edge.train.supernet import Supernet
 from tofa_edge.train.trainer import pretrain, train
 from tofa_edge.train.watch import Watch
 
 COLOURS = {"red": (150, 90, 90), "blue": (90, 90, 150)}
-SHORT = TrainingConfig(start="tiny", resolution=16, epochs=3, batch_size=16, labels_per_class=4)
+SHORT = TrainingConfig(
+    start="tiny", resolution=16, epochs=3, batch_size=16, labels_per_class=4, predictor_subnets=0
+)
 WATCHED = replace(SHORT, labels_per_class=30)  # enough to stop early by
 
 
@@ -143,7 +146,12 @@ def test_pretraining_needs_no_labels(photos: Path, tmp_path: Path) -> None:
 def test_training_from_a_plain_network_pretrains_first(photos: Path, tmp_path: Path) -> None:
     steps: list[Progress] = []
     config = TrainingConfig(
-        pretrain_epochs=1, epochs=1, resolution=48, batch_size=4, labels_per_class=4
+        pretrain_epochs=1,
+        epochs=1,
+        resolution=48,
+        batch_size=4,
+        labels_per_class=4,
+        predictor_subnets=0,
     )
     out = tmp_path / "x.tofa"
 

@@ -22,6 +22,7 @@ import tofa_edge
 from tofa_edge.bundle import Bundle
 from tofa_edge.errors import BundleError, DataError, TrainingError
 from tofa_edge.network import LITE_PREPROCESSING
+from tofa_edge.search import encoded
 from tofa_edge.spaces import tiny
 from tofa_edge.train import trainer
 from tofa_edge.train.augment import resize, weak
@@ -32,8 +33,10 @@ from tofa_edge.train.supernet import Supernet
 from tofa_edge.train.trainer import train
 
 PER_CLASS = 40
-TINY = TrainingConfig(start="tiny", resolution=32, epochs=6, batch_size=16, learning_rate=5e-3)
-SHORT = TrainingConfig(start="tiny", resolution=16, epochs=1, batch_size=16)
+TINY = TrainingConfig(
+    start="tiny", resolution=32, epochs=6, batch_size=16, learning_rate=5e-3, predictor_subnets=30
+)
+SHORT = TrainingConfig(start="tiny", resolution=16, epochs=1, predictor_subnets=0, batch_size=16)
 
 
 def draw(path: Path, colour: tuple[int, int, int], rng: np.random.Generator) -> None:
@@ -78,12 +81,17 @@ def test_training_learns(trained: Trained) -> None:
     assert set(report.accuracies) == {"smallest", "middle", "largest"}
     assert report.accuracies["largest"] > 0.8
     assert 0 < report.seconds < 20
-    first, last = steps[0].losses[0], steps[-1].losses[0]
+    losses = [step.losses[0] for step in steps if step.losses]
+    first, last = losses[0], losses[-1]
     assert last < 0.5 * first
 
 
 def test_progress_counts_every_step(trained: Trained) -> None:
-    _, steps, lines = trained
+    _, every, lines = trained
+    steps = [step for step in every if step.phase == "training"]
+    tested = [step for step in every if step.phase == "testing subnets"]
+    assert [step.step for step in tested] == list(range(1, len(tested) + 1))
+    assert 20 <= len(tested) == tested[-1].steps <= 30
     total = int(TINY.epochs * (64 // 16))
     assert [step.step for step in steps] == list(range(1, total + 1))
     assert {step.steps for step in steps} == {total}
@@ -104,6 +112,19 @@ def test_trained_bundle_is_whole(trained: Trained) -> None:
     assert not bundle.half_precision
 
 
+def test_trained_bundle_predicts_accuracy(trained: Trained) -> None:
+    bundle = Bundle.open(trained[0].bundle)
+    predictor = bundle.accuracy_predictor()
+    assert predictor is not None
+    ends = encoded(bundle.space, [bundle.space.smallest(), bundle.space.largest()])
+    assert ((predictor.expected(bundle.space, ends) >= 0) & (predictor.error < 0.5)).all()
+    assert (predictor.deviation(bundle.space, ends) > 0).all()
+    assert bundle.provenance["predictor_tau"] == pytest.approx(predictor.tau, abs=1e-6)
+    with tofa_edge.deploy(bundle, latency_ms=1000) as model:
+        assert "expected accuracy" in model.explain()
+        assert "check photos: " in model.explain()
+
+
 @pytest.mark.parametrize("which", ["smallest", "largest"])
 def test_trained_bundle_deploys_and_knows_colours(trained: Trained, which: str) -> None:
     bundle = Bundle.open(trained[0].bundle)
@@ -117,14 +138,18 @@ def test_trained_bundle_deploys_and_knows_colours(trained: Trained, which: str) 
 def test_same_seed_gives_the_same_weights(photos: Path, tmp_path: Path) -> None:
     made = []
     for name, seed in (("a", 1), ("b", 1), ("c", 2)):
-        config = TrainingConfig(start="tiny", resolution=16, epochs=1, batch_size=16, seed=seed)
+        config = TrainingConfig(
+            start="tiny", resolution=16, epochs=1, predictor_subnets=0, batch_size=16, seed=seed
+        )
         made.append(Bundle.open(train(photos, tmp_path / name, config).bundle).supernet())
     assert all(np.array_equal(made[0][name], made[1][name]) for name in made[0])
     assert not np.array_equal(made[0]["stem.weight"], made[2]["stem.weight"])
 
 
 def test_half_precision_is_half_as_large(photos: Path, tmp_path: Path) -> None:
-    config = TrainingConfig(start="tiny", resolution=16, epochs=1, half_precision=True)
+    config = TrainingConfig(
+        start="tiny", resolution=16, epochs=1, predictor_subnets=0, half_precision=True
+    )
     bundle = Bundle.open(train(photos, tmp_path / "half.tofa", config).bundle)
     bundle.verify()
     assert bundle.half_precision

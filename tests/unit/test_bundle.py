@@ -154,8 +154,8 @@ def test_no_bundle_there(tmp_path: Path) -> None:
 
 
 def test_newer_schema_names_the_remedy(sample: Sample, tmp_path: Path) -> None:
-    content = seal(sample.members, {**sample.manifest(), "schema": 2})
-    refused(tmp_path, content, "schema 2 is newer than 1.*pip install --upgrade tofa-edge")
+    content = seal(sample.members, {**sample.manifest(), "schema": 3})
+    refused(tmp_path, content, "schema 3 is newer than 2.*pip install --upgrade tofa-edge")
     for schema in (0, -1, "1", True, None):
         content = seal(sample.members, {**sample.manifest(), "schema": schema})
         refused(tmp_path, content, "manifest is wrong: its schema is no positive integer")

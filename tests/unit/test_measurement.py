@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 import time
 
 import numpy as np
 import pytest
 
-from tofa_edge.measurement import Latency, measure, percentiles
+from tofa_edge.measurement import Latency, Stopwatch, one_at_a_time, percentiles
 
 
 class Counter:
@@ -16,39 +18,106 @@ class Counter:
 
     def __call__(self) -> None:
         self.calls += 1
-        time.sleep(self.seconds)
+        end = time.perf_counter() + self.seconds
+        while time.perf_counter() < end:
+            pass
 
 
 def test_fast_calls_stop_at_the_most() -> None:
     run = Counter()
-    latency = measure(run, least_runs=3, most_runs=20, seconds=60, warm_up_runs=4)
-    assert (latency.count, run.calls) == (20, 24)
+    latency = Stopwatch(least_runs=3, most_runs=10, seconds=60, warm_up_runs=4).time(run)
+    assert (latency.count, run.calls) == (10, 14)
 
 
 def test_slow_calls_stop_at_the_least() -> None:
     run = Counter(0.002)
-    latency = measure(run, least_runs=7, most_runs=20, seconds=0, warm_up_runs=2)
-    assert (latency.count, run.calls) == (7, 9)
+    latency = Stopwatch(least_runs=7, most_runs=60, seconds=0, warm_up_runs=2)._once(run)
+    assert latency.count == 12, "whole blocks of 6"
+    assert run.calls == 14
 
 
 def test_time_decides_in_between() -> None:
     run = Counter(0.01)
-    latency = measure(run, least_runs=1, most_runs=1000, seconds=0.2, warm_up_runs=0)
-    assert 2 <= latency.count <= 21
+    latency = Stopwatch(least_runs=1, most_runs=1000, seconds=0.2, warm_up_runs=0)._once(run)
+    assert 6 <= latency.count <= 24
     assert latency.p50_ms >= 10
 
 
 def test_warm_up_is_not_counted() -> None:
     pauses = iter([0.05, 0.05])
-    latency = measure(
-        lambda: time.sleep(next(pauses, 0)), least_runs=5, most_runs=5, warm_up_runs=2
-    )
+    stopwatch = Stopwatch(least_runs=5, most_runs=5, warm_up_runs=2)
+    latency = stopwatch._once(lambda: time.sleep(next(pauses, 0)))
     assert latency.p99_ms < 40
 
 
 def test_failure_of_the_call_comes_through() -> None:
     with pytest.raises(ZeroDivisionError):
-        measure(lambda: 1 / 0)
+        Stopwatch().time(lambda: 1 / 0)
+
+
+def test_reference_runs_between() -> None:
+    run, reference = Counter(), Counter()
+    latency = Stopwatch(reference, least_runs=18, most_runs=18, warm_up_runs=0)._once(run)
+    assert latency.count == 18
+    assert reference.calls == 6, "twice after each block of 6"
+    assert run.calls == 18 + 3, "the first after the reference is not counted"
+
+
+def test_slower_machine_is_seen_and_corrected() -> None:
+    """Everything takes twice as long from the second measurement on."""
+    run, reference = Counter(0.002), Counter(0.001)
+    stopwatch = Stopwatch(reference, least_runs=30, most_runs=30, warm_up_runs=1)
+    before = stopwatch.time(run)
+    run.seconds, reference.seconds = 0.004, 0.002
+    after = stopwatch.time(run)
+    assert after.slowdown == pytest.approx(2, rel=0.3)
+    assert any("slower" in flag for flag in after.flags)
+    assert "measured 3 times" in after.flags
+    assert after.steady_ms == pytest.approx(before.p50_ms, rel=0.3)
+    assert "slower" in str(after)
+
+
+def test_one_bad_moment_is_measured_again() -> None:
+    """The machine stumbles in the first measurement only."""
+    calls = {"count": 0}
+
+    def run() -> None:
+        calls["count"] += 1
+        time.sleep(0.004 * (calls["count"] % 5) if calls["count"] < 32 else 0.002)
+
+    latency = Stopwatch(least_runs=30, most_runs=30, warm_up_runs=0).time(run)
+    assert calls["count"] >= 60
+    assert latency.p95_ms < 12
+
+
+def test_error_shrinks_with_runs() -> None:
+    rng = np.random.default_rng(0)
+    errors = [percentiles(rng.lognormal(0, 0.2, n).tolist()).relative_error for n in (40, 4000)]
+    assert errors[0] > 3 * errors[1]
+    assert errors[1] >= 0.005
+
+
+def test_drift_counts_as_error() -> None:
+    steady = percentiles([1.0 + 0.01 * (i % 3) for i in range(60)])
+    drifting = percentiles([1.0 + 0.01 * i for i in range(60)])
+    assert drifting.relative_error > 5 * steady.relative_error
+
+
+def test_only_one_process_measures() -> None:
+    script = (
+        "from tofa_edge.measurement import one_at_a_time\n"
+        "with one_at_a_time(0.2) as alone: print(alone)"
+    )
+    with one_at_a_time() as alone:
+        assert alone
+        done = subprocess.run(
+            [sys.executable, "-c", script], capture_output=True, text=True, check=True
+        )
+    assert done.stdout.strip() == "False"
+    done = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, check=True
+    )
+    assert done.stdout.strip() == "True"
 
 
 def test_percentiles_are_in_milliseconds() -> None:

@@ -13,6 +13,7 @@ from PIL import Image
 
 from tofa_edge import backends
 from tofa_edge.backends import Engine, Target
+from tofa_edge.budget import Budget
 from tofa_edge.errors import BackendError, ImageError
 from tofa_edge.explanation import Explanation
 from tofa_edge.layers import layers
@@ -32,7 +33,7 @@ def model(supernets: Supernets) -> Iterator[Model]:
     network = layers(space, space.largest())
     engine = Engine(backends.backend("reference"), Target())
     session = engine.load(fold(network, cut(network, supernets(space, 0)), LITE_PREPROCESSING))
-    with Model(session, space.largest(), engine, CLASSES, Explanation(Path("x"), None)) as made:
+    with Model(session, space.largest(), engine, CLASSES, Explanation(Path("x"), Budget())) as made:
         yield made
 
 

@@ -2,55 +2,29 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from tofa_edge.cost import macs
+from tofa_edge.forecast import expected_accuracy
 from tofa_edge.layers import layers
-from tofa_edge.search import accuracy_proxy, candidates, predicted_ms
-from tofa_edge.spaces import SPACES, efficientnet_lite0, named, tiny
-
-sizes = st.integers(10**4, 10**9)
-times = st.floats(1e-3, 1e4)
-
-
-@given(
-    st.floats(0.01, 100),
-    st.floats(0.001, 10),
-    st.lists(sizes, min_size=2, max_size=8, unique=True),
-    st.lists(sizes, min_size=1, max_size=5),
+from tofa_edge.search import (
+    Scores,
+    candidates,
+    decoded,
+    distinct,
+    encoded,
+    maximise,
+    pareto,
+    sample,
 )
-def test_line_is_found_exactly(
-    offset: float, slope: float, seen: list[int], wanted: list[int]
-) -> None:
-    seen = [min(seen), max(seen) * 2, *seen]
-    measured = [(size, offset + slope * size / 1e6) for size in seen]
-    predicted = predicted_ms(measured, np.array(wanted))
-    truth = offset + slope * np.array(wanted) / 1e6
-    largest = max(offset, slope * max(wanted) / 1e6)
-    assert np.abs(predicted - truth).max() <= 1e-5 * largest
-
-
-@given(st.lists(st.tuples(sizes, times), min_size=2, max_size=8, unique_by=lambda pair: pair[0]))
-def test_prediction_is_never_negative_and_never_falls(measured: list[tuple[int, float]]) -> None:
-    predicted = predicted_ms(measured, np.array([0, 10**5, 10**7, 10**10]))
-    assert (predicted >= 0).all()
-    assert (np.diff(predicted) >= 0).all()
-    assert np.isfinite(predicted).all()
-
-
-def test_noise_is_averaged() -> None:
-    rng = np.random.default_rng(0)
-    seen = rng.integers(10**6, 10**8, 200)
-    measured = [(int(n), (2 + 0.1 * n / 1e6) * rng.uniform(0.95, 1.05)) for n in seen]
-    (half,) = predicted_ms(measured, np.array([50 * 10**6]))
-    assert half == pytest.approx(7, rel=0.02)
-
-
-def test_latency_that_falls_with_size_is_taken_as_constant() -> None:
-    assert predicted_ms([(10**6, 3.0), (10**8, 2.0)], np.array([0, 10**9])).tolist() == [2.5, 2.5]
+from tofa_edge.space import SearchSpace
+from tofa_edge.spaces import SPACES, efficientnet_lite0, named, tiny
+from tofa_edge.tables import Encodings, tables
 
 
 @pytest.mark.parametrize("name", SPACES)
@@ -82,6 +56,79 @@ def test_candidates_follow_the_generator() -> None:
 
 def test_proxy_grows_with_capacity() -> None:
     space = efficientnet_lite0()
-    middle = space.decode(np.array(space.cardinalities()) // 2)
-    ranked = [accuracy_proxy(space, it) for it in (space.smallest(), middle, space.largest())]
+    ends = encoded(space, [space.smallest(), space.middle(), space.largest()])
+    ranked = expected_accuracy(space, None, ends).tolist()
     assert ranked == sorted(set(ranked))
+    assert ranked[-1] == 1.0
+
+
+def small_space() -> SearchSpace:
+    """A space small enough to enumerate: 2 resolutions and some 30,000 subnets."""
+    space = efficientnet_lite0()
+    stages = [
+        replace(
+            stage, widths=stage.widths[-1:], depths=stage.depths[:1], expands=stage.expands[-2:]
+        )
+        for stage in space.stages
+    ]
+    return replace(space, resolutions=(48, 64, 96, 128), stages=tuple(stages))
+
+
+def every(space: SearchSpace) -> Encodings:
+    choices = np.meshgrid(*(np.arange(n) for n in space.cardinalities()), indexing="ij")
+    return np.stack([choice.ravel() for choice in choices], axis=1)
+
+
+@pytest.mark.parametrize("share", [0.1, 0.3, 0.6, 0.9])
+def test_search_finds_what_enumeration_finds(share: float) -> None:
+    space = small_space()
+    rng = np.random.default_rng(0)
+    weights = rng.uniform(0, 1, len(space.cardinalities()))
+    table = tables(space)
+    low, high = (
+        float(table.costs(encoded(space, [end])).macs[0])
+        for end in (space.smallest(), space.largest())
+    )
+    ceiling = low + share * (high - low)
+
+    def score(genes: Encodings) -> Scores:
+        worth = np.sin(3 * genes * weights).sum(axis=1) + (genes * weights).sum(axis=1)
+        return np.where(table.costs(genes).macs <= ceiling, worth, -np.inf)
+
+    whole = every(space)
+    assert 1000 < len(whole) < 200_000
+    best, scores = maximise(space, score, np.random.default_rng(1), first=500)
+    truth = score(whole)
+    spread = truth[np.isfinite(truth)].std()
+    assert scores[0] >= truth.max() - 0.05 * spread
+    assert np.array_equal(scores, score(best))
+
+
+def test_nothing_allowed_is_nothing_found() -> None:
+    found, scores = maximise(
+        tiny(), lambda genes: np.full(len(genes), -np.inf), np.random.default_rng(0), first=50
+    )
+    assert (len(found), len(scores)) == (0, 0)
+
+
+@given(st.lists(st.tuples(st.integers(0, 9), st.integers(0, 9)), min_size=1, max_size=30))
+def test_front_is_what_nothing_beats(points: list[tuple[int, int]]) -> None:
+    cost, worth = (np.array(values, np.float64) for values in zip(*points, strict=True))
+    front = pareto(cost, worth)
+    for index in range(len(points)):
+        beaten = ((cost <= cost[index]) & (worth >= worth[index])).sum() > (
+            (cost == cost[index]) & (worth == worth[index])
+        ).sum()
+        same = any((cost[f], worth[f]) == (cost[index], worth[index]) for f in front)
+        assert same != beaten
+    assert (np.diff(cost[front]) > 0).all()
+    assert (np.diff(worth[front]) > 0).all()
+
+
+def test_distinct_keeps_one_of_each() -> None:
+    space = efficientnet_lite0()
+    drawn = sample(space, np.random.default_rng(0), 200)
+    doubled = np.concatenate([drawn, drawn[::-1]])
+    kept = distinct(space, doubled)
+    assert decoded(space, kept) == list(dict.fromkeys(decoded(space, doubled)))
+    assert np.array_equal(encoded(space, decoded(space, kept)), kept), "unused choices are 0"

@@ -27,6 +27,9 @@ DEFAULTS = TrainingConfig()
 
 BundlePath = Annotated[Path, typer.Argument(metavar="BUNDLE", help="A .tofa file.")]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON for machines.")]
+MemoryMb = Annotated[
+    float | None, typer.Option(help="Budget for weights and peak activations, in MB.")
+]
 LatencyMs = Annotated[
     float | None, typer.Option(help="Budget: p95 of one prediction, in milliseconds.")
 ]
@@ -122,6 +125,9 @@ def train(
     check_photos: Annotated[
         int, typer.Option(help="Labelled photos the bundle carries.")
     ] = DEFAULTS.check_photos,
+    predictor_subnets: Annotated[
+        int, typer.Option(help="Subnets to test for the accuracy predictor; 0 ships none.")
+    ] = DEFAULTS.predictor_subnets,
     half_precision: Half = DEFAULTS.half_precision,
     device: Device = DEFAULTS.device,
     resume: Resume = False,
@@ -144,6 +150,7 @@ def train(
         seed=seed,
         calibration_photos=calibration_photos,
         check_photos=check_photos,
+        predictor_subnets=predictor_subnets,
         half_precision=half_precision,
         device=device,
     )
@@ -276,14 +283,23 @@ def doctor(as_json: Json = False) -> None:
 def deploy(
     bundle: BundlePath,
     latency_ms: LatencyMs = None,
+    memory_mb: MemoryMb = None,
     subnet: SubnetJson = None,
     backend: BackendName = None,
     threads: Threads = None,
+    max_seconds: Annotated[
+        float | None, typer.Option(help="Measure about so long at most; the choice is worse.")
+    ] = None,
+    anew: Annotated[
+        bool, typer.Option("--anew", help="Choose again, whatever was chosen here before.")
+    ] = False,
     seed: Annotated[int, typer.Option(help="Of the candidates drawn.")] = 0,
     as_json: Json = False,
 ) -> None:
     """Chooses, cuts and measures a network on this machine, and says why."""
-    with _deployed(bundle, latency_ms, subnet, backend, threads, seed) as model:
+    asked = {"latency_ms": latency_ms, "memory_mb": memory_mb, "max_seconds": max_seconds}
+    choices = {"backend": backend, "threads": threads, "seed": seed, "remember": not anew}
+    with _deployed(bundle, subnet, **asked, **choices) as model:
         if as_json:
             print_json(_as_json(model))
         else:
@@ -296,6 +312,7 @@ def run(
     bundle: BundlePath,
     images: Annotated[list[Path], typer.Argument(metavar="IMAGE…", help="Photos to classify.")],
     latency_ms: LatencyMs = None,
+    memory_mb: MemoryMb = None,
     subnet: SubnetJson = None,
     backend: BackendName = None,
     threads: Threads = None,
@@ -306,8 +323,8 @@ def run(
     as_json: Json = False,
 ) -> None:
     """Deploys a bundle and classifies photos."""
-    with _deployed(bundle, latency_ms, subnet, backend, threads, 0) as model:
-        model.unknown_below = unknown_below
+    asked = {"latency_ms": latency_ms, "memory_mb": memory_mb, "unknown_below": unknown_below}
+    with _deployed(bundle, subnet, backend=backend, threads=threads, **asked) as model:
         predictions = {str(image): model(image) for image in images}
     if as_json:
         print_json({name: prediction.top(top) for name, prediction in predictions.items()})
@@ -356,25 +373,11 @@ def _training() -> Any:
     return trainer
 
 
-def _deployed(
-    bundle: Path,
-    latency_ms: float | None,
-    subnet: str | None,
-    backend: str | None,
-    threads: int | None,
-    seed: int,
-) -> Any:
+def _deployed(bundle: Path, subnet: str | None, **options: Any) -> Any:
     import tofa_edge
 
-    return tofa_edge.deploy(
-        bundle,
-        latency_ms=latency_ms,
-        subnet=None if subnet is None else tofa_edge.Subnet.from_json(subnet),
-        backend=backend,
-        threads=threads,
-        seed=seed,
-        tell=tell_on_terminal,
-    )
+    wanted = None if subnet is None else tofa_edge.Subnet.from_json(subnet)
+    return tofa_edge.deploy(bundle, subnet=wanted, tell=tell_on_terminal, **options)
 
 
 def _as_json(model: Any) -> dict[str, object]:

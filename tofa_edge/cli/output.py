@@ -77,7 +77,7 @@ def _plain(step: Step) -> None:
 
 def _losses(step: Step) -> str:
     if not step.losses:
-        return f"{step.images_per_second:.0f} photos a second"
+        return f"{step.images_per_second:.0f} a second"
     largest, smallest, *_ = step.losses
     speed = f"{step.images_per_second:.0f} images/s"
     rate = step.metrics.get("mask_rate")

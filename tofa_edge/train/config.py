@@ -35,6 +35,8 @@ class TrainingConfig:
         seed: decides the split, the order, the augmentation, the subnets and new weights.
         calibration_photos: the most unlabelled training photos that the bundle carries.
         check_photos: the most labelled photos, kept out of training, that the bundle carries.
+        predictor_subnets: how many subnets are tested, after training, for the bundle's accuracy
+            predictor; 0 ships none.
         half_precision: whether the bundle stores weights in 16 bits.
         device: "cpu", "cuda" (in bfloat16 where that is safe), or "auto": cuda if there is one.
 
@@ -55,6 +57,7 @@ class TrainingConfig:
     seed: int = 0
     calibration_photos: int = 256
     check_photos: int = 64
+    predictor_subnets: int = 240
     half_precision: bool = False
     device: str = "auto"
 
@@ -78,6 +81,10 @@ class TrainingConfig:
             raise TrainingError(f"learning_rate must be in 0..1, got {self.learning_rate}")
         if min(self.calibration_photos, self.check_photos) < 0:
             raise TrainingError("numbers of photos must be 0 or more")
+        if self.predictor_subnets and self.predictor_subnets < 20:
+            raise TrainingError(
+                f"an accuracy predictor wants 20 subnets or more, got {self.predictor_subnets}"
+            )
 
     @property
     def is_plain(self) -> bool:
@@ -107,10 +114,11 @@ class Progress:
     Attributes:
         step: from 1.
         steps: in all.
-        losses: of the largest, the smallest and the random subnets; none while teachers look.
+        losses: of the largest, the smallest and the random subnets; none while teachers look
+            and subnets are tested.
         seconds: since the beginning.
         images_per_second: since the beginning.
-        phase: "looking (lite0)", "pretraining" or "training".
+        phase: "looking (lite0)", "pretraining", "training" or "testing subnets".
         metrics: other figures of the step, such as the rate of trusted pseudo-labels.
     """
 

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from tofa_edge._version import __version__
+from tofa_edge.accuracy import AccuracyPredictor
 from tofa_edge.bundle import GoldenCase, stored_precision, write_bundle
 from tofa_edge.errors import BundleError
 from tofa_edge.images import encode
@@ -51,6 +52,7 @@ class Contents:
         check: labelled photos, uint8, (M, S, S, 3).
         check_labels: class indices, (M,).
         temperature: that logits are divided by, for calibrated probabilities.
+        predictor: of the accuracy of subnets.
     """
 
     classes: Sequence[str]
@@ -58,6 +60,7 @@ class Contents:
     check: ImageArray | None = None
     check_labels: NDArray[np.int64] | None = None
     temperature: float = 1.0
+    predictor: AccuracyPredictor | None = None
 
 
 def pack(
@@ -91,6 +94,7 @@ def pack(
         calibration=[_encoded(image) for image in contents.calibration],
         check=check,
         temperature=contents.temperature,
+        predictor=contents.predictor,
         provenance={
             "made_by": f"tofa-edge {__version__}",
             "made_on": datetime.date.today().isoformat(),

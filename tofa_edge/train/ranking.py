@@ -89,10 +89,3 @@ def _smoothed(divergence: NDArray[np.float64], agreement: NDArray[np.float64]) -
     slope, intercept = np.polyfit(divergence, agreement, 1)
     line: FloatArray = (intercept + slope * divergence).astype(np.float32)
     return line
-
-
-def kendall_tau(first: NDArray[np.floating], second: NDArray[np.floating]) -> float:
-    """Returns Kendall's τ of two rankings of the same things, −1..1; ties count for neither."""
-    rows, columns = np.triu_indices(len(first), 1)
-    signs = np.sign(first[rows] - first[columns]) * np.sign(second[rows] - second[columns])
-    return float(signs.mean())

@@ -11,11 +11,12 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from tofa_edge.accuracy import AccuracyPredictor
 from tofa_edge.cutting import CALIBRATION_IMAGES
 from tofa_edge.errors import TrainingError
 from tofa_edge.network import LITE_PREPROCESSING, ImageArray
 from tofa_edge.train import checkpoint
-from tofa_edge.train.config import PRETRAINED, Report, TrainingConfig
+from tofa_edge.train.config import PRETRAINED, Progress, Report, TrainingConfig
 from tofa_edge.train.data import Photos, decode_all, forget_labels, read_folder, read_photos, split
 from tofa_edge.train.distributed import Processes
 from tofa_edge.train.evaluate import accuracy, fit_temperature
@@ -27,11 +28,16 @@ from tofa_edge.train.pretrained import load_lite
 from tofa_edge.train.start import new_supernet, read_start, used_device
 from tofa_edge.train.supernet import Supernet
 from tofa_edge.train.teachers import Look, look, looks
+from tofa_edge.train.tested import accuracy_predictor
 from tofa_edge.train.watch import LEAST_LABELS, Watch
 
 SHARES = {"train": 0.8, "validation": 0.1, "check": 0.1}
 IMAGENET_CROP = 0.875  # how EfficientNet-Lite's published accuracies were measured
-FREE = {"device", "calibration_photos", "check_photos", "half_precision"}  # to differ when resuming
+FREE = {  # to differ when resuming
+    "device", "calibration_photos", "check_photos", "predictor_subnets", "half_precision",
+}  # fmt: skip
+
+TESTING = "testing subnets"
 
 Tell = Callable[[str], None]
 
@@ -101,7 +107,7 @@ def train(
     seconds = time.perf_counter() - begun
     if not processes.first:
         return Report(out, {}, seconds)
-    report = _pack_trained(out, config, supernet.cpu(), photos, roles, seconds)
+    report = _pack_trained(out, config, supernet.cpu(), photos, roles, seconds, on_step)
     keeper.remove()
     return report
 
@@ -233,6 +239,7 @@ def _pack_trained(
     photos: Photos,
     roles: Mapping[str, NDArray[np.int64]],
     seconds: float,
+    on_step: OnStep,
 ) -> Report:
     trained, validated = roles["train"], roles["validation"]
     check = roles["check"][: config.check_photos]
@@ -241,19 +248,51 @@ def _pack_trained(
     logits = Watch(images, labels, seen, _silent).logits(supernet)
     accuracies = {name: accuracy(found, labels) for name, found in logits.items()}
     temperature = fit_temperature(np.stack(list(logits.values())), labels)
+    predictor = _predictor(supernet, config, photos, roles, on_step) if len(labels) else None
     contents = Contents(
         photos.classes,
         photos.images[trained[: config.calibration_photos]],
         photos.images[check],
         photos.labels[check],
         temperature,
+        predictor,
     )
     provenance = {f"accuracy_{name}": share for name, share in accuracies.items()}
+    if predictor is not None:
+        provenance |= {"predictor_error": predictor.error, "predictor_tau": predictor.tau}
     provenance |= {"epochs": config.epochs}
     provenance |= {"pretrain_epochs": config.pretrain_epochs if config.is_plain else 0}
     provenance |= {"photos_trained_on": len(trained), "photos_validated_on": len(validated)}
     pack(out, config, supernet, contents, provenance)
     return Report(out, accuracies, seconds)
+
+
+def _predictor(
+    supernet: Supernet,
+    config: TrainingConfig,
+    photos: Photos,
+    roles: Mapping[str, NDArray[np.int64]],
+    on_step: OnStep,
+) -> AccuracyPredictor | None:
+    if not config.predictor_subnets:
+        return None
+    validated = roles["validation"]
+
+    def told(number: int, count: int, seconds: float) -> None:
+        if number:
+            on_step(Progress(number, count, (), seconds, number / seconds, TESTING))
+
+    return accuracy_predictor(
+        supernet.space,
+        supernet.to_arrays(),
+        supernet.preprocessing,
+        photos.images[roles["train"]],
+        photos.images[validated],
+        photos.labels[validated],
+        config.predictor_subnets,
+        config.seed,
+        told,
+    )
 
 
 def _bundle_as_is(data: Path | None, out: Path, config: TrainingConfig, tell: Tell) -> Report:

@@ -1,0 +1,62 @@
+"""Budget: what a deployed network may cost, and what it must reach."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from tofa_edge.errors import BudgetError
+
+PERCENTILES = (50, 95)
+
+
+@dataclass(frozen=True, slots=True)
+class Budget:
+    """Limits for a network; None is no limit.
+
+    Attributes:
+        latency_ms: of `model(x)` for one uint8 array of the network's input size.
+        percentile: of the latency that is limited, 95 or 50.
+        memory_mb: of weights and peak activations, in MB of 1e6 bytes.
+        size_mb: of the engine's artefact, in MB.
+        mmacs: of one image, in millions of multiply-accumulates.
+        accuracy: expected at least, 0..1; only for bundles with an accuracy predictor.
+
+    Raises:
+        BudgetError: on construction, when a limit is not positive, or the percentile another.
+    """
+
+    latency_ms: float | None = None
+    percentile: int = 95
+    memory_mb: float | None = None
+    size_mb: float | None = None
+    mmacs: float | None = None
+    accuracy: float | None = None
+
+    def __post_init__(self) -> None:
+        for name in ("latency_ms", "memory_mb", "size_mb", "mmacs", "accuracy"):
+            value = getattr(self, name)
+            if value is not None and not value > 0:
+                raise BudgetError(f"wanted {name} > 0, got {value}")
+        if self.percentile not in PERCENTILES:
+            raise BudgetError(f"wanted a percentile of 95 or 50, got {self.percentile}")
+        if self.accuracy is not None and self.accuracy > 1:
+            raise BudgetError(f"wanted an accuracy of at most 1, got {self.accuracy}")
+
+    @property
+    def is_free(self) -> bool:
+        """Whether nothing is limited."""
+        limits = (self.latency_ms, self.memory_mb, self.size_mb, self.mmacs, self.accuracy)
+        return all(limit is None for limit in limits)
+
+    def __str__(self) -> str:
+        parts = [
+            (
+                self.latency_ms,
+                f"p{self.percentile} ≤ {self.latency_ms:g} ms" if self.latency_ms else "",
+            ),
+            (self.memory_mb, f"memory ≤ {self.memory_mb:g} MB" if self.memory_mb else ""),
+            (self.size_mb, f"size ≤ {self.size_mb:g} MB" if self.size_mb else ""),
+            (self.mmacs, f"≤ {self.mmacs:g} MMACs" if self.mmacs else ""),
+            (self.accuracy, f"accuracy ≥ {self.accuracy:.1%}" if self.accuracy else ""),
+        ]
+        return ", ".join(text for value, text in parts if value is not None) or "no limits"

@@ -1,0 +1,203 @@
+"""Which subnet on which engine: measure a few, predict all, try the best, correct, try again."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from tofa_edge.backends import Engine
+from tofa_edge.budget import Budget
+from tofa_edge.cutting import Cutter
+from tofa_edge.forecast import MEGA, Forecast, expected_accuracy, memory_mb
+from tofa_edge.measurement import Latency
+from tofa_edge.screening import Candidate
+from tofa_edge.search import Scores, distinct, encoded, maximise, sample
+from tofa_edge.space import Subnet
+from tofa_edge.tables import Encodings, tables
+
+POOL = 1500  # subnets among which the next to measure is chosen
+MEASUREMENTS = 8  # over all engines, those of the screening included
+SECOND = 1.5  # an engine so much slower than the best is not measured further
+SURE = 0.01  # relative standard deviation of a prediction that is good enough
+SURELY = 3.0  # standard deviations
+CAUTION = 1.0  # standard deviations that a predicted latency stays below the budget
+WORTH = 0.001  # of expected accuracy: what another try must promise
+
+Try = Callable[[Subnet, Engine, float | None], Latency]
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class Pick:
+    """A subnet expected to be the best within the budget.
+
+    Attributes:
+        subnet: which.
+        engine: to run it.
+        accuracy: expected, 0..1, or its stand-in.
+        predicted_ms: the limited percentile of its latency.
+    """
+
+    subnet: Subnet
+    engine: Engine
+    accuracy: float
+    predicted_ms: float
+
+
+@dataclass(eq=False)
+class Chooser:
+    """Chooses within a budget.
+
+    Attributes:
+        cutter: of the bundle.
+        budget: what it must keep.
+        candidates: engines that proved themselves, the fastest first.
+        rng: source of randomness.
+        until: when to stop measuring, by `time.monotonic`.
+    """
+
+    cutter: Cutter
+    budget: Budget
+    candidates: list[Candidate]
+    rng: np.random.Generator
+    until: float = float("inf")
+    forecasts: dict[Engine, Forecast] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        space, self._predictor = self.cutter.space, self.cutter.bundle.accuracy_predictor()
+        self._pool = distinct(space, sample(space, self.rng, POOL))
+        self._tried: list[Encodings] = []
+        best = self.candidates[0].latency.p50_ms
+        for candidate in self.candidates:
+            if candidate.latency.p50_ms > SECOND * best and self.forecasts:
+                continue
+            forecast = Forecast(space, self._pool, tuple(self.forecasts.values())[:1])
+            forecast.add(space.middle(), candidate.latency)
+            self.forecasts[candidate.engine] = forecast
+
+    @property
+    def predicts_accuracy(self) -> bool:
+        """Whether the bundle has an accuracy predictor."""
+        return self._predictor is not None
+
+    @property
+    def fastest_engine(self) -> Engine:
+        """The engine that ran the middle subnet fastest."""
+        return self.candidates[0].engine
+
+    def measure(self, try_out: Try) -> None:
+        """Measures up to 8 subnets, each the one that tells most, the engines in turn.
+
+        Fewer where all predictions are good, or where the best of all subnets surely fits.
+
+        Args:
+            try_out: measures a subnet on an engine.
+        """
+        done = len(self.forecasts)
+        order = list(self.forecasts)
+        best = self._best_of_all()
+        while done < MEASUREMENTS and time.monotonic() < self.until and not self._fits(best):
+            for engine in order[: MEASUREMENTS - done]:
+                forecast = self.forecasts[engine]
+                subnet = forecast.next()
+                self.observe(subnet, engine, try_out(subnet, engine, None))
+                done += 1
+            order = [engine for engine in order if not self._is_sure(engine)]
+            if not order:
+                return
+
+    def observe(self, subnet: Subnet, engine: Engine, latency: Latency) -> None:
+        """Learns from a measurement."""
+        self.forecasts[engine].add(subnet, latency)
+
+    def pick(self, better_than: float | None = None) -> Pick | None:
+        """Returns the best subnet expected within the budget that was not tried, or None.
+
+        Args:
+            better_than: the expected accuracy of what is there already.
+        """
+        space = self.cutter.space
+        start = self._tried[-1][np.newaxis] if self._tried else None
+        best, scores = maximise(space, self._score, self.rng, start=start)
+        if not len(best) or (better_than is not None and scores[0] < better_than + WORTH):
+            return None
+        chosen, worth = best[:1], float(scores[0])
+        engine, predicted = self._fastest(chosen)
+        self._tried.append(chosen[0])
+        return Pick(space.decode(chosen[0]), engine, worth, float(predicted[0]))
+
+    def accuracy(self, subnet: Subnet) -> float:
+        """Returns the expected accuracy of a subnet, 0..1, or its stand-in."""
+        encodings = encoded(self.cutter.space, [subnet])
+        return float(expected_accuracy(self.cutter.space, self._predictor, encodings)[0])
+
+    def allows(self, subnet: Subnet, latency: Latency) -> bool:
+        """Whether a measured subnet keeps the budget."""
+        limit = self.budget.latency_ms
+        quick = limit is None or latency.percentile_ms(self.budget.percentile) <= limit
+        return quick and bool(self._allowed(encoded(self.cutter.space, [subnet]))[0])
+
+    def _best_of_all(self) -> Encodings:
+        """Returns the subnet expected to be the best without a latency budget, (≤ 1, genes)."""
+        space = self.cutter.space
+
+        def score(genes: Encodings) -> Scores:
+            accuracy = expected_accuracy(space, self._predictor, genes)
+            return np.where(self._allowed(genes), accuracy, -np.inf)
+
+        return maximise(space, score, self.rng)[0][:1]
+
+    def _fits(self, genes: Encodings) -> bool:
+        limit = self.budget.latency_ms
+        return limit is None or any(
+            bool((self._cautious_ms(forecast, genes, SURELY) <= limit).all())
+            for forecast in self.forecasts.values()
+        )
+
+    def _score(self, genes: Encodings) -> Scores:
+        accuracy = expected_accuracy(self.cutter.space, self._predictor, genes)
+        allowed = self._allowed(genes)
+        if self._predictor is not None and self.budget.accuracy is not None:
+            allowed &= accuracy >= self.budget.accuracy
+        if self.budget.latency_ms is not None:
+            fits = np.zeros(len(genes), bool)
+            for forecast in self.forecasts.values():
+                fits |= self._cautious_ms(forecast, genes, CAUTION) <= self.budget.latency_ms
+            allowed &= fits
+        for tried in self._tried:
+            allowed &= (genes != tried).any(axis=1)
+        scores: Scores = np.where(allowed, accuracy, -np.inf)
+        return scores
+
+    def _allowed(self, genes: Encodings) -> np.ndarray[tuple[int], np.dtype[np.bool_]]:
+        space, budget = self.cutter.space, self.budget
+        allowed = np.ones(len(genes), bool)
+        if budget.memory_mb is not None:
+            allowed &= memory_mb(space, genes) <= budget.memory_mb
+        costs = tables(space).costs(genes)
+        if budget.mmacs is not None:
+            allowed &= costs.macs / MEGA <= budget.mmacs
+        if budget.size_mb is not None:
+            allowed &= 4 * costs.parameters / MEGA <= budget.size_mb
+        return allowed
+
+    def _cautious_ms(self, forecast: Forecast, genes: Encodings, caution: float) -> Scores:
+        median, deviation = forecast.median_ms(genes)
+        expected: Scores = (
+            median * forecast.spread(self.budget.percentile) * np.exp(caution * deviation)
+        )
+        return expected
+
+    def _fastest(self, genes: Encodings) -> tuple[Engine, Scores]:
+        expected = {
+            engine: self._cautious_ms(forecast, genes, 0.0)
+            for engine, forecast in self.forecasts.items()
+        }
+        engine = min(expected, key=lambda engine: float(expected[engine][0]))
+        return engine, expected[engine]
+
+    def _is_sure(self, engine: Engine) -> bool:
+        _, deviation = self.forecasts[engine].median_ms(self._pool[:200])
+        return float(np.median(deviation)) < SURE

@@ -1,0 +1,121 @@
+"""Remembers what a device chose, so that its second start is warm.
+
+A decision holds under the same bundle, device, budget and versions: the key is a hash of all of
+them. The engine's artefact lies beside it. Nothing here may fail a deployment: what cannot be
+written is not remembered, what cannot be read or was touched is decided anew.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import os
+import tempfile
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from tofa_edge.space import Subnet
+
+MOST_REMEMBERED = 20
+MOST_BYTES = 256 * 2**20
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """What was chosen.
+
+    Attributes:
+        subnet: as JSON.
+        backend: name of the engine.
+        unit: of its target.
+        precision: of its target.
+        threads: of its target.
+        p50_ms: the median latency when it was chosen.
+        p95_ms: the 95th percentile.
+        accuracy: expected, 0..1, or its stand-in.
+        predicts_accuracy: whether the bundle has an accuracy predictor.
+        explanation: how it was chosen, as text.
+        artefact_sha256: of the engine's artefact, hexadecimal.
+    """
+
+    subnet: str
+    backend: str
+    unit: str
+    precision: str
+    threads: int
+    p50_ms: float
+    p95_ms: float
+    accuracy: float
+    predicts_accuracy: bool
+    explanation: str
+    artefact_sha256: str = ""
+
+    @property
+    def architecture(self) -> Subnet:
+        """The subnet."""
+        return Subnet.from_json(self.subnet)
+
+
+def decision_key(facts: Mapping[str, Any]) -> str:
+    """Returns the name of a decision: a hash of everything that it depends on.
+
+    Args:
+        facts: plain JSON values.
+    """
+    return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:32]
+
+
+def cache_folder() -> Path:
+    """Returns where decisions are kept: `$XDG_CACHE_HOME/tofa-edge`, by default in `~/.cache`."""
+    base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    return Path(base) / "tofa-edge" / "decisions"
+
+
+def recall(key: str) -> tuple[Decision, bytes] | None:
+    """Returns a remembered decision with its artefact, or None."""
+    with contextlib.suppress(OSError, ValueError, TypeError, RuntimeError):
+        folder = cache_folder()
+        written, artefact = folder / f"{key}.json", folder / f"{key}.artefact"
+        if max(path.stat().st_size for path in (written, artefact)) > MOST_BYTES:
+            return None
+        decision = Decision(**json.loads(written.read_text()))
+        content = artefact.read_bytes()
+        if hashlib.sha256(content).hexdigest() == decision.artefact_sha256:
+            os.utime(written)  # the least recently used goes first
+            return decision, content
+    return None
+
+
+def remember(key: str, decision: Decision, artefact: bytes) -> None:
+    """Keeps a decision and its artefact, and drops the least recently used beyond 20."""
+    digest = hashlib.sha256(artefact).hexdigest()
+    fields = {**asdict(decision), "artefact_sha256": digest}
+    with contextlib.suppress(OSError, RuntimeError):
+        folder = cache_folder()
+        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        _write(folder / f"{key}.artefact", artefact)
+        _write(folder / f"{key}.json", json.dumps(fields).encode())
+        known = sorted(folder.glob("*.json"), key=lambda path: -path.stat().st_mtime)
+        for path in known[MOST_REMEMBERED:]:
+            forget(path.stem)
+
+
+def forget(key: str) -> None:
+    """Drops a decision, if it is there."""
+    with contextlib.suppress(OSError, RuntimeError):
+        for ending in ("json", "artefact"):
+            (cache_folder() / f"{key}.{ending}").unlink(missing_ok=True)
+
+
+def _write(path: Path, content: bytes) -> None:
+    handle, temporary = tempfile.mkstemp(dir=path.parent)
+    try:
+        with os.fdopen(handle, "wb") as file:
+            file.write(content)
+        Path(temporary).replace(path)
+    except BaseException:
+        Path(temporary).unlink(missing_ok=True)
+        raise

@@ -1,0 +1,106 @@
+"""What to expect of subnets here: latency on one engine from few measurements, and accuracy."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from tofa_edge.accuracy import AccuracyPredictor
+from tofa_edge.cost import FLOAT_BYTES
+from tofa_edge.latency import LatencyPredictor
+from tofa_edge.measurement import Latency
+from tofa_edge.search import Scores, encoded
+from tofa_edge.space import SearchSpace, Subnet
+from tofa_edge.tables import Encodings, tables
+
+USUAL_SPREAD = 1.1  # p95 over p50, before anything is measured
+MEGA = 1e6
+
+
+class Forecast:
+    """Latency of any subnet of a space on one engine.
+
+    Args:
+        space: of the subnets.
+        pool: subnets of all sizes, among which the next to measure is chosen, (N, genes).
+        others: forecasts for other engines, thread counts or devices: where this one starts from.
+    """
+
+    def __init__(
+        self, space: SearchSpace, pool: Encodings, others: Sequence[Forecast] = ()
+    ) -> None:
+        self.space = space
+        self.latencies: list[Latency] = []
+        self._pool, self._others = pool, tuple(others)
+        self._measured = pool[:0]
+        self._made: LatencyPredictor | None = None
+
+    def add(self, subnet: Subnet, latency: Latency) -> None:
+        """Learns from a measurement."""
+        self._measured = np.concatenate([self._measured, encoded(self.space, [subnet])])
+        self.latencies.append(latency)
+        self._made = None
+
+    def median_ms(self, encodings: Encodings) -> tuple[Scores, Scores]:
+        """Returns expected medians in milliseconds and their relative standard deviations, (N,).
+
+        Args:
+            encodings: as `SearchSpace.encode` gives, (N, genes).
+        """
+        features = tables(self.space).costs(encodings).features
+        found = self._predictor.predict(features, self._priors(encodings))
+        return found.median_ms, found.relative_std
+
+    def next(self) -> Subnet:
+        """Returns the subnet whose measurement would tell most about all others."""
+        count = len(self._measured)
+        (chosen,) = self._predictor.design(1, already=range(count))
+        return self.space.decode(self._pool[chosen - count])
+
+    def spread(self, percentile: int) -> float:
+        """Returns a percentile over the median, that of the quietest measurement."""
+        ratios = [latency.percentile_ms(percentile) / latency.p50_ms for latency in self.latencies]
+        return float(min(ratios)) if ratios else USUAL_SPREAD
+
+    @property
+    def _predictor(self) -> LatencyPredictor:
+        if self._made is None:
+            every = np.concatenate([self._measured, self._pool])
+            table = tables(self.space)
+            features = table.costs(every).features
+            self._made = LatencyPredictor(features, table.columns, self._priors(every))
+            times = [latency.steady_ms for latency in self.latencies]
+            errors = [latency.relative_error for latency in self.latencies]
+            self._made.observe(range(len(times)), times, errors)
+        return self._made
+
+    def _priors(self, encodings: Encodings) -> Scores | None:
+        if not self._others:
+            return None
+        columns = [np.log(other.median_ms(encodings)[0]) for other in self._others]
+        stacked: Scores = np.stack(columns, axis=1)
+        return stacked
+
+
+def expected_accuracy(
+    space: SearchSpace, predictor: AccuracyPredictor | None, encodings: Encodings
+) -> Scores:
+    """Returns expected accuracies, 0..1, (N,); without a predictor, what tends to rank like them.
+
+    That is the logarithm of the MACs over that of the largest subnet's: all subnets share their
+    weights, so capacity is what differs first.
+    """
+    if predictor is not None:
+        return predictor.expected(space, encodings)
+    table = tables(space)
+    most = table.costs(encoded(space, [space.largest()])).macs
+    proxy: Scores = np.log(table.costs(encodings).macs) / np.log(most)
+    return proxy
+
+
+def memory_mb(space: SearchSpace, encodings: Encodings) -> Scores:
+    """Returns weights and peak activations in float32, in MB of 1e6 bytes, (N,)."""
+    costs = tables(space).costs(encodings)
+    total: Scores = (FLOAT_BYTES * costs.parameters + costs.peak_activation_bytes) / MEGA
+    return total

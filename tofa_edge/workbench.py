@@ -1,0 +1,184 @@
+"""Where networks are finished: cut, calibrated, built, compared with the reference, timed."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import numpy as np
+
+from tofa_edge.backends import Engine, Session
+from tofa_edge.budget import Budget
+from tofa_edge.bundle import Bundle
+from tofa_edge.cost import macs
+from tofa_edge.cutting import CALIBRATION_IMAGES, Cutter
+from tofa_edge.errors import BackendError
+from tofa_edge.explanation import Explanation, Measured
+from tofa_edge.forecast import expected_accuracy
+from tofa_edge.layers import layers
+from tofa_edge.measurement import Latency, Run, Stopwatch
+from tofa_edge.model import Model
+from tofa_edge.proof import TOLERANCE, reference_difference
+from tofa_edge.screening import probe_images
+from tofa_edge.search import encoded
+from tofa_edge.space import Subnet
+
+QUICK_CALIBRATION_IMAGES = 32  # enough to time a network: calibrated, so without denormals
+QUICK_SECONDS, QUICK_RUNS = 0.15, 60
+
+Tell = Callable[[str], None]
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class Finished:
+    """A model, what was measured of it, and the engine's artefact that it was loaded from."""
+
+    model: Model
+    measured: Measured
+    artefact: bytes
+    difference: float
+
+
+class Workbench:
+    """Finishes networks of one bundle on this machine, and writes down what it finds.
+
+    Args:
+        bundle: opened.
+        budget: that it serves, for the explanation.
+        tell: called with a line of text after each step.
+
+    Attributes:
+        cutter: of the bundle; set before the first network is cut.
+        explanation: what was found.
+        on_the_way: subnets measured to learn from, quickly calibrated, with their engines.
+        quick: times a network when many are to be timed.
+        careful: times one that may be delivered.
+    """
+
+    cutter: Cutter
+
+    def __init__(self, bundle: Bundle, budget: Budget, tell: Tell) -> None:
+        self.bundle, self.budget, self.tell = bundle, budget, tell
+        self.explanation = Explanation(bundle.path, budget)
+        self.on_the_way: list[tuple[Measured, Engine]] = []
+        self.stand_beside(None)
+
+    def stand_beside(self, reference: Run | None) -> None:
+        """Times from now on beside a reference."""
+        self.careful = Stopwatch(reference)
+        self.quick = Stopwatch(reference, seconds=QUICK_SECONDS, most_runs=QUICK_RUNS)
+
+    @contextmanager
+    def timed(self, part: str) -> Iterator[None]:
+        """Adds the time of what is done inside to a part of the explanation's seconds."""
+        begun = time.perf_counter()
+        try:
+            yield
+        finally:
+            seconds = self.explanation.seconds
+            seconds[part] = round(seconds.get(part, 0.0) + time.perf_counter() - begun, 4)
+
+    def note(self, line: str) -> None:
+        """Writes down what a person should know."""
+        self.explanation.notes.append(line)
+        self.tell(line)
+
+    def time(self, model: Model, stopwatch: Stopwatch) -> Latency:
+        """Returns the latency of one prediction of an array of the network's size."""
+        image = probe_images(model.input_size)[0]
+        return stopwatch.time(lambda: model(image))
+
+    def quickly_measured(
+        self, subnet: Subnet, engine: Engine, predicted_ms: float | None
+    ) -> Latency:
+        """Returns the latency of a subnet, calibrated with few images."""
+        network = self.cutter.network(subnet, engine, QUICK_CALIBRATION_IMAGES)
+        with self._model(engine.load(network), subnet, engine) as model:
+            latency = self.time(model, self.quick)
+        found = self._measured(subnet, engine, latency, None, predicted_ms)
+        self.explanation.measured.append(found)
+        self.on_the_way.append((found, engine))
+        self.tell(f"measured {found}")
+        return latency
+
+    def finished(
+        self,
+        subnet: Subnet,
+        engine: Engine,
+        accuracy: float | None = None,
+        predicted_ms: float | None = None,
+    ) -> Finished:
+        """Returns a subnet calibrated, loaded, compared with the reference, and measured.
+
+        Args:
+            subnet: which.
+            engine: to run it.
+            accuracy: expected, if known.
+            predicted_ms: what it was expected to take.
+
+        Raises:
+            BackendError: its numbers differ from the reference's.
+            BundleError: there are too few images to calibrate with.
+        """
+        with self.timed("cut"):
+            network = self.cutter.network(subnet, engine, CALIBRATION_IMAGES)
+        with self.timed("build"):
+            artefact = engine.backend.build(network, engine.target)
+            model = self._model(engine.backend.load(artefact, engine.target), subnet, engine)
+        try:
+            with self.timed("compare"):
+                probe = probe_images(network.input_size)
+                logits = np.stack([prediction.logits for prediction in model.batch(probe)])
+                wrong = reference_difference(network, logits, probe)
+            if wrong > TOLERANCE:
+                raise BackendError(f"{engine}: {wrong:.1e} of the largest logit off on {subnet}")
+            with self.timed("measure"):
+                latency = self.time(model, self.careful)
+        except BaseException:
+            model.close()
+            raise
+        found = self._measured(subnet, engine, latency, accuracy, predicted_ms)
+        self.explanation.finished.append(found)
+        self.tell(f"tried {found}")
+        return Finished(model, found, artefact, wrong)
+
+    def delivered(self, made: Finished) -> Model:
+        """Returns the model of what was chosen, after it classified the bundle's check photos."""
+        self.explanation.chosen, self.explanation.difference = made.measured, made.difference
+        if self.bundle.check_count:
+            with self.timed("check"):
+                images, labels = self.bundle.check_images(made.model.input_size)
+                found = np.array([p.index for p in made.model.batch(images)])
+            self.explanation.check = (int((found == labels).sum()), len(labels))
+        made.model.reset_stats()
+        return made.model
+
+    def reloaded(self, artefact: bytes, subnet: Subnet, engine: Engine) -> Model:
+        """Returns the model of an artefact that an engine built before.
+
+        Raises:
+            BackendError: the engine refuses it.
+        """
+        return self._model(engine.backend.load(artefact, engine.target), subnet, engine)
+
+    def _model(self, session: Session, subnet: Subnet, engine: Engine) -> Model:
+        bundle = self.bundle
+        crop, temperature = bundle.preprocessing.crop, bundle.temperature
+        return Model(session, subnet, engine, bundle.classes, self.explanation, crop, temperature)
+
+    def _measured(
+        self,
+        subnet: Subnet,
+        engine: Engine,
+        latency: Latency,
+        accuracy: float | None,
+        predicted_ms: float | None,
+    ) -> Measured:
+        space = self.bundle.space
+        if accuracy is None:
+            predictor = self.bundle.accuracy_predictor()
+            accuracy = float(expected_accuracy(space, predictor, encoded(space, [subnet]))[0])
+        cost = macs(layers(space, subnet))
+        return Measured(subnet, str(engine), cost, accuracy, latency, predicted_ms)
