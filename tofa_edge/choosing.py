@@ -22,7 +22,8 @@ POOL = 1500  # subnets among which the next to measure is chosen
 MEASUREMENTS = 8  # over all engines, those of the screening included
 SECOND = 1.5  # an engine so much slower than the best is not measured further
 SURE = 0.01  # relative standard deviation of a prediction that is good enough
-SURELY = 3.0  # standard deviations
+SURELY = 0.5  # of the budget: what is expected to take less needs no better prediction
+LOWER = 0.9  # of the budget is aimed at, after each try that was over it
 CAUTION = 1.0  # standard deviations that a predicted latency stays below the budget
 WORTH = 0.001  # of expected accuracy: what another try must promise
 
@@ -69,9 +70,10 @@ class Chooser:
         space, self._predictor = self.cutter.space, self.cutter.bundle.accuracy_predictor()
         self._pool = distinct(space, sample(space, self.rng, POOL))
         self._tried: list[Encodings] = []
-        best = self.candidates[0].latency.p50_ms
+        self._aim = 1.0
+        best = self.candidates[0].cost_ms
         for candidate in self.candidates:
-            if candidate.latency.p50_ms > SECOND * best and self.forecasts:
+            if candidate.cost_ms > SECOND * best and self.forecasts:
                 continue
             forecast = Forecast(space, self._pool, tuple(self.forecasts.values())[:1])
             forecast.add(space.middle(), candidate.latency)
@@ -109,15 +111,21 @@ class Chooser:
                 return
 
     def observe(self, subnet: Subnet, engine: Engine, latency: Latency) -> None:
-        """Learns from a measurement."""
+        """Learns from a measurement; aims lower after one over the budget that was tried."""
         self.forecasts[engine].add(subnet, latency)
+        encoding = self.cutter.space.encode(subnet)
+        tried = any(np.array_equal(encoding, other) for other in self._tried)
+        if tried and not self.allows(subnet, latency):
+            self._aim *= LOWER
 
-    def pick(self, better_than: float | None = None) -> Pick | None:
+    def pick(self, better_than: float | None = None, share: float = 1.0) -> Pick | None:
         """Returns the best subnet expected within the budget that was not tried, or None.
 
         Args:
             better_than: the expected accuracy of what is there already.
+            share: of the latency budget to aim at.
         """
+        self._aim *= share
         space = self.cutter.space
         start = self._tried[-1][np.newaxis] if self._tried else None
         best, scores = maximise(space, self._score, self.rng, start=start)
@@ -152,7 +160,7 @@ class Chooser:
     def _fits(self, genes: Encodings) -> bool:
         limit = self.budget.latency_ms
         return limit is None or any(
-            bool((self._cautious_ms(forecast, genes, SURELY) <= limit).all())
+            bool((self._cautious_ms(forecast, genes, CAUTION) <= SURELY * limit).all())
             for forecast in self.forecasts.values()
         )
 
@@ -162,9 +170,10 @@ class Chooser:
         if self._predictor is not None and self.budget.accuracy is not None:
             allowed &= accuracy >= self.budget.accuracy
         if self.budget.latency_ms is not None:
+            limit = self._aim * self.budget.latency_ms
             fits = np.zeros(len(genes), bool)
             for forecast in self.forecasts.values():
-                fits |= self._cautious_ms(forecast, genes, CAUTION) <= self.budget.latency_ms
+                fits |= self._cautious_ms(forecast, genes, CAUTION) <= limit
             allowed &= fits
         for tried in self._tried:
             allowed &= (genes != tried).any(axis=1)
@@ -184,10 +193,8 @@ class Chooser:
         return allowed
 
     def _cautious_ms(self, forecast: Forecast, genes: Encodings, caution: float) -> Scores:
-        median, deviation = forecast.median_ms(genes)
-        expected: Scores = (
-            median * forecast.spread(self.budget.percentile) * np.exp(caution * deviation)
-        )
+        factor = forecast.spread(self.budget.percentile) * np.exp(caution * forecast.deviation())
+        expected: Scores = forecast.median_ms(genes) * factor
         return expected
 
     def _fastest(self, genes: Encodings) -> tuple[Engine, Scores]:
@@ -199,5 +206,4 @@ class Chooser:
         return engine, expected[engine]
 
     def _is_sure(self, engine: Engine) -> bool:
-        _, deviation = self.forecasts[engine].median_ms(self._pool[:200])
-        return float(np.median(deviation)) < SURE
+        return self.forecasts[engine].deviation() < SURE

@@ -33,6 +33,7 @@ from tofa_edge.workbench import Finished, Workbench
 
 ENGINES = 2  # that are measured beyond screening
 TRIES = 3
+CAUTIOUS = 0.6  # of the budget is aimed at when all tries were over it
 
 Tell = Callable[[str], None]
 
@@ -194,7 +195,7 @@ def _better(
 
 
 def _last_resort(bench: Workbench, chooser: Chooser) -> Finished:
-    """Returns the best of what was measured on the way, or the smallest subnet."""
+    """Returns the best of what was measured on the way, else a cautious pick, else the smallest."""
     smallest, engine = bench.cutter.space.smallest(), chooser.fastest_engine
     within = [
         (m.subnet, e, m.accuracy)
@@ -202,6 +203,9 @@ def _last_resort(bench: Workbench, chooser: Chooser) -> Finished:
         if chooser.allows(m.subnet, m.latency)
     ]
     within.sort(key=lambda found: -found[2])
+    cautious = None if within else chooser.pick(share=CAUTIOUS)
+    if cautious is not None:
+        within.append((cautious.subnet, cautious.engine, cautious.accuracy))
     for subnet, by, accuracy in [*within[:TRIES], (smallest, engine, chooser.accuracy(smallest))]:
         tried = bench.finished(subnet, by, accuracy)
         if chooser.allows(subnet, tried.measured.latency):

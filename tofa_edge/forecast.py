@@ -35,22 +35,29 @@ class Forecast:
         self._pool, self._others = pool, tuple(others)
         self._measured = pool[:0]
         self._made: LatencyPredictor | None = None
+        self._deviation: float | None = None
 
     def add(self, subnet: Subnet, latency: Latency) -> None:
         """Learns from a measurement."""
         self._measured = np.concatenate([self._measured, encoded(self.space, [subnet])])
         self.latencies.append(latency)
-        self._made = None
+        self._made = self._deviation = None
 
-    def median_ms(self, encodings: Encodings) -> tuple[Scores, Scores]:
-        """Returns expected medians in milliseconds and their relative standard deviations, (N,).
+    def median_ms(self, encodings: Encodings) -> Scores:
+        """Returns expected medians in milliseconds, (N,).
 
         Args:
             encodings: as `SearchSpace.encode` gives, (N, genes).
         """
         features = tables(self.space).costs(encodings).features
-        found = self._predictor.predict(features, self._priors(encodings))
-        return found.median_ms, found.relative_std
+        return self._predictor.medians_ms(features, self._priors(features))
+
+    def deviation(self) -> float:
+        """Returns the relative standard deviation of an expected median, that of a usual subnet."""
+        if self._deviation is None:
+            found = self._predictor.predict()
+            self._deviation = float(np.median(found.relative_std[len(self._measured) :]))
+        return self._deviation
 
     def next(self) -> Subnet:
         """Returns the subnet whose measurement would tell most about all others."""
@@ -59,9 +66,9 @@ class Forecast:
         return self.space.decode(self._pool[chosen - count])
 
     def spread(self, percentile: int) -> float:
-        """Returns a percentile over the median, that of the quietest measurement."""
+        """Returns a percentile over the median: three of four measurements had less."""
         ratios = [latency.percentile_ms(percentile) / latency.p50_ms for latency in self.latencies]
-        return float(min(ratios)) if ratios else USUAL_SPREAD
+        return float(np.quantile(ratios, 0.75)) if ratios else USUAL_SPREAD
 
     @property
     def _predictor(self) -> LatencyPredictor:
@@ -69,16 +76,19 @@ class Forecast:
             every = np.concatenate([self._measured, self._pool])
             table = tables(self.space)
             features = table.costs(every).features
-            self._made = LatencyPredictor(features, table.columns, self._priors(every))
+            self._made = LatencyPredictor(features, table.columns, self._priors(features))
             times = [latency.steady_ms for latency in self.latencies]
             errors = [latency.relative_error for latency in self.latencies]
             self._made.observe(range(len(times)), times, errors)
         return self._made
 
-    def _priors(self, encodings: Encodings) -> Scores | None:
+    def _priors(self, features: Scores) -> Scores | None:
         if not self._others:
             return None
-        columns = [np.log(other.median_ms(encodings)[0]) for other in self._others]
+        columns = [
+            np.log(other._predictor.medians_ms(features, other._priors(features)))
+            for other in self._others
+        ]
         stacked: Scores = np.stack(columns, axis=1)
         return stacked
 

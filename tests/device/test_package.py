@@ -68,8 +68,8 @@ def test_version_is_the_newest_in_the_changelog() -> None:
 def test_public_names_are_pinned() -> None:
     assert tofa_edge.__all__ == sorted(
         [
-            "BackendError", "BudgetError", "Bundle", "BundleError", "DataError", "ImageError",
-            "Model", "Prediction", "SearchSpace", "SpaceError", "Subnet", "SubnetError",
+            "BackendError", "Budget", "BudgetError", "Bundle", "BundleError", "DataError", "ImageError",
+            "LatencyError", "Model", "Prediction", "ProfileError", "SearchSpace", "SpaceError", "Subnet", "SubnetError",
             "TofaError", "TrainingError", "__version__", "deploy",
         ]
     )  # fmt: skip
@@ -129,7 +129,7 @@ def test_no_pickle_and_no_eval() -> None:
                 assert not names & {"pickle", "cloudpickle", "marshal"}, path
 
 
-def test_deployment_leaves_no_file_and_no_socket(tiny_bundle: Path, tmp_path: Path) -> None:
+def test_deployment_leaves_what_it_says_and_no_socket(tiny_bundle: Path, tmp_path: Path) -> None:
     code = f"""
 import psutil, tofa_edge
 for name in ("onnxruntime", "tflite", "reference"):
@@ -143,4 +143,7 @@ print("done")
     home.mkdir()
     places = {"HOME": str(home), "XDG_CACHE_HOME": str(home / "cache"), "TMPDIR": str(home)}
     assert run(code, PYTHONDONTWRITEBYTECODE="1", **places) == "done"
-    assert list(home.rglob("*")) == []
+    left = {path.relative_to(home) for path in home.rglob("*") if path.is_file()}
+    kept = {path for path in left if path.parent == Path("cache/tofa-edge/decisions")}
+    assert left - kept == {Path("tofa-edge-measuring.lock")}
+    assert {path.suffix for path in kept} == {".json", ".artefact"}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import timeit
 from collections.abc import Callable
 from pathlib import Path
@@ -147,7 +148,7 @@ def test_impossible_budget_names_the_fastest(tiny_bundle: Path) -> None:
         tofa_edge.deploy(tiny_bundle, latency_ms=1e-4, tell=lines.append)
     assert lines[-1].startswith(f"tried {SMALLEST}"), "the last resort"
     assert "wanted p95 ≤ 0.0001 ms" in str(caught.value)
-    assert "the fastest network measured is 16px" in str(caught.value)
+    assert re.search(r"the fastest network measured is \d+px .* on \w+ cpu", str(caught.value))
 
 
 def test_budget_in_between_is_searched(tiny_bundle: Path, monkeypatch: pytest.MonkeyPatch) -> None:
