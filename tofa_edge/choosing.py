@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
@@ -75,9 +75,10 @@ class Chooser:
         for candidate in self.candidates:
             if candidate.cost_ms > SECOND * best and self.forecasts:
                 continue
-            forecast = Forecast(space, self._pool, tuple(self.forecasts.values())[:1])
-            forecast.add(space.middle(), candidate.latency)
-            self.forecasts[candidate.engine] = forecast
+            if candidate.engine not in self.forecasts:
+                forecast = Forecast(space, self._pool, tuple(self.forecasts.values())[:1])
+                forecast.add(space.middle(), candidate.latency)
+                self.forecasts[candidate.engine] = forecast
 
     @property
     def predicts_accuracy(self) -> bool:
@@ -99,8 +100,10 @@ class Chooser:
         """
         done = len(self.forecasts)
         order = list(self.forecasts)
-        best = self._best_of_all()
-        while done < MEASUREMENTS and time.monotonic() < self.until and not self._fits(best):
+        best = self._best_of_all() if self.budget.latency_ms is not None else None
+        while done < MEASUREMENTS and time.monotonic() < self.until:
+            if best is not None and self._fits(best):
+                return
             for engine in order[: MEASUREMENTS - done]:
                 forecast = self.forecasts[engine]
                 subnet = forecast.next()
@@ -126,15 +129,36 @@ class Chooser:
             share: of the latency budget to aim at.
         """
         self._aim *= share
+        limit = self.budget.latency_ms
+        aimed = self.budget if limit is None else replace(self.budget, latency_ms=self._aim * limit)
+        pick = self._best(aimed)
+        if pick is None or (better_than is not None and pick.accuracy < better_than + WORTH):
+            return None
+        self._tried.append(self.cutter.space.encode(pick.subnet))
+        return pick
+
+    def _best(self, budget: Budget) -> Pick | None:
         space = self.cutter.space
         start = self._tried[-1][np.newaxis] if self._tried else None
-        best, scores = maximise(space, self._score, self.rng, start=start)
-        if not len(best) or (better_than is not None and scores[0] < better_than + WORTH):
+        best, scores = maximise(
+            space, lambda genes: self._score(genes, budget), self.rng, start=start
+        )
+        if not len(best):
             return None
-        chosen, worth = best[:1], float(scores[0])
-        engine, predicted = self._fastest(chosen)
-        self._tried.append(chosen[0])
-        return Pick(space.decode(chosen[0]), engine, worth, float(predicted[0]))
+        engine, predicted = self._fastest(best[:1])
+        return Pick(space.decode(best[0]), engine, float(scores[0]), float(predicted[0]))
+
+    def front(self, count: int) -> list[Pick]:
+        """Returns the best subnet expected for each of `count` latencies, the fastest first."""
+        space = self.cutter.space
+        ends = encoded(space, [space.smallest(), space.largest()])
+        low, high = (float(self._fastest(end[np.newaxis])[1][0]) for end in ends)
+        found: dict[Subnet, Pick] = {}
+        for limit in np.geomspace(low, high, count):
+            pick = self._best(replace(self.budget, latency_ms=float(limit) * 1.001))
+            if pick is not None:
+                found[pick.subnet] = pick
+        return sorted(found.values(), key=lambda pick: pick.predicted_ms)
 
     def accuracy(self, subnet: Subnet) -> float:
         """Returns the expected accuracy of a subnet, 0..1, or its stand-in."""
@@ -164,16 +188,15 @@ class Chooser:
             for forecast in self.forecasts.values()
         )
 
-    def _score(self, genes: Encodings) -> Scores:
+    def _score(self, genes: Encodings, budget: Budget) -> Scores:
         accuracy = expected_accuracy(self.cutter.space, self._predictor, genes)
         allowed = self._allowed(genes)
-        if self._predictor is not None and self.budget.accuracy is not None:
-            allowed &= accuracy >= self.budget.accuracy
-        if self.budget.latency_ms is not None:
-            limit = self._aim * self.budget.latency_ms
+        if self._predictor is not None and budget.accuracy is not None:
+            allowed &= accuracy >= budget.accuracy
+        if budget.latency_ms is not None:
             fits = np.zeros(len(genes), bool)
             for forecast in self.forecasts.values():
-                fits |= self._cautious_ms(forecast, genes, CAUTION) <= limit
+                fits |= self._cautious_ms(forecast, genes, CAUTION) <= budget.latency_ms
             allowed &= fits
         for tried in self._tried:
             allowed &= (genes != tried).any(axis=1)

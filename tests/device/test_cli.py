@@ -33,7 +33,7 @@ def photo(tmp_path: Path) -> Path:
 
 def test_help_names_every_command() -> None:
     text = cli("--help").stdout
-    for command in ("train", "inspect", "verify", "doctor", "deploy", "run", "demo"):
+    for command in ("train", "inspect", "verify", "doctor", "deploy", "run", "bench", "demo"):
         assert command in text
 
 
@@ -113,3 +113,18 @@ def test_errors_are_one_line(tiny_bundle: Path, arguments: tuple[str, ...], said
         pytest.importorskip("torch")
     done = cli(*(str(tiny_bundle) if a == "BUNDLE" else a for a in arguments), code=1)
     assert said in done.stderr.strip().splitlines()[-1]
+
+
+def test_bench_writes_what_it_shows(tiny_bundle: Path, tmp_path: Path) -> None:
+    shown = cli("bench", tiny_bundle, "--quick", "--out", tmp_path / "results").stdout
+    assert "front, predicted p95 off by" in shown
+    (path,) = (tmp_path / "results").iterdir()
+    found = json.loads(path.read_text())
+    assert {"import", "deploy", "first_prediction", "process"} <= found["cold_start_s"].keys()
+    assert 2 <= len(found["front"]) <= 8
+    predicted = [row["predicted_p95_ms"] for row in found["front"]]
+    assert predicted == sorted(predicted)
+    assert found["device"]
+    assert found["versions"]
+    refused = cli("bench", tiny_bundle, "--out", path, code=1)
+    assert "cannot be written" in refused.stderr

@@ -68,9 +68,10 @@ def test_version_is_the_newest_in_the_changelog() -> None:
 def test_public_names_are_pinned() -> None:
     assert tofa_edge.__all__ == sorted(
         [
-            "BackendError", "Budget", "BudgetError", "Bundle", "BundleError", "DataError", "ImageError",
-            "LatencyError", "Model", "Prediction", "ProfileError", "SearchSpace", "SpaceError", "Subnet", "SubnetError",
-            "TofaError", "TrainingError", "__version__", "deploy",
+            "BackendError", "Budget", "BudgetError", "Bundle", "BundleError", "DataError",
+            "ImageError", "LatencyError", "Model", "Prediction", "ProfileError", "SearchSpace",
+            "SpaceError", "Subnet", "SubnetError", "TofaError", "TrainingError", "__version__",
+            "deploy",
         ]
     )  # fmt: skip
     for name in tofa_edge.__all__:

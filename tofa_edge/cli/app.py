@@ -336,6 +336,27 @@ def run(
 
 
 @app.command()
+def bench(
+    bundle: BundlePath,
+    out_path: Annotated[Path, typer.Option("--out", help="Folder for the results.")] = Path(
+        "results"
+    ),
+    quick: Annotated[bool, typer.Option("--quick", help="Within two minutes.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Measures a bundle here: cold start, engines, and its front, predicted and measured."""
+    from tofa_edge.benchmarks.bench import bench as measured
+    from tofa_edge.cli.describe import bench_tables
+
+    found = measured(bundle, out_path, quick, tell_on_terminal)
+    if as_json:
+        print_json(found)
+        return
+    for made in bench_tables(found):
+        out.print(made)
+
+
+@app.command()
 def demo(
     folder: Annotated[Path, typer.Option(help="Where to keep its photos and bundles.")] = Path(
         "demo"

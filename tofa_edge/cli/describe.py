@@ -1,10 +1,13 @@
-"""What `inspect` and `verify` say of a bundle."""
+"""What `inspect`, `verify`, `evaluate` and `bench` say of a bundle."""
 
 from __future__ import annotations
 
 import dataclasses
+import json
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from rich.table import Table
 
@@ -97,6 +100,36 @@ def evaluations_table(evaluations: list[Evaluation]) -> Table:
             f"{row.calibration_error:.1%}",
         )
     return made
+
+
+def bench_tables(found: dict[str, Any]) -> Iterator[Table]:
+    """Yields what `bench` found: its engines, then its front."""
+    made = table("engines, with the middle subnet", "engine", "p50 ms", "p95 ms", "p99 ms", "runs")
+    for row in found["engines"]:
+        latency = row["latency"]
+        if latency is None:
+            made.add_row(row["engine"], row["reason"], "", "", "")
+            continue
+        figures = [f"{latency[name]:.2f}" for name in ("p50_ms", "p95_ms", "p99_ms")]
+        made.add_row(row["engine"], *figures, str(latency["count"]))
+    yield made
+    accuracy = "accuracy" if found["predicts_accuracy"] else "log MACs"
+    made = table(
+        f"front, predicted p95 off by {found['mean_prediction_error'] or 0:.1%} on average",
+        "px", "MMACs", accuracy, "predicted", "p50 ms", "p95 ms", "doubts",
+    )  # fmt: skip
+    for row in found["front"]:
+        latency = row["latency"]
+        made.add_row(
+            str(json.loads(row["subnet"])["resolution"]),
+            f"{row['mmacs']:.1f}",
+            f"{row['expected_accuracy']:.1%}",
+            f"{row['predicted_p95_ms']:.2f}",
+            f"{latency['p50_ms']:.2f}",
+            f"{latency['p95_ms']:.2f}",
+            ", ".join(latency["flags"]),
+        )
+    yield made
 
 
 def evaluations_as_json(evaluations: list[Evaluation]) -> list[dict[str, object]]:
