@@ -1,1 +1,5 @@
-"""Measured latencies of devices, as JSON, and the code that reads them: none in this version."""
+"""Latencies of devices as JSON, one file a device, and the code that reads, pools and ranks them.
+
+`schema.json` describes the files. Those that come with the package are priors: figures that others
+published, marked so.
+"""

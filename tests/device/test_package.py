@@ -7,8 +7,10 @@ import configparser
 import itertools
 import os
 import re
+import shutil
 import subprocess
 import sys
+import zipfile
 from pathlib import Path
 
 import pytest
@@ -17,6 +19,7 @@ import tofa_edge
 from tofa_edge.backends import Backend, backends
 
 ROOT = Path(__file__).parents[2]
+PROFILES = ROOT / "device_profiles"
 LINKED = ("backends", "device_profiles", "benchmarks")
 HEAVY = ("torch", "onnx", "onnxruntime", "rich", "typer", "PIL", "ai_edge_litert", "tflite_runtime")
 
@@ -58,6 +61,21 @@ def test_links_point_to_the_top_level_folders() -> None:
         link = ROOT / "tofa_edge" / name
         assert link.is_symlink()
         assert link.resolve() == ROOT / name
+
+
+def test_wheel_carries_the_device_profiles(tmp_path: Path) -> None:
+    pytest.importorskip("setuptools", minversion="77")
+    tree, made = tmp_path / "tree", tmp_path / "made"
+    ignored = shutil.ignore_patterns(".*", "*.tofa", "build", "dist", "demo", "__pycache__")
+    shutil.copytree(ROOT, tree, symlinks=True, ignore=ignored)
+    made.mkdir()
+    build = f"from setuptools import build_meta; build_meta.build_wheel({str(made)!r})"
+    subprocess.run([sys.executable, "-c", build], cwd=tree, capture_output=True, check=True)
+    (wheel,) = made.glob("*.whl")
+    inside = set(zipfile.ZipFile(wheel).namelist())
+    wanted = {f"tofa_edge/device_profiles/{item.name}" for item in PROFILES.glob("*.json")}
+    assert len(wanted) > 1
+    assert wanted <= inside
 
 
 def test_version_is_the_newest_in_the_changelog() -> None:

@@ -97,7 +97,7 @@ ORIN_NANO: Tree = {
     "proc/device-tree/model": "NVIDIA Jetson Orin Nano Developer Kit\0",
     "proc/device-tree/compatible": "nvidia,p3768-0000+p3767-0005\0nvidia,p3767-0005\0"
     "nvidia,tegra234\0",
-    "proc/cpuinfo": arm_cpuinfo("0xd42", 6, f"{V8_2} i8mm bf16 asimdfhm"),
+    "proc/cpuinfo": arm_cpuinfo("0xd42", 6, f"{V8_2} uscat ilrcpc flagm paca pacg"),
     **clocks(6, "schedutil", 729_600, 1_510_400, "tegra194"),
     **memory(7620, 5000, 3810, 3000),
     "etc/nv_tegra_release": "# R36 (release), REVISION: 4.3, GCID: 38968081, BOARD: generic, "
