@@ -66,7 +66,7 @@ def _board(
         processors=processors,
         features=features,
         cores=sum(processors.values()),
-        maximum_clock_mhz=clock_mhz,
+        maximum_clock_mhz=clock_mhz if clock_mhz is None else float(clock_mhz),
         accelerators=accelerators,
     )
 
@@ -197,7 +197,7 @@ def _measurement(network: Network, row: Row) -> Measurement:
         log_standard_error=float(f"{deviation / math.sqrt(runs):.2g}"),
         runs=runs,
         network=network.name,
-        mmacs=network.mmacs,
+        mmacs=network.mmacs if network.mmacs is None else float(network.mmacs),
         flags=("mean", "uneven") if greatest > UNEVEN * least else ("mean",),
     )
 

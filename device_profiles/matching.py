@@ -16,6 +16,7 @@ from tofa_edge.errors import ProfileError
 REVISION = re.compile(
     r"\s+(Rev\s+[\d.]+|Engineering Reference|Developer Kit|Super)(?=\s|$)", re.IGNORECASE
 )
+OTHER_ARCHITECTURE = 4  # the distance from which a profile says nothing of a device
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +73,7 @@ def _kinship(ours: Fingerprint, theirs: Fingerprint) -> tuple[int, str]:
         return 2, f"the same instructions ({', '.join(ours.features)})"
     if same_architecture:
         return 3, f"the same architecture ({ours.architecture})"
-    return 4, f"another architecture ({theirs.architecture or 'unknown'})"
+    return OTHER_ARCHITECTURE, f"another architecture ({theirs.architecture or 'unknown'})"
 
 
 def _differences(ours: Fingerprint, theirs: Fingerprint) -> Iterator[tuple[float, str]]:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from tofa_edge.device import Fingerprint, State
 
-HOT_C = 75.0  # a Raspberry Pi caps its clock from 80 °C on, most others from 85 °C
+HOT_C = 75.0  # a Raspberry Pi lowers its clock from 80 °C on (its documentation)
 BUSY_LOAD = 0.5  # of the usable cores, beside what is to be timed
 MOST_SWAP_BYTES = 64 * 2**20  # less is what start-up left there
 RAMPING = ("ondemand", "conservative", "schedutil", "interactive", "powersave")
@@ -94,7 +94,7 @@ def _limits(fingerprint: Fingerprint, _: State) -> Iterator[Problem]:
         yield Problem(
             f"this container may use {quota:g} of {cores} cores' time",
             "with more threads than that it is stopped for the rest of each period: p95 suffers",
-            f"docker run --cpus={cores}, or deploy with at most {max(1, int(quota))} threads",
+            f"docker run --cpus={cores}, or: tofa-edge deploy --threads {max(1, int(quota))}",
         )
     if fingerprint.cpu_bits == 64 and fingerprint.userland_bits == 32:
         yield Problem(

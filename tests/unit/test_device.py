@@ -337,7 +337,7 @@ def test_container_with_control_groups_v2(tmp_path: Path) -> None:
     assert (found.cores, found.allowed_cores, found.quota_cores) == (16, 7, 1.5)
     assert found.usable_cores == 1
     assert found.memory_limit_bytes == 2**29
-    assert "at most 1 threads" in named(wrong, "1.5 of 16 cores").fix
+    assert "--threads 1" in named(wrong, "1.5 of 16 cores").fix
     assert named(wrong, "busy: load 9.5 on 1 cores")
 
 

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import json
 
+import pytest
+
+from tofa_edge.cli import doctor
 from tofa_edge.cli.doctor import EngineHere, Examination, lines
 from tofa_edge.device import Fingerprint, PowerMode, State
 from tofa_edge.device_problems import problems
@@ -14,7 +17,18 @@ def test_machine_that_says_nothing_is_unknown() -> None:
     assert "board: unknown" in said
     assert "clock now: unknown" in said
     assert "held back now: unknown" in said
+    assert "nearest profile: none of this architecture" in said
     assert said[-1] == "problems: none found"
+
+
+def test_nearest_profile_is_named_with_its_provenance(monkeypatch: pytest.MonkeyPatch) -> None:
+    pi = Fingerprint(board="Raspberry Pi 4 Model B Rev 1.5", processors={"Cortex-A72": 4}, cores=4)
+    monkeypatch.setattr(doctor, "fingerprint", lambda: pi)
+    told = doctor.examine().nearest_profile
+    assert told is not None
+    assert told.startswith("Raspberry Pi 4 Model B, ncnn (published, not measured by us): the same")
+    monkeypatch.setattr(doctor, "fingerprint", lambda: Fingerprint(architecture="sparc"))
+    assert doctor.examine().nearest_profile is None
 
 
 def test_all_that_is_known_is_told() -> None:

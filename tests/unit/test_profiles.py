@@ -282,6 +282,14 @@ def test_shipped_profiles_follow_the_schema(
         assert all(row.network and row.flags for row in item.measurements)
 
 
+def test_shipped_files_are_as_save_writes_them() -> None:
+    folder = files("tofa_edge.device_profiles")
+    found = [item for item in folder.iterdir() if item.name.endswith("_ncnn.json")]
+    assert len(found) == len(shipped()) == len(published_profiles.BOARDS)
+    for item in found:
+        assert to_json(from_json(item.read_bytes(), item.name)) == item.read_text(encoding="utf-8")
+
+
 def test_schema_and_reader_agree_on_fields(validate: Callable[[object], None]) -> None:
     schema = json.loads(files("tofa_edge.device_profiles").joinpath("schema.json").read_bytes())
     for kind, part in (

@@ -10,6 +10,8 @@ from typing import Any
 from tofa_edge import backends
 from tofa_edge.device import Fingerprint, State, fingerprint, state
 from tofa_edge.device_problems import Problem, problems
+from tofa_edge.device_profiles.matching import OTHER_ARCHITECTURE, nearest
+from tofa_edge.device_profiles.profile import shipped
 
 UNKNOWN = "unknown"
 
@@ -25,12 +27,22 @@ class EngineHere:
 
 @dataclass(frozen=True, slots=True)
 class Examination:
-    """All that `doctor` finds."""
+    """All that `doctor` finds.
+
+    Attributes:
+        fingerprint: what the machine is.
+        state: how it is doing.
+        engines: every backend, installed or not.
+        problems: the worst first.
+        nearest_profile: the profile shipped for the device most like this one, and why it is that
+            one; None where none is of its architecture.
+    """
 
     fingerprint: Fingerprint
     state: State
     engines: tuple[EngineHere, ...]
     problems: tuple[Problem, ...]
+    nearest_profile: str | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """Returns plain JSON values; what is not known is left out."""
@@ -39,6 +51,7 @@ class Examination:
             "state": self.state.to_dict(),
             "engines": [dataclasses.asdict(engine) for engine in self.engines],
             "problems": [dataclasses.asdict(problem) for problem in self.problems],
+            "nearest_profile": self.nearest_profile,
         }
 
 
@@ -47,6 +60,7 @@ def examine() -> Examination:
 
     Raises:
         BackendError: no backend is found, because the package itself is not installed.
+        ProfileError: a file of the package is damaged.
     """
     found, moving = fingerprint(), state()
     engines = []
@@ -54,7 +68,15 @@ def examine() -> Examination:
         missing = backend.missing()
         targets = () if missing else tuple(map(str, backend.targets()))
         engines.append(EngineHere(name, targets, missing))
-    return Examination(found, moving, tuple(engines), tuple(problems(found, moving)))
+    wrong = tuple(problems(found, moving))
+    return Examination(found, moving, tuple(engines), wrong, _nearest_profile(found))
+
+
+def _nearest_profile(found: Fingerprint) -> str | None:
+    best = nearest(found, shipped())[0]
+    if best.distance >= OTHER_ARCHITECTURE:
+        return None
+    return f"{best.profile.name} ({best.profile.provenance}): {best.reason}"
 
 
 def lines(examination: Examination) -> Iterator[str]:
@@ -63,6 +85,7 @@ def lines(examination: Examination) -> Iterator[str]:
         yield f"{name}: {value}"
     for engine in examination.engines:
         yield f"engine {engine.engine}: {engine.missing or 'works: ' + ', '.join(engine.targets)}"
+    yield f"nearest profile: {examination.nearest_profile or 'none of this architecture'}"
     yield f"problems: {len(examination.problems) or 'none found'}"
     for number, problem in enumerate(examination.problems, 1):
         yield f"{number}. {problem.what}"
