@@ -103,6 +103,7 @@ class Profile:
         software: versions, by package; None where unknown.
         state: of the device when the newest measurement began; None where unknown.
         targets: each engine, unit, precision and number of threads once.
+        space: the name of the search space that measured subnets are of; None without subnets.
         source: of published figures: address and revision.
         licence: of published figures.
         notes: what a reader has to know of the figures.
@@ -116,6 +117,7 @@ class Profile:
     targets: tuple[MeasuredTarget, ...]
     software: Mapping[str, str] | None = None
     state: State | None = None
+    space: str | None = None
     source: str | None = None
     licence: str | None = None
     notes: tuple[str, ...] = ()
@@ -149,13 +151,22 @@ def load(path: Path) -> Profile:
     return from_json(content, str(path))
 
 
-def shipped() -> list[Profile]:
-    """Returns the profiles that come with the package, by file name."""
+def shipped(measured_only: bool = False) -> list[Profile]:
+    """Returns the profiles that come with the package, by file name.
+
+    Args:
+        measured_only: leaves out published figures, unread.
+    """
     found = {item.name: item for item in files("tofa_edge.device_profiles").iterdir()}
-    return [
-        from_json(found[name].read_bytes(), name)
+    contents = {
+        name: found[name].read_bytes()
         for name in sorted(found)
         if name.endswith(".json") and name != SCHEMA_FILE
+    }
+    return [
+        from_json(content, name)
+        for name, content in contents.items()
+        if not measured_only or MEASURED.encode() in content
     ]
 
 

@@ -57,6 +57,8 @@ class Chooser:
         candidates: engines that proved themselves, the fastest first.
         rng: source of randomness.
         until: when to stop measuring, by `time.monotonic`.
+        known: what profiles of such devices know of an engine.
+        forecasts: of each engine considered.
     """
 
     cutter: Cutter
@@ -64,6 +66,7 @@ class Chooser:
     candidates: list[Candidate]
     rng: np.random.Generator
     until: float = float("inf")
+    known: Callable[[Engine], list[Forecast]] = lambda engine: []
     forecasts: dict[Engine, Forecast] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -76,9 +79,12 @@ class Chooser:
             if candidate.cost_ms > SECOND * best and self.forecasts:
                 continue
             if candidate.engine not in self.forecasts:
-                forecast = Forecast(space, self._pool, tuple(self.forecasts.values())[:1])
+                forecast = Forecast(space, self._pool, self._others(candidate.engine))
                 forecast.add(space.middle(), candidate.latency)
                 self.forecasts[candidate.engine] = forecast
+
+    def _others(self, engine: Engine) -> list[Forecast]:
+        return [*self.known(engine), *list(self.forecasts.values())[:1]]
 
     @property
     def predicts_accuracy(self) -> bool:

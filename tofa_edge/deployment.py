@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 
 from tofa_edge._version import __version__
-from tofa_edge.backends import working
+from tofa_edge.backends import Engine, working
 from tofa_edge.budget import Budget
 from tofa_edge.bundle import Bundle
 from tofa_edge.choosing import Chooser, Pick
@@ -23,9 +23,11 @@ from tofa_edge.cutting import Cutter
 from tofa_edge.decisions import decision_key
 from tofa_edge.device import fingerprint
 from tofa_edge.errors import BudgetError
+from tofa_edge.forecast import Forecast
 from tofa_edge.images import ImageSource
 from tofa_edge.measurement import one_at_a_time
 from tofa_edge.model import Model
+from tofa_edge.profiling import known_forecasts, known_profiles
 from tofa_edge.remembering import kept, recalled
 from tofa_edge.screening import Candidate, engines, proven, reference_run, screen
 from tofa_edge.space import Subnet
@@ -165,7 +167,12 @@ def _chosen(
     Raises:
         BudgetError: there is none.
     """
-    chooser = Chooser(bench.cutter, bench.budget, candidates, rng, until)
+    space, device, profiles = bench.cutter.space, fingerprint(), known_profiles()
+
+    def known(engine: Engine) -> list[Forecast]:
+        return known_forecasts(space, engine, device, profiles)
+
+    chooser = Chooser(bench.cutter, bench.budget, candidates, rng, until, known)
     bench.explanation.predicts_accuracy = chooser.predicts_accuracy
     if bench.budget.latency_ms is not None:
         with bench.timed("measure"):

@@ -8,6 +8,8 @@ Kernels never grow beyond the pretrained size; smaller choices are ours.
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from tofa_edge.errors import SpaceError
 from tofa_edge.space import Activation, SearchSpace, StageSpace, round_to_eight
 
@@ -153,3 +155,16 @@ def named(name: str) -> SearchSpace:
     if name not in SPACES:
         raise SpaceError(f"no search space {name!r}; there are {', '.join(SPACES)}")
     return SPACES[name]()
+
+
+def whole(space: SearchSpace) -> SearchSpace:
+    """Returns the space that a bundle's was made from, with all its resolutions.
+
+    Args:
+        space: of a bundle, which may offer fewer; returned itself if it is of none above.
+    """
+    for make in SPACES.values():
+        published = replace(make(), classes=space.classes)
+        if replace(published, resolutions=space.resolutions) == space:
+            return published
+    return space

@@ -91,6 +91,12 @@ class Workbench:
         image = probe_images(model.input_size)[0]
         return stopwatch.time(lambda: model(image))
 
+    def timed_as_stored(self, subnet: Subnet, engine: Engine) -> Latency:
+        """Returns the latency of a subnet with stored statistics: calibrated, it takes as long."""
+        artefact = engine.backend.build(self.cutter.stored_network(subnet), engine.target)
+        with self.reloaded(artefact, subnet, engine) as model:
+            return self.time(model, self.quick)
+
     def quickly_measured(
         self, subnet: Subnet, engine: Engine, predicted_ms: float | None
     ) -> Latency:

@@ -115,6 +115,15 @@ def test_errors_are_one_line(tiny_bundle: Path, arguments: tuple[str, ...], said
     assert said in done.stderr.strip().splitlines()[-1]
 
 
+def test_profile_is_kept_and_written(tiny_bundle: Path, tmp_path: Path) -> None:
+    asked = ("--subnets", 3, "--backend", "onnxruntime", "--threads", 1)
+    shown = cli("profile", tiny_bundle, *asked, "--out", tmp_path / "here.json").stdout
+    assert f"wrote {tmp_path / 'here.json'}" in shown.replace("\n", "")
+    found = json.loads((tmp_path / "here.json").read_text())
+    assert found["space"] == "tiny"
+    assert len(found["targets"][0]["measurements"]) == 3
+
+
 def test_bench_writes_what_it_shows(tiny_bundle: Path, tmp_path: Path) -> None:
     shown = cli("bench", tiny_bundle, "--quick", "--out", tmp_path / "results").stdout
     assert "front, predicted p95 off by" in shown

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -333,6 +334,32 @@ def run(
         best = prediction.top(top)
         named = ", ".join(f"{label} {probability:.1%}" for label, probability in best)
         out.print(f"{name}: {'' if prediction.known else 'unknown, '}{named}", markup=False)
+
+
+@app.command()
+def profile(
+    bundle: BundlePath,
+    out_path: Annotated[
+        Path | None,
+        typer.Option("--out", help="File to write besides; deployments here know it anyway."),
+    ] = None,
+    subnets: Annotated[int, typer.Option(help="To measure on each engine.")] = 40,
+    backend: BackendName = None,
+    threads: Threads = None,
+    as_json: Json = False,
+) -> None:
+    """Measures this device once, so that every later deployment here predicts better."""
+    from tofa_edge import profiling
+    from tofa_edge.bundle import Bundle
+    from tofa_edge.device_profiles.profile import to_json
+
+    made = profiling.profile(Bundle.open(bundle), subnets, backend, threads, tell_on_terminal)
+    paths = profiling.keep(made, out_path)
+    if as_json:
+        print_json(json.loads(to_json(made)))
+        return
+    for path in paths:
+        out.print(f"wrote {path}", markup=False)
 
 
 @app.command()

@@ -1,0 +1,97 @@
+"""Profiles made on this device, and what later deployments take from them."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import tofa_edge
+from tofa_edge.bundle import Bundle
+from tofa_edge.cost import macs
+from tofa_edge.device import fingerprint
+from tofa_edge.device_profiles.profile import MEASURED, Profile, load
+from tofa_edge.layers import layers
+from tofa_edge.measurement import Latency
+from tofa_edge.profiling import keep, known_forecasts, known_profiles, profile, profiles_folder
+from tofa_edge.screening import engines
+from tofa_edge.search import distinct, encoded, sample
+from tofa_edge.space import Subnet
+from tofa_edge.spaces import efficientnet_lite0, tiny, whole
+from tofa_edge.workbench import Workbench
+
+SPACE = tiny()
+
+
+def slow(subnet: Subnet) -> float:
+    return 0.3 + macs(layers(SPACE, subnet)) / 1e5
+
+
+@pytest.fixture
+def made(tiny_bundle: Path, monkeypatch: pytest.MonkeyPatch) -> Profile:
+    """A profile of a device whose latencies are known exactly."""
+
+    def latency(bench: Workbench, subnet: Subnet, engine: object) -> Latency:
+        time = slow(subnet)
+        return Latency(time, time, 1.1 * time, 1.2 * time, 30, 0.01)
+
+    monkeypatch.setattr(Workbench, "timed_as_stored", latency)
+    return profile(Bundle.open(tiny_bundle), 30, "reference")
+
+
+def test_profile_holds_what_was_measured(made: Profile) -> None:
+    assert (made.provenance, made.space) == (MEASURED, "tiny")
+    (target,) = made.targets
+    assert (target.engine, target.threads) == ("reference", 1)
+    assert 20 <= len(target.measurements) <= 30
+    for found in target.measurements:
+        assert found.p50_ms == pytest.approx(slow(Subnet.from_json(found.subnet or "")), rel=1e-3)
+        assert found.mmacs
+    assert made.software
+    assert "tofa-edge" in made.software
+
+
+def test_real_profile_of_this_machine(tiny_bundle: Path, tmp_path: Path) -> None:
+    found = profile(Bundle.open(tiny_bundle), 3, "onnxruntime", 1)
+    keep(found, tmp_path / "here.json")
+    assert load(tmp_path / "here.json") == found
+    assert all(0 < m.p50_ms < 1000 for m in found.targets[0].measurements)
+
+
+def test_next_deployment_knows_it(made: Profile) -> None:
+    (engine,) = engines("reference")
+    assert known_forecasts(SPACE, engine, fingerprint(), []) == []
+    keep(made)
+    assert made in known_profiles()
+    (forecast,) = known_forecasts(SPACE, engine, fingerprint(), known_profiles())
+    unseen = distinct(SPACE, sample(SPACE, np.random.default_rng(7), 50))
+    wanted = [slow(SPACE.decode(genes)) for genes in unseen]
+    assert np.abs(forecast.median_ms(unseen) / wanted - 1).mean() < 0.02
+
+
+def test_bundle_of_fewer_resolutions_knows_it_too(made: Profile) -> None:
+    (engine,) = engines("reference")
+    smaller = replace(SPACE, resolutions=SPACE.resolutions[:2], classes=3)
+    assert whole(smaller) == replace(SPACE, classes=3)
+    (forecast,) = known_forecasts(smaller, engine, fingerprint(), [made])
+    largest = encoded(forecast.space, [smaller.largest()])
+    assert forecast.median_ms(largest)[0] == pytest.approx(slow(smaller.largest()), rel=0.1)
+    assert known_forecasts(efficientnet_lite0(), engine, fingerprint(), [made]) == []
+
+
+def test_other_machines_are_no_prior(made: Profile) -> None:
+    (engine,) = engines("reference")
+    other = replace(fingerprint(), board="Other Board", processors={"Cortex-A53": 4})
+    assert known_forecasts(SPACE, engine, other, [made]) == []
+
+
+def test_damaged_profile_does_not_stop_a_deployment(
+    tiny_bundle: Path, made: Profile, own_cache: Path
+) -> None:
+    keep(made)
+    (path,) = profiles_folder().glob("*.json")
+    assert path.is_relative_to(own_cache)
+    path.write_text("{")
+    tofa_edge.deploy(tiny_bundle, latency_ms=100, backend="reference").close()

@@ -1,0 +1,201 @@
+"""Device profiles made and used: measure a device once, so that later deployments know it."""
+
+from __future__ import annotations
+
+import contextlib
+import datetime
+from collections.abc import Callable, Iterable
+from pathlib import Path
+
+import numpy as np
+
+from tofa_edge._version import __version__
+from tofa_edge.backends import Engine, working
+from tofa_edge.budget import Budget
+from tofa_edge.bundle import Bundle
+from tofa_edge.cutting import Cutter
+from tofa_edge.decisions import cache_folder
+from tofa_edge.device import Fingerprint, fingerprint, state
+from tofa_edge.device_profiles.matching import nearest
+from tofa_edge.device_profiles.profile import (
+    MEASURED,
+    MeasuredTarget,
+    Measurement,
+    Profile,
+    load,
+    save,
+    shipped,
+)
+from tofa_edge.errors import BackendError, ProfileError, SpaceError
+from tofa_edge.forecast import MEGA, Forecast
+from tofa_edge.measurement import Latency, one_at_a_time
+from tofa_edge.screening import engines, reference_run
+from tofa_edge.search import decoded, distinct, encoded, sample
+from tofa_edge.space import SearchSpace, Subnet
+from tofa_edge.spaces import whole
+from tofa_edge.tables import Encodings, tables
+from tofa_edge.workbench import Workbench
+
+SUBNETS = 40
+CLOSE = 2.0  # the same board, or the same processor: farther devices are no prior
+
+Tell = Callable[[str], None]
+
+
+def profile(
+    bundle: Bundle,
+    count: int = SUBNETS,
+    backend: str | None = None,
+    threads: int | None = None,
+    tell: Tell = lambda line: None,
+) -> Profile:
+    """Returns the latencies of subnets of all sizes on every engine here.
+
+    Args:
+        bundle: whose subnets are measured, with stored statistics.
+        count: of subnets.
+        backend: an engine's name; by default all that work here.
+        threads: by default all numbers.
+        tell: called with a line of text now and then.
+
+    Raises:
+        BundleError: the bundle is damaged.
+        BackendError: no engine works here.
+    """
+    space, device = bundle.space, fingerprint()
+    bench = Workbench(bundle, Budget(), tell)
+    bench.cutter = Cutter(bundle)
+    offered = engines(backend, threads)
+    encodings = distinct(space, sample(space, np.random.default_rng(0), count))
+    macs = tables(space).costs(encodings).macs / MEGA
+    rows: dict[Engine, list[Measurement]] = {engine: [] for engine in offered}
+    began = state()
+    with one_at_a_time() as alone:
+        bench.stand_beside(reference_run(bench.cutter, offered))
+        for number, subnet in enumerate(decoded(space, encodings)):
+            for engine in list(rows):
+                try:
+                    latency = bench.timed_as_stored(subnet, engine)
+                except BackendError as error:
+                    tell(f"{engine}: left out, {error}")
+                    del rows[engine]
+                    continue
+                flags = latency.flags if alone else (*latency.flags, "not alone")
+                rows[engine].append(_measurement(subnet, latency, float(macs[number]), flags))
+            if number % 10 == 9:
+                tell(f"{number + 1} of {len(encodings)} subnets measured")
+    targets = tuple(_target(engine, found) for engine, found in rows.items() if found)
+    return Profile(
+        name=device.board or "unknown",
+        fingerprint=device,
+        provenance=MEASURED,
+        date=datetime.date.today().isoformat(),
+        targets=targets,
+        software={"tofa-edge": __version__, **{n: b.version() for n, b in working().items()}},
+        state=began,
+        space=space.name,
+    )
+
+
+def known_profiles() -> list[Profile]:
+    """Returns measured profiles: those made on this machine, then those of the package."""
+    made = []
+    for path in sorted(profiles_folder().glob("*.json")):
+        with contextlib.suppress(ProfileError):  # a damaged one is no reason not to deploy
+            made.append(load(path))
+    return [*made, *shipped(measured_only=True)]
+
+
+def profiles_folder() -> Path:
+    """Returns where profiles made here are kept, beside the remembered decisions."""
+    return cache_folder().parent / "profiles"
+
+
+def keep(made: Profile, out: Path | None = None) -> list[Path]:
+    """Writes a profile where deployments on this machine find it, in place of an earlier one.
+
+    Args:
+        made: here.
+        out: a file to write it to as well.
+
+    Returns:
+        the files written.
+
+    Raises:
+        ProfileError: one cannot be written.
+    """
+    here = profiles_folder() / f"{made.space or 'unknown'}.json"
+    with contextlib.suppress(OSError):  # what fails here fails below, and says so
+        here.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    save(made, here)
+    if out is None:
+        return [here]
+    save(made, out)
+    return [out, here]
+
+
+def known_forecasts(
+    space: SearchSpace, engine: Engine, device: Fingerprint, profiles: Iterable[Profile]
+) -> list[Forecast]:
+    """Returns what profiles of this board or processor know of an engine; may be none.
+
+    Those of the same engine and thread count, else of the same engine.
+
+    Args:
+        space: of the bundle; profiles of another are of no use.
+        engine: to be measured.
+        device: this one.
+        profiles: shipped and made here.
+    """
+    for match in nearest(device, profiles):
+        if match.distance >= CLOSE:
+            break
+        if match.profile.provenance != MEASURED or match.profile.space != space.name:
+            continue
+        alike = [t for t in match.profile.targets if t.engine == engine.backend.name]
+        exact = [t for t in alike if t.threads == engine.target.threads]
+        forecasts = [_forecast(space, target) for target in (exact or alike)[:1]]
+        found = [forecast for forecast in forecasts if forecast is not None]
+        if found:
+            return found
+    return []
+
+
+def _forecast(space: SearchSpace, target: MeasuredTarget) -> Forecast | None:
+    """What one target is known to take, in the terms of a bundle's space."""
+    every = whole(space)
+    try:
+        measured = [(Subnet.from_json(m.subnet or ""), m) for m in target.measurements]
+        encodings: Encodings = encoded(every, [subnet for subnet, _ in measured])
+    except SpaceError:
+        return None
+    if tables(every).columns != tables(space).columns:
+        return None
+    forecast = Forecast(every, encodings)
+    for subnet, found in measured:
+        error = found.log_standard_error or 0.02
+        p95 = found.p95_ms or found.p50_ms
+        times = (found.p50_ms, p95, p95, p95)
+        forecast.add(subnet, Latency(*times, found.runs or 1, error))
+    return forecast
+
+
+def _measurement(
+    subnet: Subnet, latency: Latency, mmacs: float, flags: tuple[str, ...]
+) -> Measurement:
+    return Measurement(
+        p50_ms=round(latency.steady_ms, 4),
+        p95_ms=round(max(latency.p95_ms, latency.steady_ms), 4),
+        log_standard_error=round(latency.relative_error, 4),
+        runs=latency.count,
+        subnet=subnet.to_json(),
+        mmacs=round(mmacs, 2),
+        flags=flags,
+    )
+
+
+def _target(engine: Engine, found: list[Measurement]) -> MeasuredTarget:
+    target = engine.target
+    return MeasuredTarget(
+        engine.backend.name, target.unit, target.precision, target.threads, tuple(found)
+    )
