@@ -86,7 +86,7 @@ def profile(
                 tell(f"{number + 1} of {len(encodings)} subnets measured")
     targets = tuple(_target(engine, found) for engine, found in rows.items() if found)
     return Profile(
-        name=device.board or "unknown",
+        name=device.board or ", ".join(device.processors or ()) or "unknown",
         fingerprint=device,
         provenance=MEASURED,
         date=datetime.date.today().isoformat(),
