@@ -86,6 +86,33 @@ def read_zip(path: Path) -> Data:
     Args:
         path: of the zip.
     """
+    classes, (images, labels), (test_images, test_labels) = _read(path)
+    chosen = _order(labels)[:POOL]
+    return Data(
+        classes,
+        resized(images[chosen], RESOLUTION),
+        labels[chosen],
+        resized(test_images, RESOLUTION),
+        test_labels,
+    )
+
+
+def validation_images(path: Path, count: int = 1000) -> tuple[ImageArray, NDArray[np.int64]]:
+    """Returns training images of a zip that `read_zip` leaves out, and their labels.
+
+    Args:
+        path: of the zip.
+        count: of images.
+    """
+    _, (images, labels), _ = _read(path)
+    chosen = _order(labels)[POOL : POOL + count]
+    return resized(images[chosen], RESOLUTION), labels[chosen]
+
+
+Labelled = tuple[ImageArray, NDArray[np.int64]]
+
+
+def _read(path: Path) -> tuple[tuple[str, ...], Labelled, Labelled]:
     parts: dict[str, tuple[list[ImageArray], list[str]]] = {"train": ([], []), "test": ([], [])}
     with zipfile.ZipFile(path) as archive:
         for name in sorted(archive.namelist()):
@@ -95,16 +122,15 @@ def read_zip(path: Path) -> Data:
                     parts[role][0].append(np.asarray(image.convert("RGB")))
                 parts[role][1].append(label)
     classes = tuple(sorted(set(parts["train"][1])))
-    labels = {r: np.array([classes.index(n) for n in names]) for r, (_, names) in parts.items()}
-    chosen = np.random.default_rng(0).permutation(len(labels["train"]))[:POOL]
-    images = np.stack(parts["train"][0])[chosen]
-    return Data(
-        classes,
-        resized(images, RESOLUTION),
-        labels["train"][chosen].astype(np.int64),
-        resized(np.stack(parts["test"][0]), RESOLUTION),
-        labels["test"].astype(np.int64),
+    train, test = (
+        (np.stack(images), np.array([classes.index(name) for name in names], np.int64))
+        for images, names in parts.values()
     )
+    return classes, train, test
+
+
+def _order(labels: NDArray[np.int64]) -> NDArray[np.int64]:
+    return np.random.default_rng(0).permutation(len(labels))
 
 
 class Results:

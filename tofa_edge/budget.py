@@ -16,7 +16,7 @@ class Budget:
     Attributes:
         latency_ms: of `model(x)` for one uint8 array of the network's input size.
         percentile: of the latency that is limited, 95 or 50.
-        memory_mb: of weights and peak activations, in MB of 1e6 bytes.
+        memory_mb: by how much the process grows when it is loaded and runs, in MB of 1e6 bytes.
         size_mb: of the engine's artefact, in MB.
         mmacs: of one image, in millions of multiply-accumulates.
         accuracy: expected at least, 0..1; only for bundles with an accuracy predictor.

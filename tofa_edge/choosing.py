@@ -11,8 +11,9 @@ import numpy as np
 from tofa_edge.backends import Engine
 from tofa_edge.budget import Budget
 from tofa_edge.cutting import Cutter
-from tofa_edge.forecast import MEGA, Forecast, expected_accuracy, memory_mb
+from tofa_edge.forecast import Forecast, expected_accuracy
 from tofa_edge.measurement import Latency
+from tofa_edge.memory import MEGA, peak_memory_mb
 from tofa_edge.screening import Candidate
 from tofa_edge.search import Scores, distinct, encoded, maximise, sample
 from tofa_edge.space import Subnet
@@ -213,7 +214,8 @@ class Chooser:
         space, budget = self.cutter.space, self.budget
         allowed = np.ones(len(genes), bool)
         if budget.memory_mb is not None:
-            allowed &= memory_mb(space, genes) <= budget.memory_mb
+            backend = self.fastest_engine.backend.name
+            allowed &= peak_memory_mb(space, genes, backend) <= budget.memory_mb
         costs = tables(space).costs(genes)
         if budget.mmacs is not None:
             allowed &= costs.macs / MEGA <= budget.mmacs

@@ -64,7 +64,7 @@ def deploy(
     Args:
         bundle: a `.tofa` file, or one already opened.
         latency_ms: bounds the p95 of `model(x)` for one uint8 array of the network's input size.
-        memory_mb: bounds weights and peak activations, in MB of 1e6 bytes.
+        memory_mb: bounds by how much the process is expected to grow, in MB of 1e6 bytes.
         budget: these and more limits in one; instead of them.
         subnet: the very architecture to build, the same on every device.
         backend: an engine's name; by default the fastest one here that computes correctly.

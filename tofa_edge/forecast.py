@@ -7,7 +7,6 @@ from collections.abc import Sequence
 import numpy as np
 
 from tofa_edge.accuracy import AccuracyPredictor
-from tofa_edge.cost import FLOAT_BYTES
 from tofa_edge.latency import LatencyPredictor
 from tofa_edge.measurement import Latency
 from tofa_edge.search import Scores, encoded
@@ -15,7 +14,6 @@ from tofa_edge.space import SearchSpace, Subnet
 from tofa_edge.tables import Encodings, tables
 
 USUAL_SPREAD = 1.1  # p95 over p50, before anything is measured
-MEGA = 1e6
 
 
 class Forecast:
@@ -107,10 +105,3 @@ def expected_accuracy(
     most = table.costs(encoded(space, [space.largest()])).macs
     proxy: Scores = np.log(table.costs(encodings).macs) / np.log(most)
     return proxy
-
-
-def memory_mb(space: SearchSpace, encodings: Encodings) -> Scores:
-    """Returns weights and peak activations in float32, in MB of 1e6 bytes, (N,)."""
-    costs = tables(space).costs(encodings)
-    total: Scores = (FLOAT_BYTES * costs.parameters + costs.peak_activation_bytes) / MEGA
-    return total

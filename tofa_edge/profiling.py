@@ -27,8 +27,9 @@ from tofa_edge.device_profiles.profile import (
     shipped,
 )
 from tofa_edge.errors import BackendError, ProfileError, SpaceError
-from tofa_edge.forecast import MEGA, Forecast
+from tofa_edge.forecast import Forecast
 from tofa_edge.measurement import Latency, one_at_a_time
+from tofa_edge.memory import MEGA
 from tofa_edge.screening import engines, reference_run
 from tofa_edge.search import decoded, distinct, encoded, sample
 from tofa_edge.space import SearchSpace, Subnet

@@ -29,7 +29,7 @@ DEFAULTS = TrainingConfig()
 BundlePath = Annotated[Path, typer.Argument(metavar="BUNDLE", help="A .tofa file.")]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON for machines.")]
 MemoryMb = Annotated[
-    float | None, typer.Option(help="Budget for weights and peak activations, in MB.")
+    float | None, typer.Option(help="Budget for the growth of the process, in MB.")
 ]
 LatencyMs = Annotated[
     float | None, typer.Option(help="Budget: p95 of one prediction, in milliseconds.")

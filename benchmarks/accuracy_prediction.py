@@ -1,0 +1,85 @@
+"""How well the accuracy of unseen subnets is predicted: against the test images, read once.
+
+`python -m tofa_edge.benchmarks.accuracy_prediction cifar10-jpeg.zip --work study`, after
+`tofa_edge.benchmarks.transfer` has trained a supernet there. The predictor is fitted as `train`
+does, on 240 subnets, unlabelled training images and 1,000 validation images that no other step has
+seen; once more with 100 of these, as a user of few labels would. 60 other subnets are then tested.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import safetensors.numpy
+
+from tofa_edge.accuracy import kendall_tau
+from tofa_edge.benchmarks.transfer import read_zip, study_space, validation_images
+from tofa_edge.cutting import CALIBRATION_IMAGES
+from tofa_edge.network import LITE_PREPROCESSING
+from tofa_edge.search import decoded, distinct, sample
+from tofa_edge.tables import tables
+from tofa_edge.train.evaluate import accuracy, subnet_logits
+from tofa_edge.train.tested import accuracy_predictor
+
+SUBNETS, UNSEEN = 240, 60
+VALIDATED = (1000, 100)
+
+
+def main() -> None:
+    """Fits, predicts, tests."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("images", type=Path)
+    parser.add_argument("--work", type=Path, default=Path("study"))
+    parser.add_argument("--trained", default="trained-25-0.safetensors")
+    parser.add_argument("--out", type=Path, default=Path("accuracy_prediction.json"))
+    options = parser.parse_args()
+    data = read_zip(options.images)
+    validated, labels = validation_images(options.images)
+    space = study_space(len(data.classes))
+    arrays = dict(safetensors.numpy.load_file(options.work / options.trained))
+    unseen = distinct(space, sample(space, np.random.default_rng(99), UNSEEN))
+    seen = data.images[:CALIBRATION_IMAGES]
+    truth = []
+    for number, subnet in enumerate(decoded(space, unseen)):
+        logits = subnet_logits(space, subnet, arrays, LITE_PREPROCESSING, seen, data.test_images)
+        truth.append(accuracy(logits, data.test_labels))
+        print(f"tested {number + 1} of {len(unseen)}: {truth[-1]:.4f}", flush=True)
+    wanted = np.array(truth)
+    macs = tables(space).costs(unseen).macs.astype(np.float64)
+    rows: dict[str, Any] = {
+        "unseen_subnets": len(unseen),
+        "test_images": len(data.test_labels),
+        "accuracies": [float(wanted.min()), float(wanted.max())],
+        "tau_of_macs": round(kendall_tau(macs, wanted), 4),
+    }
+    for count in VALIDATED:
+        begun = time.perf_counter()
+        predictor = accuracy_predictor(
+            space, arrays, LITE_PREPROCESSING, data.images, validated[:count], labels[:count],
+            SUBNETS, seed=0,
+        )  # fmt: skip
+        expected, deviation = (
+            predictor.expected(space, unseen), predictor.deviation(space, unseen),
+        )  # fmt: skip
+        rows[f"{count} validation images"] = {
+            "tau": round(kendall_tau(expected, wanted), 4),
+            "mean_error": round(float(np.abs(expected - wanted).mean()), 5),
+            "mean_error_but_for_level": round(
+                float(np.abs(expected - wanted - (expected - wanted).mean()).mean()), 5
+            ),
+            "expected_deviation": round(float(deviation.mean()), 5),
+            "cross_validated_tau": round(predictor.tau, 4),
+            "cross_validated_error": round(predictor.error, 5),
+            "seconds": round(time.perf_counter() - begun, 1),
+        }
+        print(json.dumps(rows), flush=True)
+    options.out.write_text(json.dumps({"date": time.strftime("%Y-%m-%d"), **rows}, indent=1))
+
+
+if __name__ == "__main__":
+    main()

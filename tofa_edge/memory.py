@@ -1,0 +1,58 @@
+"""Memory a network takes when it is loaded: by how much the process grows, at its peak.
+
+Engines copy weights, re-order them, and keep maps in arenas, each in its own way. What remains is a
+line: a constant, so much for each byte of weights, and so much for each byte of activations alive
+at once. Its three numbers were fitted for each engine on x86-64 (`benchmarks/memory.py`, which also
+tests them on other subnets).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tofa_edge.cost import FLOAT_BYTES
+from tofa_edge.space import SearchSpace
+from tofa_edge.tables import Encodings, tables
+
+MEGA = 1e6
+
+
+@dataclass(frozen=True, slots=True)
+class MemoryLine:
+    """Growth of the process in MB of 1e6 bytes.
+
+    Attributes:
+        constant_mb: whatever the network.
+        weights: MB for each MB of weights in float32.
+        activations: MB for each MB of float32 activations alive at once, layer by layer.
+    """
+
+    constant_mb: float
+    weights: float
+    activations: float
+
+
+LINES = {
+    "onnxruntime": MemoryLine(10.9, 1.71, 1.70),
+    "tflite": MemoryLine(0.0, 1.04, 1.40),
+}
+PLAIN = MemoryLine(0.0, 1.0, 1.0)  # of an engine that was not looked at
+
+
+def peak_memory_mb(space: SearchSpace, encodings: Encodings, backend: str) -> NDArray[np.float64]:
+    """Returns by how much loading and running subnets is expected to grow a process, MB, (N,).
+
+    Args:
+        space: of the subnets.
+        encodings: as `SearchSpace.encode` gives, (N, genes).
+        backend: the engine's name.
+    """
+    line, costs = LINES.get(backend, PLAIN), tables(space).costs(encodings)
+    weights, activations = costs.parameters * FLOAT_BYTES, costs.peak_activation_bytes
+    grown: NDArray[np.float64] = (
+        line.constant_mb + (line.weights * weights + line.activations * activations) / MEGA
+    )
+    return grown
