@@ -22,7 +22,7 @@ from tofa_edge.train.trainer import train
 
 BUDGETS = (0.8, 0.5, 0.33)  # of the largest subnet's p50
 RESOLUTION = 96
-PRETRAIN_EPOCHS = 0.0  # the demo is to be short
+PRETRAIN_EPOCHS, PREDICTOR_SUBNETS = 0.0, 60  # the demo is to be short
 TEST_SHARE = 0.25
 GRADES = {"functional": 0.0, "defective": 1.0}  # defect probability, as graded by experts
 LICENSE = (
@@ -49,7 +49,11 @@ def play(folder: Path, epochs: int, seed: int) -> dict[str, object]:
     data = _solar_cells(folder / "solar-cells", seed)
     bundle = folder / "solar-cells.tofa"
     config = TrainingConfig(
-        epochs=epochs, pretrain_epochs=PRETRAIN_EPOCHS, resolution=RESOLUTION, seed=seed
+        epochs=epochs,
+        pretrain_epochs=PRETRAIN_EPOCHS,
+        resolution=RESOLUTION,
+        predictor_subnets=PREDICTOR_SUBNETS,
+        seed=seed,
     )
     with training_progress() as on_step:
         train(data / "train", bundle, config, on_step, tell)

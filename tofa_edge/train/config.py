@@ -91,13 +91,14 @@ class TrainingConfig:
         """Whether it starts from a network that never was a supernet."""
         return self.pretrained is None and self.start in PRETRAINED
 
-    def looking(self, has_task: bool = True) -> tuple[str, ...]:
+    def looking(self, has_unlabelled: bool) -> tuple[str, ...]:
         """Returns the networks that look at the photos before training.
 
         Args:
-            has_task: whether classes are learned; pretraining alone needs only its own teacher.
+            has_unlabelled: whether there are photos to give first targets to; pretraining needs
+                only its own teacher.
         """
-        names = self.teachers if has_task and not self.starts_from_nothing else ()
+        names = self.teachers if has_unlabelled and not self.starts_from_nothing else ()
         plain = (self.start,) if self.is_plain and self.pretrain_epochs else ()
         return tuple(dict.fromkeys((*plain, *names)))
 

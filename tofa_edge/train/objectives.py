@@ -22,7 +22,7 @@ from tofa_edge.train.pseudo import PseudoLabels
 from tofa_edge.train.steps import Indices, Step
 from tofa_edge.train.supernet import Supernet
 
-PROBE_LEAST = 0.3  # how much the probe's say of a target ends with; it begins with all of it
+PROBE_LEAST = 0.3  # the probe's part of a target, from half of training on; it begins with all
 
 
 class Objective(Protocol):
@@ -155,7 +155,7 @@ class SemiSupervised:
         with torch.no_grad():
             (logits,) = averaged(views, largest)
         probe = None if self.probe is None else share(self.probe[chosen].to(device))
-        weight = 1 - (1 - PROBE_LEAST) * step.progress
+        weight = max(PROBE_LEAST, 1 - 2 * (1 - PROBE_LEAST) * step.progress)
         targets, mask = self.pseudo.targets(logits.float().softmax(dim=1), probe, weight)
         self._metrics = {
             "mask_rate": float(mask.mean()),

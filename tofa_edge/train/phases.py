@@ -219,7 +219,9 @@ def expected_seconds(
     found: dict[str, float] = {}
     space, mac = supernet.space, seconds_per_mac(supernet)
     size = teacher_resolution(space.resolutions[-1])
-    looked = sum(teacher_macs(load_lite(name)[0], size) for name in config.looking(len(labels) > 0))
+    looked = sum(
+        teacher_macs(load_lite(name)[0], size) for name in config.looking(bool((labels < 0).any()))
+    )
     if looked:
         found[LOOKING] = looked * len(images) * mac * TEACHER
     if config.is_plain and config.pretrain_epochs:

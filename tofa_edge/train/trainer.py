@@ -91,7 +91,7 @@ def train(
     tell(_time_needed(expected_seconds(supernet, images, labels, config)))
     begun = time.perf_counter()
     try:
-        seen = _looks(images, config, on_step, keeper, processes)
+        seen = _looks(images, labels, config, on_step, keeper, processes)
         if config.is_plain and config.pretrain_epochs and not keeper.is_at(TRAINING):
             said = seen[config.start]
             supernet = pretrain_supernet(supernet, images, said, config, on_step, keeper, processes)
@@ -166,13 +166,14 @@ def pretrain(
 
 def _looks(
     images: ImageArray,
+    labels: NDArray[np.int64],
     config: TrainingConfig,
     on_step: OnStep,
     keeper: Keeper,
     processes: Processes,
 ) -> dict[str, Look]:
     """Returns what the teachers say, by name; nothing where a checkpoint holds what came of it."""
-    names = () if keeper.is_at(TRAINING) else config.looking()
+    names = () if keeper.is_at(TRAINING) else config.looking(bool((labels < 0).any()))
     return looks(names, images, used_device(config), on_step, processes)
 
 
