@@ -52,37 +52,46 @@ class Posterior:
 
     def means(self, rows: Rows, which: NDArray[np.int64]) -> FloatArray:
         """Returns log ms of n candidates under some hypotheses, (len(which), n)."""
-        assumed = self.hypotheses.take(which)
-        sums = np.log(rows.work @ np.exp(self.speeds[which].T)).T
-        mean: FloatArray = rows.base.T[assumed.source] + sums
-        for index, at in enumerate(which):
-            mean[index] += _other(assumed, index, rows, self.rows) @ self.pull[at]
-        return mean
+        assumed, pull = self.hypotheses.take(which), self.pull[which].T
+        mean: FloatArray = np.log(rows.work @ np.exp(self.speeds[which].T))
+        mean += rows.base[:, assumed.source]
+        mean += _near(rows, self.rows) @ (pull * assumed.residual**2)
+        mean += rows.tilt @ (self.rows.tilt.T @ (pull * assumed.mix**2))
+        own = self.rows.tilt[:, assumed.source]
+        mean += rows.tilt[:, assumed.source] * (assumed.slope**2 * (own * pull).sum(axis=0))
+        means: FloatArray = mean.T
+        return means
 
-    def covariance(self, rows: Rows, at: int) -> FloatArray:
-        """Returns the covariance of log ms of n candidates under one hypothesis, (n, n)."""
-        shares, cross = self._shares_and_cross(rows, at)
-        before = shares @ self.hypotheses.covariance[at] @ shares.T
-        before += _other(self.hypotheses, at, rows, rows)
-        after: FloatArray = before - cross @ self.precision[at] @ cross.T
-        return after
+    def covariance(self, rows: Rows, which: NDArray[np.int64], weights: FloatArray) -> FloatArray:
+        """Returns the covariance of log ms of n candidates, averaged over hypotheses, (n, n)."""
+        near, near_measured = _near(rows, rows), _near(rows, self.rows)
+        total = np.zeros((len(rows), len(rows)))
+        for at, weight in zip(which, weights, strict=True):
+            shares, cross = self._shares_and_cross(rows, at, near_measured)
+            before = shares @ self.hypotheses.covariance[at] @ shares.T
+            before += _other(self.hypotheses, at, rows, rows, near)
+            total += weight * (before - cross @ self.precision[at] @ cross.T)
+        return total
 
-    def variance(self, rows: Rows, at: int) -> FloatArray:
-        """Returns the diagonal of `covariance`, (n,)."""
-        shares, cross = self._shares_and_cross(rows, at)
-        assumed = self.hypotheses
-        before = ((shares @ assumed.covariance[at]) * shares).sum(axis=1)
-        before += assumed.mix[at] ** 2 * (rows.tilt**2).sum(axis=1) + assumed.residual[at] ** 2
-        if assumed.source[at]:
-            before += (assumed.slope[at] * rows.tilt[:, assumed.source[at] - 1]) ** 2
-        explained = ((cross @ self.precision[at]) * cross).sum(axis=1)
-        variance: FloatArray = np.maximum(before - explained, 0) + assumed.noise[at] ** 2
-        return variance
+    def variance(self, rows: Rows, which: NDArray[np.int64], weights: FloatArray) -> FloatArray:
+        """Returns the variance of log ms of n candidates, averaged over hypotheses, (n,)."""
+        near, assumed = _near(rows, self.rows), self.hypotheses
+        tilted, total = (rows.tilt**2).sum(axis=1), np.zeros(len(rows))
+        for at, weight in zip(which, weights, strict=True):
+            shares, cross = self._shares_and_cross(rows, at, near)
+            before = ((shares @ assumed.covariance[at]) * shares).sum(axis=1)
+            before += assumed.mix[at] ** 2 * tilted + assumed.residual[at] ** 2
+            before += (assumed.slope[at] * rows.tilt[:, assumed.source[at]]) ** 2
+            explained = ((cross @ self.precision[at]) * cross).sum(axis=1)
+            total += weight * (np.maximum(before - explained, 0) + assumed.noise[at] ** 2)
+        return total
 
-    def _shares_and_cross(self, rows: Rows, at: int) -> tuple[FloatArray, FloatArray]:
+    def _shares_and_cross(
+        self, rows: Rows, at: int, near: FloatArray
+    ) -> tuple[FloatArray, FloatArray]:
         shares = rows.work * np.exp(self.speeds[at])
         shares /= shares.sum(axis=1, keepdims=True)
-        other = _other(self.hypotheses, at, rows, self.rows)
+        other = _other(self.hypotheses, at, rows, self.rows, near)
         return shares, shares @ self.reach[at] + other
 
 
@@ -133,14 +142,13 @@ def infer(
 def _weigh(
     assumed: Hypotheses, rows: Rows, log_ms: FloatArray, errors: FloatArray, outlier: float
 ) -> Posterior:
-    count = len(rows)
     base = rows.base.T[assumed.source]
     shift = (log_ms - base - np.log(np.exp(assumed.speeds) @ rows.work.T)).mean(axis=1)
     # without a prior the scale is unknown: start where the measurements are
     centre = assumed.speeds + np.where(assumed.source == 0, shift, 0.0)[:, np.newaxis]
-    rest = np.stack([_other(assumed, at, rows, rows) for at in range(len(assumed.source))])
+    rest = _rest(assumed, rows)
     noise = errors**2 + assumed.noise[:, np.newaxis] ** 2
-    rest += noise[:, :, np.newaxis] * np.eye(count)
+    rest += noise[:, :, np.newaxis] * np.eye(len(rows))
     target = log_ms - base
     weights = _climb(assumed.covariance, centre, rest, rows.work, target)
     speeds = centre + np.einsum("hde,he->hd", assumed.covariance, weights)
@@ -221,14 +229,28 @@ def _linearised(work: FloatArray, speeds: FloatArray) -> tuple[FloatArray, Float
     return parts / total, np.log(total[:, :, 0])
 
 
-def _other(assumed: Hypotheses, at: int, left: Rows, right: Rows) -> FloatArray:
-    """The covariance of what is not a sum of costs: residual, mix of priors, slope of its own."""
+def _near(left: Rows, right: Rows) -> FloatArray:
+    """How alike candidates are, 0..1: a squared-exponential kernel of their shapes."""
     squares = (left.shape**2).sum(axis=1)[:, np.newaxis] + (right.shape**2).sum(axis=1)
-    distances = np.maximum(squares - 2 * left.shape @ right.shape.T, 0)
-    covariance: FloatArray = assumed.residual[at] ** 2 * np.exp(-0.5 * distances)
-    if assumed.mix[at]:
-        covariance += assumed.mix[at] ** 2 * left.tilt @ right.tilt.T
-    if assumed.source[at]:
-        own = assumed.source[at] - 1
-        covariance += assumed.slope[at] ** 2 * np.outer(left.tilt[:, own], right.tilt[:, own])
+    near: FloatArray = np.exp(-0.5 * np.maximum(squares - 2 * left.shape @ right.shape.T, 0))
+    return near
+
+
+def _other(assumed: Hypotheses, at: int, left: Rows, right: Rows, near: FloatArray) -> FloatArray:
+    """The covariance of what is not a sum of costs: residual, mix of priors, slope of its own."""
+    covariance: FloatArray = assumed.residual[at] ** 2 * near
+    covariance += assumed.mix[at] ** 2 * left.tilt @ right.tilt.T
+    own = assumed.source[at]
+    covariance += assumed.slope[at] ** 2 * np.outer(left.tilt[:, own], right.tilt[:, own])
     return covariance
+
+
+def _rest(assumed: Hypotheses, rows: Rows) -> FloatArray:
+    """`_other` of the rows with themselves, for all hypotheses at once, (H, k, k)."""
+    residual, mix = (
+        field[:, np.newaxis, np.newaxis] ** 2 for field in (assumed.residual, assumed.mix)
+    )
+    own = assumed.slope[:, np.newaxis] * rows.tilt.T[assumed.source]
+    rest: FloatArray = residual**2 * _near(rows, rows) + mix**2 * (rows.tilt @ rows.tilt.T)
+    rest += own[:, :, np.newaxis] * own[:, np.newaxis, :]
+    return rest
