@@ -251,6 +251,6 @@ def _rest(assumed: Hypotheses, rows: Rows) -> FloatArray:
         field[:, np.newaxis, np.newaxis] ** 2 for field in (assumed.residual, assumed.mix)
     )
     own = assumed.slope[:, np.newaxis] * rows.tilt.T[assumed.source]
-    rest: FloatArray = residual**2 * _near(rows, rows) + mix**2 * (rows.tilt @ rows.tilt.T)
+    rest: FloatArray = residual * _near(rows, rows) + mix * (rows.tilt @ rows.tilt.T)
     rest += own[:, :, np.newaxis] * own[:, np.newaxis, :]
     return rest
