@@ -232,19 +232,20 @@ CLASSIFIERS = (
 
 
 def ncnn_boards(folder: Path) -> LatencySet:
-    """22 classification networks on boards, by board and setting (ncnn's benchmark table).
+    """22 classification networks on the CPUs of boards (ncnn's benchmark table).
 
-    A setting is (threads, powersave, GPU). Minimum times: contributed runs were cooled and loaded
-    differently. Boards that lack more than two of the float networks are left out.
+    One setting a board, the one with the most threads; boards that lack a network are left out.
+    Minimum times, because contributed runs were cooled and loaded differently.
     """
     with gzip.open(folder / "ncnn_bench" / "ncnn_bench.csv.gz", "rt") as file:
-        rows = list(csv.DictReader(file))
-    table: dict[str, dict[str, float]] = defaultdict(dict)
+        rows = [row for row in csv.DictReader(file) if row["gpu_device"] == "-1.0"]
+    table: dict[tuple[str, int, str], dict[str, float]] = defaultdict(dict)
     for row in rows:
-        setting = f"{row['device']} | {row['run_id']} | {row['num_threads']} | {row['gpu_device']}"
         if row["model"] in CLASSIFIERS and float(row["min_ms"]) > 0:
+            setting = (row["device"], int(row["num_threads"]), row["run_id"])
             table[setting][row["model"]] = float(row["min_ms"])
-    devices = tuple(name for name, seen in table.items() if len(seen) >= len(CLASSIFIERS) - 2)
-    latency = np.array([[table[d].get(m, np.nan) for d in devices] for m in CLASSIFIERS])
+    complete = sorted(key for key, seen in table.items() if len(seen) == len(CLASSIFIERS))
+    last = {device: (device, threads, run) for device, threads, run in complete}
+    latency = np.array([[table[key][model] for key in last.values()] for model in CLASSIFIERS])
     features = np.zeros((len(CLASSIFIERS), 0))
-    return LatencySet(features, (), devices, latency, (False,) * len(devices), np.zeros(0))
+    return LatencySet(features, (), tuple(last), latency, (False,) * len(last), np.zeros(0))

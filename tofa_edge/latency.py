@@ -8,6 +8,7 @@ latencies on other devices where known.
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Sequence
 from dataclasses import dataclass
 from statistics import NormalDist
@@ -22,7 +23,7 @@ from tofa_edge.latency_model import Beliefs, Column, FloatArray, Rows, Standard,
 
 MEANS = 30  # hypotheses that a prediction averages over
 VARIANCES = 8  # of which so many say how uncertain they are
-DESIGN_SAMPLE = 300
+DESIGN_SAMPLE = 200
 DESIGN_HYPOTHESES = 12
 NOISE = 0.03**2  # variance of a measurement to come, in log units
 CENTRAL = (0.05, 0.95)  # measured candidates lie between these quantiles: the ends mislead
@@ -40,6 +41,12 @@ class Prediction:
 
     median_ms: FloatArray
     relative_std: FloatArray
+
+    def probability_within(self, budget_ms: float) -> FloatArray:
+        """Returns the probability that each takes at most `budget_ms`, (N,)."""
+        away = np.log(budget_ms / self.median_ms) / self.relative_std
+        within: FloatArray = np.vectorize(NormalDist().cdf, otypes=[np.float64])(away)
+        return within
 
     def quantile_ms(self, probability: float) -> FloatArray:
         """Returns the latencies that are not exceeded with that probability, 0..1, (N,)."""
@@ -90,6 +97,12 @@ class LatencyPredictor:
         self._measured = self._pool.take(np.zeros(0, np.int64))
         self._log_ms = self._errors = np.zeros(0)
         self._posterior = prior(self._assumed, self._measured)
+
+    def with_seed(self, seed: int) -> LatencyPredictor:
+        """Returns a copy that knows the same and looks at other candidates in `design`."""
+        other = copy.copy(self)  # arrays are replaced, never changed
+        other._seed = seed
+        return other
 
     @property
     def observations(self) -> int:
@@ -189,9 +202,9 @@ class LatencyPredictor:
         means = self._posterior.means(rows, which)
         mean = weights @ means
         first = min(VARIANCES, len(which))
-        sure = np.stack([self._posterior.variance(rows, int(at)) for at in which[:first]])
-        within = weights[:first] @ sure / weights[:first].sum()
-        variance = within + weights @ (means - mean) ** 2
+        surest = weights[:first] / weights[:first].sum()
+        variance = self._posterior.variance(rows, which[:first], surest)
+        variance += weights @ (means - mean) ** 2
         return Prediction(np.exp(mean), np.sqrt(variance))
 
     def medians_ms(
@@ -242,10 +255,7 @@ class LatencyPredictor:
             means -= means.mean(axis=1, keepdims=True)
         mean = weights @ means
         apart = (means - mean) * np.sqrt(weights)[:, np.newaxis]
-        covariance = apart.T @ apart
-        for at, weight in zip(which, weights, strict=True):
-            covariance += weight * self._posterior.covariance(rows, int(at))
-        return mean, covariance
+        return mean, apart.T @ apart + self._posterior.covariance(rows, which, weights)
 
     def _checked_indices(self, indices: Sequence[int] | Indices) -> Indices:
         found = np.asarray(indices)

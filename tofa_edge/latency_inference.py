@@ -15,7 +15,8 @@ from numpy.typing import NDArray
 
 from tofa_edge.latency_model import FloatArray, Hypotheses, Rows
 
-STEPS = 10
+Alike = tuple[FloatArray, FloatArray]
+STEPS = 8
 STEP_SIZES = (1.0, 0.5, 0.2, 0.05)
 OUTLIER_SPREAD = 1.0  # in log units: off by a factor of e
 
@@ -52,37 +53,44 @@ class Posterior:
 
     def means(self, rows: Rows, which: NDArray[np.int64]) -> FloatArray:
         """Returns log ms of n candidates under some hypotheses, (len(which), n)."""
-        assumed = self.hypotheses.take(which)
-        sums = np.log(rows.work @ np.exp(self.speeds[which].T)).T
-        mean: FloatArray = rows.base.T[assumed.source] + sums
-        for index, at in enumerate(which):
-            mean[index] += _other(assumed, index, rows, self.rows) @ self.pull[at]
-        return mean
+        assumed, pull = self.hypotheses.take(which), self.pull[which].T
+        mean: FloatArray = np.log(rows.work @ np.exp(self.speeds[which].T))
+        mean += rows.base[:, assumed.source]
+        near, tilted = _alike(rows, self.rows)
+        mean += near @ (pull * assumed.residual**2) + tilted @ (pull * assumed.mix**2)
+        own = self.rows.tilt[:, assumed.source]
+        mean += rows.tilt[:, assumed.source] * (assumed.slope**2 * (own * pull).sum(axis=0))
+        means: FloatArray = mean.T
+        return means
 
-    def covariance(self, rows: Rows, at: int) -> FloatArray:
-        """Returns the covariance of log ms of n candidates under one hypothesis, (n, n)."""
-        shares, cross = self._shares_and_cross(rows, at)
-        before = shares @ self.hypotheses.covariance[at] @ shares.T
-        before += _other(self.hypotheses, at, rows, rows)
-        after: FloatArray = before - cross @ self.precision[at] @ cross.T
-        return after
+    def covariance(self, rows: Rows, which: NDArray[np.int64], weights: FloatArray) -> FloatArray:
+        """Returns the covariance of log ms of n candidates, averaged over hypotheses, (n, n)."""
+        alike, alike_measured = _alike(rows, rows), _alike(rows, self.rows)
+        total = np.zeros((len(rows), len(rows)))
+        for at, weight in zip(which, weights, strict=True):
+            shares, cross = self._shares_and_cross(rows, at, alike_measured)
+            before = shares @ self.hypotheses.covariance[at] @ shares.T
+            before += _other(self.hypotheses, at, rows, rows, alike)
+            total += weight * (before - cross @ self.precision[at] @ cross.T)
+        return total
 
-    def variance(self, rows: Rows, at: int) -> FloatArray:
-        """Returns the diagonal of `covariance`, (n,)."""
-        shares, cross = self._shares_and_cross(rows, at)
-        assumed = self.hypotheses
-        before = ((shares @ assumed.covariance[at]) * shares).sum(axis=1)
-        before += assumed.mix[at] ** 2 * (rows.tilt**2).sum(axis=1) + assumed.residual[at] ** 2
-        if assumed.source[at]:
-            before += (assumed.slope[at] * rows.tilt[:, assumed.source[at] - 1]) ** 2
-        explained = ((cross @ self.precision[at]) * cross).sum(axis=1)
-        variance: FloatArray = np.maximum(before - explained, 0) + assumed.noise[at] ** 2
-        return variance
+    def variance(self, rows: Rows, which: NDArray[np.int64], weights: FloatArray) -> FloatArray:
+        """Returns the variance of log ms of n candidates, averaged over hypotheses, (n,)."""
+        alike, assumed = _alike(rows, self.rows), self.hypotheses
+        tilted, total = (rows.tilt**2).sum(axis=1), np.zeros(len(rows))
+        for at, weight in zip(which, weights, strict=True):
+            shares, cross = self._shares_and_cross(rows, at, alike)
+            before = ((shares @ assumed.covariance[at]) * shares).sum(axis=1)
+            before += assumed.mix[at] ** 2 * tilted + assumed.residual[at] ** 2
+            before += (assumed.slope[at] * rows.tilt[:, assumed.source[at]]) ** 2
+            explained = ((cross @ self.precision[at]) * cross).sum(axis=1)
+            total += weight * (np.maximum(before - explained, 0) + assumed.noise[at] ** 2)
+        return total
 
-    def _shares_and_cross(self, rows: Rows, at: int) -> tuple[FloatArray, FloatArray]:
+    def _shares_and_cross(self, rows: Rows, at: int, alike: Alike) -> tuple[FloatArray, FloatArray]:
         shares = rows.work * np.exp(self.speeds[at])
         shares /= shares.sum(axis=1, keepdims=True)
-        other = _other(self.hypotheses, at, rows, self.rows)
+        other = _other(self.hypotheses, at, rows, self.rows, alike)
         return shares, shares @ self.reach[at] + other
 
 
@@ -133,22 +141,21 @@ def infer(
 def _weigh(
     assumed: Hypotheses, rows: Rows, log_ms: FloatArray, errors: FloatArray, outlier: float
 ) -> Posterior:
-    count = len(rows)
     base = rows.base.T[assumed.source]
     shift = (log_ms - base - np.log(np.exp(assumed.speeds) @ rows.work.T)).mean(axis=1)
     # without a prior the scale is unknown: start where the measurements are
     centre = assumed.speeds + np.where(assumed.source == 0, shift, 0.0)[:, np.newaxis]
-    rest = np.stack([_other(assumed, at, rows, rows) for at in range(len(assumed.source))])
+    rest = _rest(assumed, rows)
     noise = errors**2 + assumed.noise[:, np.newaxis] ** 2
-    rest += noise[:, :, np.newaxis] * np.eye(count)
+    rest += noise[:, :, np.newaxis] * np.eye(len(rows))
     target = log_ms - base
     weights = _climb(assumed.covariance, centre, rest, rows.work, target)
-    speeds = centre + np.einsum("hde,he->hd", assumed.covariance, weights)
+    speeds = centre + _times(assumed.covariance, weights)
     shares, sums = _linearised(rows.work, speeds)
-    missing = target - sums + np.einsum("hkd,hd->hk", shares, speeds - centre)
+    missing = target - sums + _times(shares, speeds - centre)
     reach = assumed.covariance @ shares.transpose(0, 2, 1)
     precision = np.linalg.inv(shares @ reach + rest)
-    pull = np.einsum("hij,hj->hi", precision, missing)
+    pull = _times(precision, missing)
     _, logdet = np.linalg.slogdet(precision)
     evidence = 0.5 * logdet - 0.5 * (missing * pull).sum(axis=1) + assumed.log_weight
     evidence, suspects = _doubt(evidence, precision, pull, outlier)
@@ -187,21 +194,21 @@ def _climb(
     certainty = np.linalg.inv(rest)
 
     def cost(u: FloatArray) -> FloatArray:
-        moved = np.einsum("hde,he->hd", covariance, u)
+        moved = _times(covariance, u)
         missed = target - np.log(np.exp(np.clip(centre + moved, -50, 50)) @ work.T)
-        fit = np.einsum("hk,hkj,hj->h", missed, certainty, missed)
-        total: FloatArray = np.einsum("hd,hd->h", u, moved) + fit
+        fit = (missed * _times(certainty, missed)).sum(axis=1)
+        total: FloatArray = (u * moved).sum(axis=1) + fit
         return total
 
     best = np.zeros_like(centre)
     lowest = cost(best)
     for _ in range(STEPS):
-        speeds = centre + np.einsum("hde,he->hd", covariance, best)
+        speeds = centre + _times(covariance, best)
         shares, sums = _linearised(work, speeds)
-        missing = target - sums + np.einsum("hkd,hd->hk", shares, speeds - centre)
+        missing = target - sums + _times(shares, speeds - centre)
         spread = shares @ covariance @ shares.transpose(0, 2, 1) + rest
-        pull = np.linalg.solve(spread, missing[:, :, np.newaxis])
-        goal = (shares.transpose(0, 2, 1) @ pull)[:, :, 0]
+        pull = np.linalg.solve(spread, missing[:, :, np.newaxis])[:, :, 0]
+        goal = _times(shares.transpose(0, 2, 1), pull)
         before, start = lowest.copy(), best
         for size in STEP_SIZES:
             tried = start + size * (goal - start)
@@ -209,9 +216,15 @@ def _climb(
             better = value < lowest
             best = np.where(better[:, np.newaxis], tried, best)
             lowest = np.where(better, value, lowest)
-        if (before - lowest).max() < 1e-3:
+        if (before - lowest).max() < 1e-2:
             break
     return best
+
+
+def _times(matrices: FloatArray, vectors: FloatArray) -> FloatArray:
+    """Returns each matrix (H, a, b) times its vector (H, b), (H, a)."""
+    products: FloatArray = (matrices @ vectors[:, :, np.newaxis])[:, :, 0]
+    return products
 
 
 def _linearised(work: FloatArray, speeds: FloatArray) -> tuple[FloatArray, FloatArray]:
@@ -221,14 +234,26 @@ def _linearised(work: FloatArray, speeds: FloatArray) -> tuple[FloatArray, Float
     return parts / total, np.log(total[:, :, 0])
 
 
-def _other(assumed: Hypotheses, at: int, left: Rows, right: Rows) -> FloatArray:
-    """The covariance of what is not a sum of costs: residual, mix of priors, slope of its own."""
+def _alike(left: Rows, right: Rows) -> Alike:
+    """How alike candidates are: a squared-exponential kernel of shapes, the product of tilts."""
     squares = (left.shape**2).sum(axis=1)[:, np.newaxis] + (right.shape**2).sum(axis=1)
-    distances = np.maximum(squares - 2 * left.shape @ right.shape.T, 0)
-    covariance: FloatArray = assumed.residual[at] ** 2 * np.exp(-0.5 * distances)
-    if assumed.mix[at]:
-        covariance += assumed.mix[at] ** 2 * left.tilt @ right.tilt.T
-    if assumed.source[at]:
-        own = assumed.source[at] - 1
-        covariance += assumed.slope[at] ** 2 * np.outer(left.tilt[:, own], right.tilt[:, own])
+    near = np.exp(-0.5 * np.maximum(squares - 2 * left.shape @ right.shape.T, 0))
+    return near, left.tilt @ right.tilt.T
+
+
+def _other(assumed: Hypotheses, at: int, left: Rows, right: Rows, alike: Alike) -> FloatArray:
+    """The covariance of what is not a sum of costs: residual, mix of priors, slope of its own."""
+    own = assumed.source[at]
+    covariance: FloatArray = assumed.residual[at] ** 2 * alike[0] + assumed.mix[at] ** 2 * alike[1]
+    covariance += np.outer(assumed.slope[at] ** 2 * left.tilt[:, own], right.tilt[:, own])
     return covariance
+
+
+def _rest(assumed: Hypotheses, rows: Rows) -> FloatArray:
+    """`_other` of the rows with themselves, for all hypotheses at once, (H, k, k)."""
+    near, tilted = _alike(rows, rows)
+    own = assumed.slope[:, np.newaxis] * rows.tilt.T[assumed.source]
+    rest: FloatArray = np.multiply.outer(assumed.residual**2, near)
+    rest += np.multiply.outer(assumed.mix**2, tilted)
+    rest += own[:, :, np.newaxis] * own[:, np.newaxis, :]
+    return rest

@@ -73,7 +73,7 @@ class Rows:
 
     Attributes:
         work: scaled costs, and a constant, (n, D + 1).
-        tilt: the priors, centred on the pool, (n, P).
+        tilt: the prior of each source, centred on the pool, (n, P + 1); zero for none.
         base: what log t has besides the sum of costs, for each source, (n, P + 1).
         shape: a point whose neighbours have similar residuals, (n, Z).
     """
@@ -151,7 +151,9 @@ class Standard:
         base = np.zeros((len(work), len(self.speeds)))
         base[:, 1:] = priors_log_ms - np.log(work @ np.exp(self.speeds[1:].T))
         shape = (self._shape(features, priors_log_ms) - self._origin) / self._spread
-        return Rows(work, priors_log_ms - self._centre, base, shape)
+        tilt = np.zeros_like(base)
+        tilt[:, 1:] = priors_log_ms - self._centre
+        return Rows(work, tilt, base, shape)
 
     def covariance(
         self, scale: float, kinds: float, operators: float, places: float, columns: float
@@ -226,16 +228,16 @@ def hypotheses(standard: Standard, tilt: FloatArray, beliefs: Beliefs) -> Hypoth
 
     Args:
         standard: of the pool.
-        tilt: the centred priors of the pool, (N, P).
+        tilt: of the pool's rows, (N, P + 1).
         beliefs: what to expect.
     """
-    has_features, priors = standard.speeds.shape[1] > 1, tilt.shape[1]
-    weights = _source_weights(tilt, beliefs.no_prior if has_features else 0.0)
+    has_features, priors = standard.speeds.shape[1] > 1, tilt.shape[1] - 1
+    weights = _source_weights(tilt[:, 1:], beliefs.no_prior if has_features else 0.0)
     rows = []
     for source, weight in enumerate(weights):
         if weight == 0:
             continue
-        grid = list(_grid(source, priors, beliefs))
+        grid = _grid(source, priors, has_features, beliefs)
         for speeds, mix, residual, noise in grid:
             slope = beliefs.slope if source else 0.0
             tuning = (slope, mix / np.sqrt(max(priors, 1)), residual, noise)
@@ -247,13 +249,12 @@ def hypotheses(standard: Standard, tilt: FloatArray, beliefs: Beliefs) -> Hypoth
 
 
 def _grid(
-    source: int, priors: int, beliefs: Beliefs
+    source: int, priors: int, has_features: bool, beliefs: Beliefs
 ) -> list[tuple[tuple[float, float, float, float, float], float, float, float]]:
     mixes = beliefs.mixes if priors > bool(source) else (0.0,)
     if source:
-        speeds = [
-            (beliefs.scale[1], sd, 0.5 * sd, 0.4 * sd, 0.3 * sd) for sd in beliefs.transferred
-        ]
+        spreads = beliefs.transferred if has_features else (0.0,)
+        speeds = [(beliefs.scale[1], sd, 0.5 * sd, 0.4 * sd, 0.3 * sd) for sd in spreads]
     else:
         operators, places, columns = beliefs.operators, beliefs.places, beliefs.columns
         speeds = [
