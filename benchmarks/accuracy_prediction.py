@@ -18,7 +18,7 @@ import numpy as np
 import safetensors.numpy
 
 from tofa_edge.accuracy import kendall_tau
-from tofa_edge.benchmarks.transfer import read_zip, study_space, validation_images
+from tofa_edge.benchmarks.study import read_zip, study_space, validation_images
 from tofa_edge.cutting import CALIBRATION_IMAGES
 from tofa_edge.network import LITE_PREPROCESSING
 from tofa_edge.search import decoded, distinct, sample

@@ -14,7 +14,7 @@ import numpy as np
 import safetensors.numpy
 
 from tofa_edge.accuracy import kendall_tau
-from tofa_edge.benchmarks.transfer import read_zip, study_space
+from tofa_edge.benchmarks.study import read_zip, study_space
 from tofa_edge.cost import macs
 from tofa_edge.cutting import CALIBRATION_IMAGES
 from tofa_edge.layers import layers

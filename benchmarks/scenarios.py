@@ -17,15 +17,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from tofa_edge.benchmarks.transfer import (
-    Results,
-    Study,
-    measured_on_test,
-    read_zip,
-    study_run,
-    study_space,
-    subnets,
-)
+from tofa_edge.benchmarks.study import Results, Study, read_zip, study_space, subnets
+from tofa_edge.benchmarks.transfer import measured_on_test, study_run
 from tofa_edge.space import SearchSpace, Subnet
 from tofa_edge.train.data import forget_labels
 
