@@ -118,6 +118,8 @@ def test_torch_is_loaded_in_train_alone() -> None:
         "tofa_edge.benchmarks.transfer",
         "tofa_edge.benchmarks.ranking",
         "tofa_edge.benchmarks.scenarios",
+        "tofa_edge.benchmarks.study",
+        "tofa_edge.benchmarks.accuracy_prediction",
     )
     names = [name for name in modules() if not name.startswith(host)]
     imports = "\n".join(f"import {name}" for name in names)
