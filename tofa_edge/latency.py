@@ -23,7 +23,7 @@ from tofa_edge.latency_model import Beliefs, Column, FloatArray, Standard, hypot
 
 MEANS = 30  # hypotheses that a prediction averages over
 VARIANCES = 8  # of which so many say how uncertain they are
-DESIGN_SAMPLE = 200
+DESIGN_SAMPLE = 300
 DESIGN_HYPOTHESES = 12
 NOISE = 0.03**2  # variance of a measurement to come, in log units
 CENTRAL = (0.05, 0.95)  # measured candidates lie between these quantiles: the ends mislead
