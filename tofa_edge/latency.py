@@ -19,7 +19,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from tofa_edge.errors import LatencyError
 from tofa_edge.latency_inference import Posterior, infer, prior
-from tofa_edge.latency_model import Beliefs, Column, FloatArray, Standard, hypotheses
+from tofa_edge.latency_model import Beliefs, Column, FloatArray, Rows, Standard, hypotheses
 
 MEANS = 30  # hypotheses that a prediction averages over
 VARIANCES = 8  # of which so many say how uncertain they are
@@ -197,17 +197,7 @@ class LatencyPredictor:
         Raises:
             LatencyError: nothing was observed and there is no prior, or shapes do not fit.
         """
-        if not self.observations and not self._priors_log_ms.shape[1]:
-            raise LatencyError(
-                "nothing to predict from: no latency was observed and there is no prior; "
-                "observe() at least one measurement"
-            )
-        rows = self._pool
-        if features is not None:
-            costs = _matrix("features", features, len(self._columns), least=0.0)
-            known = np.zeros((len(costs), 0)) if priors_log_ms is None else priors_log_ms
-            wanted = self._priors_log_ms.shape[1]
-            rows = self._standard.rows(costs, _matrix("priors", known, wanted, rows=len(costs)))
+        rows = self._rows(features, priors_log_ms)
         which, weights = self._likely(MEANS)
         means = self._posterior.means(rows, which)
         mean = weights @ means
@@ -217,12 +207,34 @@ class LatencyPredictor:
         variance += weights @ (means - mean) ** 2
         return Prediction(np.exp(mean), np.sqrt(variance))
 
+    def median_ms(
+        self, features: ArrayLike | None = None, priors_log_ms: ArrayLike | None = None
+    ) -> FloatArray:
+        """Returns the medians that `predict` gives, (N,), ten times as fast: for search."""
+        rows = self._rows(features, priors_log_ms)
+        which, weights = self._likely(MEANS)
+        medians: FloatArray = np.exp(weights @ self._posterior.means(rows, which))
+        return medians
+
+    def _rows(self, features: ArrayLike | None, priors_log_ms: ArrayLike | None) -> Rows:
+        if not self.observations and not self._priors_log_ms.shape[1]:
+            raise LatencyError(
+                "nothing to predict from: no latency was observed and there is no prior; "
+                "observe() at least one measurement"
+            )
+        if features is None:
+            return self._pool
+        costs = _matrix("features", features, len(self._columns), least=0.0)
+        known = np.zeros((len(costs), 0)) if priors_log_ms is None else priors_log_ms
+        wanted = self._priors_log_ms.shape[1]
+        elsewhere = _matrix("priors_log_ms", known, wanted, rows=len(costs))
+        return self._standard.rows(costs, elsewhere)
+
     def _likely(self, most: int) -> tuple[Indices, FloatArray]:
         posterior: Posterior = self._posterior
         if not self.observations and self._priors_log_ms.shape[1]:
             with_prior = np.flatnonzero(self._assumed.source > 0)
-            order = with_prior[np.argsort(-posterior.weights[with_prior], kind="stable")]
-            which = order
+            which = with_prior[np.argsort(-posterior.weights[with_prior], kind="stable")]
         else:
             which = posterior.likely(most)
         weights = posterior.weights[which]

@@ -116,7 +116,7 @@ def infer(
     """Returns the beliefs after measurements.
 
     Where leaving a measurement out makes it improbable under the rest, it is taken for an outlier:
-    its error becomes a factor of e, and all is weighed anew. At most a third are.
+    its error becomes a factor of e, and all is weighed anew. At most (k - 1) // 3 are.
 
     Args:
         assumed: the hypotheses.
@@ -126,11 +126,12 @@ def infer(
         outlier: probability of an outlier.
     """
     errors, suspects = errors.copy(), np.zeros(len(rows))
-    for _ in range(1 + (len(rows) - 1) // 3):
+    most = (len(rows) - 1) // 3
+    for caught in range(most + 1):
         found = _weigh(assumed, rows, log_ms, errors, outlier)
         open_to_doubt = np.where(suspects > 0, 0, found.suspects)
         worst = int(np.argmax(open_to_doubt))
-        if open_to_doubt[worst] <= 0.5:
+        if open_to_doubt[worst] <= 0.5 or caught == most:
             break
         suspects[worst] = open_to_doubt[worst]
         errors[worst] = OUTLIER_SPREAD
@@ -194,7 +195,8 @@ def _climb(
     certainty = np.linalg.inv(rest)
 
     def cost(u: FloatArray, moved: FloatArray) -> FloatArray:
-        missed = target - np.log(np.exp(np.clip(centre + moved, -50, 50)) @ work.T)
+        sums: FloatArray = np.log(np.exp(np.clip(centre + moved, -50, 50)) @ work.T)
+        missed = target - sums
         fit = (missed * _times(certainty, missed)).sum(axis=1)
         total: FloatArray = (u * moved).sum(axis=1) + fit
         return total
