@@ -48,7 +48,7 @@ class Forecast:
             encodings: as `SearchSpace.encode` gives, (N, genes).
         """
         features = tables(self.space).costs(encodings).features
-        return self._predictor.medians_ms(features, self._priors(features))
+        return self._predictor.median_ms(features, self._priors(features))
 
     def deviation(self) -> float:
         """Returns the relative standard deviation of an expected median, that of a usual subnet."""
@@ -84,7 +84,7 @@ class Forecast:
         if not self._others:
             return None
         columns = [
-            np.log(other._predictor.medians_ms(features, other._priors(features)))
+            np.log(other._predictor.median_ms(features, other._priors(features)))
             for other in self._others
         ]
         stacked: Scores = np.stack(columns, axis=1)

@@ -23,7 +23,7 @@ from tofa_edge.latency_model import Beliefs, Column, FloatArray, Rows, Standard,
 
 MEANS = 30  # hypotheses that a prediction averages over
 VARIANCES = 8  # of which so many say how uncertain they are
-DESIGN_SAMPLE = 200
+DESIGN_SAMPLE = 300
 DESIGN_HYPOTHESES = 12
 NOISE = 0.03**2  # variance of a measurement to come, in log units
 CENTRAL = (0.05, 0.95)  # measured candidates lie between these quantiles: the ends mislead
@@ -207,12 +207,12 @@ class LatencyPredictor:
         variance += weights @ (means - mean) ** 2
         return Prediction(np.exp(mean), np.sqrt(variance))
 
-    def medians_ms(
+    def median_ms(
         self, features: ArrayLike | None = None, priors_log_ms: ArrayLike | None = None
     ) -> FloatArray:
-        """Returns what `predict` does without the uncertainty, several times faster, (N,)."""
+        """Returns the medians that `predict` gives, (N,), ten times as fast: for search."""
         rows = self._rows(features, priors_log_ms)
-        which, weights = self._likely(VARIANCES)
+        which, weights = self._likely(MEANS)
         medians: FloatArray = np.exp(weights @ self._posterior.means(rows, which))
         return medians
 
@@ -227,14 +227,14 @@ class LatencyPredictor:
         costs = _matrix("features", features, len(self._columns), least=0.0)
         known = np.zeros((len(costs), 0)) if priors_log_ms is None else priors_log_ms
         wanted = self._priors_log_ms.shape[1]
-        return self._standard.rows(costs, _matrix("priors", known, wanted, rows=len(costs)))
+        elsewhere = _matrix("priors_log_ms", known, wanted, rows=len(costs))
+        return self._standard.rows(costs, elsewhere)
 
     def _likely(self, most: int) -> tuple[Indices, FloatArray]:
         posterior: Posterior = self._posterior
         if not self.observations and self._priors_log_ms.shape[1]:
             with_prior = np.flatnonzero(self._assumed.source > 0)
-            order = with_prior[np.argsort(-posterior.weights[with_prior], kind="stable")]
-            which = order
+            which = with_prior[np.argsort(-posterior.weights[with_prior], kind="stable")]
         else:
             which = posterior.likely(most)
         weights = posterior.weights[which]

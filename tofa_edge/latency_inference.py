@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from tofa_edge.latency_model import FloatArray, Hypotheses, Rows
 
 Alike = tuple[FloatArray, FloatArray]
-STEPS = 8
+STEPS = 10
 STEP_SIZES = (1.0, 0.5, 0.2, 0.05)
 OUTLIER_SPREAD = 1.0  # in log units: off by a factor of e
 
@@ -116,7 +116,7 @@ def infer(
     """Returns the beliefs after measurements.
 
     Where leaving a measurement out makes it improbable under the rest, it is taken for an outlier:
-    its error becomes a factor of e, and all is weighed anew. At most a third are.
+    its error becomes a factor of e, and all is weighed anew. At most (k - 1) // 3 are.
 
     Args:
         assumed: the hypotheses.
@@ -126,11 +126,12 @@ def infer(
         outlier: probability of an outlier.
     """
     errors, suspects = errors.copy(), np.zeros(len(rows))
-    for _ in range(1 + (len(rows) - 1) // 3):
+    most = (len(rows) - 1) // 3
+    for caught in range(most + 1):
         found = _weigh(assumed, rows, log_ms, errors, outlier)
         open_to_doubt = np.where(suspects > 0, 0, found.suspects)
         worst = int(np.argmax(open_to_doubt))
-        if open_to_doubt[worst] <= 0.5:
+        if open_to_doubt[worst] <= 0.5 or caught == most:
             break
         suspects[worst] = open_to_doubt[worst]
         errors[worst] = OUTLIER_SPREAD
@@ -193,30 +194,30 @@ def _climb(
     """Returns u (H, D + 1) with θ = centre + covariance · u where the posterior is highest."""
     certainty = np.linalg.inv(rest)
 
-    def cost(u: FloatArray) -> FloatArray:
-        moved = _times(covariance, u)
-        missed = target - np.log(np.exp(np.clip(centre + moved, -50, 50)) @ work.T)
+    def cost(u: FloatArray, moved: FloatArray) -> FloatArray:
+        sums: FloatArray = np.log(np.exp(np.clip(centre + moved, -50, 50)) @ work.T)
+        missed = target - sums
         fit = (missed * _times(certainty, missed)).sum(axis=1)
         total: FloatArray = (u * moved).sum(axis=1) + fit
         return total
 
-    best = np.zeros_like(centre)
-    lowest = cost(best)
+    best = moved = np.zeros_like(centre)  # moved: covariance · best
+    lowest = cost(best, moved)
     for _ in range(STEPS):
-        speeds = centre + _times(covariance, best)
-        shares, sums = _linearised(work, speeds)
-        missing = target - sums + _times(shares, speeds - centre)
-        spread = shares @ covariance @ shares.transpose(0, 2, 1) + rest
-        pull = np.linalg.solve(spread, missing[:, :, np.newaxis])[:, :, 0]
-        goal = _times(shares.transpose(0, 2, 1), pull)
-        before, start = lowest.copy(), best
+        shares, sums = _linearised(work, centre + moved)
+        reach = covariance @ shares.transpose(0, 2, 1)
+        missing = target - sums + _times(shares, moved)
+        pull = np.linalg.solve(shares @ reach + rest, missing[:, :, np.newaxis])[:, :, 0]
+        step = _times(shares.transpose(0, 2, 1), pull) - best
+        step_moved = _times(reach, pull) - moved
+        before, start, start_moved = lowest, best, moved
         for size in STEP_SIZES:
-            tried = start + size * (goal - start)
-            value = cost(tried)
-            better = value < lowest
-            best = np.where(better[:, np.newaxis], tried, best)
-            lowest = np.where(better, value, lowest)
-        if (before - lowest).max() < 1e-2:
+            tried, tried_moved = start + size * step, start_moved + size * step_moved
+            value = cost(tried, tried_moved)
+            better = (value < lowest)[:, np.newaxis]
+            best, moved = np.where(better, tried, best), np.where(better, tried_moved, moved)
+            lowest = np.minimum(value, lowest)
+        if (before - lowest).max() < 1e-3:
             break
     return best
 

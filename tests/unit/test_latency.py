@@ -141,6 +141,7 @@ def test_other_candidates_are_predicted_as_those_of_the_pool() -> None:
     inside, outside = predictor.predict(), predictor.predict(pool()[:7])
     np.testing.assert_allclose(outside.median_ms, inside.median_ms[:7])
     np.testing.assert_allclose(outside.relative_std, inside.relative_std[:7])
+    np.testing.assert_allclose(predictor.median_ms(pool()[:7]), outside.median_ms)
 
 
 def test_same_seed_same_choice() -> None:
