@@ -174,6 +174,11 @@ def _chosen(
 
     chooser = Chooser(bench.cutter, bench.budget, candidates, rng, until, known)
     bench.explanation.predicts_accuracy = chooser.predicts_accuracy
+    if bench.budget.accuracy is not None and not chooser.predicts_accuracy:
+        raise BudgetError(
+            f"{bench.bundle.path} has no accuracy predictor, so an accuracy cannot be asked for: "
+            "train it with --predictor-subnets 240"
+        )
     if bench.budget.latency_ms is not None:
         with bench.timed("measure"):
             chooser.measure(bench.quickly_measured)

@@ -239,6 +239,8 @@ def test_other_limits_are_kept(tiny_bundle: Path) -> None:
     with tofa_edge.deploy(tiny_bundle, memory_mb=memory, backend="tflite") as model:
         used = peak_memory_mb(SPACE, SPACE.encode(model.subnet)[np.newaxis], "tflite")
         assert 0.7 * memory < used[0] <= memory
+    with pytest.raises(BudgetError, match="has no accuracy predictor"):
+        tofa_edge.deploy(tiny_bundle, budget=Budget(accuracy=0.5))
     with pytest.raises(BudgetError, match=r"wanted memory ≤ 0\.001 MB"):
         tofa_edge.deploy(tiny_bundle, memory_mb=0.001)
 

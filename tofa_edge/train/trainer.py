@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, replace
 from pathlib import Path
 
@@ -90,7 +91,7 @@ def train(
     images = photos.images[trained]
     tell(_time_needed(expected_seconds(supernet, images, labels, config)))
     begun = time.perf_counter()
-    try:
+    with _telling_how_to_resume(keeper, tell):
         seen = _looks(images, labels, config, on_step, keeper, processes)
         if config.is_plain and config.pretrain_epochs and not keeper.is_at(TRAINING):
             said = seen[config.start]
@@ -100,10 +101,6 @@ def train(
         supernet = optimise(
             supernet, images, labels, config, on_step, keeper, processes, watch, looks=taught
         )
-    except KeyboardInterrupt:
-        if keeper.path.exists():
-            tell(f"stopped; go on with --resume (checkpoint: {keeper.path})")
-        raise
     seconds = time.perf_counter() - begun
     if not processes.first:
         return Report(out, {}, seconds)
@@ -153,8 +150,9 @@ def pretrain(
     tell(f"{len(seen)} photos, {supernet.space.count():.1e} subnets up to {size} px")
     tell(_time_needed(expected_seconds(supernet, seen, np.zeros(0, np.int64), config)))
     begun = time.perf_counter()
-    said = look(config.start, seen, used_device(config), on_step, processes)
-    supernet = pretrain_supernet(supernet, seen, said, config, on_step, keeper, processes)
+    with _telling_how_to_resume(keeper, tell):
+        said = look(config.start, seen, used_device(config), on_step, processes)
+        supernet = pretrain_supernet(supernet, seen, said, config, on_step, keeper, processes)
     if not processes.first:
         return Report(out, {}, time.perf_counter() - begun)
     contents = Contents(classes, seen[: config.calibration_photos])
@@ -162,6 +160,16 @@ def pretrain(
     pack(out, config, supernet.cpu(), contents, provenance)
     keeper.remove()
     return Report(out, {}, time.perf_counter() - begun)
+
+
+@contextlib.contextmanager
+def _telling_how_to_resume(keeper: Keeper, tell: Tell) -> Iterator[None]:
+    try:
+        yield
+    except KeyboardInterrupt:
+        if keeper.path.exists():
+            tell(f"stopped; go on with --resume (checkpoint: {keeper.path})")
+        raise
 
 
 def _looks(
