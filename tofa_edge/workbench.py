@@ -6,9 +6,11 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 
+from tofa_edge.accuracy import AccuracyPredictor
 from tofa_edge.backends import Engine, Session
 from tofa_edge.budget import Budget
 from tofa_edge.bundle import Bundle
@@ -170,6 +172,10 @@ class Workbench:
         """
         return self._model(engine.backend.load(artefact, engine.target), subnet, engine)
 
+    @cached_property
+    def _predictor(self) -> AccuracyPredictor | None:
+        return self.bundle.accuracy_predictor()
+
     def _careful(self, model: Model) -> Latency:
         """Times what may be delivered.
 
@@ -199,7 +205,7 @@ class Workbench:
     ) -> Measured:
         space = self.bundle.space
         if accuracy is None:
-            predictor = self.bundle.accuracy_predictor()
-            accuracy = float(expected_accuracy(space, predictor, encoded(space, [subnet]))[0])
+            encodings = encoded(space, [subnet])
+            accuracy = float(expected_accuracy(space, self._predictor, encodings)[0])
         cost = macs(layers(space, subnet))
         return Measured(subnet, str(engine), cost, accuracy, latency, predicted_ms)
