@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,8 +17,9 @@ from numpy.typing import NDArray
 from tofa_edge.accuracy import AccuracyPredictor, fit_accuracy
 from tofa_edge.cutting import CALIBRATION_IMAGES
 from tofa_edge.network import FloatArray, ImageArray, Preprocessing
-from tofa_edge.search import decoded, distinct, sample
+from tofa_edge.search import decoded, distinct, encoded, sample
 from tofa_edge.space import SearchSpace
+from tofa_edge.tables import Encodings
 from tofa_edge.train.evaluate import log_softmax, subnet_logits
 from tofa_edge.weights import Arrays
 
@@ -28,7 +30,31 @@ TRUSTED_LABELS = 1000  # from so many on, half of what is learned is accuracy on
 OnSubnet = Callable[[int, int, float], None]
 
 
-def accuracy_predictor(
+@dataclass(frozen=True, eq=False)
+class Tested:
+    """What M subnets did.
+
+    Attributes:
+        space: of the supernet.
+        encodings: of the subnets, (M, genes).
+        divergences: mean Kullback-Leibler divergence from the largest subnet on unlabelled images,
+            nats, (M,).
+        right: whether each labelled image was classified right, (M, L).
+    """
+
+    space: SearchSpace
+    encodings: Encodings
+    divergences: NDArray[np.float64]
+    right: NDArray[np.bool_]
+
+    def predictor(self) -> AccuracyPredictor:
+        """Returns an accuracy predictor fitted to them."""
+        accuracies = self.right.mean(axis=1)
+        expected = expected_accuracies(self.divergences, accuracies, self.right.shape[1])
+        return fit_accuracy(self.space, self.encodings, expected)
+
+
+def evaluate_subnets(
     space: SearchSpace,
     arrays: Arrays,
     preprocessing: Preprocessing,
@@ -38,8 +64,8 @@ def accuracy_predictor(
     count: int,
     seed: int,
     on_subnet: OnSubnet = lambda number, count, seconds: None,
-) -> AccuracyPredictor:
-    """Returns a predictor fitted to `count` subnets of all sizes.
+) -> Tested:
+    """Tests subnets of all sizes; the largest is among them.
 
     Args:
         space: of the supernet.
@@ -52,24 +78,24 @@ def accuracy_predictor(
         seed: of their sample.
         on_subnet: called after each, with its number, the count and the seconds so far.
     """
-    rng = np.random.default_rng(seed)
-    encodings = distinct(space, sample(space, rng, count))
+    drawn = sample(space, np.random.default_rng(seed), count - 1)
+    encodings = distinct(space, np.concatenate([encoded(space, [space.largest()]), drawn]))
     used = _affordable(space, arrays, preprocessing, unlabelled)
     unlabelled, images, labels = unlabelled[:used], images[:used], labels[:used]
     together = np.concatenate([unlabelled, images])
     seen, split = unlabelled[:CALIBRATION_IMAGES], len(unlabelled)
     begun = time.perf_counter()
     target: FloatArray | None = None
-    divergences, accuracies = [], []
-    for number, subnet in enumerate([space.largest(), *decoded(space, encodings)]):
+    divergences, right = [], []
+    for number, subnet in enumerate(decoded(space, encodings), 1):
         logits = subnet_logits(space, subnet, arrays, preprocessing, seen, together)
         logs = log_softmax(logits[:split])
         target = logs if target is None else target
         divergences.append(float((np.exp(target) * (target - logs)).sum(axis=1).mean()))
-        accuracies.append(float((logits[split:].argmax(axis=1) == labels).mean()))
+        right.append(logits[split:].argmax(axis=1) == labels)
         on_subnet(number, len(encodings), time.perf_counter() - begun)
-    expected = expected_accuracies(np.array(divergences), np.array(accuracies), len(labels))
-    return fit_accuracy(space, encodings, expected[1:])
+    order = np.random.default_rng(seed).permutation(len(encodings))  # folds mix all sizes
+    return Tested(space, encodings[order], np.array(divergences)[order], np.array(right)[order])
 
 
 def expected_accuracies(

@@ -29,7 +29,7 @@ from tofa_edge.train.pretrained import load_lite
 from tofa_edge.train.start import new_supernet, read_start, used_device
 from tofa_edge.train.supernet import Supernet
 from tofa_edge.train.teachers import Look, look, looks
-from tofa_edge.train.tested import accuracy_predictor
+from tofa_edge.train.tested import evaluate_subnets
 from tofa_edge.train.watch import LEAST_LABELS, Watch
 
 SHARES = {"train": 0.8, "validation": 0.1, "check": 0.1}
@@ -288,10 +288,9 @@ def _predictor(
     validated = roles["validation"]
 
     def told(number: int, count: int, seconds: float) -> None:
-        if number:
-            on_step(Progress(number, count, (), seconds, number / seconds, TESTING))
+        on_step(Progress(number, count, (), seconds, number / seconds, TESTING))
 
-    return accuracy_predictor(
+    return evaluate_subnets(
         supernet.space,
         supernet.to_arrays(),
         supernet.preprocessing,
@@ -301,7 +300,7 @@ def _predictor(
         config.predictor_subnets,
         config.seed,
         told,
-    )
+    ).predictor()
 
 
 def _bundle_as_is(data: Path | None, out: Path, config: TrainingConfig, tell: Tell) -> Report:
