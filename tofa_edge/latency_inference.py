@@ -195,8 +195,8 @@ def _climb(
     certainty = np.linalg.inv(rest)
 
     def cost(u: FloatArray, moved: FloatArray) -> FloatArray:
-        sums: FloatArray = np.log(np.exp(np.clip(centre + moved, -50, 50)) @ work.T)
-        missed = target - sums
+        parts = np.exp(np.clip(centre + moved, -50, 50))
+        missed: FloatArray = target - np.log(parts @ work.T)
         fit = (missed * _times(certainty, missed)).sum(axis=1)
         total: FloatArray = (u * moved).sum(axis=1) + fit
         return total
