@@ -192,11 +192,11 @@ def _climb(
     target: FloatArray,
 ) -> FloatArray:
     """Returns u (H, D + 1) with θ = centre + covariance · u where the posterior is highest."""
-    certainty = np.linalg.inv(rest)
+    certainty: FloatArray = np.linalg.inv(rest)
 
     def cost(u: FloatArray, moved: FloatArray) -> FloatArray:
         parts = np.exp(np.clip(centre + moved, -50, 50))
-        missed: FloatArray = target - np.log(parts @ work.T)
+        missed = target - np.log(parts @ work.T)
         fit = (missed * _times(certainty, missed)).sum(axis=1)
         total: FloatArray = (u * moved).sum(axis=1) + fit
         return total
