@@ -192,11 +192,11 @@ def _climb(
     target: FloatArray,
 ) -> FloatArray:
     """Returns u (H, D + 1) with θ = centre + covariance · u where the posterior is highest."""
-    certainty: FloatArray = np.linalg.inv(rest).astype(np.float64, copy=False)
+    certainty: FloatArray = np.linalg.inv(rest)
 
     def cost(u: FloatArray, moved: FloatArray) -> FloatArray:
-        sums: FloatArray = np.log(np.exp(np.clip(centre + moved, -50, 50)) @ work.T)
-        missed = target - sums
+        parts = np.exp(np.clip(centre + moved, -50, 50))
+        missed = target - np.log(parts @ work.T)
         fit = (missed * _times(certainty, missed)).sum(axis=1)
         total: FloatArray = (u * moved).sum(axis=1) + fit
         return total
