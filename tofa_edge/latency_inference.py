@@ -192,7 +192,7 @@ def _climb(
     target: FloatArray,
 ) -> FloatArray:
     """Returns u (H, D + 1) with θ = centre + covariance · u where the posterior is highest."""
-    certainty: FloatArray = np.linalg.inv(rest)
+    certainty: FloatArray = np.linalg.inv(rest).astype(np.float64, copy=False)
 
     def cost(u: FloatArray, moved: FloatArray) -> FloatArray:
         parts = np.exp(np.clip(centre + moved, -50, 50))

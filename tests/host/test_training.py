@@ -415,6 +415,6 @@ def test_interrupted_training_says_so_and_leaves_nothing(photos: Path, tmp_path:
         time.sleep(0.5)
         running.send_signal(signal.SIGINT)
         said = running.stderr.read()
-    assert running.returncode == 130
+    assert running.returncode == 130, said
     assert said.strip().splitlines()[-1] == "tofa-edge: interrupted; no bundle was written"
     assert {path.suffix for path in tmp_path.iterdir()} <= {".checkpoint"}
