@@ -45,12 +45,14 @@ def main() -> None:
     arrays = dict(safetensors.numpy.load_file(options.work / options.trained))
     unseen = distinct(space, sample(space, np.random.default_rng(99), UNSEEN))
     seen = data.images[:CALIBRATION_IMAGES]
-    truth = []
-    for number, subnet in enumerate(decoded(space, unseen)):
+    kept = options.work / "tested_truth.npy"
+    truth = np.load(kept).tolist() if kept.exists() else []
+    for number, subnet in enumerate(decoded(space, unseen)[len(truth) :], len(truth)):
         logits = subnet_logits(space, subnet, arrays, LITE_PREPROCESSING, seen, data.test_images)
         truth.append(accuracy(logits, data.test_labels))
         print(f"tested {number + 1} of {len(unseen)}: {truth[-1]:.4f}", flush=True)
     wanted = np.array(truth)
+    np.save(kept, wanted)
     macs = tables(space).costs(unseen).macs.astype(np.float64)
     rows: dict[str, Any] = {
         "unseen_subnets": len(unseen),
