@@ -42,6 +42,7 @@ def main() -> None:
     parser.add_argument("--budgets", type=int, default=20)
     parser.add_argument("--percentile", type=int, default=95, choices=(50, 95))
     parser.add_argument("--backend")
+    parser.add_argument("--threads", type=int)
     parser.add_argument("--out", type=Path)
     options = parser.parse_args()
     bundle = tofa_edge.Bundle.open(options.bundle)
@@ -60,7 +61,9 @@ def main() -> None:
 
 
 def _latency(bundle: tofa_edge.Bundle, subnet: tofa_edge.Subnet, options: Any) -> float:
-    with tofa_edge.deploy(bundle, subnet=subnet, backend=options.backend, remember=False) as model:
+    with tofa_edge.deploy(
+        bundle, subnet=subnet, backend=options.backend, threads=options.threads, remember=False
+    ) as model:
         image = np.zeros((model.input_size, model.input_size, 3), np.uint8)
         return Stopwatch().time(lambda: model(image)).percentile_ms(options.percentile)
 
@@ -69,7 +72,9 @@ def _row(bundle: tofa_edge.Bundle, budget: float, options: Any) -> dict[str, Any
     begun = time.perf_counter()
     wanted = tofa_edge.Budget(latency_ms=budget, percentile=options.percentile)
     try:
-        model = tofa_edge.deploy(bundle, budget=wanted, backend=options.backend, remember=False)
+        model = tofa_edge.deploy(
+            bundle, budget=wanted, backend=options.backend, threads=options.threads, remember=False
+        )
     except BudgetError as error:
         return {"budget_ms": round(budget, 3), "refused": str(error)}
     with model:
