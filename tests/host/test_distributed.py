@@ -37,6 +37,7 @@ optimise(supernet, images, labels, config, lambda p: losses.append(p.losses), pr
 if processes.first:
     with open(sys.argv[1], "w") as file:
         json.dump(losses, file)
+processes.leave()
 """
 
 

@@ -102,6 +102,12 @@ class Processes:
         if self.world > 1:
             torch.distributed.barrier()
 
+    def leave(self) -> None:
+        """Waits for the others, then takes leave: who just ends may abort the others or itself."""
+        if self.world > 1:
+            self.wait()
+            torch.distributed.destroy_process_group()
+
 
 class _Mean(torch.autograd.Function):
     @staticmethod

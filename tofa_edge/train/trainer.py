@@ -102,6 +102,7 @@ def train(
             supernet, images, labels, config, on_step, keeper, processes, watch, looks=taught
         )
     seconds = time.perf_counter() - begun
+    processes.leave()
     if not processes.first:
         return Report(out, {}, seconds)
     report = _pack_trained(out, config, supernet.cpu(), photos, roles, seconds, on_step)
@@ -153,6 +154,7 @@ def pretrain(
     with _telling_how_to_resume(keeper, tell):
         said = look(config.start, seen, used_device(config), on_step, processes)
         supernet = pretrain_supernet(supernet, seen, said, config, on_step, keeper, processes)
+    processes.leave()
     if not processes.first:
         return Report(out, {}, time.perf_counter() - begun)
     contents = Contents(classes, seen[: config.calibration_photos])
