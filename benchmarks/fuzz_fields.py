@@ -18,6 +18,7 @@ from tofa_edge.benchmarks.fuzz_crafted import (
     pick,
     seal,
 )
+from tofa_edge.manifest import SCHEMA
 
 
 def space(sample: Sample, rng: np.random.Generator) -> Case:
@@ -127,7 +128,7 @@ def schema(sample: Sample, rng: np.random.Generator) -> Case:
     """Claims another schema or another format."""
     manifest = sample.manifest()
     values: tuple[Any, ...] = (
-        2,
+        SCHEMA + 1,
         10**9,
         10**4000,
         0,
