@@ -10,6 +10,7 @@ import numpy as np
 
 from tofa_edge.backends import Engine
 from tofa_edge.budget import Budget
+from tofa_edge.cost import FLOAT_BYTES
 from tofa_edge.cutting import Cutter
 from tofa_edge.forecast import Forecast, expected_accuracy
 from tofa_edge.measurement import Latency
@@ -28,7 +29,7 @@ LOWER = 0.9  # of the budget is aimed at, after each try that was over it
 CAUTION = 1.0  # standard deviations that a predicted latency stays below the budget
 WORTH = 0.001  # of expected accuracy: what another try must promise
 
-Try = Callable[[Subnet, Engine, float | None], Latency]
+Try = Callable[[Subnet, Engine], Latency]
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -68,7 +69,7 @@ class Chooser:
     rng: np.random.Generator
     until: float = float("inf")
     known: Callable[[Engine], list[Forecast]] = lambda engine: []
-    forecasts: dict[Engine, Forecast] = field(default_factory=dict)
+    forecasts: dict[Engine, Forecast] = field(init=False, default_factory=dict)
 
     def __post_init__(self) -> None:
         space, self._predictor = self.cutter.space, self.cutter.bundle.accuracy_predictor()
@@ -77,9 +78,7 @@ class Chooser:
         self._aim = 1.0
         best = self.candidates[0].cost_ms
         for candidate in self.candidates:
-            if candidate.cost_ms > SECOND * best and self.forecasts:
-                continue
-            if candidate.engine not in self.forecasts:
+            if candidate.cost_ms <= SECOND * best:
                 forecast = Forecast(space, self._pool, self._others(candidate.engine))
                 forecast.add(space.middle(), candidate.latency)
                 self.forecasts[candidate.engine] = forecast
@@ -107,14 +106,15 @@ class Chooser:
         """
         done = len(self.forecasts)
         order = list(self.forecasts)
-        best = self._best_of_all() if self.budget.latency_ms is not None else None
+        limit = self.budget.latency_ms
+        best = None if limit is None else self._best(replace(self.budget, latency_ms=None))
         while done < MEASUREMENTS and time.monotonic() < self.until:
-            if best is not None and self._fits(best):
+            if limit is not None and (best is None or self._surely_fits(best.subnet, limit)):
                 return
             for engine in order[: MEASUREMENTS - done]:
                 forecast = self.forecasts[engine]
                 subnet = forecast.next()
-                self.observe(subnet, engine, try_out(subnet, engine, None))
+                self.observe(subnet, engine, try_out(subnet, engine))
                 done += 1
             order = [engine for engine in order if not self._is_sure(engine)]
             if not order:
@@ -167,31 +167,16 @@ class Chooser:
                 found[pick.subnet] = pick
         return sorted(found.values(), key=lambda pick: pick.predicted_ms)
 
-    def accuracy(self, subnet: Subnet) -> float:
-        """Returns the expected accuracy of a subnet, 0..1, or its stand-in."""
-        encodings = encoded(self.cutter.space, [subnet])
-        return float(expected_accuracy(self.cutter.space, self._predictor, encodings)[0])
-
     def allows(self, subnet: Subnet, latency: Latency) -> bool:
         """Whether a measured subnet keeps the budget."""
         limit = self.budget.latency_ms
         quick = limit is None or latency.percentile_ms(self.budget.percentile) <= limit
         return quick and bool(self._allowed(encoded(self.cutter.space, [subnet]))[0])
 
-    def _best_of_all(self) -> Encodings:
-        """Returns the subnet expected to be the best without a latency budget, (≤ 1, genes)."""
-        space = self.cutter.space
-
-        def score(genes: Encodings) -> Scores:
-            accuracy = expected_accuracy(space, self._predictor, genes)
-            return np.where(self._allowed(genes), accuracy, -np.inf)
-
-        return maximise(space, score, self.rng)[0][:1]
-
-    def _fits(self, genes: Encodings) -> bool:
-        limit = self.budget.latency_ms
-        return limit is None or any(
-            bool((self._cautious_ms(forecast, genes, CAUTION) <= SURELY * limit).all())
+    def _surely_fits(self, subnet: Subnet, limit: float) -> bool:
+        genes = encoded(self.cutter.space, [subnet])
+        return any(
+            bool(self._cautious_ms(forecast, genes, CAUTION)[0] <= SURELY * limit)
             for forecast in self.forecasts.values()
         )
 
@@ -220,7 +205,7 @@ class Chooser:
         if budget.mmacs is not None:
             allowed &= costs.macs / MEGA <= budget.mmacs
         if budget.size_mb is not None:
-            allowed &= 4 * costs.parameters / MEGA <= budget.size_mb
+            allowed &= FLOAT_BYTES * costs.parameters / MEGA <= budget.size_mb
         return allowed
 
     def _cautious_ms(self, forecast: Forecast, genes: Encodings, caution: float) -> Scores:

@@ -218,7 +218,7 @@ def _last_resort(bench: Workbench, chooser: Chooser) -> Finished:
     cautious = None if within else chooser.pick(share=CAUTIOUS)
     if cautious is not None:
         within.append((cautious.subnet, cautious.engine, cautious.accuracy))
-    for subnet, by, accuracy in [*within[:TRIES], (smallest, engine, chooser.accuracy(smallest))]:
+    for subnet, by, accuracy in [*within[:TRIES], (smallest, engine, None)]:
         tried = bench.finished(subnet, by, accuracy)
         if chooser.allows(subnet, tried.measured.latency):
             return tried

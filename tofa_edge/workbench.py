@@ -99,14 +99,12 @@ class Workbench:
         with self.reloaded(artefact, subnet, engine) as model:
             return self.time(model, self.quick)
 
-    def quickly_measured(
-        self, subnet: Subnet, engine: Engine, predicted_ms: float | None
-    ) -> Latency:
+    def quickly_measured(self, subnet: Subnet, engine: Engine) -> Latency:
         """Returns the latency of a subnet, calibrated with few images."""
         network = self.cutter.network(subnet, engine, QUICK_CALIBRATION_IMAGES)
         with self._model(engine.load(network), subnet, engine) as model:
             latency = self.time(model, self.quick)
-        found = self._measured(subnet, engine, latency, None, predicted_ms)
+        found = self._measured(subnet, engine, latency, None, None)
         self.explanation.measured.append(found)
         self.on_the_way.append((found, engine))
         self.tell(f"measured {found}")
