@@ -35,7 +35,14 @@ class Target:
 
 @runtime_checkable
 class Session(Protocol):
-    """A loaded network. Safe to call from several threads; not after `close`, nor after a fork."""
+    """A loaded network. Safe to call from several threads; not after `close`, nor after a fork.
+
+    Attributes:
+        unit: where the engine says that the network runs ("cpu", "gpu", …), asked of the engine
+            after loading: an engine may fall back to the CPU and say nothing else.
+    """
+
+    unit: str
 
     def run(self, batch: ImageArray) -> dict[str, FloatArray]:
         """Runs a batch of images, uint8, (N, S, S, 3), and returns the network's outputs by name.
@@ -55,9 +62,16 @@ class Session(Protocol):
 
 @runtime_checkable
 class Backend(Protocol):
-    """An engine. Its package is imported inside the methods, never at the top of the module."""
+    """An engine. Its package is imported inside the methods, never at the top of the module.
+
+    Attributes:
+        name: of its entry point.
+        calibrates: whether it expresses the layer `BatchStatistics`. Where it does not, another
+            engine estimates BatchNorm statistics, and this one is given folded networks alone.
+    """
 
     name: str
+    calibrates: bool
 
     def missing(self) -> str | None:
         """Returns None where the engine can run here, else why not and what to do about it."""
@@ -174,6 +188,17 @@ def backend(name: str) -> Backend:
     if reason:
         raise BackendError(f"backend {name} cannot run here: {reason}")
     return found[name]
+
+
+def calibrator(engine: Engine) -> Engine:
+    """Returns the engine that estimates BatchNorm statistics for another: itself, if it can.
+
+    Otherwise the first other one that works on the CPU, with all its threads.
+    """
+    if engine.backend.calibrates:
+        return engine
+    able = next(item for item in working().values() if item.calibrates)
+    return Engine(able, [target for target in able.targets() if target.unit == "cpu"][-1])
 
 
 def working() -> dict[str, Backend]:

@@ -38,6 +38,7 @@ class OnnxRuntime:
     """Builds ONNX models and runs them with the CPU execution provider."""
 
     name = "onnxruntime"
+    calibrates = True
 
     def missing(self) -> str | None:
         """Returns which of the packages onnxruntime and onnx is not installed, or None."""
@@ -82,6 +83,8 @@ class OnnxRuntime:
 
 class OnnxRuntimeSession:
     """A loaded ONNX model; onnxruntime sessions may be called from several threads."""
+
+    unit = "cpu"
 
     def __init__(self, session: Any) -> None:
         self._session = session

@@ -26,6 +26,7 @@ class Reference:
     """Interprets the layers one by one, maps held as (N, H, W, C) float32."""
 
     name = "reference"
+    calibrates = True
 
     def missing(self) -> str | None:
         """Returns None: numpy is always there."""
@@ -58,6 +59,8 @@ class Reference:
 
 class ReferenceSession:
     """Runs a network layer by layer, letting go of each map after its last use."""
+
+    unit = "cpu"
 
     def __init__(self, network: Network) -> None:
         self._network: Network | None = network

@@ -35,6 +35,7 @@ class TfLite:
     """Builds TFLite models and runs them with the interpreter's default kernels."""
 
     name = "tflite"
+    calibrates = True
 
     def missing(self) -> str | None:
         """Returns which package is not installed or does not go with this numpy, or None."""
@@ -90,6 +91,8 @@ class TfLite:
 
 class TfLiteSession:
     """A loaded TFLite model. An interpreter serves one thread at a time, so callers take turns."""
+
+    unit = "cpu"
 
     def __init__(self, runner: Any) -> None:
         self._runner = runner

@@ -12,7 +12,12 @@ from tofa_edge.errors import BackendError
 from tofa_edge.layers import LOGITS
 from tofa_edge.network import FloatArray, ImageArray, Network
 
-TOLERANCE = 1e-3  # of the largest logit
+TOLERANCES = {"fp32": 1e-3, "fp16": 2e-2}  # by precision, of the largest logit
+
+
+def tolerance(target: Target) -> float:
+    """Returns how far logits may be from the reference's on a target, as `difference` says it."""
+    return TOLERANCES.get(target.precision, TOLERANCES["fp16"])
 
 
 def difference(logits: FloatArray, wanted: FloatArray) -> float:
@@ -42,7 +47,7 @@ def disproof(cutter: Cutter, engine: Engine) -> str | None:
     try:
         for case in cutter.bundle.golden_cases():
             wrong = golden_difference(cutter, case, engine)
-            if wrong > TOLERANCE:
+            if wrong > tolerance(engine.target):
                 return f"wrong numbers: {wrong:.1e} of the largest logit off on {case.subnet}"
     except BackendError as error:
         return str(error)

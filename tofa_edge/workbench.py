@@ -22,7 +22,7 @@ from tofa_edge.forecast import expected_accuracy
 from tofa_edge.layers import layers
 from tofa_edge.measurement import Latency, Run, Stopwatch
 from tofa_edge.model import Model
-from tofa_edge.proof import TOLERANCE, reference_difference
+from tofa_edge.proof import reference_difference, tolerance
 from tofa_edge.screening import probe_images
 from tofa_edge.search import encoded
 from tofa_edge.space import Subnet
@@ -139,7 +139,7 @@ class Workbench:
                 probe = probe_images(network.input_size)
                 logits = np.stack([prediction.logits for prediction in model.batch(probe)])
                 wrong = reference_difference(network, logits, probe)
-            if wrong > TOLERANCE:
+            if wrong > tolerance(engine.target):
                 raise BackendError(f"{engine}: {wrong:.1e} of the largest logit off on {subnet}")
             with self.timed("measure"):
                 latency = self._careful(model)
