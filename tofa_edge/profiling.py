@@ -30,7 +30,8 @@ from tofa_edge.errors import BackendError, ProfileError, SpaceError
 from tofa_edge.forecast import Forecast
 from tofa_edge.measurement import Latency, one_at_a_time
 from tofa_edge.memory import MEGA
-from tofa_edge.screening import engines, reference_run
+from tofa_edge.probing import sound_engines
+from tofa_edge.screening import reference_run
 from tofa_edge.search import decoded, distinct, encoded, sample
 from tofa_edge.space import SearchSpace, Subnet
 from tofa_edge.spaces import whole
@@ -66,7 +67,7 @@ def profile(
     space, device = bundle.space, fingerprint()
     bench = Workbench(bundle, Budget(), tell)
     bench.cutter = Cutter(bundle)
-    offered = engines(backend, threads)
+    offered = sound_engines(bundle, backend, threads)
     encodings = distinct(space, sample(space, np.random.default_rng(0), count))
     macs = tables(space).costs(encodings).macs / MEGA
     rows: dict[Engine, list[Measurement]] = {engine: [] for engine in offered}

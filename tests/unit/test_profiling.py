@@ -15,8 +15,8 @@ from tofa_edge.device import fingerprint
 from tofa_edge.device_profiles.profile import MEASURED, Profile, load
 from tofa_edge.layers import layers
 from tofa_edge.measurement import Latency
+from tofa_edge.probing import sound_engines
 from tofa_edge.profiling import keep, known_forecasts, known_profiles, profile, profiles_folder
-from tofa_edge.screening import engines
 from tofa_edge.search import distinct, encoded, sample
 from tofa_edge.space import Subnet
 from tofa_edge.spaces import efficientnet_lite0, tiny, whole
@@ -61,7 +61,7 @@ def test_real_profile_of_this_machine(tiny_bundle: Path, tmp_path: Path) -> None
 
 
 def test_next_deployment_knows_it(made: Profile) -> None:
-    (engine,) = engines("reference")
+    (engine,) = sound_engines(name="reference")
     assert known_forecasts(SPACE, engine, fingerprint(), []) == []
     keep(made)
     assert made in known_profiles()
@@ -72,7 +72,7 @@ def test_next_deployment_knows_it(made: Profile) -> None:
 
 
 def test_bundle_of_fewer_resolutions_knows_it_too(made: Profile) -> None:
-    (engine,) = engines("reference")
+    (engine,) = sound_engines(name="reference")
     smaller = replace(SPACE, resolutions=SPACE.resolutions[:2], classes=3)
     assert whole(smaller) == replace(SPACE, classes=3)
     (forecast,) = known_forecasts(smaller, engine, fingerprint(), [made])
@@ -82,7 +82,7 @@ def test_bundle_of_fewer_resolutions_knows_it_too(made: Profile) -> None:
 
 
 def test_other_machines_are_no_prior(made: Profile) -> None:
-    (engine,) = engines("reference")
+    (engine,) = sound_engines(name="reference")
     other = replace(fingerprint(), board="Other Board", processors={"Cortex-A53": 4})
     assert known_forecasts(SPACE, engine, other, [made]) == []
 
