@@ -28,7 +28,7 @@ from tofa_edge.forecast import Forecast
 from tofa_edge.images import ImageSource
 from tofa_edge.measurement import one_at_a_time
 from tofa_edge.model import Model
-from tofa_edge.profiling import known_forecasts, known_profiles
+from tofa_edge.profiling import known_forecasts, known_profiles, promising
 from tofa_edge.remembering import kept, recalled
 from tofa_edge.screening import Candidate, candidates_here, fastest
 from tofa_edge.space import Subnet
@@ -105,7 +105,13 @@ def deploy(
             bench.note("another process measures here, too: latencies may be too high")
         space = opened.space
         wanted = subnet or (space.largest() if limits.is_free else None)
-        candidates = candidates_here(bench, wanted or space.middle(), backend, threads)
+        candidates = candidates_here(
+            bench,
+            wanted or space.middle(),
+            backend,
+            threads,
+            lambda offered: promising(offered, space, known_profiles()),
+        )
         if wanted is not None:
             with bench.timed("screen"):
                 engine = fastest(bench.cutter, wanted, candidates)

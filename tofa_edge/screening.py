@@ -42,7 +42,11 @@ class Candidate:
 
 
 def candidates_here(
-    bench: Workbench, subnet: Subnet, backend: str | None = None, threads: int | None = None
+    bench: Workbench,
+    subnet: Subnet,
+    backend: str | None = None,
+    threads: int | None = None,
+    worth: Callable[[list[Engine]], list[Engine]] = list,
 ) -> list[Candidate]:
     """Returns the engines that compute the bundle's golden cases, the fastest first.
 
@@ -51,6 +55,7 @@ def candidates_here(
         subnet: to time them with.
         backend: the one engine wanted.
         threads: the one number of threads wanted.
+        worth: leaves out engines that need not be timed.
 
     Raises:
         BackendError: none works, or not the one wanted.
@@ -62,7 +67,7 @@ def candidates_here(
                 engine = f"{record.backend} {verdict.target or ''}".rstrip()
                 bench.explanation.screened.append(Screened(engine, reason=str(verdict)))
                 bench.tell(f"engine {engine}: not used, {verdict}")
-        offered = sound_engines(bench.bundle, backend, threads)
+        offered = worth(sound_engines(bench.bundle, backend, threads))
     with bench.timed("screen"):
         bench.stand_beside(reference_run(bench.cutter, offered))
         return screen(bench.cutter, subnet, offered, bench.quick, bench.explanation, bench.tell)
