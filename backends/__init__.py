@@ -193,12 +193,17 @@ def backend(name: str) -> Backend:
 def calibrator(engine: Engine) -> Engine:
     """Returns the engine that estimates BatchNorm statistics for another: itself, if it can.
 
-    Otherwise the first other one that works on the CPU, with all its threads.
+    Only the CPU in fp32 is trusted with it. So for another target it is the same backend's CPU
+    target with most threads, or the first other one's that works.
     """
-    if engine.backend.calibrates:
+    backend, target = engine.backend, engine.target
+    if backend.calibrates and (target.unit, target.precision) == ("cpu", "fp32"):
         return engine
-    able = next(item for item in working().values() if item.calibrates)
-    return Engine(able, [target for target in able.targets() if target.unit == "cpu"][-1])
+    for able in (backend, *working().values()):
+        cpus = [item for item in able.targets() if (item.unit, item.precision) == ("cpu", "fp32")]
+        if able.calibrates and cpus:
+            return Engine(able, cpus[-1])
+    raise BackendError(f"no engine here can calibrate BatchNorm for {engine}")
 
 
 def working() -> dict[str, Backend]:

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 OPSET = 17
 IR_VERSION = 8  # onnx.helper stamps the newest, which the engines of older boards reject
 INPUT = "images"
+PREPARATION = ("planes", "pixels", "centred", IMAGE)  # the nodes before the first layer
 FLOAT = 1  # TensorProto.FLOAT
 
 
@@ -92,14 +93,15 @@ class _Graph:
         from onnx import TensorProto
 
         pre = network.preprocessing
-        planes = self.node("Transpose", [INPUT], "planes", perm=[0, 3, 1, 2])
-        pixels = self.node("Cast", [planes], "pixels", to=TensorProto.FLOAT)
+        planes, pixels, centred, image = PREPARATION
+        self.node("Transpose", [INPUT], planes, perm=[0, 3, 1, 2])
+        self.node("Cast", [planes], pixels, to=TensorProto.FLOAT)
         mean = self.constant("mean", np.array(pre.mean, np.float32).reshape(1, 3, 1, 1))
         scale = self.constant(
             "scale", np.reciprocal(np.array(pre.std, np.float32)).reshape(1, 3, 1, 1)
         )
-        centred = self.node("Sub", [pixels, mean], "centred")
-        self.node("Mul", [centred, scale], IMAGE)
+        self.node("Sub", [pixels, mean], centred)
+        self.node("Mul", [centred, scale], image)
 
     def layer(self, layer: Layer, network: Network) -> None:
         inputs = layer.inputs
