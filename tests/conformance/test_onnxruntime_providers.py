@@ -100,6 +100,20 @@ def test_only_the_preparation_of_images_may_stay_on_the_cpu(network: Network) ->
     assert f"leaves {len(operators) - 4} operators" in str(refusal.value)
 
 
+def test_a_network_that_openvino_takes_in_part_is_refused(network: Network) -> None:
+    """A real partial fallback: OpenVINO has no kernel for the last operator."""
+    from onnx import ModelProto, TensorProto, helper
+
+    if Target("openvino") not in BACKEND.targets():
+        pytest.skip("this build of onnxruntime has no OpenVINO")
+    model = ModelProto.FromString(BACKEND.build(network, Target("openvino")))
+    BACKEND.load(model.SerializeToString(), Target("openvino")).close()
+    model.graph.node.append(helper.make_node("Unique", ["logits"], ["unique"], name="unique"))
+    model.graph.output.append(helper.make_tensor_value_info("unique", TensorProto.FLOAT, [None]))
+    with pytest.raises(BackendError, match=r"Unique unique on CPU|assigned to the default CPU EP"):
+        BACKEND.load(model.SerializeToString(), Target("openvino"))
+
+
 def test_an_unusable_listed_provider_is_refused_with_its_reason(network: Network) -> None:
     others = [target for target in BACKEND.targets() if target.unit in ("cuda", "tensorrt")]
     if not others:
