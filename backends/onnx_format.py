@@ -28,11 +28,17 @@ if TYPE_CHECKING:
 OPSET = 17
 IR_VERSION = 8  # onnx.helper stamps the newest, which the engines of older boards reject
 INPUT = "images"
+PREPARATION = ("planes", "pixels", "centred", IMAGE)  # the nodes before the first layer
 FLOAT = 1  # TensorProto.FLOAT
 
 
-def write_onnx(network: Network) -> bytes:
+def write_onnx(network: Network, training_mode: bool = True) -> bytes:
     """Returns an ONNX model: input `images` uint8 (batch, S, S, 3), outputs named as the network's.
+
+    Args:
+        network: to write.
+        training_mode: whether `BatchStatistics` is one operator, BatchNormalization in training
+            mode; else it is several, for the many importers that refuse that mode.
 
     Raises:
         ImportError: the package onnx is not installed.
@@ -47,7 +53,7 @@ def write_onnx(network: Network) -> bytes:
     shape: list[str | int | None] = ["batch", size, size, 3]
     images = helper.make_tensor_value_info(INPUT, TensorProto.UINT8, shape)
     model.graph.input.append(images)
-    graph = _Graph(model.graph)
+    graph = _Graph(model.graph, training_mode)
     graph.preprocess(network)
     for layer in network.layers:
         graph.layer(layer, network)
@@ -61,8 +67,8 @@ def write_onnx(network: Network) -> bytes:
 class _Graph:
     """Writes nodes and initialisers into a graph."""
 
-    def __init__(self, graph: GraphProto) -> None:
-        self.graph = graph
+    def __init__(self, graph: GraphProto, training_mode: bool) -> None:
+        self.graph, self.training_mode = graph, training_mode
         self.constants: set[str] = set()
 
     def constant(self, name: str, array: FloatArray) -> str:
@@ -87,14 +93,15 @@ class _Graph:
         from onnx import TensorProto
 
         pre = network.preprocessing
-        planes = self.node("Transpose", [INPUT], "planes", perm=[0, 3, 1, 2])
-        pixels = self.node("Cast", [planes], "pixels", to=TensorProto.FLOAT)
+        planes, pixels, centred, image = PREPARATION
+        self.node("Transpose", [INPUT], planes, perm=[0, 3, 1, 2])
+        self.node("Cast", [planes], pixels, to=TensorProto.FLOAT)
         mean = self.constant("mean", np.array(pre.mean, np.float32).reshape(1, 3, 1, 1))
         scale = self.constant(
             "scale", np.reciprocal(np.array(pre.std, np.float32)).reshape(1, 3, 1, 1)
         )
-        centred = self.node("Sub", [pixels, mean], "centred")
-        self.node("Mul", [centred, scale], IMAGE)
+        self.node("Sub", [pixels, mean], centred)
+        self.node("Mul", [centred, scale], image)
 
     def layer(self, layer: Layer, network: Network) -> None:
         inputs = layer.inputs
@@ -131,18 +138,27 @@ class _Graph:
         self._activation(plain, layer.name, layer.activation)
 
     def _batch_statistics(self, layer: BatchStatistics) -> None:
-        """BatchNorm in training mode; momentum 0 returns the statistics of this very batch."""
-        zeros = self.constant(f"{layer.name}.zeros", np.zeros(layer.channels, np.float32))
         plain = layer.name if layer.activation == "none" else f"{layer.name}.plain"
-        self.node(
-            "BatchNormalization",
-            [layer.input, f"{layer.name}.scale", f"{layer.name}.shift", zeros, zeros],
-            [plain, *layer.statistics],
-            epsilon=layer.epsilon,
-            momentum=0.0,
-            training_mode=1,
-        )
+        inputs = [layer.input, f"{layer.name}.scale", f"{layer.name}.shift"]
+        if self.training_mode:  # momentum 0 returns the statistics of this very batch
+            inputs += 2 * [self.constant(f"{layer.name}.0", np.zeros(layer.channels, np.float32))]
+            outputs = [plain, *layer.statistics]
+            attributes = {"momentum": 0.0, "training_mode": 1}
+            self.node("BatchNormalization", inputs, outputs, epsilon=layer.epsilon, **attributes)
+        else:
+            self._statistics(layer)
+            inputs += layer.statistics
+            self.node("BatchNormalization", inputs, plain, epsilon=layer.epsilon)
         self._activation(plain, layer.name, layer.activation)
+
+    def _statistics(self, layer: BatchStatistics) -> None:
+        """The mean, and the mean squared difference from it, with elementary operators."""
+        mean, variance = layer.statistics
+        kept = self.node("ReduceMean", [layer.input], f"{mean}.kept", axes=[0, 2, 3], keepdims=1)
+        self.node("ReduceMean", [kept], mean, axes=[0, 2, 3], keepdims=0)
+        centred = self.node("Sub", [layer.input, kept], f"{layer.name}.centred")
+        squares = self.node("Mul", [centred, centred], f"{layer.name}.squares")
+        self.node("ReduceMean", [squares], variance, axes=[0, 2, 3], keepdims=0)
 
     def _activation(self, source: str, output: str, activation: Activation) -> None:
         if activation == "relu":
