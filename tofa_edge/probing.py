@@ -177,7 +177,7 @@ def sound_engines(
     return [engine for engine in able if threads in (None, engine.target.threads)]
 
 
-def calibrator(engine: Engine, bundle: Bundle) -> Engine:
+def calibrator(engine: Engine, bundle: Bundle | None = None) -> Engine:
     """Returns the engine that estimates BatchNorm statistics for another: itself, if it can.
 
     Only the CPU in fp32 is trusted with it.
