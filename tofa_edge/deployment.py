@@ -199,7 +199,7 @@ def _better(
     """Tries a pick: returns it if it keeps the budget, else what was the best before."""
     tried = bench.finished(pick.subnet, pick.engine, pick.accuracy, pick.predicted_ms)
     chooser.observe(pick.subnet, pick.engine, tried.measured.latency)
-    if chooser.allows(pick.subnet, tried.measured.latency):
+    if chooser.allows(pick.subnet, tried.measured.latency, pick.engine):
         if best is not None:
             best.model.close()
         return tried
@@ -213,7 +213,7 @@ def _last_resort(bench: Workbench, chooser: Chooser) -> Finished:
     within = [
         (m.subnet, e, m.accuracy)
         for m, e in bench.on_the_way
-        if chooser.allows(m.subnet, m.latency)
+        if chooser.allows(m.subnet, m.latency, e)
     ]
     within.sort(key=lambda found: -found[2])
     cautious = None if within else chooser.pick(share=CAUTIOUS)
@@ -221,7 +221,7 @@ def _last_resort(bench: Workbench, chooser: Chooser) -> Finished:
         within.append((cautious.subnet, cautious.engine, cautious.accuracy))
     for subnet, by, accuracy in [*within[:TRIES], (smallest, engine, None)]:
         tried = bench.finished(subnet, by, accuracy)
-        if chooser.allows(subnet, tried.measured.latency):
+        if chooser.allows(subnet, tried.measured.latency, by):
             return tried
         tried.model.close()
     raise BudgetError(

@@ -8,7 +8,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from tofa_edge.backends import Engine, Session, usable_cores
+from tofa_edge.backends import Engine, Session
+from tofa_edge.budget import headroom
 from tofa_edge.cutting import Cutter
 from tofa_edge.errors import BackendError
 from tofa_edge.explanation import Explanation, Screened
@@ -19,7 +20,6 @@ from tofa_edge.proof import probe_images
 from tofa_edge.space import Subnet
 from tofa_edge.workbench import Workbench
 
-ALL_CORES = 1.2  # how much slower it counts
 CLOSE = 1.35  # of the fastest, alone: what may turn out to be the fastest side by side
 BEHIND = 1.1
 ROUNDS, TURN, REST_S = 18, 6, 0.003
@@ -36,9 +36,8 @@ class Candidate:
 
     @property
     def cost_ms(self) -> float:
-        """The median, more where all cores are busy with it: there, any other work shows."""
-        greedy = self.engine.target.threads > 1 and self.engine.target.threads >= usable_cores()
-        return self.latency.p50_ms * (ALL_CORES if greedy else 1.0)
+        """The median, with its headroom."""
+        return self.latency.p50_ms * headroom(self.engine)
 
 
 def candidates_here(

@@ -12,7 +12,7 @@ import numpy as np
 
 from tofa_edge.accuracy import AccuracyPredictor
 from tofa_edge.backends import Engine, Session
-from tofa_edge.budget import Budget
+from tofa_edge.budget import Budget, headroom
 from tofa_edge.bundle import Bundle
 from tofa_edge.cost import macs
 from tofa_edge.cutting import CALIBRATION_IMAGES, Cutter
@@ -210,4 +210,5 @@ class Workbench:
             encodings = encoded(space, [subnet])
             accuracy = float(expected_accuracy(space, self._predictor, encodings)[0])
         cost = macs(layers(space, subnet))
-        return Measured(subnet, str(engine), cost, accuracy, latency, predicted_ms)
+        room = headroom(engine)
+        return Measured(subnet, str(engine), cost, accuracy, latency, predicted_ms, room)
