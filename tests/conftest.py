@@ -5,25 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
-import numpy as np
 import pytest
 
-from tofa_edge.benchmarks.small_bundle import random_arrays, small_bundle
+from tofa_edge.benchmarks.small_bundle import small_bundle
 from tofa_edge.network import FloatArray
 from tofa_edge.space import SearchSpace
+from tofa_edge.specimens import random_supernet
 
 PHOTOS = 24
-
-
-def random_supernet(space: SearchSpace, seed: int) -> dict[str, FloatArray]:
-    """Random arrays of a space; kernel matrices are the identity, perturbed."""
-    rng = np.random.default_rng(seed)
-    arrays = random_arrays(space, rng)
-    for name, array in arrays.items():
-        if ".transform_" in name:
-            noise = 0.3 * rng.standard_normal(array.shape) / np.sqrt(len(array))
-            arrays[name] = (np.eye(len(array)) + noise).astype(np.float32)
-    return arrays
 
 
 def write_tiny(path: Path, photos: int) -> Path:
