@@ -10,12 +10,12 @@ from importlib.util import find_spec
 from typing import Any
 
 import numpy as np
-from tofa_edge_ncnn_format import PIXELS, write_ncnn
 
 from tofa_edge.backends import Target, check_batch, check_target, cpu_targets, package_version
 from tofa_edge.errors import BackendError
 from tofa_edge.layers import LOGITS
 from tofa_edge.network import FloatArray, ImageArray, Network
+from tofa_edge_ncnn.ncnn_format import PIXELS, write_ncnn
 
 HEADER = struct.Struct("<32sII")  # SHA-256 of what follows it, input size, length of the text
 
