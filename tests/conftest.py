@@ -6,30 +6,19 @@ import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-import numpy as np
 import pytest
 
 from tofa_edge import backends, probing
 from tofa_edge.backends import Backend
-from tofa_edge.benchmarks.small_bundle import random_arrays, small_bundle
+from tofa_edge.benchmarks.small_bundle import small_bundle
 from tofa_edge.bundle import Bundle
 from tofa_edge.network import FloatArray
 from tofa_edge.probing import probed
 from tofa_edge.space import SearchSpace
+from tofa_edge.specimens import random_supernet
 
 PHOTOS = 24
 ENGINES = Path(__file__).parent / "engines"
-
-
-def random_supernet(space: SearchSpace, seed: int) -> dict[str, FloatArray]:
-    """Random arrays of a space; kernel matrices are the identity, perturbed."""
-    rng = np.random.default_rng(seed)
-    arrays = random_arrays(space, rng)
-    for name, array in arrays.items():
-        if ".transform_" in name:
-            noise = 0.3 * rng.standard_normal(array.shape) / np.sqrt(len(array))
-            arrays[name] = (np.eye(len(array)) + noise).astype(np.float32)
-    return arrays
 
 
 def write_tiny(path: Path, photos: int) -> Path:
