@@ -13,6 +13,7 @@ from tofa_edge.errors import BackendError
 from tofa_edge.specimens import specimen
 
 TOLERANCES = {"tflite": 1e-3}  # of the largest logit; 1e-4 for all others
+LOADS = {"openvino": 200}  # it compiles for a tenth of a second; 1,000 for all others
 UNBOUNDED = "numpy takes what threads its BLAS takes"
 
 
@@ -29,7 +30,8 @@ def backend(request: pytest.FixtureRequest) -> Backend:
 def test_backend_passes(backend: Backend, name: str) -> None:
     if (backend.name, name) == ("reference", "one thread takes one core"):
         pytest.skip(UNBOUNDED)
-    found = check(name, Subject(backend, tolerance=TOLERANCES.get(backend.name, 1e-4)))
+    tolerance, loads = TOLERANCES.get(backend.name, 1e-4), LOADS.get(backend.name)
+    found = check(name, Subject(backend, tolerance=tolerance, loads=loads))
     if found.outcome == "skipped":
         pytest.skip(found.reason)
     assert found.outcome == "passed", found.reason
