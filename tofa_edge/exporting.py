@@ -200,8 +200,9 @@ def _written(
 
 def _absence(kind: str) -> str:
     name = ENGINES[kind]
-    missing = backends.backends()[name].missing() if name in backends.backends() else "no backend"
-    return missing or f"{name} does not work here (tofa-edge doctor tells why)"
+    found = backends.backends().get(name)
+    missing = found.missing() if found else f"no backend {name}"
+    return f"engine missing: {missing}" if missing else f"{name} does not work here, see doctor"
 
 
 def _difference(content: bytes, engine: Engine, bundle: Bundle, network: Network) -> float:
