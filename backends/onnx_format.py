@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
 
+from tofa_edge.backends.labelling import PIXELS, PROBABILITIES, PRODUCER, Labelling
 from tofa_edge.layers import (
     IMAGE,
     LOGITS,
@@ -32,13 +34,17 @@ PREPARATION = ("planes", "pixels", "centred", IMAGE)  # the nodes before the fir
 FLOAT = 1  # TensorProto.FLOAT
 
 
-def write_onnx(network: Network, training_mode: bool = True) -> bytes:
+def write_onnx(
+    network: Network, training_mode: bool = True, labelling: Labelling | None = None
+) -> bytes:
     """Returns an ONNX model: input `images` uint8 (batch, S, S, 3), outputs named as the network's.
 
     Args:
         network: to write.
         training_mode: whether `BatchStatistics` is one operator, BatchNormalization in training
             mode; else it is several, for the many importers that refuse that mode.
+        labelling: makes the only output `probabilities`, and adds properties: classes as JSON,
+            temperature, input, and all that it says besides.
 
     Raises:
         ImportError: the package onnx is not installed.
@@ -46,7 +52,7 @@ def write_onnx(network: Network, training_mode: bool = True) -> bytes:
     from onnx import ModelProto, TensorProto, helper
 
     # Written into the one message that is serialised: appending finished parts would copy weights.
-    model = ModelProto(ir_version=IR_VERSION, producer_name="tofa-edge")
+    model = ModelProto(ir_version=IR_VERSION, producer_name=PRODUCER)
     model.opset_import.add(domain="", version=OPSET)
     model.graph.name = "network"
     size = network.input_size
@@ -57,11 +63,22 @@ def write_onnx(network: Network, training_mode: bool = True) -> bytes:
     graph.preprocess(network)
     for layer in network.layers:
         graph.layer(layer, network)
-    for name in network.outputs:
-        shape = ["batch", None] if name == LOGITS else [None]
+    if labelling is not None:
+        model.producer_version = labelling.version
+        for key, text in _properties(labelling).items():
+            model.metadata_props.add(key=key, value=text)
+        graph.probabilities(labelling.temperature)
+    for name in network.outputs if labelling is None else (PROBABILITIES,):
+        shape = ["batch", None] if name in (LOGITS, PROBABILITIES) else [None]
         model.graph.output.append(helper.make_tensor_value_info(name, TensorProto.FLOAT, shape))
     content: bytes = model.SerializeToString()
     return content
+
+
+def _properties(labelling: Labelling) -> dict[str, str]:
+    classes, temperature = json.dumps(labelling.classes), repr(labelling.temperature)
+    said = {"classes": classes, "temperature": temperature, "input": PIXELS}
+    return {**labelling.about, **said}
 
 
 class _Graph:
@@ -102,6 +119,11 @@ class _Graph:
         )
         self.node("Sub", [pixels, mean], centred)
         self.node("Mul", [centred, scale], image)
+
+    def probabilities(self, temperature: float) -> None:
+        inverse = self.constant("inverse_temperature", np.array(1 / temperature, np.float32))
+        self.node("Mul", [LOGITS, inverse], f"{LOGITS}.cooled")
+        self.node("Softmax", [f"{LOGITS}.cooled"], PROBABILITIES, axis=1)
 
     def layer(self, layer: Layer, network: Network) -> None:
         inputs = layer.inputs
