@@ -28,14 +28,21 @@ if TYPE_CHECKING:
 OPSET = 17
 IR_VERSION = 8  # onnx.helper stamps the newest, which the engines of older boards reject
 INPUT = "images"
-FLOAT = 1  # TensorProto.FLOAT
+HALF_LOGITS = f"{LOGITS}.half"
+FLOAT, HALF = 1, 10  # TensorProto.FLOAT and FLOAT16
 
 
-def write_onnx(network: Network) -> bytes:
+def write_onnx(network: Network, precision: str = "fp32") -> bytes:
     """Returns an ONNX model: input `images` uint8 (batch, S, S, 3), outputs named as the network's.
+
+    Args:
+        network: to write.
+        precision: "fp32", or "fp16": normalised in float32, computed in float16, logits in float32.
 
     Raises:
         ImportError: the package onnx is not installed.
+        ValueError: another precision, or fp16 for weights beyond its range or for a calibration
+            network.
     """
     from onnx import ModelProto, TensorProto, helper
 
@@ -47,10 +54,12 @@ def write_onnx(network: Network) -> bytes:
     shape: list[str | int | None] = ["batch", size, size, 3]
     images = helper.make_tensor_value_info(INPUT, TensorProto.UINT8, shape)
     model.graph.input.append(images)
-    graph = _Graph(model.graph)
+    graph = _Graph(model.graph, _checked(network, precision))
     graph.preprocess(network)
     for layer in network.layers:
         graph.layer(layer, network)
+    if graph.half:
+        graph.node("Cast", [HALF_LOGITS], LOGITS, to=FLOAT)
     for name in network.outputs:
         shape = ["batch", None] if name == LOGITS else [None]
         model.graph.output.append(helper.make_tensor_value_info(name, TensorProto.FLOAT, shape))
@@ -58,18 +67,32 @@ def write_onnx(network: Network) -> bytes:
     return content
 
 
+def _checked(network: Network, precision: str) -> bool:
+    """Returns whether it is fp16."""
+    if precision not in ("fp32", "fp16") or (precision == "fp16" and network.outputs != (LOGITS,)):
+        raise ValueError(f"ONNX: no {precision} for a network with outputs {network.outputs}")
+    return precision == "fp16"
+
+
 class _Graph:
     """Writes nodes and initialisers into a graph."""
 
-    def __init__(self, graph: GraphProto) -> None:
+    def __init__(self, graph: GraphProto, half: bool) -> None:
         self.graph = graph
+        self.half = half
         self.constants: set[str] = set()
 
-    def constant(self, name: str, array: FloatArray) -> str:
+    def constant(self, name: str, array: FloatArray, half: bool = False) -> str:
         if name not in self.constants:
             self.constants.add(name)
-            raw = array.astype("<f4", copy=False).tobytes()
-            self.graph.initializer.add(name=name, dims=array.shape, data_type=FLOAT, raw_data=raw)
+            kind, form = (HALF, "<f2") if half else (FLOAT, "<f4")
+            with np.errstate(over="ignore"):
+                stored = array.astype(form, copy=False)
+            if half and not np.isfinite(stored).all():
+                raise ValueError(f"ONNX: {name} goes up to {np.abs(array).max():g}, fp16 to 65504")
+            self.graph.initializer.add(
+                name=name, dims=array.shape, data_type=kind, raw_data=stored.tobytes()
+            )
         return name
 
     def node(
@@ -83,23 +106,28 @@ class _Graph:
         return names[0]
 
     def preprocess(self, network: Network) -> None:
-        """Normalises before any padding: uint8 N×S×S×3 → float N×3×S×S."""
-        from onnx import TensorProto
+        """Normalises before any padding: uint8 N×S×S×3 → float N×3×S×S.
 
+        The cast comes first: it is the one operator that TensorRT lets read uint8.
+        """
         pre = network.preprocessing
-        planes = self.node("Transpose", [INPUT], "planes", perm=[0, 3, 1, 2])
-        pixels = self.node("Cast", [planes], "pixels", to=TensorProto.FLOAT)
+        values = self.node("Cast", [INPUT], "values", to=FLOAT)
+        pixels = self.node("Transpose", [values], "pixels", perm=[0, 3, 1, 2])
         mean = self.constant("mean", np.array(pre.mean, np.float32).reshape(1, 3, 1, 1))
         scale = self.constant(
             "scale", np.reciprocal(np.array(pre.std, np.float32)).reshape(1, 3, 1, 1)
         )
         centred = self.node("Sub", [pixels, mean], "centred")
-        self.node("Mul", [centred, scale], IMAGE)
+        if self.half:
+            normalised = self.node("Mul", [centred, scale], "normalised")
+            self.node("Cast", [normalised], IMAGE, to=HALF)
+        else:
+            self.node("Mul", [centred, scale], IMAGE)
 
     def layer(self, layer: Layer, network: Network) -> None:
         inputs = layer.inputs
         for name, _ in parameter_shapes(layer):
-            self.constant(name, network.arrays[name])
+            self.constant(name, network.arrays[name], self.half)
         match layer:
             case Convolution():
                 self._convolution(layer)
@@ -114,7 +142,8 @@ class _Graph:
             case Linear():
                 flat = self.node("Flatten", inputs, f"{layer.name}.flat")
                 arrays = [f"{layer.name}.weight", f"{layer.name}.bias"]
-                self.node("Gemm", [flat, *arrays], layer.name, transB=1)
+                output = HALF_LOGITS if self.half else layer.name
+                self.node("Gemm", [flat, *arrays], output, transB=1)
 
     def _convolution(self, layer: Convolution) -> None:
         before, after = layer.padding
@@ -148,7 +177,8 @@ class _Graph:
         if activation == "relu":
             self.node("Relu", [source], output)
         elif activation == "relu6":
-            bounds = [self.constant(f"bound_{n}", np.array(n, np.float32)) for n in (0, 6)]
+            values = [(f"bound_{n}", np.array(n, np.float32)) for n in (0, 6)]
+            bounds = [self.constant(name, value, self.half) for name, value in values]
             self.node("Clip", [source, *bounds], output)
         elif activation == "hard_swish":
             self.node("HardSwish", [source], output)
