@@ -30,7 +30,7 @@ MOST_SAID = 6
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """An engine, serialised, and the timings of its build and those before."""
+    """An engine, serialised, and the timings of its build and those before, if any."""
 
     engine: bytes
     timings: bytes
@@ -38,9 +38,10 @@ class Plan:
 
 @dataclass
 class Progress:
-    """What is told of a build by its own threads; `stop` asks it to end."""
+    """What is told of a build by its own threads; `stop` asks it to end, `ended` is set then."""
 
     stop: threading.Event = field(default_factory=threading.Event)
+    ended: threading.Event = field(default_factory=threading.Event)
     phases: dict[str, list[int]] = field(default_factory=dict)
     lock: threading.Lock = field(default_factory=threading.Lock)
 
@@ -101,6 +102,11 @@ def typed_by_onnx(module: ModuleType) -> bool:
     return not hasattr(module.BuilderFlag, "FP16")
 
 
+def keeps_timings(module: ModuleType) -> bool:
+    """Returns whether builds time kernels; TensorRT for RTX chooses them when the engine runs."""
+    return "rtx" not in module.__name__
+
+
 def build_plan(module: ModuleType, onnx: bytes, precision: str, timings: bytes = b"") -> Plan:
     """Returns an engine for batches of 1 to 16, fastest for 1; "fp32" never computes in TF32.
 
@@ -125,6 +131,8 @@ def build_plan(module: ModuleType, onnx: bytes, precision: str, timings: bytes =
             made.append(_build(module, onnx, precision, timings, progress))
         except Exception as error:  # pybind11 raises TypeError for a null pointer, and others
             failed.append(error)
+        finally:
+            progress.ended.set()
 
     LOGGER.info("TensorRT builds an engine in %s: minutes on a Jetson, once", precision)
     began = time.monotonic()
@@ -139,19 +147,18 @@ def build_plan(module: ModuleType, onnx: bytes, precision: str, timings: bytes =
 
 
 def _wait(thread: threading.Thread, progress: Progress, stoppable: bool) -> None:
+    """Runs a build; an event tells its end: to Python 3.11 an interrupted join is a join."""
     began = time.monotonic()
     thread.start()
     try:
-        thread.join(TELL_EVERY_S)
-        while thread.is_alive():
+        while not progress.ended.wait(TELL_EVERY_S):
             seconds = time.monotonic() - began
-            LOGGER.info("TensorRT is building, %.0f s so far; %s", seconds, progress)
-            thread.join(TELL_EVERY_S)
+            LOGGER.info("TensorRT is building, %.0f s so far; %s", seconds, str(progress))
     except KeyboardInterrupt:
         progress.stop.set()
         if stoppable:
             LOGGER.info("TensorRT stops after the current step")
-            thread.join(STOP_WITHIN_S)
+            progress.ended.wait(STOP_WITHIN_S)
         raise
 
 
@@ -171,9 +178,10 @@ def _build(
         errors = [parser.get_error(index).desc() for index in range(parser.num_errors)]
         raise BackendError(f"tensorrt refuses the model: {'; '.join(errors) or _said(module)}")
     config = _configuration(module, builder, network, precision)
-    cache = config.create_timing_cache(timings)
-    if cache is None or not config.set_timing_cache(cache, False):
-        config.set_timing_cache(config.create_timing_cache(b""), False)  # or it keeps none
+    if keeps_timings(module):
+        cache = config.create_timing_cache(timings)
+        if cache is None or not config.set_timing_cache(cache, False):
+            config.set_timing_cache(config.create_timing_cache(b""), False)  # or it keeps none
     monitor = _monitor(module, progress) if _monitors(module) else None
     if monitor is not None:
         config.progress_monitor = monitor
@@ -181,7 +189,8 @@ def _build(
     if plan is None:
         stopped = " (stopped)" if progress.stop.is_set() else ""
         raise BackendError(f"tensorrt: build failed{stopped}{_said(module)}")
-    return Plan(bytes(plan), bytes(config.get_timing_cache().serialize()))
+    timed = bytes(config.get_timing_cache().serialize()) if keeps_timings(module) else b""
+    return Plan(bytes(plan), timed)
 
 
 def _network_flags(module: ModuleType) -> int:
