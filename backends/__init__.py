@@ -156,8 +156,14 @@ def check_batch(batch: ImageArray, size: int) -> None:
 
 def cpu_targets() -> tuple[Target, ...]:
     """Returns fp32 CPU targets with 1, 2 and 4 threads, up to the cores this process may use."""
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    return tuple(Target(threads=threads) for threads in (1, 2, 4) if threads <= (cores or 1))
+    return tuple(Target(threads=threads) for threads in (1, 2, 4) if threads <= usable_cores())
+
+
+def usable_cores() -> int:
+    """Returns how many cores this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
 
 
 @lru_cache(maxsize=1)
@@ -190,18 +196,10 @@ def backend(name: str) -> Backend:
     return found[name]
 
 
-def calibrator(engine: Engine) -> Engine:
-    """Returns the engine that estimates BatchNorm statistics for another: itself, if it can.
-
-    Otherwise the first other one that works on the CPU, with all its threads.
-    """
-    if engine.backend.calibrates:
-        return engine
-    able = next(item for item in working().values() if item.calibrates)
-    return Engine(able, [target for target in able.targets() if target.unit == "cpu"][-1])
-
-
 def working() -> dict[str, Backend]:
-    """Returns the backends whose engine can run here, the reference last: it is slow."""
+    """Returns the backends whose engine is installed, the reference last: it is slow.
+
+    Whether they run is another question: `tofa_edge.probing` answers it.
+    """
     able = {name: item for name, item in backends().items() if item.missing() is None}
     return dict(sorted(able.items(), key=lambda pair: pair[0] == "reference"))

@@ -12,11 +12,10 @@ import json
 import logging
 import os
 import stat
-import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 
-from tofa_edge.decisions import cache_folder
+from tofa_edge.decisions import cache_folder, write_whole
 
 LOGGER = logging.getLogger("tofa_edge.tensorrt")
 MOST_FILES = 64
@@ -88,7 +87,7 @@ def remember(name: str, content: bytes) -> None:
         folder().mkdir(parents=True, exist_ok=True, mode=0o700)
         if not _ours_alone(folder()):
             return
-        _write(folder() / name, content)
+        write_whole(folder() / name, content)
         _drop()
 
 
@@ -117,14 +116,3 @@ def _reason(status: os.stat_result) -> str | None:
     if status.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
         return "others may write to it"
     return None
-
-
-def _write(path: Path, content: bytes) -> None:
-    handle, temporary = tempfile.mkstemp(dir=path.parent)
-    try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(content)
-        Path(temporary).replace(path)
-    except BaseException:
-        Path(temporary).unlink(missing_ok=True)
-        raise

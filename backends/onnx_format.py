@@ -28,15 +28,18 @@ if TYPE_CHECKING:
 OPSET = 17
 IR_VERSION = 8  # onnx.helper stamps the newest, which the engines of older boards reject
 INPUT = "images"
+PREPARATION = ("values", "pixels", "centred", IMAGE)  # the nodes before the first layer
 HALF_LOGITS = f"{LOGITS}.half"
 FLOAT, HALF = 1, 10  # TensorProto.FLOAT and FLOAT16
 
 
-def write_onnx(network: Network, precision: str = "fp32") -> bytes:
+def write_onnx(network: Network, training_mode: bool = True, *, precision: str = "fp32") -> bytes:
     """Returns an ONNX model: input `images` uint8 (batch, S, S, 3), outputs named as the network's.
 
     Args:
         network: to write.
+        training_mode: whether `BatchStatistics` is one operator, BatchNormalization in training
+            mode; else it is several, for the many importers that refuse that mode.
         precision: "fp32", or "fp16": normalised in float32, computed in float16, logits in float32.
 
     Raises:
@@ -54,7 +57,7 @@ def write_onnx(network: Network, precision: str = "fp32") -> bytes:
     shape: list[str | int | None] = ["batch", size, size, 3]
     images = helper.make_tensor_value_info(INPUT, TensorProto.UINT8, shape)
     model.graph.input.append(images)
-    graph = _Graph(model.graph, _checked(network, precision))
+    graph = _Graph(model.graph, training_mode, _checked(network, precision))
     graph.preprocess(network)
     for layer in network.layers:
         graph.layer(layer, network)
@@ -77,9 +80,8 @@ def _checked(network: Network, precision: str) -> bool:
 class _Graph:
     """Writes nodes and initialisers into a graph."""
 
-    def __init__(self, graph: GraphProto, half: bool) -> None:
-        self.graph = graph
-        self.half = half
+    def __init__(self, graph: GraphProto, training_mode: bool, half: bool) -> None:
+        self.graph, self.training_mode, self.half = graph, training_mode, half
         self.constants: set[str] = set()
 
     def constant(self, name: str, array: FloatArray, half: bool = False) -> str:
@@ -111,18 +113,17 @@ class _Graph:
         The cast comes first: it is the one operator that TensorRT lets read uint8.
         """
         pre = network.preprocessing
-        values = self.node("Cast", [INPUT], "values", to=FLOAT)
-        pixels = self.node("Transpose", [values], "pixels", perm=[0, 3, 1, 2])
+        values, pixels, centred, image = PREPARATION
+        self.node("Cast", [INPUT], values, to=FLOAT)
+        self.node("Transpose", [values], pixels, perm=[0, 3, 1, 2])
         mean = self.constant("mean", np.array(pre.mean, np.float32).reshape(1, 3, 1, 1))
         scale = self.constant(
             "scale", np.reciprocal(np.array(pre.std, np.float32)).reshape(1, 3, 1, 1)
         )
-        centred = self.node("Sub", [pixels, mean], "centred")
+        self.node("Sub", [pixels, mean], centred)
+        normalised = self.node("Mul", [centred, scale], f"{image}.float" if self.half else image)
         if self.half:
-            normalised = self.node("Mul", [centred, scale], "normalised")
-            self.node("Cast", [normalised], IMAGE, to=HALF)
-        else:
-            self.node("Mul", [centred, scale], IMAGE)
+            self.node("Cast", [normalised], image, to=HALF)
 
     def layer(self, layer: Layer, network: Network) -> None:
         inputs = layer.inputs
@@ -160,18 +161,27 @@ class _Graph:
         self._activation(plain, layer.name, layer.activation)
 
     def _batch_statistics(self, layer: BatchStatistics) -> None:
-        """BatchNorm in training mode; momentum 0 returns the statistics of this very batch."""
-        zeros = self.constant(f"{layer.name}.zeros", np.zeros(layer.channels, np.float32))
         plain = layer.name if layer.activation == "none" else f"{layer.name}.plain"
-        self.node(
-            "BatchNormalization",
-            [layer.input, f"{layer.name}.scale", f"{layer.name}.shift", zeros, zeros],
-            [plain, *layer.statistics],
-            epsilon=layer.epsilon,
-            momentum=0.0,
-            training_mode=1,
-        )
+        inputs = [layer.input, f"{layer.name}.scale", f"{layer.name}.shift"]
+        if self.training_mode:  # momentum 0 returns the statistics of this very batch
+            inputs += 2 * [self.constant(f"{layer.name}.0", np.zeros(layer.channels, np.float32))]
+            outputs = [plain, *layer.statistics]
+            attributes = {"momentum": 0.0, "training_mode": 1}
+            self.node("BatchNormalization", inputs, outputs, epsilon=layer.epsilon, **attributes)
+        else:
+            self._statistics(layer)
+            inputs += layer.statistics
+            self.node("BatchNormalization", inputs, plain, epsilon=layer.epsilon)
         self._activation(plain, layer.name, layer.activation)
+
+    def _statistics(self, layer: BatchStatistics) -> None:
+        """The mean, and the mean squared difference from it, with elementary operators."""
+        mean, variance = layer.statistics
+        kept = self.node("ReduceMean", [layer.input], f"{mean}.kept", axes=[0, 2, 3], keepdims=1)
+        self.node("ReduceMean", [kept], mean, axes=[0, 2, 3], keepdims=0)
+        centred = self.node("Sub", [layer.input, kept], f"{layer.name}.centred")
+        squares = self.node("Mul", [centred, centred], f"{layer.name}.squares")
+        self.node("ReduceMean", [squares], variance, axes=[0, 2, 3], keepdims=0)
 
     def _activation(self, source: str, output: str, activation: Activation) -> None:
         if activation == "relu":

@@ -1,4 +1,4 @@
-"""ONNX Runtime on the CPU."""
+"""ONNX Runtime, on the CPU and with whatever other execution providers its build brings."""
 
 from __future__ import annotations
 
@@ -8,12 +8,19 @@ import sys
 from importlib.util import find_spec
 from typing import Any
 
-from tofa_edge.backends import Target, check_batch, check_target, cpu_targets, package_version
+from tofa_edge.backends import Target, check_batch, cpu_targets, package_version
 from tofa_edge.backends.onnx_format import INPUT, write_onnx
+from tofa_edge.backends.onnxruntime_providers import (
+    check_listed,
+    check_placement,
+    missing_library,
+    provider_chain,
+    provider_targets,
+    session_options,
+)
 from tofa_edge.errors import BackendError
 from tofa_edge.network import FloatArray, ImageArray, Network
 
-PROVIDER = "CPUExecutionProvider"
 INSTALL = "pip install 'tofa-edge[onnxruntime]'"
 
 
@@ -35,7 +42,10 @@ def engine() -> Any:
 
 
 class OnnxRuntime:
-    """Builds ONNX models and runs them with the CPU execution provider."""
+    """Builds ONNX models and runs them with one execution provider each.
+
+    Its units are "cpu", and the providers' names in lower case: "cuda", "tensorrt", "openvino", ….
+    """
 
     name = "onnxruntime"
     calibrates = True
@@ -50,8 +60,13 @@ class OnnxRuntime:
         return package_version("onnxruntime", "onnxruntime-gpu", "onnxruntime-openvino")
 
     def targets(self) -> tuple[Target, ...]:
-        """Returns fp32 CPU targets up to the cores this process may use."""
-        return () if self.missing() else cpu_targets()
+        """Returns CPU targets, then those of the other providers that the build lists."""
+        if self.missing():
+            return ()
+        try:
+            return provider_targets(engine())
+        except BackendError:  # loading will tell why
+            return cpu_targets()
 
     def build(self, network: Network, target: Target) -> bytes:
         """Returns an ONNX model."""
@@ -61,32 +76,29 @@ class OnnxRuntime:
         """Returns an inference session on exactly the target's provider and threads.
 
         Raises:
-            BackendError: onnxruntime is missing, refuses the model, or falls back elsewhere.
+            BackendError: onnxruntime is missing, refuses the model, or leaves it or a layer of it
+                to another provider.
         """
         onnxruntime = engine()
-        check_target(self.name, target)
-        options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = target.threads
-        options.inter_op_num_threads = 1
-        options.log_severity_level = 3
-        options.enable_cpu_mem_arena = False  # an arena keeps the peak of the largest batch
-        try:
-            session = onnxruntime.InferenceSession(artefact, options, providers=[PROVIDER])
-        except Exception as error:
-            raise BackendError(f"onnxruntime refuses the model: {error}") from error
-        if session.get_providers()[:1] != [PROVIDER]:
-            raise BackendError(
-                f"onnxruntime: wanted {PROVIDER}, but it runs on {session.get_providers()}"
+        check_listed(onnxruntime, target)
+        options = session_options(onnxruntime, target)
+        providers = provider_chain(onnxruntime, target)
+        try:  # without `enable_fallback` it tries again on the CPU, at loading and at any later run
+            session = onnxruntime.InferenceSession(
+                artefact, options, providers=providers, enable_fallback=0
             )
-        return OnnxRuntimeSession(session)
+            check_placement(session, target)
+        except Exception as error:
+            reason = f"{error}{missing_library(onnxruntime, target)}"
+            raise BackendError(f"onnxruntime refuses the model on {target}: {reason}") from error
+        return OnnxRuntimeSession(session, target.unit)
 
 
 class OnnxRuntimeSession:
     """A loaded ONNX model; onnxruntime sessions may be called from several threads."""
 
-    unit = "cpu"
-
-    def __init__(self, session: Any) -> None:
+    def __init__(self, session: Any, unit: str) -> None:
+        self.unit = unit
         self._session = session
         self._size = int(session.get_inputs()[0].shape[1])
         self._outputs = [output.name for output in session.get_outputs()]

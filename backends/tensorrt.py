@@ -91,7 +91,7 @@ class TensorRt:
         module = engine()
         onnx_precision = target.precision if typed_by_onnx(module) else "fp32"
         try:
-            onnx = write_onnx(network, onnx_precision)
+            onnx = write_onnx(network, precision=onnx_precision)
         except (ImportError, ValueError) as error:
             raise BackendError(f"tensorrt: {error}") from error
         facts = {**_facts(), "precision": target.precision}

@@ -42,7 +42,8 @@ class TensorRtSession:
         self._most = int(engine.get_tensor_profile_shape(INPUT, 0)[2][0])
         self._stream = cuda.create_stream()
         self._context = engine.create_execution_context()
-        self._owners: tuple[object, ...] = (engine, runtime)  # freed in this order
+        self._engine: tensorrt.ICudaEngine | None = engine
+        self._runtime: tensorrt.Runtime | None = runtime
         if self._context is None:
             self.close()
             raise BackendError("tensorrt: no execution context; the GPU's memory may be full")
@@ -96,8 +97,7 @@ class TensorRtSession:
     def close(self) -> None:
         """Frees the engine, its buffers and its stream."""
         with self._lock:
-            self._context = None
-            self._owners = ()
+            self._context = self._engine = self._runtime = None  # the owner last
             buffers, self._buffers = self._buffers, {}
             stream, self._stream = self._stream, 0
             for address, _ in buffers.values():

@@ -28,7 +28,7 @@ from tofa_edge.cutting import Cutter
 from tofa_edge.device import fingerprint, state
 from tofa_edge.errors import BackendError, BundleError
 from tofa_edge.measurement import Latency, one_at_a_time
-from tofa_edge.screening import engines, proven, reference_run, screen
+from tofa_edge.screening import candidates_here
 from tofa_edge.workbench import Workbench
 
 SCHEMA = 1
@@ -116,11 +116,8 @@ def _cold_start(bundle: Path, repeats: int) -> dict[str, float]:
 
 
 def _measured(bench: Workbench, points: int) -> dict[str, Any]:
-    offered = engines()
-    bench.stand_beside(reference_run(bench.cutter, offered))
-    found = screen(bench.cutter, offered, bench.careful, bench.explanation, bench.tell)
-    able = proven(bench.cutter, found, 1, bench.explanation, bench.tell)
-    chooser = Chooser(bench.cutter, Budget(), able, np.random.default_rng(0))
+    able = candidates_here(bench, bench.cutter.space.middle())
+    chooser = Chooser(bench.cutter, Budget(), able[:1], np.random.default_rng(0))
     chooser.measure(bench.quickly_measured)
     front = [_point(bench, pick) for pick in chooser.front(points)]
     misses = [abs(row["predicted_p95_ms"] / row["latency"]["p95_ms"] - 1) for row in front]

@@ -23,7 +23,8 @@ from numpy.typing import NDArray
 from tofa_edge.bundle import Bundle
 from tofa_edge.cutting import Cutter
 from tofa_edge.memory import MEGA, peak_memory_mb
-from tofa_edge.screening import engines, probe_images
+from tofa_edge.probing import sound_engines
+from tofa_edge.proof import probe_images
 from tofa_edge.search import decoded, distinct, sample
 from tofa_edge.space import Subnet
 from tofa_edge.tables import tables
@@ -56,7 +57,7 @@ def main() -> None:
 
 def _growth(bundle: Path, backend: str, subnet: str) -> int:
     cutter = Cutter(Bundle.open(bundle))
-    (engine,) = engines(backend, 1)
+    (engine,) = sound_engines(name=backend, threads=1)
     first = engine.load(cutter.stored_network(cutter.space.smallest()))
     first.run(probe_images(cutter.space.resolutions[0])[:1])
     first.close()

@@ -25,7 +25,8 @@ from tofa_edge.cutting import Cutter
 from tofa_edge.device import fingerprint
 from tofa_edge.forecast import Forecast
 from tofa_edge.measurement import Latency
-from tofa_edge.screening import engines, reference_run
+from tofa_edge.probing import sound_engines
+from tofa_edge.screening import reference_run
 from tofa_edge.search import decoded, distinct, encoded, sample
 from tofa_edge.space import SearchSpace
 from tofa_edge.tables import Encodings, tables
@@ -51,7 +52,7 @@ def main() -> None:
     bundle = Bundle.open(options.bundle)
     rng = np.random.default_rng(0)
     encodings = distinct(bundle.space, sample(bundle.space, rng, SUBNETS))
-    able = engines(options.backend)
+    able = sound_engines(name=options.backend)
     path = options.work / "own_latency_measured.json"
     if not path.exists():
         path.write_text(json.dumps(_measured(bundle, encodings, able)))

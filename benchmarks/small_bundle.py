@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -14,10 +13,11 @@ from PIL import Image
 
 from tofa_edge.backends.reference import ReferenceSession
 from tofa_edge.bundle import GoldenCase, stored_precision, write_bundle
-from tofa_edge.layers import LOGITS, layers, supernet_shapes
-from tofa_edge.network import LITE_PREPROCESSING, FloatArray
+from tofa_edge.layers import LOGITS, layers
+from tofa_edge.network import LITE_PREPROCESSING
 from tofa_edge.space import SearchSpace, Subnet
 from tofa_edge.spaces import tiny
+from tofa_edge.specimens import random_arrays
 from tofa_edge.weights import cut, fold
 
 PHOTO_SIZE = 40
@@ -56,19 +56,6 @@ def small_bundle(
         provenance={"made_by": "small_bundle", "seed": seed, "accuracy": 0.1, "note": None},
     )
     return stored
-
-
-def random_arrays(space: SearchSpace, rng: np.random.Generator) -> dict[str, FloatArray]:
-    """Returns float32 arrays for every name in `supernet_shapes`, of sane magnitudes."""
-    arrays: dict[str, FloatArray] = {}
-    for name, shape in supernet_shapes(space).items():
-        noise = rng.standard_normal(shape).astype(np.float32)
-        if name.endswith((".scale", ".variance")):
-            noise = 1 + np.float32(0.2) * np.abs(noise)
-        elif name.endswith(".weight"):
-            noise *= np.float32(np.sqrt(2 / max(1, math.prod(shape[1:]))))
-        arrays[name] = noise
-    return arrays
 
 
 def smooth_photo(rng: np.random.Generator, size: int = PHOTO_SIZE, **options: Any) -> bytes:

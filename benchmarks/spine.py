@@ -231,7 +231,7 @@ def _calibration_memory(name: str) -> str:
 import numpy as np
 from dataclasses import replace
 from tofa_edge.backends import Engine, Target, backends
-from tofa_edge.benchmarks.small_bundle import random_arrays
+from tofa_edge.specimens import random_arrays
 from tofa_edge.calibration import calibrate
 from tofa_edge.cli.demo import imagenet_photos
 from tofa_edge.layers import layers

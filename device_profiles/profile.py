@@ -92,6 +92,25 @@ class MeasuredTarget:
 
 
 @dataclass(frozen=True, slots=True)
+class Ranked:
+    """How an engine fares against the others of a device, over the subnets that all of them ran.
+
+    Attributes:
+        target: as `str(MeasuredTarget)`.
+        slower: median over subnets of its latency over that of the fastest, 1 or more.
+        fastest_share: of the subnets: where no other was faster.
+    """
+
+    target: str
+    slower: float
+    fastest_share: float
+
+    def __post_init__(self) -> None:
+        if not (self.slower >= 1 and 0 <= self.fastest_share <= 1):
+            raise ValueError(f"rank of {self.target}: wanted slower ≥ 1, fastest_share 0..1")
+
+
+@dataclass(frozen=True, slots=True)
 class Profile:
     """What one device took for some networks.
 
@@ -103,6 +122,7 @@ class Profile:
         software: versions, by package; None where unknown.
         state: of the device when the newest measurement began; None where unknown.
         targets: each engine, unit, precision and number of threads once.
+        ranking: of the targets, the fastest first; empty where nothing was compared.
         space: the name of the search space that measured subnets are of; None without subnets.
         source: of published figures: address and revision.
         licence: of published figures.
@@ -117,6 +137,7 @@ class Profile:
     targets: tuple[MeasuredTarget, ...]
     software: Mapping[str, str] | None = None
     state: State | None = None
+    ranking: tuple[Ranked, ...] = ()
     space: str | None = None
     source: str | None = None
     licence: str | None = None

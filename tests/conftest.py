@@ -2,28 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import shutil
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
-import numpy as np
 import pytest
 
-from tofa_edge.benchmarks.small_bundle import random_arrays, small_bundle
+from tofa_edge import backends, probing
+from tofa_edge.backends import Backend
+from tofa_edge.benchmarks.small_bundle import small_bundle
+from tofa_edge.bundle import Bundle
 from tofa_edge.network import FloatArray
+from tofa_edge.probing import probed
 from tofa_edge.space import SearchSpace
+from tofa_edge.specimens import random_supernet
 
 PHOTOS = 24
-
-
-def random_supernet(space: SearchSpace, seed: int) -> dict[str, FloatArray]:
-    """Random arrays of a space; kernel matrices are the identity, perturbed."""
-    rng = np.random.default_rng(seed)
-    arrays = random_arrays(space, rng)
-    for name, array in arrays.items():
-        if ".transform_" in name:
-            noise = 0.3 * rng.standard_normal(array.shape) / np.sqrt(len(array))
-            arrays[name] = (np.eye(len(array)) + noise).astype(np.float32)
-    return arrays
+ENGINES = Path(__file__).parent / "engines"
 
 
 def write_tiny(path: Path, photos: int) -> Path:
@@ -31,12 +26,57 @@ def write_tiny(path: Path, photos: int) -> Path:
     return path
 
 
+@pytest.fixture(scope="session")
+def probes(tmp_path_factory: pytest.TempPathFactory, tiny_bundle: Path) -> Path:
+    """What is known of the engines here, found out once."""
+    folder = tmp_path_factory.mktemp("probes")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("XDG_CACHE_HOME", str(folder))
+        probed()
+        probed(Bundle.open(tiny_bundle))
+    return folder
+
+
 @pytest.fixture(autouse=True)
-def own_cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Path:
+def own_cache(
+    tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch, probes: Path
+) -> Path:
     """No test remembers what another one chose, nor what the machine's owner did."""
     folder = tmp_path_factory.mktemp("cache")
+    shutil.copytree(probes, folder, dirs_exist_ok=True)
     monkeypatch.setenv("XDG_CACHE_HOME", str(folder))
+    probing.forget()
     return folder
+
+
+Offer = Callable[..., dict[str, Backend]]
+
+
+@pytest.fixture
+def offer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Offer]:
+    """Installs faulty engines by name, as a distribution beside the checkout, and them alone."""
+
+    def install(*names: str) -> dict[str, Backend]:
+        folder = tmp_path / "engines"
+        shutil.copytree(ENGINES, folder)
+        described = folder / "faulty_engines-1.dist-info"
+        described.mkdir()
+        (described / "METADATA").write_text(
+            "Metadata-Version: 2.1\nName: faulty-engines\nVersion: 1"
+        )
+        points = (f"{name} = faulty_engines:{name.title().replace('_', '')}" for name in names)
+        entries = "\n".join(["[tofa_edge.backends]", *points])
+        (described / "entry_points.txt").write_text(entries)
+        monkeypatch.syspath_prepend(str(folder))
+        backends.backends.cache_clear()
+        found = backends.backends()
+        chosen = {name: found[name] for name in (*names, "reference")}
+        monkeypatch.setattr(backends, "backends", lambda: chosen)
+        return chosen
+
+    whole = backends.backends
+    yield install
+    whole.cache_clear()
 
 
 @pytest.fixture(scope="session")

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from tofa_edge.backends import Engine, usable_cores
 from tofa_edge.errors import BudgetError
 
 PERCENTILES = (50, 95)
+ALL_CORES = 1.2  # what a latency may grow by where every core is needed
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,3 +62,9 @@ class Budget:
             (self.accuracy, f"accuracy ≥ {self.accuracy:.1%}" if self.accuracy else ""),
         ]
         return ", ".join(text for value, text in parts if value is not None) or "no limits"
+
+
+def headroom(engine: Engine) -> float:
+    """Returns the factor that a latency may grow by: where all cores are busy, other work shows."""
+    threads = engine.target.threads
+    return ALL_CORES if threads > 1 and threads >= usable_cores() else 1.0

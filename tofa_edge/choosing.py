@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 
 from tofa_edge.backends import Engine
-from tofa_edge.budget import Budget
+from tofa_edge.budget import Budget, headroom
 from tofa_edge.cost import FLOAT_BYTES
 from tofa_edge.cutting import Cutter
 from tofa_edge.forecast import Forecast, expected_accuracy
@@ -125,7 +125,7 @@ class Chooser:
         self.forecasts[engine].add(subnet, latency)
         encoding = self.cutter.space.encode(subnet)
         tried = any(np.array_equal(encoding, other) for other in self._tried)
-        if tried and not self.allows(subnet, latency):
+        if tried and not self.allows(subnet, latency, engine):
             self._aim *= LOWER
 
     def pick(self, better_than: float | None = None, share: float = 1.0) -> Pick | None:
@@ -167,17 +167,18 @@ class Chooser:
                 found[pick.subnet] = pick
         return sorted(found.values(), key=lambda pick: pick.predicted_ms)
 
-    def allows(self, subnet: Subnet, latency: Latency) -> bool:
-        """Whether a measured subnet keeps the budget."""
+    def allows(self, subnet: Subnet, latency: Latency, engine: Engine) -> bool:
+        """Whether a measured subnet keeps the budget, with headroom where all cores are needed."""
         limit = self.budget.latency_ms
-        quick = limit is None or latency.percentile_ms(self.budget.percentile) <= limit
+        worst = latency.percentile_ms(self.budget.percentile) * headroom(engine)
+        quick = limit is None or worst <= limit
         return quick and bool(self._allowed(encoded(self.cutter.space, [subnet]))[0])
 
     def _surely_fits(self, subnet: Subnet, limit: float) -> bool:
         genes = encoded(self.cutter.space, [subnet])
         return any(
-            bool(self._cautious_ms(forecast, genes, CAUTION)[0] <= SURELY * limit)
-            for forecast in self.forecasts.values()
+            bool(self._cautious_ms(engine, genes, CAUTION)[0] <= SURELY * limit)
+            for engine in self.forecasts
         )
 
     def _score(self, genes: Encodings, budget: Budget) -> Scores:
@@ -187,8 +188,8 @@ class Chooser:
             allowed &= accuracy >= budget.accuracy
         if budget.latency_ms is not None:
             fits = np.zeros(len(genes), bool)
-            for forecast in self.forecasts.values():
-                fits |= self._cautious_ms(forecast, genes, CAUTION) <= budget.latency_ms
+            for engine in self.forecasts:
+                fits |= self._cautious_ms(engine, genes, CAUTION) <= budget.latency_ms
             allowed &= fits
         for tried in self._tried:
             allowed &= (genes != tried).any(axis=1)
@@ -208,18 +209,19 @@ class Chooser:
             allowed &= FLOAT_BYTES * costs.parameters / MEGA <= budget.size_mb
         return allowed
 
-    def _cautious_ms(self, forecast: Forecast, genes: Encodings, caution: float) -> Scores:
+    def _cautious_ms(self, engine: Engine, genes: Encodings, caution: float) -> Scores:
+        return self._expected_ms(engine, genes, caution) * headroom(engine)
+
+    def _expected_ms(self, engine: Engine, genes: Encodings, caution: float = 0.0) -> Scores:
+        forecast = self.forecasts[engine]
         factor = forecast.spread(self.budget.percentile) * np.exp(caution * forecast.deviation())
         expected: Scores = forecast.median_ms(genes) * factor
         return expected
 
     def _fastest(self, genes: Encodings) -> tuple[Engine, Scores]:
-        expected = {
-            engine: self._cautious_ms(forecast, genes, 0.0)
-            for engine, forecast in self.forecasts.items()
-        }
-        engine = min(expected, key=lambda engine: float(expected[engine][0]))
-        return engine, expected[engine]
+        cost = {engine: self._cautious_ms(engine, genes, 0.0)[0] for engine in self.forecasts}
+        engine = min(cost, key=lambda engine: float(cost[engine]))
+        return engine, self._expected_ms(engine, genes)
 
     def _is_sure(self, engine: Engine) -> bool:
         return self.forecasts[engine].deviation() < SURE

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from tofa_edge.backends import Engine, calibrator
+from tofa_edge.backends import Engine
 from tofa_edge.bundle import Bundle
 from tofa_edge.calibration import cut_network, keeps_statistics
 from tofa_edge.errors import BundleError
@@ -38,7 +38,9 @@ class Cutter:
     def network(
         self, subnet: Subnet, engine: Engine, most_images: int = CALIBRATION_IMAGES
     ) -> Network:
-        """Returns a subnet, its BatchNorm calibrated by `engine`, or for it, and folded.
+        """Returns a subnet, its BatchNorm calibrated by `engine` and folded.
+
+        Any engine that calibrates will do: the statistics are the same.
 
         Raises:
             BundleError: there are fewer than 16 images to calibrate with.
@@ -46,8 +48,8 @@ class Cutter:
             BackendError: the engine cannot run the calibration network.
         """
         images = self._images(subnet, most_images)
-        preprocessing, by = self.bundle.preprocessing, calibrator(engine)
-        return cut_network(self.space, subnet, self._supernet, preprocessing, images, by)
+        preprocessing = self.bundle.preprocessing
+        return cut_network(self.space, subnet, self._supernet, preprocessing, images, engine)
 
     def stored_network(self, subnet: Subnet) -> Network:
         """Returns a subnet with the supernet's stored statistics: exact, but not accurate.

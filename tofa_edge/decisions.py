@@ -96,8 +96,8 @@ def remember(key: str, decision: Decision, artefact: bytes) -> None:
     with contextlib.suppress(OSError, RuntimeError):
         folder = cache_folder()
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-        _write(folder / f"{key}.artefact", artefact)
-        _write(folder / f"{key}.json", json.dumps(fields).encode())
+        write_whole(folder / f"{key}.artefact", artefact)
+        write_whole(folder / f"{key}.json", json.dumps(fields).encode())
         known = sorted(folder.glob("*.json"), key=lambda path: -path.stat().st_mtime)
         for path in known[MOST_REMEMBERED:]:
             forget(path.stem)
@@ -110,7 +110,12 @@ def forget(key: str) -> None:
             (cache_folder() / f"{key}.{ending}").unlink(missing_ok=True)
 
 
-def _write(path: Path, content: bytes) -> None:
+def write_whole(path: Path, content: bytes) -> None:
+    """Writes a file of the cache under another name first: readers never see half of it.
+
+    Raises:
+        OSError: it cannot be written.
+    """
     handle, temporary = tempfile.mkstemp(dir=path.parent)
     try:
         with os.fdopen(handle, "wb") as file:

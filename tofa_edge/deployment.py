@@ -1,8 +1,9 @@
 """deploy(): from a bundle to a running network, on this device, by measuring.
 
-open the bundle → remembered? check it again, done → screen the engines; the fastest prove
-themselves on the golden cases → measure a few subnets → predict all, try the best: cut, calibrate,
-fold, build, load, compare with the reference, measure → correct and try again → Model
+open the bundle → remembered? check it again, done → engines prove themselves on the golden cases,
+in processes of their own; those that do are screened → measure a few subnets → predict all, try
+the best: cut, calibrate, fold, build, load, compare with the reference, measure → correct and try
+again → Model
 """
 
 from __future__ import annotations
@@ -27,9 +28,9 @@ from tofa_edge.forecast import Forecast
 from tofa_edge.images import ImageSource
 from tofa_edge.measurement import one_at_a_time
 from tofa_edge.model import Model
-from tofa_edge.profiling import known_forecasts, known_profiles
+from tofa_edge.profiling import known_forecasts, known_profiles, promising
 from tofa_edge.remembering import kept, recalled
-from tofa_edge.screening import Candidate, engines, proven, reference_run, screen
+from tofa_edge.screening import Candidate, candidates_here, fastest
 from tofa_edge.space import Subnet
 from tofa_edge.workbench import Finished, Workbench
 
@@ -102,12 +103,22 @@ def deploy(
     with one_at_a_time() as alone:
         if not alone:
             bench.note("another process measures here, too: latencies may be too high")
-        candidates = _screened(bench, backend, threads)
-        if limits.is_free:
-            largest = opened.space.largest()
-            made = bench.finished(subnet or largest, candidates[0].engine)
+        space = opened.space
+        wanted = subnet or (space.largest() if limits.is_free else None)
+        candidates = candidates_here(
+            bench,
+            wanted or space.middle(),
+            backend,
+            threads,
+            lambda offered: promising(offered, space, known_profiles()),
+        )
+        if wanted is not None:
+            with bench.timed("screen"):
+                engine = fastest(bench.cutter, wanted, candidates)
+            made = bench.finished(wanted, engine)
         else:
-            made = _chosen(bench, candidates, np.random.default_rng(seed), until)
+            rng = np.random.default_rng(seed)
+            made = _chosen(bench, candidates[:ENGINES], rng, until)
     model = bench.delivered(made)
     if key is not None:
         kept(bench, key, made)
@@ -149,16 +160,6 @@ def _key(
     )
 
 
-def _screened(bench: Workbench, backend: str | None, threads: int | None) -> list[Candidate]:
-    """Returns the two fastest engines that compute correctly."""
-    with bench.timed("screen"):
-        offered = engines(backend, threads)
-        bench.stand_beside(reference_run(bench.cutter, offered))
-        found = screen(bench.cutter, offered, bench.quick, bench.explanation, bench.tell)
-    with bench.timed("prove"):
-        return proven(bench.cutter, found, ENGINES, bench.explanation, bench.tell)
-
-
 def _chosen(
     bench: Workbench, candidates: list[Candidate], rng: np.random.Generator, until: float
 ) -> Finished:
@@ -198,7 +199,7 @@ def _better(
     """Tries a pick: returns it if it keeps the budget, else what was the best before."""
     tried = bench.finished(pick.subnet, pick.engine, pick.accuracy, pick.predicted_ms)
     chooser.observe(pick.subnet, pick.engine, tried.measured.latency)
-    if chooser.allows(pick.subnet, tried.measured.latency):
+    if chooser.allows(pick.subnet, tried.measured.latency, pick.engine):
         if best is not None:
             best.model.close()
         return tried
@@ -212,7 +213,7 @@ def _last_resort(bench: Workbench, chooser: Chooser) -> Finished:
     within = [
         (m.subnet, e, m.accuracy)
         for m, e in bench.on_the_way
-        if chooser.allows(m.subnet, m.latency)
+        if chooser.allows(m.subnet, m.latency, e)
     ]
     within.sort(key=lambda found: -found[2])
     cautious = None if within else chooser.pick(share=CAUTIOUS)
@@ -220,7 +221,7 @@ def _last_resort(bench: Workbench, chooser: Chooser) -> Finished:
         within.append((cautious.subnet, cautious.engine, cautious.accuracy))
     for subnet, by, accuracy in [*within[:TRIES], (smallest, engine, None)]:
         tried = bench.finished(subnet, by, accuracy)
-        if chooser.allows(subnet, tried.measured.latency):
+        if chooser.allows(subnet, tried.measured.latency, by):
             return tried
         tried.model.close()
     raise BudgetError(

@@ -34,6 +34,7 @@ class Measured:
         accuracy: expected, 0..1; its stand-in where the bundle has no accuracy predictor.
         latency: as measured.
         predicted_ms: the limited percentile expected before, None where it was not predicted.
+        headroom: what the latency may grow by on this engine, and must still be within the budget.
     """
 
     subnet: Subnet
@@ -42,6 +43,7 @@ class Measured:
     accuracy: float
     latency: Latency
     predicted_ms: float | None = None
+    headroom: float = 1.0
 
     def __str__(self) -> str:
         predicted = "" if self.predicted_ms is None else f", predicted {self.predicted_ms:.2f} ms"
@@ -129,6 +131,9 @@ class Explanation:
         if self.chosen is not None and tried.subnet == self.chosen.subnet:
             return "chosen"
         limit = self.budget.latency_ms
-        if limit is not None and tried.latency.percentile_ms(self.budget.percentile) > limit:
+        taken = tried.latency.percentile_ms(self.budget.percentile)
+        if limit is not None and taken > limit:
             return "over budget"
+        if limit is not None and taken * tried.headroom > limit:
+            return "within budget while no other program runs: it needs every core"
         return "within budget, less accuracy expected"

@@ -141,7 +141,7 @@ class Stopwatch:
         while len(durations) < self._most:
             durations += self._block(run, min(BLOCK, self._most - len(durations)))
             if self._reference is not None:
-                references.append(min(_timed(self._reference, VISIT)[-2:]))
+                references.append(min(timed(self._reference, VISIT)[-2:]))
             if len(durations) >= self._least and time.perf_counter() - begin > self._seconds:
                 break
         return self._judged(percentiles(durations), references)
@@ -149,7 +149,7 @@ class Stopwatch:
     def _block(self, run: Run, count: int) -> list[float]:
         if self._reference is not None:
             run()
-        return _timed(run, count)
+        return timed(run, count)
 
     def _judged(self, latency: Latency, references: Sequence[float]) -> Latency:
         slowdown = 1.0
@@ -165,7 +165,8 @@ class Stopwatch:
         return replace(latency, slowdown=slowdown, flags=tuple(flags))
 
 
-def _timed(run: Run, count: int) -> list[float]:
+def timed(run: Run, count: int) -> list[float]:
+    """Returns the durations of consecutive calls, in seconds."""
     durations = []
     for _ in range(count):
         start = time.perf_counter()

@@ -22,6 +22,7 @@ from tofa_edge.device_profiles.profile import (
     MeasuredTarget,
     Measurement,
     Profile,
+    Ranked,
     load,
     save,
     shipped,
@@ -30,7 +31,8 @@ from tofa_edge.errors import BackendError, ProfileError, SpaceError
 from tofa_edge.forecast import Forecast
 from tofa_edge.measurement import Latency, one_at_a_time
 from tofa_edge.memory import MEGA
-from tofa_edge.screening import engines, reference_run
+from tofa_edge.probing import sound_engines
+from tofa_edge.screening import reference_run
 from tofa_edge.search import decoded, distinct, encoded, sample
 from tofa_edge.space import SearchSpace, Subnet
 from tofa_edge.spaces import whole
@@ -38,6 +40,7 @@ from tofa_edge.tables import Encodings, tables
 from tofa_edge.workbench import Workbench
 
 SUBNETS = 40
+HOPELESS = 1.8  # how many times slower than the fastest, by the ranking of this machine's profile
 CLOSE = 2.0  # the same board, or the same processor: farther devices are no prior
 
 Tell = Callable[[str], None]
@@ -66,7 +69,7 @@ def profile(
     space, device = bundle.space, fingerprint()
     bench = Workbench(bundle, Budget(), tell)
     bench.cutter = Cutter(bundle)
-    offered = engines(backend, threads)
+    offered = sound_engines(bundle, backend, threads)
     encodings = distinct(space, sample(space, np.random.default_rng(0), count))
     macs = tables(space).costs(encodings).macs / MEGA
     rows: dict[Engine, list[Measurement]] = {engine: [] for engine in offered}
@@ -92,10 +95,53 @@ def profile(
         provenance=MEASURED,
         date=datetime.date.today().isoformat(),
         targets=targets,
-        software={"tofa-edge": __version__, **{n: b.version() for n, b in working().items()}},
+        software=_software(),
         state=began,
+        ranking=ranked(targets),
         space=space.name,
     )
+
+
+def ranked(targets: Iterable[MeasuredTarget]) -> tuple[Ranked, ...]:
+    """Returns engines by how they fare on the subnets that all of them ran, the fastest first.
+
+    Args:
+        targets: measured on one device.
+    """
+    rows = {str(t): {m.subnet: m.p50_ms for m in t.measurements if m.subnet} for t in targets}
+    shared = set.intersection(*map(set, rows.values())) if rows else set()
+    if not shared:
+        return ()
+    times = np.array([[row[subnet] for subnet in sorted(shared)] for row in rows.values()])
+    slower = times / times.min(axis=0)
+    found = [
+        Ranked(name, round(float(np.median(each)), 3), round(float(np.mean(each == 1)), 3))
+        for name, each in zip(rows, slower, strict=True)
+    ]
+    return tuple(sorted(found, key=lambda rank: rank.slower))
+
+
+def promising(
+    offered: list[Engine], space: SearchSpace, profiles: Iterable[Profile]
+) -> list[Engine]:
+    """Returns the engines worth timing: without those known to be far slower on this machine.
+
+    Only a profile of this machine counts, made with the same software. What it does not know is
+    worth timing.
+
+    Args:
+        offered: engines that work.
+        space: of the bundle.
+        profiles: `known_profiles()`.
+    """
+    for profile in profiles:
+        here = profile.fingerprint == fingerprint() and profile.space == space.name
+        if here and profile.ranking and profile.software == _software():
+            slow = {
+                r.target for r in profile.ranking if r.slower > HOPELESS and not r.fastest_share
+            }
+            return [engine for engine in offered if str(engine) not in slow] or offered
+    return offered
 
 
 def known_profiles() -> list[Profile]:
@@ -179,6 +225,10 @@ def _forecast(space: SearchSpace, target: MeasuredTarget) -> Forecast | None:
         times = (found.p50_ms, p95, p95, p95)
         forecast.add(subnet, Latency(*times, found.runs or 1, error))
     return forecast
+
+
+def _software() -> dict[str, str]:
+    return {"tofa-edge": __version__, **{n: b.version() for n, b in working().items()}}
 
 
 def _measurement(

@@ -2,17 +2,44 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Literal
+
 import numpy as np
 
 from tofa_edge import backends
 from tofa_edge.backends import Engine, Target
-from tofa_edge.bundle import GoldenCase
 from tofa_edge.cutting import Cutter
 from tofa_edge.errors import BackendError
 from tofa_edge.layers import LOGITS
 from tofa_edge.network import FloatArray, ImageArray, Network
 
 TOLERANCES = {"fp32": 1e-3, "fp16": 2e-2}  # by precision, of the largest logit
+
+Fault = Literal["refused", "crash", "out of memory", "hang", "wrong numbers", "fallback"]
+Judgement = tuple[Fault, str]  # and why
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class Case:
+    """What an engine must compute.
+
+    Attributes:
+        network: to load.
+        images: uint8, (N, S, S, 3).
+        logits: of the reference, (N, classes).
+    """
+
+    network: Network
+    images: ImageArray
+    logits: FloatArray
+
+
+def probe_images(size: int) -> ImageArray:
+    """Returns two images that no photo resembles, uint8, (2, size, size, 3)."""
+    rng = np.random.default_rng(0)
+    return rng.integers(0, 256, (2, size, size, 3), dtype=np.uint8)
 
 
 def tolerance(target: Target) -> float:
@@ -27,31 +54,53 @@ def difference(logits: FloatArray, wanted: FloatArray) -> float:
     return float(np.abs(logits - wanted).max() / max(np.abs(wanted).max(), 1e-6))
 
 
-def golden_difference(cutter: Cutter, case: GoldenCase, engine: Engine) -> float:
-    """Returns how far an engine is from a golden case, alone and in a batch, as `difference`.
+def golden(cutter: Cutter) -> list[Case]:
+    """Returns a bundle's golden cases, with the networks they were computed by."""
+    return [
+        Case(cutter.stored_network(case.subnet), case.images, case.logits)
+        for case in cutter.bundle.golden_cases()
+    ]
 
-    Raises:
-        BackendError: the engine refuses the network.
+
+def judge(engine: Engine, cases: Iterable[Case]) -> Judgement | None:
+    """Returns what is wrong with an engine on its target, or None if it computes all cases.
+
+    Whatever the engine raises is an answer. What kills or hangs the process is not: that takes a
+    process of its own (`tofa_edge.probing`).
     """
-    session = engine.load(cutter.stored_network(case.subnet))
     try:
-        batch = session.run(case.images)[LOGITS]
-        single = session.run(case.images[:1])[LOGITS]
+        for case in cases:
+            found = _judge(engine, case)
+            if found is not None:
+                return found
+    except BackendError as error:
+        return ("out of memory" if _lacks_memory(error) else "refused"), str(error)
+    except MemoryError:
+        return "out of memory", "it could not get the memory it asked for"
+    except Exception as error:  # a plug-in may raise anything
+        return "crash", f"{type(error).__name__}: {error}"
+    return None
+
+
+def _judge(engine: Engine, case: Case) -> Judgement | None:
+    session = engine.load(case.network)
+    try:
+        if session.unit != engine.target.unit:
+            return "fallback", f"asked for {engine.target.unit}, it runs on {session.unit}"
+        for count in (len(case.images), 1):
+            logits = session.run(case.images[:count])[LOGITS]
+            wrong = difference(logits, case.logits[:count])
+            if wrong > tolerance(engine.target):
+                size = case.network.input_size
+                return "wrong numbers", f"{wrong:.1e} of the largest logit off at {size} px"
     finally:
         session.close()
-    return max(difference(batch, case.logits), difference(single, case.logits[:1]))
-
-
-def disproof(cutter: Cutter, engine: Engine) -> str | None:
-    """Returns why an engine must not be used with a bundle, or None if all golden cases hold."""
-    try:
-        for case in cutter.bundle.golden_cases():
-            wrong = golden_difference(cutter, case, engine)
-            if wrong > tolerance(engine.target):
-                return f"wrong numbers: {wrong:.1e} of the largest logit off on {case.subnet}"
-    except BackendError as error:
-        return str(error)
     return None
+
+
+def _lacks_memory(error: BackendError) -> bool:
+    text = str(error).lower()
+    return isinstance(error.__cause__, MemoryError) or "bad_alloc" in text or "out of mem" in text
 
 
 def reference_difference(network: Network, logits: FloatArray, images: ImageArray) -> float:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from tofa_edge import decisions
 from tofa_edge.backends import Engine
+from tofa_edge.bundle import Bundle
 from tofa_edge.cost import macs
 from tofa_edge.decisions import Decision
 from tofa_edge.errors import BackendError
@@ -11,7 +12,7 @@ from tofa_edge.explanation import Measured
 from tofa_edge.layers import layers
 from tofa_edge.measurement import Stopwatch
 from tofa_edge.model import Model
-from tofa_edge.screening import engines
+from tofa_edge.probing import sound_engines
 from tofa_edge.workbench import Finished, Workbench
 
 LEAST_RUNS, MOST_RUNS, SECONDS = 12, 30, 0.05
@@ -28,7 +29,7 @@ def recalled(bench: Workbench, key: str) -> Model | None:
     if found is None:
         return None
     decision, artefact = found
-    engine = _engine(decision)
+    engine = _engine(decision, bench.bundle)
     if engine is None:
         return None
     try:
@@ -79,9 +80,9 @@ def kept(bench: Workbench, key: str, made: Finished) -> None:
     decisions.remember(key, decision, made.artefact)
 
 
-def _engine(decision: Decision) -> Engine | None:
+def _engine(decision: Decision, bundle: Bundle) -> Engine | None:
     try:
-        offered = engines(decision.backend, decision.threads)
+        offered = sound_engines(bundle, decision.backend, decision.threads)
     except BackendError:
         return None
     wanted = (decision.unit, decision.precision)

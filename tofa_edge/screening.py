@@ -2,60 +2,92 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+import time
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
 
-from tofa_edge import backends
-from tofa_edge.backends import Backend, Engine, Session
+from tofa_edge.backends import Engine, Session
+from tofa_edge.budget import headroom
 from tofa_edge.cutting import Cutter
 from tofa_edge.errors import BackendError
 from tofa_edge.explanation import Explanation, Screened
-from tofa_edge.measurement import Latency, Run, Stopwatch
+from tofa_edge.measurement import Latency, Run, Stopwatch, timed
 from tofa_edge.network import ImageArray
-from tofa_edge.proof import disproof
+from tofa_edge.probing import probed, sound_engines
+from tofa_edge.proof import probe_images
+from tofa_edge.space import Subnet
+from tofa_edge.workbench import Workbench
 
-ALL_CORES = 1.2  # how much slower it counts
+CLOSE = 1.35  # of the fastest, alone: what may turn out to be the fastest side by side
+BEHIND = 1.1
+ROUNDS, TURN, REST_S = 18, 6, 0.003
 
 Tell = Callable[[str], None]
 
 
 @dataclass(frozen=True, slots=True)
 class Candidate:
-    """An engine that may be used, and its latency with the middle subnet."""
+    """An engine that may be used, and its latency with one subnet."""
 
     engine: Engine
     latency: Latency
 
     @property
     def cost_ms(self) -> float:
-        """The median, more where all cores are busy with it: there, any other work shows."""
-        cores = max(target.threads for target in self.engine.backend.targets())
-        greedy = self.engine.target.threads > 1 and self.engine.target.threads == cores
-        return self.latency.p50_ms * (ALL_CORES if greedy else 1.0)
+        """The median, with its headroom."""
+        return self.latency.p50_ms * headroom(self.engine)
 
 
-def probe_images(size: int) -> ImageArray:
-    """Returns two images that no photo resembles, uint8, (2, size, size, 3)."""
-    rng = np.random.default_rng(0)
-    return rng.integers(0, 256, (2, size, size, 3), dtype=np.uint8)
+def candidates_here(
+    bench: Workbench,
+    subnet: Subnet,
+    backend: str | None = None,
+    threads: int | None = None,
+    worth: Callable[[list[Engine]], list[Engine]] = list,
+) -> list[Candidate]:
+    """Returns the engines that compute the bundle's golden cases, the fastest first.
+
+    Args:
+        bench: with a cutter; from now on it times beside a reference.
+        subnet: to time them with.
+        backend: the one engine wanted.
+        threads: the one number of threads wanted.
+        worth: leaves out engines that need not be timed.
+
+    Raises:
+        BackendError: none works, or not the one wanted.
+    """
+    with bench.timed("probe"):
+        records = probed(bench.bundle, None if backend is None else [backend])
+        for record in records.values():
+            for verdict in record.faults:
+                engine = f"{record.backend} {verdict.target or ''}".rstrip()
+                bench.explanation.screened.append(Screened(engine, reason=str(verdict)))
+                bench.tell(f"engine {engine}: not used, {verdict}")
+        offered = worth(sound_engines(bench.bundle, backend, threads))
+    with bench.timed("screen"):
+        bench.stand_beside(reference_run(bench.cutter, offered))
+        return screen(bench.cutter, subnet, offered, bench.quick, bench.explanation, bench.tell)
 
 
 def screen(
     cutter: Cutter,
+    subnet: Subnet,
     offered: list[Engine],
     stopwatch: Stopwatch,
     explanation: Explanation,
     tell: Tell,
 ) -> list[Candidate]:
-    """Returns the engines that run the middle subnet, the fastest first.
+    """Returns the engines that run a subnet, the fastest first.
 
     An engine that needs every core to be less than a fifth faster comes after.
 
     Args:
         cutter: of the bundle.
-        offered: as `engines` returns them.
+        subnet: to run, with stored statistics.
+        offered: engines that work.
         stopwatch: to time with.
         explanation: gets what was found.
         tell: called with a line of text for each.
@@ -63,8 +95,7 @@ def screen(
     Raises:
         BackendError: none works.
     """
-    middle = cutter.space.middle()
-    network = cutter.stored_network(middle)
+    network = cutter.stored_network(subnet)
     image = probe_images(network.input_size)[:1]
     found: list[Candidate] = []
     for engine in offered:
@@ -88,52 +119,58 @@ def screen(
     return sorted(found, key=lambda candidate: candidate.cost_ms)
 
 
-def proven(
-    cutter: Cutter, candidates: list[Candidate], most: int, explanation: Explanation, tell: Tell
-) -> list[Candidate]:
-    """Returns the first `most` candidates that compute the golden cases.
+def fastest(cutter: Cutter, subnet: Subnet, candidates: list[Candidate]) -> Engine:
+    """Returns the engine that runs a subnet in the shortest median time.
 
-    Raises:
-        BackendError: none does.
+    Those that came close are measured side by side, in turn, until one is left or time is up.
+
+    Args:
+        cutter: of the bundle.
+        subnet: to run, with stored statistics.
+        candidates: that ran it before, each by itself.
     """
-    kept: list[Candidate] = []
-    for candidate in candidates:
-        reason = disproof(cutter, candidate.engine)
-        if reason is None:
-            kept.append(candidate)
-            if len(kept) == most:
+    best = min(candidate.latency.p50_ms for candidate in candidates)
+    close = [c.engine for c in candidates if c.latency.p50_ms <= CLOSE * best]
+    if len(close) == 1:
+        return close[0]
+    network = cutter.stored_network(subnet)
+    image = probe_images(network.input_size)[:1]
+    sessions = {engine: engine.load(network) for engine in close}
+    try:
+        runs = {engine: _run(session, image) for engine, session in sessions.items()}
+        return side_by_side(runs)[0][0]
+    finally:
+        for session in sessions.values():
+            session.close()
+
+
+def side_by_side(
+    runs: Mapping[Engine, Run], rounds: int = ROUNDS, drop: float = BEHIND
+) -> list[tuple[Engine, float]]:
+    """Returns engines and the median time of their runs in ms, the fastest first.
+
+    Each is run a few times in turn, so that whatever befalls the machine befalls all. Before its
+    turn is timed, the threads of the one before get time to rest, and its own caches are filled.
+
+    Args:
+        runs: what to time.
+        rounds: for each.
+        drop: after a third of them, one that is so much slower than the best is timed no further.
+    """
+    durations: dict[Engine, list[float]] = {engine: [] for engine in runs}
+    left = list(runs)
+    for number in range(rounds):
+        for engine in left:
+            time.sleep(REST_S)
+            runs[engine]()
+            durations[engine] += timed(runs[engine], TURN)
+        medians = {engine: float(np.median(durations[engine])) for engine in runs}
+        if 3 * number >= rounds:
+            limit = drop * min(medians.values())
+            left = [engine for engine in left if medians[engine] <= limit]
+            if len(left) == 1 and drop < float("inf"):
                 break
-        else:
-            explanation.screened.append(Screened(str(candidate.engine), reason=reason))
-            tell(f"engine {candidate.engine}: not used, {reason}")
-    if not kept:
-        _none_works(explanation)
-    return kept
-
-
-def engines(name: str | None = None, threads: int | None = None) -> list[Engine]:
-    """Returns the engines that may run here: every working backend on each of its targets.
-
-    The reference is only among them if nothing else is: it is slow.
-
-    Raises:
-        BackendError: the one asked for cannot run, or not with so many threads.
-    """
-    found = {name: backends.backend(name)} if name else backends.working()
-    if len(found) > 1:
-        found.pop("reference", None)
-    return [engine for item in found.values() for engine in _targets(item, threads)]
-
-
-def _targets(backend: Backend, threads: int | None) -> Iterator[Engine]:
-    targets = backend.targets()
-    counts = sorted({target.threads for target in targets})
-    if threads is not None and threads not in counts:
-        offered = ", ".join(map(str, counts))
-        raise BackendError(f"{backend.name}: wanted {threads} threads, it offers {offered} here")
-    for target in targets:
-        if threads in (None, target.threads):
-            yield Engine(backend, target)
+    return sorted(((e, 1e3 * m) for e, m in medians.items()), key=lambda pair: pair[1])
 
 
 def _run(session: Session, image: ImageArray) -> Run:

@@ -12,7 +12,7 @@ import numpy as np
 
 from tofa_edge.accuracy import AccuracyPredictor
 from tofa_edge.backends import Engine, Session
-from tofa_edge.budget import Budget
+from tofa_edge.budget import Budget, headroom
 from tofa_edge.bundle import Bundle
 from tofa_edge.cost import macs
 from tofa_edge.cutting import CALIBRATION_IMAGES, Cutter
@@ -22,8 +22,9 @@ from tofa_edge.forecast import expected_accuracy
 from tofa_edge.layers import layers
 from tofa_edge.measurement import Latency, Run, Stopwatch
 from tofa_edge.model import Model
-from tofa_edge.proof import reference_difference, tolerance
-from tofa_edge.screening import probe_images
+from tofa_edge.network import Network
+from tofa_edge.probing import calibrator
+from tofa_edge.proof import probe_images, reference_difference, tolerance
 from tofa_edge.search import encoded
 from tofa_edge.space import Subnet
 
@@ -101,7 +102,7 @@ class Workbench:
 
     def quickly_measured(self, subnet: Subnet, engine: Engine) -> Latency:
         """Returns the latency of a subnet, calibrated with few images."""
-        network = self.cutter.network(subnet, engine, QUICK_CALIBRATION_IMAGES)
+        network = self._calibrated(subnet, engine, QUICK_CALIBRATION_IMAGES)
         with self._model(engine.load(network), subnet, engine) as model:
             latency = self.time(model, self.quick)
         found = self._measured(subnet, engine, latency, None, None)
@@ -130,7 +131,7 @@ class Workbench:
             BundleError: there are too few images to calibrate with.
         """
         with self.timed("cut"):
-            network = self.cutter.network(subnet, engine, CALIBRATION_IMAGES)
+            network = self._calibrated(subnet, engine, CALIBRATION_IMAGES)
         with self.timed("build"):
             artefact = engine.backend.build(network, engine.target)
             model = self._model(engine.backend.load(artefact, engine.target), subnet, engine)
@@ -170,6 +171,9 @@ class Workbench:
         """
         return self._model(engine.backend.load(artefact, engine.target), subnet, engine)
 
+    def _calibrated(self, subnet: Subnet, engine: Engine, most_images: int) -> Network:
+        return self.cutter.network(subnet, calibrator(engine, self.bundle), most_images)
+
     @cached_property
     def _predictor(self) -> AccuracyPredictor | None:
         return self.bundle.accuracy_predictor()
@@ -206,4 +210,5 @@ class Workbench:
             encodings = encoded(space, [subnet])
             accuracy = float(expected_accuracy(space, self._predictor, encodings)[0])
         cost = macs(layers(space, subnet))
-        return Measured(subnet, str(engine), cost, accuracy, latency, predicted_ms)
+        room = headroom(engine)
+        return Measured(subnet, str(engine), cost, accuracy, latency, predicted_ms, room)

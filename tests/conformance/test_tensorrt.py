@@ -30,6 +30,7 @@ from tofa_edge.layers import LOGITS, layers
 from tofa_edge.network import LITE_PREPROCESSING, FloatArray, ImageArray, Network
 from tofa_edge.space import SearchSpace
 from tofa_edge.spaces import efficientnet_lite0, mobilenet_v3, tiny
+from tofa_edge.specimens import random_arrays
 from tofa_edge.weights import calibration_network, cut, fold
 
 Supernets = Callable[[SearchSpace, int], dict[str, FloatArray]]
@@ -95,7 +96,7 @@ def small(supernets: Supernets) -> Network:
 
 
 def plan_of(module: ModuleType, network: Network, precision: str, timings: bytes = b"") -> bytes:
-    onnx = write_onnx(network, precision if typed_by_onnx(module) else "fp32")
+    onnx = write_onnx(network, precision=precision if typed_by_onnx(module) else "fp32")
     return build_plan(module, onnx, precision, timings).engine
 
 
@@ -120,7 +121,7 @@ def test_parser_takes_the_plain_onnx_file(
     """As trtexec --onnx=FILE does: from the file, nothing else said."""
     network = network_of(supernets, name, 2)
     path = tmp_path / "network.onnx"
-    path.write_bytes(write_onnx(network, precision))
+    path.write_bytes(write_onnx(network, precision=precision))
     logger, said = tensorrt_build.listener(module)
     said.clear()
     definition = module.Builder(logger).create_network(0)
@@ -150,7 +151,7 @@ def test_fp16_model_computes_what_the_reference_does(
     network = network_of(supernets, name, seed)
     images = photos(2, network.input_size)
     wanted = ReferenceSession(network).run(images)[LOGITS]
-    session = runner.load(write_onnx(network, "fp16"), runner.targets()[0])
+    session = runner.load(write_onnx(network, precision="fp16"), runner.targets()[0])
     got = session.run(images)[LOGITS]
     session.close()
     assert got.dtype == np.float32
@@ -162,9 +163,9 @@ def test_fp16_refuses_what_it_cannot_hold(small: Network) -> None:
     name = next(name for name in small.arrays if name.endswith(".weight"))
     large = dataclasses.replace(small, arrays={**small.arrays, name: small.arrays[name] * 1e6})
     with pytest.raises(ValueError, match=re.escape(f"{name} goes up to")):
-        write_onnx(large, "fp16")
+        write_onnx(large, precision="fp16")
     with pytest.raises(ValueError, match="no int4"):
-        write_onnx(small, "int4")
+        write_onnx(small, precision="int4")
 
 
 def test_tensorrt_for_rtx_keeps_no_timings(module: ModuleType, small: Network) -> None:
@@ -244,8 +245,6 @@ def test_parser_errors_are_named(module: ModuleType, small: Network) -> None:
 
 
 def supernet_arrays() -> dict[str, FloatArray]:
-    from tofa_edge.benchmarks.small_bundle import random_arrays
-
     return random_arrays(tiny(), np.random.default_rng(0))
 
 

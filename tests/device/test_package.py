@@ -134,7 +134,7 @@ def test_linked_packages_do_not_answer_to_their_bare_names() -> None:
 
 def test_backends_come_through_the_entry_points() -> None:
     found = backends()
-    assert set(found) >= {"onnxruntime", "tflite", "reference"}
+    assert set(found) >= {"onnxruntime", "openvino", "tflite", "reference"}
     for name, item in found.items():
         assert isinstance(item, Backend)
         assert item.name == name
@@ -153,7 +153,7 @@ def test_no_pickle_and_no_eval() -> None:
 def test_deployment_leaves_what_it_says_and_no_socket(tiny_bundle: Path, tmp_path: Path) -> None:
     code = f"""
 import psutil, tofa_edge
-for name in ("onnxruntime", "tflite", "reference"):
+for name in ("onnxruntime", "openvino", "tflite", "reference"):
     from tofa_edge.backends import backends
     if backends()[name].missing() is None:
         with tofa_edge.deploy({str(tiny_bundle)!r}, latency_ms=1000, backend=name) as model:
@@ -165,6 +165,7 @@ print("done")
     places = {"HOME": str(home), "XDG_CACHE_HOME": str(home / "cache"), "TMPDIR": str(home)}
     assert run(code, PYTHONDONTWRITEBYTECODE="1", **places) == "done"
     left = {path.relative_to(home) for path in home.rglob("*") if path.is_file()}
-    kept = {path for path in left if path.parent == Path("cache/tofa-edge/decisions")}
+    own = {Path("cache/tofa-edge/decisions"), Path("cache/tofa-edge/probes")}
+    kept = {path for path in left if path.parent in own}
     assert left - kept == {Path("tofa-edge-measuring.lock")}
     assert {path.suffix for path in kept} == {".json", ".artefact"}

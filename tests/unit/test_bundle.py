@@ -14,12 +14,13 @@ import safetensors.numpy
 
 from tofa_edge.backends.reference import ReferenceSession
 from tofa_edge.benchmarks.fuzz_crafted import Sample, replaced, seal, with_manifest
-from tofa_edge.benchmarks.small_bundle import random_arrays, small_bundle, smooth_photo
+from tofa_edge.benchmarks.small_bundle import small_bundle, smooth_photo
 from tofa_edge.bundle import Bundle, GoldenCase, stored_precision, write_bundle
 from tofa_edge.errors import BundleError
 from tofa_edge.layers import LOGITS, layers
 from tofa_edge.network import LITE_PREPROCESSING, Preprocessing
 from tofa_edge.spaces import tiny
+from tofa_edge.specimens import random_arrays
 from tofa_edge.weights import cut, fold
 
 WEIGHTS, GOLDEN = "weights.safetensors", "golden.safetensors"

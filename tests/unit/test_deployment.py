@@ -12,8 +12,7 @@ import pytest
 
 import tofa_edge
 from tofa_edge import backends
-from tofa_edge.backends import Engine, Target
-from tofa_edge.backends.reference import Reference, ReferenceSession
+from tofa_edge.backends import Backend, Engine, Target
 from tofa_edge.budget import Budget
 from tofa_edge.bundle import Bundle
 from tofa_edge.cost import macs
@@ -22,55 +21,19 @@ from tofa_edge.errors import BackendError, BudgetError, BundleError, ImageError,
 from tofa_edge.layers import LOGITS, layers
 from tofa_edge.measurement import Latency, Stopwatch, percentiles
 from tofa_edge.memory import peak_memory_mb
-from tofa_edge.network import FloatArray, ImageArray, Network
+from tofa_edge.network import ImageArray
 from tofa_edge.space import Subnet
 from tofa_edge.spaces import efficientnet_lite0, tiny
 from tofa_edge.tables import tables
 from tofa_edge.workbench import Workbench
 
+Offer = Callable[..., dict[str, Backend]]
 SPACE = tiny()
 LARGEST, SMALLEST = SPACE.largest(), SPACE.smallest()
 
 
 def photos(count: int, size: int = 32) -> ImageArray:
     return np.random.default_rng(3).integers(0, 256, (count, size, size, 3), dtype=np.uint8)
-
-
-class Broken(Reference):
-    """An engine whose every number is a little too large."""
-
-    name = "broken"
-
-    def load(self, artefact: bytes, target: Target) -> ReferenceSession:
-        return BrokenSession(Network.from_bytes(artefact))
-
-
-class BrokenSession(ReferenceSession):
-    def run(self, batch: ImageArray) -> dict[str, FloatArray]:
-        made = super().run(batch)
-        return {name: (value * np.float32(1.01)).astype(np.float32) for name, value in made.items()}
-
-
-class Absent(Reference):
-    name = "absent"
-
-    def missing(self) -> str | None:
-        return "no package absent: pip install absent"
-
-    def targets(self) -> tuple[Target, ...]:
-        return ()
-
-
-class Refusing(Reference):
-    name = "refusing"
-
-    def load(self, artefact: bytes, target: Target) -> ReferenceSession:
-        raise BackendError("refusing: it will not")
-
-
-def offer(monkeypatch: pytest.MonkeyPatch, *items: Reference) -> None:
-    found = {item.name: item for item in items}
-    monkeypatch.setattr(backends, "backends", lambda: found)
 
 
 @pytest.fixture(autouse=True)
@@ -321,7 +284,7 @@ def test_unknown_backend_lists_the_others(tiny_bundle: Path) -> None:
 
 
 def test_thread_count_not_offered_is_refused(tiny_bundle: Path) -> None:
-    with pytest.raises(BackendError, match="wanted 77 threads, it offers 1 here"):
+    with pytest.raises(BackendError, match="wanted 77 threads, reference offers 1"):
         tofa_edge.deploy(tiny_bundle, backend="reference", threads=77)
 
 
@@ -330,46 +293,39 @@ def test_thread_count_is_kept(tiny_bundle: Path) -> None:
         assert model.engine.target.threads == 1
 
 
-def test_wrong_numbers_are_found(tiny_bundle: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    offer(monkeypatch, Broken(), Reference())
-    with pytest.raises(BackendError, match="broken cpu fp32 1t: wrong numbers"):
-        tofa_edge.deploy(tiny_bundle)
-    with pytest.raises(BackendError, match="broken cpu fp32 1t: wrong numbers"):
-        tofa_edge.deploy(tiny_bundle, backend="broken")
+def test_wrong_numbers_are_found(tiny_bundle: Path, offer: Offer) -> None:
+    offer("wrong")
+    with pytest.raises(BackendError, match=r"wrong cannot run here: wrong numbers: 1\.0e-02 of"):
+        tofa_edge.deploy(tiny_bundle, backend="wrong")
 
 
-def test_working_engine_is_used_instead(tiny_bundle: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    sound = Reference()
-    sound.name = "sound"
-    offer(monkeypatch, Absent(), Broken(), Refusing(), sound, Reference())
+def test_working_engine_is_used_instead(tiny_bundle: Path, offer: Offer) -> None:
+    found = offer("absent", "wrong", "refusing", "raising", "sound")
     with tofa_edge.deploy(tiny_bundle) as model:
-        assert model.engine.backend is sound
+        assert model.engine.backend is found["sound"]
         text = model.explain()
-    assert "refusing cpu fp32 1t: refusing: it will not" in text
+    assert "refusing cpu fp32 1t: refused: refusing: it will not" in text
+    assert "wrong cpu fp32 1t: wrong numbers: " in text
+    assert "raising cpu fp32 1t: crash: ZeroDivisionError: division by zero" in text
     assert "absent" not in text
 
 
-def test_missing_engine_says_what_to_do(tiny_bundle: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    offer(monkeypatch, Absent(), Reference())
+def test_missing_engine_says_what_to_do(tiny_bundle: Path, offer: Offer) -> None:
+    offer("absent")
     with pytest.raises(BackendError, match="pip install absent"):
         tofa_edge.deploy(tiny_bundle, backend="absent")
 
 
-def test_reference_is_the_last_resort(tiny_bundle: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    offer(monkeypatch, Absent(), Reference())
+def test_reference_is_the_last_resort(tiny_bundle: Path, offer: Offer) -> None:
+    offer("absent", "wrong")
     with tofa_edge.deploy(tiny_bundle) as model:
         assert model.engine.backend.name == "reference"
 
 
-def test_finished_network_is_compared_too(
-    tiny_bundle: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    from tofa_edge import screening
-
-    monkeypatch.setattr(screening, "disproof", lambda cutter, engine: None)
-    offer(monkeypatch, Broken(), Reference())
+def test_finished_network_is_compared_too(tiny_bundle: Path, offer: Offer) -> None:
+    offer("late_wrong")
     with pytest.raises(BackendError, match="of the largest logit off on"):
-        tofa_edge.deploy(tiny_bundle, backend="broken")
+        tofa_edge.deploy(tiny_bundle, backend="late_wrong")
 
 
 def test_subnet_text_names_its_choices() -> None:

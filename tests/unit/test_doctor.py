@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 
@@ -42,7 +44,12 @@ def test_all_that_is_known_is_told() -> None:
         throttled_now=(), throttled_since_boot=("throttled",), power_mode=PowerMode(3, "7W"),
         fastest_power_mode=PowerMode(0, "MAXN"), on_battery=False, load_average=0.5,
     )  # fmt: skip
-    engines = (EngineHere("tflite", ("cpu fp32 1t",), None), EngineHere("abacus", (), "no beads"))
+    killed = ("npu fp32 1t: crash: SIGILL (step: load and run on npu fp32 1t)",)
+    engines = (
+        EngineHere("tflite", ("cpu fp32 1t",), None, "litert 2", (), "2026-01-02"),
+        EngineHere("abacus", (), "no beads"),
+        EngineHere("hasty", (), None, "hasty 1", killed, "2026-01-02"),
+    )
     wrong = tuple(problems(found, moving))
     examination = Examination(found, moving, engines, wrong)
     said = "\n".join(lines(examination))
@@ -57,9 +64,26 @@ def test_all_that_is_known_is_told() -> None:
         "held back since boot: throttled",
         "power mode: 7W",
         "power from: mains",
-        "engine tflite: works: cpu fp32 1t",
+        "engine tflite: works: cpu fp32 1t (litert 2, tried 2026-01-02)",
+        f"engine hasty: not used (hasty 1, tried 2026-01-02)\n   {killed[0]}",
         "engine abacus: no beads",
         "   fix: sudo nvpmodel -m 0 && sudo jetson_clocks",
     ):
         assert f"\n{line}\n" in f"\n{said}\n"
     assert json.loads(json.dumps(examination.to_dict()))["problems"][0]["what"] == wrong[0].what
+
+
+def test_faults_are_shown_until_tried_again(
+    offer: Callable[..., object], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = tmp_path / "asked"
+    monkeypatch.setenv("COUNT_IN", str(asked))
+    offer("wrong", "sound")
+    said = "\n".join(lines(doctor.examine()))
+    assert "engine sound: works: cpu fp32 1t (sound 1, tried 20" in said
+    assert "engine wrong: not used (" in said
+    assert "   cpu fp32 1t: wrong numbers: 1.0e-02 of the largest logit off" in said
+    doctor.examine()
+    assert asked.read_text().count("asked") == 1
+    doctor.examine(again=True)
+    assert asked.read_text().count("asked") == 2

@@ -11,12 +11,19 @@ import pytest
 import tofa_edge
 from tofa_edge.bundle import Bundle
 from tofa_edge.cost import macs
-from tofa_edge.device import fingerprint
-from tofa_edge.device_profiles.profile import MEASURED, Profile, load
+from tofa_edge.device import Fingerprint, fingerprint
+from tofa_edge.device_profiles.profile import MEASURED, Profile, Ranked, load
 from tofa_edge.layers import layers
 from tofa_edge.measurement import Latency
-from tofa_edge.profiling import keep, known_forecasts, known_profiles, profile, profiles_folder
-from tofa_edge.screening import engines
+from tofa_edge.probing import sound_engines
+from tofa_edge.profiling import (
+    keep,
+    known_forecasts,
+    known_profiles,
+    profile,
+    profiles_folder,
+    promising,
+)
 from tofa_edge.search import distinct, encoded, sample
 from tofa_edge.space import Subnet
 from tofa_edge.spaces import efficientnet_lite0, tiny, whole
@@ -61,7 +68,7 @@ def test_real_profile_of_this_machine(tiny_bundle: Path, tmp_path: Path) -> None
 
 
 def test_next_deployment_knows_it(made: Profile) -> None:
-    (engine,) = engines("reference")
+    (engine,) = sound_engines(name="reference")
     assert known_forecasts(SPACE, engine, fingerprint(), []) == []
     keep(made)
     assert made in known_profiles()
@@ -72,7 +79,7 @@ def test_next_deployment_knows_it(made: Profile) -> None:
 
 
 def test_bundle_of_fewer_resolutions_knows_it_too(made: Profile) -> None:
-    (engine,) = engines("reference")
+    (engine,) = sound_engines(name="reference")
     smaller = replace(SPACE, resolutions=SPACE.resolutions[:2], classes=3)
     assert whole(smaller) == replace(SPACE, classes=3)
     (forecast,) = known_forecasts(smaller, engine, fingerprint(), [made])
@@ -82,7 +89,7 @@ def test_bundle_of_fewer_resolutions_knows_it_too(made: Profile) -> None:
 
 
 def test_other_machines_are_no_prior(made: Profile) -> None:
-    (engine,) = engines("reference")
+    (engine,) = sound_engines(name="reference")
     other = replace(fingerprint(), board="Other Board", processors={"Cortex-A53": 4})
     assert known_forecasts(SPACE, engine, other, [made]) == []
 
@@ -95,3 +102,36 @@ def test_damaged_profile_does_not_stop_a_deployment(
     assert path.is_relative_to(own_cache)
     path.write_text("{")
     tofa_edge.deploy(tiny_bundle, latency_ms=100, backend="reference").close()
+
+
+def test_ranking_says_what_was_measured(tiny_bundle: Path, tmp_path: Path) -> None:
+    found = profile(Bundle.open(tiny_bundle), 6)
+    keep(found, tmp_path / "here.json")
+    assert load(tmp_path / "here.json").ranking == found.ranking
+    targets = {str(target): target for target in found.targets}
+    assert {rank.target for rank in found.ranking} == set(targets)
+    assert [rank.slower for rank in found.ranking] == sorted(r.slower for r in found.ranking)
+    best = np.min([[m.p50_ms for m in t.measurements] for t in targets.values()], axis=0)
+    for rank in found.ranking:
+        times = np.array([m.p50_ms for m in targets[rank.target].measurements])
+        assert rank.slower == pytest.approx(np.median(times / best), abs=1e-3)
+        assert rank.fastest_share == pytest.approx(np.mean(times == best), abs=1e-3)
+
+
+def test_engine_known_to_be_hopeless_here_is_not_timed(tiny_bundle: Path) -> None:
+    bundle = Bundle.open(tiny_bundle)
+    offered = sound_engines()
+    assert len(offered) > 1
+    slow, *others = offered
+    ranking = (*(Ranked(str(e), 1.0, 0.5) for e in others), Ranked(str(slow), 3.0, 0.0))
+    here = replace(profile(bundle, 2, "reference"), ranking=ranking)
+    assert promising(offered, bundle.space, [here]) == others
+    sometimes = replace(here, ranking=(*ranking[:-1], Ranked(str(slow), 3.0, 0.1)))
+    elsewhere = replace(here, fingerprint=Fingerprint(board="another"))
+    older = replace(here, software={"onnxruntime": "1.0"})
+    for other in (sometimes, elsewhere, older):
+        assert promising(offered, bundle.space, [other]) == offered
+    keep(here)
+    with tofa_edge.deploy(tiny_bundle) as model:
+        timed = {screened.engine for screened in model.explanation.screened}
+    assert timed == {str(engine) for engine in others}

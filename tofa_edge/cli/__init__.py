@@ -13,7 +13,8 @@ def main() -> None:
     Exit codes: 0 done, 1 an error said in one line, 2 wrong usage, 3 no network within the budget,
     130 interrupted.
     """
-    import tofa_edge.cli.host  # noqa: F401  its commands join those of a device
+    import tofa_edge.cli.conformance
+    import tofa_edge.cli.host  # noqa: F401  their commands join those of a device
     from tofa_edge.cli.app import app
     from tofa_edge.cli.output import tell
     from tofa_edge.errors import BudgetError, TofaError

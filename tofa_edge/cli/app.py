@@ -85,14 +85,19 @@ def verify(bundle: BundlePath, as_json: Json = False) -> None:
 
 
 @app.command()
-def doctor(as_json: Json = False) -> None:
+def doctor(
+    probe_again: Annotated[
+        bool, typer.Option("--probe-again", help="Try every engine, whatever is known of it.")
+    ] = False,
+    as_json: Json = False,
+) -> None:
     """Says what this machine is, which engines work, and what spoils its latencies.
 
     Exit code 0 whatever it finds: problems cost time, they do not forbid anything.
     """
     from tofa_edge.cli.doctor import examine, lines
 
-    examination = examine()
+    examination = examine(probe_again)
     if as_json:
         print_json(examination.to_dict())
         return

@@ -11,11 +11,12 @@ from pathlib import Path
 import numpy as np
 
 import tofa_edge
-from tofa_edge import backends
+from tofa_edge.bundle import Bundle
 from tofa_edge.cli.output import out, table, tell, tell_on_terminal, training_progress
 from tofa_edge.errors import TrainingError
 from tofa_edge.explanation import Measured
 from tofa_edge.model import Model
+from tofa_edge.probing import probed
 from tofa_edge.train.config import TrainingConfig
 from tofa_edge.train.data import LabelledPaths, read_folder
 from tofa_edge.train.trainer import train
@@ -76,7 +77,7 @@ def _prove(bundle: Path) -> dict[str, int]:
     photos = imagenet_photos()
     truth = [int(photo.stem.rsplit("_", 1)[1]) for photo in photos]
     right = {}
-    for name in backends.working():
+    for name in probed(Bundle.open(bundle)):
         with tofa_edge.deploy(bundle, backend=name) as model:
             predicted = [model(photo).index for photo in photos]
             right[name] = sum(p == t for p, t in zip(predicted, truth, strict=True))

@@ -12,14 +12,12 @@ from typing import Any
 from rich.table import Table
 
 from tofa_edge import backends
-from tofa_edge.backends import Engine
 from tofa_edge.bundle import Bundle
 from tofa_edge.cli.output import table
 from tofa_edge.cost import macs
-from tofa_edge.cutting import Cutter
 from tofa_edge.evaluation import Evaluation
 from tofa_edge.layers import layers
-from tofa_edge.proof import disproof
+from tofa_edge.probing import probed
 
 
 def describe(path: Path) -> dict[str, object]:
@@ -71,15 +69,14 @@ def prove_engines(path: Path) -> list[Verdict]:
     """
     bundle = Bundle.open(path)
     bundle.verify()
-    cutter = Cutter(bundle)
-    verdicts = []
+    verdicts, records = [], probed(bundle, again=True)
     for name, backend in backends.backends().items():
         reason = backend.missing()
         if reason is not None:
             verdicts.append(Verdict(name, None, f"not here: {reason}"))
             continue
-        wrong = disproof(cutter, Engine(backend, backend.targets()[0]))
-        verdicts.append(Verdict(name, wrong is None, wrong or "computes the golden cases"))
+        faults = "; ".join(map(str, records[name].faults))
+        verdicts.append(Verdict(name, not faults, faults or "computes the golden cases"))
     return verdicts
 
 

@@ -12,17 +12,34 @@ from tofa_edge.device import Fingerprint, State, fingerprint, state
 from tofa_edge.device_problems import Problem, problems
 from tofa_edge.device_profiles.matching import OTHER_ARCHITECTURE, nearest
 from tofa_edge.device_profiles.profile import shipped
+from tofa_edge.probing import SPECIMEN, Record, forget_others, probed, records_here
 
 UNKNOWN = "unknown"
 
 
 @dataclass(frozen=True, slots=True)
 class EngineHere:
-    """Whether an engine can run here: on which targets, or why not and what to do."""
+    """Whether an engine can run here, as it turned out when it was tried in its own process.
+
+    Attributes:
+        engine: its name.
+        targets: on which it computed the right numbers.
+        missing: why it is not installed, and what to do.
+        version: of its package.
+        faults: what went wrong: the target, the kind of fault, the reason.
+        tried: when, YYYY-MM-DD.
+    """
 
     engine: str
     targets: tuple[str, ...]
     missing: str | None
+    version: str = ""
+    faults: tuple[str, ...] = ()
+    tried: str = ""
+
+    def __str__(self) -> str:
+        works = f"works: {', '.join(self.targets)}" if self.targets else "not used"
+        return self.missing or f"{works} ({self.version}, tried {self.tried})"
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,21 +72,40 @@ class Examination:
         }
 
 
-def examine() -> Examination:
+def examine(again: bool = False) -> Examination:
     """Returns what this machine is, how it is doing, and what is wrong with it.
+
+    Args:
+        again: tries the engines whatever is known of them.
 
     Raises:
         BackendError: no backend is found, because the package itself is not installed.
         ProfileError: a file of the package is damaged.
     """
     found, moving = fingerprint(), state()
+    records = probed(again=again)
+    if again:
+        forget_others(records.values())
     engines = []
     for name, backend in backends.backends().items():
         missing = backend.missing()
-        targets = () if missing else tuple(map(str, backend.targets()))
-        engines.append(EngineHere(name, targets, missing))
+        engines.append(
+            EngineHere(name, (), missing) if missing else _tried(records[name], records_here())
+        )
     wrong = tuple(problems(found, moving))
     return Examination(found, moving, tuple(engines), wrong, _nearest_profile(found))
+
+
+def _tried(record: Record, known: list[Record]) -> EngineHere:
+    """What is known of an engine: tried on a specimen, and on bundles deployed here."""
+    faults = []
+    for other in known:
+        if other.backend == record.backend:
+            where = "" if other.subject == SPECIMEN else f", with bundle {other.subject[:8]}"
+            faults += [f"{v.target or record.backend}: {v}{where}" for v in other.faults]
+    targets = tuple(map(str, record.sound))
+    version = record.versions["engine"]
+    return EngineHere(record.backend, targets, None, version, tuple(faults), record.date)
 
 
 def _nearest_profile(found: Fingerprint) -> str | None:
@@ -84,7 +120,11 @@ def lines(examination: Examination) -> Iterator[str]:
     for name, value in (*_machine(examination.fingerprint), *_moving(examination.state)):
         yield f"{name}: {value}"
     for engine in examination.engines:
-        yield f"engine {engine.engine}: {engine.missing or 'works: ' + ', '.join(engine.targets)}"
+        yield f"engine {engine.engine}: {engine}"
+        for fault in engine.faults:
+            yield f"   {fault}"
+    if any(engine.faults for engine in examination.engines):
+        yield "   after a change that no version tells of: tofa-edge doctor --probe-again"
     yield f"nearest profile: {examination.nearest_profile or 'none of this architecture'}"
     yield f"problems: {len(examination.problems) or 'none found'}"
     for number, problem in enumerate(examination.problems, 1):

@@ -5,12 +5,12 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from tofa_edge import backends
 from tofa_edge.backends import Engine
 from tofa_edge.calibration import cut_network
 from tofa_edge.images import prepare, stack
 from tofa_edge.layers import LOGITS
 from tofa_edge.network import FloatArray, ImageArray, Preprocessing
+from tofa_edge.probing import calibrating_engine
 from tofa_edge.space import SearchSpace, Subnet
 from tofa_edge.weights import Arrays
 
@@ -18,9 +18,8 @@ BATCH = 64
 
 
 def host_engine() -> Engine:
-    """Returns the first working engine with as many threads as it offers here."""
-    backend = next(iter(backends.working().values()))
-    return Engine(backend, backend.targets()[-1])
+    """Returns the engine that evaluates: the first that works and calibrates, on most threads."""
+    return calibrating_engine()
 
 
 def resized(images: ImageArray, size: int) -> ImageArray:

@@ -1,0 +1,134 @@
+"""ncnn on the CPU, as a backend of tofa-edge."""
+
+from __future__ import annotations
+
+import hashlib
+import importlib
+import struct
+import threading
+from importlib.util import find_spec
+from typing import Any
+
+import numpy as np
+
+from tofa_edge.backends import Target, check_batch, check_target, cpu_targets, package_version
+from tofa_edge.errors import BackendError
+from tofa_edge.layers import LOGITS
+from tofa_edge.network import FloatArray, ImageArray, Network
+from tofa_edge_ncnn.ncnn_format import PIXELS, write_ncnn
+
+HEADER = struct.Struct("<32sII")  # SHA-256 of what follows it, input size, length of the text
+
+
+def engine() -> Any:
+    """Imports ncnn.
+
+    Raises:
+        BackendError: it is not installed, or its import fails.
+    """
+    try:
+        return importlib.import_module("ncnn")
+    except Exception as error:  # a broken wheel raises anything, from ImportError to SystemError
+        raise BackendError(f"ncnn: import failed ({error}); pip install ncnn") from error
+
+
+class Ncnn:
+    """Writes ncnn's own format and runs it in float32."""
+
+    name = "ncnn"
+    calibrates = False
+
+    def missing(self) -> str | None:
+        """Returns what to install, or None."""
+        return None if find_spec("ncnn") else "no package ncnn: pip install ncnn"
+
+    def version(self) -> str:
+        """Returns the version of ncnn."""
+        return package_version("ncnn")
+
+    def targets(self) -> tuple[Target, ...]:
+        """Returns fp32 CPU targets up to the cores this process may use."""
+        return () if self.missing() else cpu_targets()
+
+    def build(self, network: Network, target: Target) -> bytes:
+        """Returns ncnn's text and weights, behind their lengths and a hash.
+
+        Raises:
+            BackendError: the network measures BatchNorm statistics.
+        """
+        text, weights = write_ncnn(network)
+        content = text.encode() + weights
+        digest = hashlib.sha256(content).digest()
+        return HEADER.pack(digest, network.input_size, len(text)) + content
+
+    def load(self, artefact: bytes, target: Target) -> NcnnSession:
+        """Returns a session on exactly the target's threads.
+
+        Raises:
+            BackendError: ncnn is missing or refuses the artefact, or the target is not cpu fp32.
+        """
+        check_target(self.name, target)
+        ncnn, content = engine(), artefact[HEADER.size :]
+        if len(artefact) < HEADER.size:
+            raise BackendError("ncnn: wanted an artefact that `build` made, got a piece")
+        digest, size, length = HEADER.unpack_from(artefact)
+        if hashlib.sha256(content).digest() != digest:  # ncnn itself would read past the end
+            raise BackendError("ncnn: this artefact is damaged: build it again")
+        net = ncnn.Net()
+        net.opt.num_threads = target.threads
+        net.opt.use_vulkan_compute = False
+        for kind in ("fp16_packed", "fp16_storage", "fp16_arithmetic", "bf16_storage"):
+            setattr(net.opt, f"use_{kind}", False)
+        if net.load_param_mem(content[:length].decode()) != 0:
+            raise BackendError("ncnn refuses the network")
+        weights = content[length:]
+        net.load_model_mem(weights)
+        return NcnnSession(ncnn, net, weights, size)
+
+
+class NcnnSession:
+    """A loaded network, run image by image; callers take turns, so that none runs it while closed.
+
+    Args:
+        ncnn: the module.
+        net: with its weights loaded.
+        weights: kept, because ncnn reads them where they are.
+        size: of the input, in pixels.
+    """
+
+    def __init__(self, ncnn: Any, net: Any, weights: bytes, size: int) -> None:
+        self.unit = "gpu" if net.opt.use_vulkan_compute else "cpu"
+        self._ncnn, self._net, self._weights, self._size = ncnn, net, weights, size
+        self._lock = threading.Lock()
+
+    def run(self, batch: ImageArray) -> dict[str, FloatArray]:
+        """Runs a batch, uint8, (N, S, S, 3).
+
+        Raises:
+            BackendError: the session is closed, the batch has another type or shape, or ncnn fails.
+        """
+        check_batch(batch, self._size)
+        with self._lock:
+            if self._net is None:
+                raise BackendError("ncnn: this session is closed")
+            return {LOGITS: np.stack([self._run(image) for image in batch])}
+
+    def _run(self, image: ImageArray) -> FloatArray:
+        mat = self._ncnn.Mat
+        pixels = mat.from_pixels(
+            np.ascontiguousarray(image), mat.PixelType.PIXEL_RGB, self._size, self._size
+        )
+        with self._net.create_extractor() as extractor:
+            if extractor.input(PIXELS, pixels) != 0:
+                raise BackendError("ncnn refuses the input")
+            failed, logits = extractor.extract(LOGITS)
+            if failed != 0:
+                raise BackendError(f"ncnn failed with code {failed}")
+            return np.array(logits, np.float32)
+
+    def close(self) -> None:
+        """Frees the network."""
+        with self._lock:
+            if self._net is not None:
+                self._net.clear()
+            self._net = self._weights = None

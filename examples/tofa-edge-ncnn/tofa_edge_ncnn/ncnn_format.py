@@ -1,0 +1,134 @@
+"""Writes a network as ncnn reads it: a text that lists the layers, and their weights in a row."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+
+import numpy as np
+
+from tofa_edge.errors import BackendError
+from tofa_edge.layers import IMAGE, LOGITS, Add, Convolution, GlobalPool, Layer, Linear, Multiply
+from tofa_edge.network import FloatArray, Network
+from tofa_edge.space import Activation
+
+MAGIC = 7767517  # the first line of every ncnn text
+PIXELS = "pixels"
+PLAIN_FLOATS = bytes(4)  # before weights that could be stored in other ways
+HARD_SIGMOID = "0=0.16666667 1=0.5"
+ACTIVATIONS: dict[Activation, str] = {  # fused: a kind, and its numbers as array 10
+    "none": "9=0",
+    "relu": "9=1",
+    "relu6": "9=3 -23310=2,0.0,6.0",
+    "hard_swish": "9=6 -23310=2,0.16666667,0.5",
+    "hard_sigmoid": "9=0",  # a layer of its own
+}
+
+
+def write_ncnn(network: Network) -> tuple[str, bytes]:
+    """Returns the text and the weights.
+
+    Raises:
+        BackendError: the network measures BatchNorm statistics, which ncnn cannot express.
+    """
+    if network.outputs != (LOGITS,):
+        raise BackendError("ncnn runs folded networks alone: calibrate with another engine")
+    graph = _Graph(network)
+    graph.preprocess(network)
+    for layer in network.layers:
+        graph.layer(layer, network)
+    return graph.text(), b"".join(graph.weights)
+
+
+class _Graph:
+    def __init__(self, network: Network) -> None:
+        self.readers = Counter(name for layer in network.layers for name in layer.inputs)
+        self.taken: Counter[str] = Counter()
+        self.lines: list[str] = []
+        self.weights: list[bytes] = []
+        self.values = 0
+        self.flat: set[str] = set()
+
+    def text(self) -> str:
+        return f"{MAGIC}\n{len(self.lines)} {self.values}\n" + "\n".join(self.lines) + "\n"
+
+    def line(
+        self, kind: str, inputs: tuple[str, ...], outputs: tuple[str, ...], options: str
+    ) -> None:
+        counts = f"{len(inputs)} {len(outputs)}"
+        self.lines.append(" ".join((kind, outputs[0], counts, *inputs, *outputs, options)))
+        self.values += len(outputs)
+
+    def make(self, kind: str, inputs: tuple[str, ...], output: str, options: str = "") -> None:
+        """Adds a layer; where several read its value, each gets a copy of its own."""
+        self.line(kind, inputs, (output,), options)
+        copies = tuple(f"{output}.{number}" for number in range(self.readers[output]))
+        if len(copies) > 1:
+            self.line("Split", (output,), copies, "")
+
+    def read(self, name: str) -> str:
+        """Returns the name under which the next reader finds a value."""
+        self.taken[name] += 1
+        return f"{name}.{self.taken[name] - 1}" if self.readers[name] > 1 else name
+
+    def store(self, *arrays: FloatArray) -> None:
+        self.weights += [array.astype("<f4", copy=False).tobytes() for array in arrays]
+
+    def preprocess(self, network: Network) -> None:
+        """Normalises before any padding: pixel / std - mean / std."""
+        size = network.input_size
+        mean, std = (
+            np.array(numbers, np.float32)
+            for numbers in (network.preprocessing.mean, network.preprocessing.std)
+        )
+        self.line("Input", (), (PIXELS,), f"0={size} 1={size} 2=3")
+        self.make("Scale", (PIXELS,), IMAGE, "0=3 1=1")
+        self.store(1 / std, -mean / std)
+
+    def layer(self, layer: Layer, network: Network) -> None:
+        inputs = tuple(self.read(name) for name in layer.inputs)
+        match layer:
+            case Convolution():
+                self.convolution(layer, inputs, network)
+            case Add():
+                self.make("BinaryOp", inputs, layer.name, "0=0")
+            case Multiply():
+                self.make("BinaryOp", inputs, layer.name, "0=2")
+            case GlobalPool():
+                self.make("Pooling", inputs, layer.name, "0=1 4=1")
+                self.flat.add(layer.name)
+            case Linear():
+                options = f"0={layer.out_features} 1=1 2={layer.out_features * layer.in_features}"
+                self.weighted("InnerProduct", inputs, layer.name, options, "none", network)
+
+    def convolution(self, layer: Convolution, inputs: tuple[str, ...], network: Network) -> None:
+        size = math.prod(layer.weight_shape)
+        if layer.input in self.flat:  # behind a pool, ncnn has a row and not a map
+            self.flat.add(layer.name)
+            kind, options = "InnerProduct", f"0={layer.out_channels} 1=1 2={size}"
+        else:
+            kind = "ConvolutionDepthWise" if layer.depthwise else "Convolution"
+            before, after = layer.padding
+            options = (
+                f"0={layer.out_channels} 1={layer.kernel} 3={layer.stride} 4={before} 14={before} "
+                f"15={after} 16={after} 5=1 6={size}" + f" 7={layer.groups}" * layer.depthwise
+            )
+        self.weighted(kind, inputs, layer.name, options, layer.activation, network)
+
+    def weighted(
+        self,
+        kind: str,
+        inputs: tuple[str, ...],
+        name: str,
+        options: str,
+        activation: Activation,
+        network: Network,
+    ) -> None:
+        options = f"{options} {ACTIVATIONS[activation]}"
+        if activation == "hard_sigmoid":
+            self.line(kind, inputs, (f"{name}.plain",), options)
+            self.make("HardSigmoid", (f"{name}.plain",), name, HARD_SIGMOID)
+        else:
+            self.make(kind, inputs, name, options)
+        self.weights.append(PLAIN_FLOATS)
+        self.store(network.arrays[f"{name}.weight"], network.arrays[f"{name}.bias"])

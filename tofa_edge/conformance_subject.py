@@ -1,0 +1,109 @@
+"""The backend under examination, and what its checks are said with."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+from tofa_edge.backends import Backend, Engine, Session, Target
+from tofa_edge.backends.reference import ReferenceSession
+from tofa_edge.errors import BackendError
+from tofa_edge.layers import LOGITS
+from tofa_edge.network import ImageArray, Network
+from tofa_edge.proof import difference, tolerance
+
+FULL_LOADS, QUICK_LOADS = 1000, 200
+
+
+class Fault(Exception):
+    """What a check found wrong. It never leaves the suite."""
+
+
+class Inapplicable(Exception):
+    """Why a check says nothing of this backend or machine. It never leaves the suite."""
+
+
+@dataclass(frozen=True, slots=True)
+class Subject:
+    """A backend to examine.
+
+    Attributes:
+        backend: whose engine works here.
+        quick: whether fewer subnets and fewer loads must do.
+        tolerance: of the largest logit, in place of the one for a target's precision.
+        loads: how many sessions are opened and closed to see memory grow; default by `quick`.
+    """
+
+    backend: Backend
+    quick: bool = False
+    tolerance: float | None = None
+    loads: int | None = None
+
+    @property
+    def target(self) -> Target:
+        """The last of its targets, with the most threads."""
+        return self.backend.targets()[-1]
+
+    @property
+    def cycles(self) -> int:
+        """How many sessions to open and close."""
+        return self.loads or (QUICK_LOADS if self.quick else FULL_LOADS)
+
+    def allowed(self, target: Target | None = None) -> float:
+        """Returns how far logits may be from the reference's."""
+        return self.tolerance or tolerance(target or self.target)
+
+    @contextmanager
+    def session(self, network: Network, target: Target | None = None) -> Iterator[Session]:
+        """Yields a session and closes it."""
+        session = Engine(self.backend, target or self.target).load(network)
+        try:
+            yield session
+        finally:
+            session.close()
+
+    def compare(self, network: Network, images: ImageArray, target: Target | None = None) -> float:
+        """Returns how far a network's logits are from the reference's.
+
+        Raises:
+            Fault: farther than allowed.
+        """
+        wanted = ReferenceSession(network).run(images)[LOGITS]
+        with self.session(network, target) as session:
+            wrong = difference(session.run(images)[LOGITS], wanted)
+        expect(wrong <= self.allowed(target), f"{wrong:.1e} of the largest logit off")
+        return wrong
+
+
+CheckFunction = Callable[[Subject], str]
+
+
+def expect(held: bool, otherwise: str) -> None:
+    """Checks one thing.
+
+    Raises:
+        Fault: it does not hold.
+    """
+    if not held:
+        raise Fault(otherwise)
+
+
+def refusal(act: Callable[[], object], what: str) -> str:
+    """Returns the message with which a backend refuses something.
+
+    Args:
+        act: what it must refuse.
+        what: the same in words.
+
+    Raises:
+        Fault: it accepts it, or raises anything but a `BackendError`.
+    """
+    try:
+        act()
+    except BackendError as error:
+        return str(error)
+    except Exception as error:
+        raised = f"{type(error).__name__} ({error})"
+        raise Fault(f"{what}: wanted a BackendError, got {raised}") from error
+    raise Fault(f"{what}: accepted, wanted a BackendError")

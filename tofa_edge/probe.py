@@ -1,0 +1,74 @@
+"""An engine tries itself in a process of its own: `python -m tofa_edge.probe NAME --report FD`.
+
+Whatever happens here happens to nobody else. Each step is reported before it is taken, so that
+what is missing in the report tells where the process died. `tofa_edge.probing` starts it, watches
+it, and draws the conclusions.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import dataclasses
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+from tofa_edge import backends
+from tofa_edge.backends import Engine
+from tofa_edge.backends.reference import ReferenceSession
+from tofa_edge.bundle import Bundle
+from tofa_edge.cutting import Cutter
+from tofa_edge.errors import TofaError
+from tofa_edge.layers import LOGITS
+from tofa_edge.proof import Case, golden, judge, probe_images
+from tofa_edge.specimens import specimen
+
+FIRST_TO_DIE = "1000"  # where memory runs out, the kernel ends the probe and not the application
+
+
+def main() -> None:
+    """Reports, as one JSON object a line, the targets of an engine and what became of each."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("name")
+    parser.add_argument("--report", type=int, required=True, help="a file descriptor")
+    parser.add_argument("--bundle", type=Path, help="whose golden cases are computed")
+    parser.add_argument("--start", type=int, default=0, help="number of the first target")
+    options = parser.parse_args()
+    with contextlib.suppress(OSError):
+        Path("/proc/self/oom_score_adj").write_text(FIRST_TO_DIE)
+    with os.fdopen(options.report, "w", buffering=1) as report:
+
+        def tell(**fields: Any) -> None:
+            report.write(json.dumps(fields) + "\n")
+
+        tell(step="import")
+        backend = backends.backends()[options.name]
+        targets = backend.targets()
+        tell(targets=[dataclasses.asdict(target) for target in targets])
+        try:
+            cases = _cases(options.bundle)
+        except TofaError as error:  # the bundle's fault, not the engine's
+            tell(unreadable=str(error))
+            return
+        proven: set[tuple[str, str]] = set()
+        for number, target in enumerate(targets[options.start :], options.start):
+            tell(step=f"load and run on {target}")
+            computes = (target.unit, target.precision)  # another thread count: one case will do
+            judgement = judge(Engine(backend, target), cases[:1] if computes in proven else cases)
+            if judgement is None:
+                proven.add(computes)
+            tell(number=number, judgement=judgement)
+
+
+def _cases(bundle: Path | None) -> list[Case]:
+    if bundle is not None:
+        return golden(Cutter(Bundle.open(bundle)))
+    network = specimen()
+    images = probe_images(network.input_size)
+    return [Case(network, images, ReferenceSession(network).run(images)[LOGITS])]
+
+
+if __name__ == "__main__":
+    main()
