@@ -32,7 +32,7 @@ $(VENV)/demo: setup.cfg constraints.txt
 $(VENV)/dev: setup.cfg constraints.txt
 	$(PYTHON) -m venv $(VENV)
 	$(INSTALL) -e '.[dev]'
-	$(INSTALL) --no-deps ofa
+	$(INSTALL) --no-deps ofa tensorrt-stubs
 	touch $@
 
 clean:

@@ -30,12 +30,17 @@ if TYPE_CHECKING:
 OPSET = 17
 IR_VERSION = 8  # onnx.helper stamps the newest, which the engines of older boards reject
 INPUT = "images"
-PREPARATION = ("planes", "pixels", "centred", IMAGE)  # the nodes before the first layer
-FLOAT = 1  # TensorProto.FLOAT
+PREPARATION = ("values", "pixels", "centred", IMAGE)  # the nodes before the first layer
+HALF_LOGITS = f"{LOGITS}.half"
+FLOAT, HALF = 1, 10  # TensorProto.FLOAT and FLOAT16
 
 
 def write_onnx(
-    network: Network, training_mode: bool = True, labelling: Labelling | None = None
+    network: Network,
+    training_mode: bool = True,
+    labelling: Labelling | None = None,
+    *,
+    precision: str = "fp32",
 ) -> bytes:
     """Returns an ONNX model: input `images` uint8 (batch, S, S, 3), outputs named as the network's.
 
@@ -45,9 +50,12 @@ def write_onnx(
             mode; else it is several, for the many importers that refuse that mode.
         labelling: makes the only output `probabilities`, and adds properties: classes as JSON,
             temperature, input, and all that it says besides.
+        precision: "fp32", or "fp16": normalised in float32, computed in float16, logits in float32.
 
     Raises:
         ImportError: the package onnx is not installed.
+        ValueError: another precision, or fp16 for weights beyond its range or for a calibration
+            network.
     """
     from onnx import ModelProto, TensorProto, helper
 
@@ -59,10 +67,12 @@ def write_onnx(
     shape: list[str | int | None] = ["batch", size, size, 3]
     images = helper.make_tensor_value_info(INPUT, TensorProto.UINT8, shape)
     model.graph.input.append(images)
-    graph = _Graph(model.graph, training_mode)
+    graph = _Graph(model.graph, training_mode, _checked(network, precision))
     graph.preprocess(network)
     for layer in network.layers:
         graph.layer(layer, network)
+    if graph.half:
+        graph.node("Cast", [HALF_LOGITS], LOGITS, to=FLOAT)
     if labelling is not None:
         model.producer_version = labelling.version
         for key, text in _properties(labelling).items():
@@ -81,18 +91,31 @@ def _properties(labelling: Labelling) -> dict[str, str]:
     return {**labelling.about, **said}
 
 
+def _checked(network: Network, precision: str) -> bool:
+    """Returns whether it is fp16."""
+    if precision not in ("fp32", "fp16") or (precision == "fp16" and network.outputs != (LOGITS,)):
+        raise ValueError(f"ONNX: no {precision} for a network with outputs {network.outputs}")
+    return precision == "fp16"
+
+
 class _Graph:
     """Writes nodes and initialisers into a graph."""
 
-    def __init__(self, graph: GraphProto, training_mode: bool) -> None:
-        self.graph, self.training_mode = graph, training_mode
+    def __init__(self, graph: GraphProto, training_mode: bool, half: bool) -> None:
+        self.graph, self.training_mode, self.half = graph, training_mode, half
         self.constants: set[str] = set()
 
-    def constant(self, name: str, array: FloatArray) -> str:
+    def constant(self, name: str, array: FloatArray, half: bool = False) -> str:
         if name not in self.constants:
             self.constants.add(name)
-            raw = array.astype("<f4", copy=False).tobytes()
-            self.graph.initializer.add(name=name, dims=array.shape, data_type=FLOAT, raw_data=raw)
+            kind, form = (HALF, "<f2") if half else (FLOAT, "<f4")
+            with np.errstate(over="ignore"):
+                stored = array.astype(form, copy=False)
+            if half and not np.isfinite(stored).all():
+                raise ValueError(f"ONNX: {name} goes up to {np.abs(array).max():g}, fp16 to 65504")
+            self.graph.initializer.add(
+                name=name, dims=array.shape, data_type=kind, raw_data=stored.tobytes()
+            )
         return name
 
     def node(
@@ -106,19 +129,22 @@ class _Graph:
         return names[0]
 
     def preprocess(self, network: Network) -> None:
-        """Normalises before any padding: uint8 N×S×S×3 → float N×3×S×S."""
-        from onnx import TensorProto
+        """Normalises before any padding: uint8 N×S×S×3 → float N×3×S×S.
 
+        The cast comes first: it is the one operator that TensorRT lets read uint8.
+        """
         pre = network.preprocessing
-        planes, pixels, centred, image = PREPARATION
-        self.node("Transpose", [INPUT], planes, perm=[0, 3, 1, 2])
-        self.node("Cast", [planes], pixels, to=TensorProto.FLOAT)
+        values, pixels, centred, image = PREPARATION
+        self.node("Cast", [INPUT], values, to=FLOAT)
+        self.node("Transpose", [values], pixels, perm=[0, 3, 1, 2])
         mean = self.constant("mean", np.array(pre.mean, np.float32).reshape(1, 3, 1, 1))
         scale = self.constant(
             "scale", np.reciprocal(np.array(pre.std, np.float32)).reshape(1, 3, 1, 1)
         )
         self.node("Sub", [pixels, mean], centred)
-        self.node("Mul", [centred, scale], image)
+        normalised = self.node("Mul", [centred, scale], f"{image}.float" if self.half else image)
+        if self.half:
+            self.node("Cast", [normalised], image, to=HALF)
 
     def probabilities(self, temperature: float) -> None:
         inverse = self.constant("inverse_temperature", np.array(1 / temperature, np.float32))
@@ -128,7 +154,7 @@ class _Graph:
     def layer(self, layer: Layer, network: Network) -> None:
         inputs = layer.inputs
         for name, _ in parameter_shapes(layer):
-            self.constant(name, network.arrays[name])
+            self.constant(name, network.arrays[name], self.half)
         match layer:
             case Convolution():
                 self._convolution(layer)
@@ -143,7 +169,8 @@ class _Graph:
             case Linear():
                 flat = self.node("Flatten", inputs, f"{layer.name}.flat")
                 arrays = [f"{layer.name}.weight", f"{layer.name}.bias"]
-                self.node("Gemm", [flat, *arrays], layer.name, transB=1)
+                output = HALF_LOGITS if self.half else layer.name
+                self.node("Gemm", [flat, *arrays], output, transB=1)
 
     def _convolution(self, layer: Convolution) -> None:
         before, after = layer.padding
@@ -186,7 +213,8 @@ class _Graph:
         if activation == "relu":
             self.node("Relu", [source], output)
         elif activation == "relu6":
-            bounds = [self.constant(f"bound_{n}", np.array(n, np.float32)) for n in (0, 6)]
+            values = [(f"bound_{n}", np.array(n, np.float32)) for n in (0, 6)]
+            bounds = [self.constant(name, value, self.half) for name, value in values]
             self.node("Clip", [source, *bounds], output)
         elif activation == "hard_swish":
             self.node("HardSwish", [source], output)
