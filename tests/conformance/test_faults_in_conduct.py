@@ -6,7 +6,7 @@ import dataclasses
 import os
 import time
 from collections.abc import Callable
-from threading import Thread
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
@@ -62,14 +62,18 @@ def index_error_for_others(self: Any, batch: ImageArray) -> Any:
 
 
 def with_every_core(self: Any, batch: ImageArray) -> Any:
-    """Works in threads of its own, which numpy's large products let run side by side."""
+    """Shares its work among threads of its own."""
+    if not hasattr(self, "pool"):
+        self.pool = ThreadPoolExecutor(4)
     square = np.ones((1 << 20,), np.float32)
-    workers = [Thread(target=lambda: [np.sqrt(square) for _ in range(40)]) for _ in range(4)]
-    for worker in workers:
-        worker.start()
-    for worker in workers:
-        worker.join()
+    list(self.pool.map(np.sqrt, [square] * 40))
     return {LOGITS: np.zeros((len(batch), 1000), np.float32)}
+
+
+def in_a_thread_of_its_own(self: Any, batch: ImageArray) -> Any:
+    if not hasattr(self, "pool"):
+        self.pool = ThreadPoolExecutor(1)
+    return self.pool.submit(lambda: {LOGITS: np.sqrt(np.ones(1 << 20))}).result()
 
 
 def never_closed(self: Any) -> None:
@@ -222,6 +226,11 @@ OTHERS = [
 @pytest.mark.parametrize("name", OTHERS)
 def test_wrapping_alone_is_no_fault(examined: Examined, name: str) -> None:
     assert examined(name, {}).outcome == "passed"
+
+
+def test_one_core_may_be_taken_by_another_thread(examined: Examined) -> None:
+    fault = {"session": {"run": in_a_thread_of_its_own}}
+    assert examined("one thread takes one core", fault).outcome != "failed"
 
 
 def test_missing_engine_is_an_error() -> None:
