@@ -64,6 +64,8 @@ class Session(Protocol):
 class Backend(Protocol):
     """An engine. Its package is imported inside the methods, never at the top of the module.
 
+    It may have a method `remarks() -> tuple[str, ...]`: what `doctor` says of its packages besides.
+
     Attributes:
         name: of its entry point.
         calibrates: whether it expresses the layer `BatchStatistics`. Where it does not, another

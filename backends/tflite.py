@@ -1,34 +1,27 @@
-"""TFLite on the CPU, with its XNNPACK kernels, through whichever of its two packages is there."""
+"""TFLite on the CPU, with its XNNPACK kernels, through whichever of its two packages works."""
 
 from __future__ import annotations
 
-import importlib
 import threading
 from importlib.util import find_spec
 from typing import Any
 
 import numpy as np
 
-from tofa_edge.backends import Target, check_batch, check_target, cpu_targets, package_version
+from tofa_edge.backends import Target, check_batch, check_target, cpu_targets
 from tofa_edge.backends.tflite_format import INPUT, SIGNATURE, write_tflite
+from tofa_edge.backends.tflite_packages import (
+    CURRENT,
+    FORMER,
+    INSTALL,
+    faults,
+    found,
+    interpreters,
+    mismatch,
+    versions,
+)
 from tofa_edge.errors import BackendError
 from tofa_edge.network import FloatArray, ImageArray, Network
-
-CURRENT, FORMER = "ai_edge_litert", "tflite_runtime"
-INSTALL = "pip install 'tofa-edge[tflite]'"
-
-
-def engine() -> Any:
-    """Imports the interpreter's module: ai_edge_litert's, or else tflite_runtime's.
-
-    Raises:
-        BackendError: neither is installed, or its import fails.
-    """
-    package = CURRENT if find_spec(CURRENT) else FORMER
-    try:
-        return importlib.import_module(f"{package}.interpreter")
-    except Exception as error:  # a broken wheel raises anything, from ImportError to SystemError
-        raise BackendError(f"tflite: import of {package} failed ({error}); {INSTALL}") from error
 
 
 class TfLite:
@@ -41,20 +34,24 @@ class TfLite:
         """Returns which package is not installed or does not go with this numpy, or None."""
         if find_spec("flatbuffers") is None:
             return f"no package flatbuffers: {INSTALL}"
-        if find_spec(CURRENT):
-            return None
-        if find_spec(FORMER) is None:
+        packages = found()
+        if not packages:
             return f"no package {CURRENT} or {FORMER}: {INSTALL}"
-        if int(np.__version__.split(".")[0]) >= 2:  # it imports, then fails at the first model
-            return (
-                f"{FORMER} works with numpy < 2 only, and this is numpy {np.__version__}: "
-                f"pip install 'numpy<2', or its successor {CURRENT}: {INSTALL}"
-            )
-        return None
+        reasons = [mismatch(package) for package in packages]
+        if None in reasons:
+            return None
+        return (
+            f"{FORMER} works with numpy < 2 only, and this is numpy {np.__version__}: "
+            f"pip install 'numpy<2', or its successor {CURRENT}: {INSTALL}"
+        )
 
     def version(self) -> str:
-        """Returns the version of the package that runs it."""
-        return package_version("ai-edge-litert", "tflite-runtime")
+        """Returns the version of the package that runs it, and of the one that would else."""
+        return versions()
+
+    def remarks(self) -> tuple[str, ...]:
+        """Returns what is wrong with one package where both are installed."""
+        return faults()
 
     def targets(self) -> tuple[Target, ...]:
         """Returns fp32 CPU targets up to the cores this process may use."""
@@ -78,11 +75,9 @@ class TfLite:
             BackendError: the engine is missing or refuses the model, or the target is not cpu fp32.
         """
         check_target(self.name, target)
-        interpreters = engine()
+        package = interpreters()
         try:
-            interpreter = interpreters.Interpreter(
-                model_content=artefact, num_threads=target.threads
-            )
+            interpreter = package.Interpreter(model_content=artefact, num_threads=target.threads)
             interpreter.allocate_tensors()
             return TfLiteSession(interpreter.get_signature_runner(SIGNATURE))
         except Exception as error:

@@ -47,7 +47,7 @@ def test_all_that_is_known_is_told() -> None:
     killed = ("npu fp32 1t: crash: SIGILL (step: load and run on npu fp32 1t)",)
     engines = (
         EngineHere("tflite", ("cpu fp32 1t",), None, "litert 2", (), "2026-01-02"),
-        EngineHere("abacus", (), "no beads"),
+        EngineHere("abacus", (), "no beads", remarks=("beads 1 is also installed: too few",)),
         EngineHere("hasty", (), None, "hasty 1", killed, "2026-01-02"),
     )
     wrong = tuple(problems(found, moving))
@@ -66,7 +66,7 @@ def test_all_that_is_known_is_told() -> None:
         "power from: mains",
         "engine tflite: works: cpu fp32 1t (litert 2, tried 2026-01-02)",
         f"engine hasty: not used (hasty 1, tried 2026-01-02)\n   {killed[0]}",
-        "engine abacus: no beads",
+        "engine abacus: no beads\n   beads 1 is also installed: too few",
         "   fix: sudo nvpmodel -m 0 && sudo jetson_clocks",
     ):
         assert f"\n{line}\n" in f"\n{said}\n"

@@ -28,6 +28,7 @@ class EngineHere:
         version: of its package.
         faults: what went wrong: the target, the kind of fault, the reason.
         tried: when, YYYY-MM-DD.
+        remarks: what else the backend says of its packages, such as one that is not used.
     """
 
     engine: str
@@ -36,6 +37,7 @@ class EngineHere:
     version: str = ""
     faults: tuple[str, ...] = ()
     tried: str = ""
+    remarks: tuple[str, ...] = ()
 
     def __str__(self) -> str:
         works = f"works: {', '.join(self.targets)}" if self.targets else "not used"
@@ -89,9 +91,8 @@ def examine(again: bool = False) -> Examination:
     engines = []
     for name, backend in backends.backends().items():
         missing = backend.missing()
-        engines.append(
-            EngineHere(name, (), missing) if missing else _tried(records[name], records_here())
-        )
+        here = EngineHere(name, (), missing) if missing else _tried(records[name], records_here())
+        engines.append(dataclasses.replace(here, remarks=getattr(backend, "remarks", tuple)()))
     wrong = tuple(problems(found, moving))
     return Examination(found, moving, tuple(engines), wrong, _nearest_profile(found))
 
@@ -121,7 +122,7 @@ def lines(examination: Examination) -> Iterator[str]:
         yield f"{name}: {value}"
     for engine in examination.engines:
         yield f"engine {engine.engine}: {engine}"
-        for fault in engine.faults:
+        for fault in (*engine.faults, *engine.remarks):
             yield f"   {fault}"
     if any(engine.faults for engine in examination.engines):
         yield "   after a change that no version tells of: tofa-edge doctor --probe-again"
