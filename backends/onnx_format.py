@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
 
+from tofa_edge.backends.labelling import PIXELS, PROBABILITIES, PRODUCER, Labelling
 from tofa_edge.layers import (
     IMAGE,
     LOGITS,
@@ -33,13 +35,21 @@ HALF_LOGITS = f"{LOGITS}.half"
 FLOAT, HALF = 1, 10  # TensorProto.FLOAT and FLOAT16
 
 
-def write_onnx(network: Network, training_mode: bool = True, *, precision: str = "fp32") -> bytes:
+def write_onnx(
+    network: Network,
+    training_mode: bool = True,
+    labelling: Labelling | None = None,
+    *,
+    precision: str = "fp32",
+) -> bytes:
     """Returns an ONNX model: input `images` uint8 (batch, S, S, 3), outputs named as the network's.
 
     Args:
         network: to write.
         training_mode: whether `BatchStatistics` is one operator, BatchNormalization in training
             mode; else it is several, for the many importers that refuse that mode.
+        labelling: makes the only output `probabilities`, and adds properties: classes as JSON,
+            temperature, input, and all that it says besides.
         precision: "fp32", or "fp16": normalised in float32, computed in float16, logits in float32.
 
     Raises:
@@ -50,7 +60,7 @@ def write_onnx(network: Network, training_mode: bool = True, *, precision: str =
     from onnx import ModelProto, TensorProto, helper
 
     # Written into the one message that is serialised: appending finished parts would copy weights.
-    model = ModelProto(ir_version=IR_VERSION, producer_name="tofa-edge")
+    model = ModelProto(ir_version=IR_VERSION, producer_name=PRODUCER)
     model.opset_import.add(domain="", version=OPSET)
     model.graph.name = "network"
     size = network.input_size
@@ -63,11 +73,22 @@ def write_onnx(network: Network, training_mode: bool = True, *, precision: str =
         graph.layer(layer, network)
     if graph.half:
         graph.node("Cast", [HALF_LOGITS], LOGITS, to=FLOAT)
-    for name in network.outputs:
-        shape = ["batch", None] if name == LOGITS else [None]
+    if labelling is not None:
+        model.producer_version = labelling.version
+        for key, text in _properties(labelling).items():
+            model.metadata_props.add(key=key, value=text)
+        graph.probabilities(labelling.temperature)
+    for name in network.outputs if labelling is None else (PROBABILITIES,):
+        shape = ["batch", None] if name in (LOGITS, PROBABILITIES) else [None]
         model.graph.output.append(helper.make_tensor_value_info(name, TensorProto.FLOAT, shape))
     content: bytes = model.SerializeToString()
     return content
+
+
+def _properties(labelling: Labelling) -> dict[str, str]:
+    classes, temperature = json.dumps(labelling.classes), repr(labelling.temperature)
+    said = {"classes": classes, "temperature": temperature, "input": PIXELS}
+    return {**labelling.about, **said}
 
 
 def _checked(network: Network, precision: str) -> bool:
@@ -124,6 +145,11 @@ class _Graph:
         normalised = self.node("Mul", [centred, scale], f"{image}.float" if self.half else image)
         if self.half:
             self.node("Cast", [normalised], image, to=HALF)
+
+    def probabilities(self, temperature: float) -> None:
+        inverse = self.constant("inverse_temperature", np.array(1 / temperature, np.float32))
+        self.node("Mul", [LOGITS, inverse], f"{LOGITS}.cooled")
+        self.node("Softmax", [f"{LOGITS}.cooled"], PROBABILITIES, axis=1)
 
     def layer(self, layer: Layer, network: Network) -> None:
         inputs = layer.inputs

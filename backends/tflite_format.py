@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from tofa_edge.backends.labelling import PROBABILITIES, Labelling
+from tofa_edge.backends.tflite_kernels import Part, parts, same_padding
+from tofa_edge.backends.tflite_metadata import NAME, metadata, with_labels
 from tofa_edge.backends.tflite_schema import (
     BUFFER,
     FLOAT32,
     FUSED,
     INT32,
     KINDS,
+    METADATA,
     MODEL,
     OPERATOR,
     OPERATOR_CODE,
@@ -30,6 +34,7 @@ from tofa_edge.backends.tflite_schema import (
 )
 from tofa_edge.layers import (
     IMAGE,
+    LOGITS,
     Add,
     BatchStatistics,
     Convolution,
@@ -43,14 +48,17 @@ from tofa_edge.space import Activation
 
 INPUT = "images"
 SIGNATURE = "serving_default"
-FAST_KERNEL = 5  # the largest square depthwise kernel with a fast path: it ends at 25 taps
 
 
-def write_tflite(network: Network) -> bytes:
+def write_tflite(network: Network, labelling: Labelling | None = None) -> bytes:
     """Returns a TFLite model: input `images` uint8 (batch, S, S, 3), outputs as the network's.
 
     Its signature `serving_default` names input and outputs. Maps inside are N×H×W×C; the shapes
     written are those of one image, and the batch is free.
+
+    Args:
+        network: to write.
+        labelling: makes the only output `probabilities`, and adds labels and metadata.
 
     Raises:
         ImportError: the package flatbuffers is not installed.
@@ -59,27 +67,11 @@ def write_tflite(network: Network) -> bytes:
     graph.preprocess(network.preprocessing, network.input_size)
     for layer in network.layers:
         graph.layer(layer, network)
-    return graph.finish(network.outputs)
-
-
-class _Part(NamedTuple):
-    """Taps of a convolution kernel on a grid of their own.
-
-    Attributes:
-        weight: (out, in / groups, rows, columns).
-        dilation: the distance of neighbouring rows, and of columns.
-        inset: rows and columns of the whole kernel outside of the part, on each side.
-    """
-
-    weight: FloatArray
-    dilation: tuple[int, int] = (1, 1)
-    inset: tuple[int, int] = (0, 0)
-
-    @property
-    def spans(self) -> list[int]:
-        """How many rows, and how many columns, the part reaches over."""
-        taps = self.weight.shape[2:]
-        return [(n - 1) * step + 1 for n, step in zip(taps, self.dilation, strict=True)]
+    if labelling is None:
+        return graph.finish(network.outputs)
+    graph.probabilities(labelling.temperature)
+    about = metadata(labelling, INPUT, network.input_size)
+    return with_labels(graph.finish((PROBABILITIES,), about), labelling)
 
 
 class _Graph:
@@ -182,7 +174,7 @@ class _Graph:
 
     def _convolution(self, layer: Convolution, value: int, network: Network) -> None:
         name, bias = layer.name, network.arrays[f"{layer.name}.bias"]
-        first, *rest = _parts(layer, network.arrays[f"{name}.weight"])
+        first, *rest = parts(layer, network.arrays[f"{name}.weight"])
         if not rest:
             self._convolve(layer, value, first, bias, name, layer.activation)
             return
@@ -198,7 +190,7 @@ class _Graph:
         self,
         layer: Convolution,
         value: int,
-        part: _Part,
+        part: Part,
         bias: FloatArray,
         name: str,
         activation: Activation = "none",
@@ -209,7 +201,7 @@ class _Graph:
         pads = [(before - inset, after - inset) for inset in part.inset]  # of rows, of columns
         padding = VALID
         if any(map(any, pads)):
-            if pads == [_same(layer, span) for span in part.spans]:
+            if pads == [same_padding(layer, span) for span in part.spans]:
                 padding = SAME
             else:
                 value = self._pad(value, pads, f"{name}.padded")
@@ -260,8 +252,18 @@ class _Graph:
         shape = self.shapes[value][-1:]
         return self.operator("MEAN", [self._pool(value, f"{name}.each"), axes], name, shape)
 
-    def finish(self, outputs: tuple[str, ...]) -> bytes:
+    def probabilities(self, temperature: float) -> None:
+        """Divides by the temperature first: many engines know a softmax of beta 1 alone."""
+        logits, inverse = self.indices[LOGITS], self.number(1 / temperature)
+        cooled = self.operator("MUL", [logits, inverse], f"{LOGITS}.cooled")
+        self.operator("SOFTMAX", [cooled], PROBABILITIES, options={"beta": 1})
+
+    def finish(self, outputs: tuple[str, ...], about: NDArray[np.uint8] | None = None) -> bytes:
         table, indices = self.file.table, self.indices
+        fields: dict[str, Field] = {}
+        if about is not None:
+            self.buffers.append(table(BUFFER, data=about))
+            fields["metadata"] = [table(METADATA, name=NAME, buffer=len(self.buffers) - 1)]
         named = [
             [table(TENSOR_MAP, name=name, tensor_index=indices[name]) for name in names]
             for names in ((INPUT,), outputs)
@@ -285,31 +287,6 @@ class _Graph:
             subgraphs=[subgraph],
             buffers=self.buffers,
             signature_defs=[signature],
+            **fields,
         )
         return self.file.finish(model)
-
-
-def _parts(layer: Convolution, weight: FloatArray) -> list[_Part]:
-    """Splits a large depthwise kernel into parts that sum to it: its centre, then ring by ring.
-
-    Each ring is its first and last row and what is left of its first and last column. Beyond 25
-    taps the engine leaves its fast path: a 7×7 kernel as three parts is 6 to 8 times faster.
-    """
-    size, rings = layer.kernel, (layer.kernel - FAST_KERNEL) // 2
-    if not layer.depthwise or rings < 1 or min(layer.padding) < rings:
-        return [_Part(weight)]
-    inner = slice(rings, size - rings)
-    parts = [_Part(weight[:, :, inner, inner], inset=(rings, rings))]
-    for inset in range(rings):
-        span = size - 1 - 2 * inset
-        ring = weight[:, :, inset : size - inset, inset : size - inset]
-        parts.append(_Part(ring[:, :, ::span], (span, 1), (inset, inset)))
-        parts.append(_Part(ring[:, :, 1:-1, ::span], (1, span), (inset + 1, inset)))
-    return parts
-
-
-def _same(layer: Convolution, span: int) -> tuple[int, int] | None:
-    """Returns what the format's SAME pads for such a span, None if its output has another size."""
-    out_size = -(-layer.in_size // layer.stride)
-    total = max((out_size - 1) * layer.stride + span - layer.in_size, 0)
-    return (total // 2, total - total // 2) if out_size == layer.out_size else None

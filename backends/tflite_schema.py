@@ -23,15 +23,15 @@ FLOAT32, INT32, UINT8 = 0, 2, 3  # TensorType
 SAME, VALID = 0, 1  # Padding
 FUSED: dict[Activation, int] = {"relu": 1, "relu6": 3}  # ActivationFunctionType; 0 is none
 
-Field: TypeAlias = int | str | tuple[int, ...] | list[int] | NDArray[Any]
+Field: TypeAlias = int | str | tuple[int, ...] | tuple[float, ...] | list[int] | NDArray[Any]
 Slots: TypeAlias = Mapping[str, tuple[int, str]]  # field → its slot and how it is stored there
-OFFSET, BOOL, BYTE, UBYTE, INT, UINT = (
-    "UOffsetTRelative", "Bool", "Int8", "Uint8", "Int32", "Uint32",
+OFFSET, BOOL, BYTE, UBYTE, INT, UINT, FLOAT = (
+    "UOffsetTRelative", "Bool", "Int8", "Uint8", "Int32", "Uint32", "Float32",
 )  # fmt: skip
 
 MODEL: Slots = {
     "version": (0, UINT), "operator_codes": (1, OFFSET), "subgraphs": (2, OFFSET),
-    "buffers": (4, OFFSET), "signature_defs": (7, OFFSET),
+    "buffers": (4, OFFSET), "metadata": (6, OFFSET), "signature_defs": (7, OFFSET),
 }  # fmt: skip
 OPERATOR_CODE: Slots = {"deprecated_builtin_code": (0, BYTE), "builtin_code": (3, INT)}
 SUBGRAPH: Slots = {
@@ -42,6 +42,7 @@ TENSOR: Slots = {
     "shape_signature": (7, OFFSET),
 }  # fmt: skip
 BUFFER: Slots = {"data": (0, OFFSET)}
+METADATA: Slots = {"name": (0, OFFSET), "buffer": (1, UINT)}
 OPERATOR: Slots = {
     "opcode_index": (0, UINT), "inputs": (1, OFFSET), "outputs": (2, OFFSET),
     "builtin_options_type": (3, UBYTE), "builtin_options": (4, OFFSET),
@@ -64,6 +65,7 @@ KINDS: dict[str, tuple[int, int, Slots]] = {  # BuiltinOperator, BuiltinOptions,
     "DEPTHWISE_CONV_2D": (4, 2, DEPTHWISE),
     "FULLY_CONNECTED": (9, 8, FUSING),
     "MUL": (18, 21, FUSING),
+    "SOFTMAX": (25, 9, {"beta": (0, FLOAT)}),
     "PAD": (34, 22, {}),
     "MEAN": (40, 27, {"keep_dims": (0, BOOL)}),
     "SUB": (41, 28, FUSING),
@@ -77,12 +79,13 @@ KINDS: dict[str, tuple[int, int, Slots]] = {  # BuiltinOperator, BuiltinOptions,
 class FlatFile:
     """Writes tables and returns their offsets; children come before the tables that hold them."""
 
-    def __init__(self, content_bytes: int) -> None:
+    def __init__(self, content_bytes: int, identifier: bytes = IDENTIFIER) -> None:
         import flatbuffers
 
         # Growing copies everything: leave room for the tables at once.
         self._builder: Any = flatbuffers.Builder(content_bytes + 2**18)
-        self._known: dict[str | tuple[int, ...], int] = {}
+        self._identifier = identifier
+        self._known: dict[str | tuple[float, ...], int] = {}
 
     def table(self, slots: Slots, **fields: Field) -> int:
         """Writes a table; a field that is left out has its default."""
@@ -94,7 +97,7 @@ class FlatFile:
 
     def finish(self, root: int) -> bytes:
         """Returns the file whose root table stands at that offset."""
-        self._builder.Finish(root, IDENTIFIER)
+        self._builder.Finish(root, self._identifier)
         return bytes(memoryview(self._builder.Bytes)[self._builder.Head() :])
 
     def _ready(self, field: Field) -> int:
@@ -114,6 +117,10 @@ class FlatFile:
             self._known[field] = int(
                 builder.CreateString(field)
                 if isinstance(field, str)
-                else builder.CreateNumpyVector(np.array(field, np.int32))
+                else builder.CreateNumpyVector(_numbers(field))
             )
         return self._known[field]
+
+
+def _numbers(field: tuple[float, ...]) -> NDArray[Any]:
+    return np.array(field, np.float32 if any(isinstance(n, float) for n in field) else np.int32)

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
         BudgetError,
         BundleError,
         DataError,
+        ExportError,
         ImageError,
         LatencyError,
         ProfileError,
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
         TofaError,
         TrainingError,
     )
+    from tofa_edge.exporting import export
     from tofa_edge.model import Model, Prediction
     from tofa_edge.space import SearchSpace, Subnet
 
@@ -43,6 +45,7 @@ __all__ = [
     "Bundle",
     "BundleError",
     "DataError",
+    "ExportError",
     "ImageError",
     "LatencyError",
     "Model",
@@ -56,12 +59,14 @@ __all__ = [
     "TrainingError",
     "__version__",
     "deploy",
+    "export",
 ]
 
 _HOMES = {
     "Budget": "budget",
     "Bundle": "bundle",
     "deploy": "deployment",
+    "export": "exporting",
     "Model": "model",
     "Prediction": "model",
 }

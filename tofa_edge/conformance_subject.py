@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cached_property
 
 from tofa_edge.backends import Backend, Engine, Session, Target
 from tofa_edge.backends.reference import ReferenceSession
@@ -12,6 +13,7 @@ from tofa_edge.errors import BackendError
 from tofa_edge.layers import LOGITS
 from tofa_edge.network import ImageArray, Network
 from tofa_edge.proof import difference, tolerance
+from tofa_edge.specimens import specimen
 
 FULL_LOADS, QUICK_LOADS = 1000, 200
 
@@ -24,7 +26,7 @@ class Inapplicable(Exception):
     """Why a check says nothing of this backend or machine. It never leaves the suite."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, eq=False)
 class Subject:
     """A backend to examine.
 
@@ -40,10 +42,30 @@ class Subject:
     tolerance: float | None = None
     loads: int | None = None
 
+    @cached_property
+    def targets(self) -> tuple[Target, ...]:
+        """The targets that take a network: what is offered need not work here, if it says so.
+
+        Raises:
+            Fault: none does.
+        """
+        able: list[Target] = []
+        reason = "it offers none"
+        for target in self.backend.targets():
+            try:
+                Engine(self.backend, target).load(specimen()).close()
+            except BackendError as error:
+                reason = f"{target}: {error}"
+            else:
+                able.append(target)
+        expect(bool(able), f"no target works here; {reason}")
+        return tuple(able)
+
     @property
     def target(self) -> Target:
-        """The last of its targets, with the most threads."""
-        return self.backend.targets()[-1]
+        """The last that works in fp32 on the CPU, with the most threads; else the last."""
+        exact = [t for t in self.targets if (t.unit, t.precision) == ("cpu", "fp32")]
+        return (exact or self.targets)[-1]
 
     @property
     def cycles(self) -> int:

@@ -8,6 +8,7 @@ TofaError
 ├── DataError         a folder of training images that cannot be used
 ├── TrainingError     training that cannot start or go on
 ├── ProfileError      a device profile that is damaged, too new, of another device, or not written
+├── ExportError       a file for other programs that cannot be written, or would replace another
 ├── BackendError      an engine that is missing, refuses, or computes wrong numbers
 ├── LatencyError      latencies that cannot be predicted from what was given
 └── BudgetError       no measured network is within the budget
@@ -48,6 +49,10 @@ class TrainingError(TofaError):
 
 class ProfileError(TofaError):
     """A device profile is damaged, of a newer schema, of another device, or cannot be written."""
+
+
+class ExportError(TofaError):
+    """A file for other programs exists already, cannot be written, or has an unknown format."""
 
 
 class BackendError(TofaError):

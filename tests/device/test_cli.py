@@ -33,7 +33,17 @@ def photo(tmp_path: Path) -> Path:
 
 def test_help_names_every_command() -> None:
     text = cli("--help").stdout
-    for command in ("train", "inspect", "verify", "doctor", "deploy", "run", "bench", "demo"):
+    for command in (
+        "train",
+        "inspect",
+        "verify",
+        "doctor",
+        "deploy",
+        "run",
+        "export",
+        "bench",
+        "demo",
+    ):
         assert command in text
 
 
@@ -80,6 +90,19 @@ def test_deploy_prints_a_subnet_that_deploys_again(tiny_bundle: Path) -> None:
     chosen = json.loads(cli("deploy", tiny_bundle, "--latency-ms", 1000, "--json").stdout)
     again = cli("deploy", tiny_bundle, "--subnet", chosen["subnet"], "--json").stdout
     assert json.loads(again)["subnet"] == chosen["subnet"]
+
+
+def test_export_writes_a_checked_file_once(tiny_bundle: Path, tmp_path: Path) -> None:
+    file = tmp_path / "parts.onnx"
+    said = cli("export", tiny_bundle, "--out", file).stdout
+    assert "checked with onnxruntime" in said
+    assert "exists: choose another name" in cli("export", tiny_bundle, "--out", file, code=1).stderr
+    subnet = Bundle.open(tiny_bundle).space.smallest().to_json()
+    again = ("--subnet", subnet, "--force", "--format", "tflite", "--json")
+    made = json.loads(cli("export", tiny_bundle, "--out", file, *again).stdout)
+    assert (made["format"], made["subnet"]) == ("tflite", subnet)
+    assert made["difference"] < 1e-3
+    assert file.read_bytes()[4:8] == b"TFL3"
 
 
 def test_impossible_budget_has_its_own_exit_code(tiny_bundle: Path) -> None:

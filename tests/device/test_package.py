@@ -87,9 +87,9 @@ def test_public_names_are_pinned() -> None:
     assert tofa_edge.__all__ == sorted(
         [
             "BackendError", "Budget", "BudgetError", "Bundle", "BundleError", "DataError",
-            "ImageError", "LatencyError", "Model", "Prediction", "ProfileError", "SearchSpace",
-            "SpaceError", "Subnet", "SubnetError", "TofaError", "TrainingError", "__version__",
-            "deploy",
+            "ExportError", "ImageError", "LatencyError", "Model", "Prediction", "ProfileError",
+            "SearchSpace", "SpaceError", "Subnet", "SubnetError", "TofaError", "TrainingError",
+            "__version__", "deploy", "export",
         ]
     )  # fmt: skip
     for name in tofa_edge.__all__:

@@ -14,6 +14,7 @@ def main() -> None:
     130 interrupted.
     """
     import tofa_edge.cli.conformance
+    import tofa_edge.cli.export
     import tofa_edge.cli.host  # noqa: F401  their commands join those of a device
     from tofa_edge.cli.app import app
     from tofa_edge.cli.output import tell

@@ -17,7 +17,8 @@ from tofa_edge.layers import LOGITS
 from tofa_edge.network import FloatArray, ImageArray, Network
 from tofa_edge_ncnn.ncnn_format import PIXELS, write_ncnn
 
-HEADER = struct.Struct("<32sII")  # SHA-256 of what follows it, input size, length of the text
+HASHED = 32  # bytes in front of an artefact: SHA-256 of the rest
+HEADER = struct.Struct("<II")  # input size, length of the text
 
 
 def engine() -> Any:
@@ -51,15 +52,14 @@ class Ncnn:
         return () if self.missing() else cpu_targets()
 
     def build(self, network: Network, target: Target) -> bytes:
-        """Returns ncnn's text and weights, behind their lengths and a hash.
+        """Returns ncnn's text and weights, behind a hash and a header.
 
         Raises:
             BackendError: the network measures BatchNorm statistics.
         """
         text, weights = write_ncnn(network)
-        content = text.encode() + weights
-        digest = hashlib.sha256(content).digest()
-        return HEADER.pack(digest, network.input_size, len(text)) + content
+        content = HEADER.pack(network.input_size, len(text)) + text.encode() + weights
+        return hashlib.sha256(content).digest() + content
 
     def load(self, artefact: bytes, target: Target) -> NcnnSession:
         """Returns a session on exactly the target's threads.
@@ -68,20 +68,18 @@ class Ncnn:
             BackendError: ncnn is missing or refuses the artefact, or the target is not cpu fp32.
         """
         check_target(self.name, target)
-        ncnn, content = engine(), artefact[HEADER.size :]
-        if len(artefact) < HEADER.size:
-            raise BackendError("ncnn: wanted an artefact that `build` made, got a piece")
-        digest, size, length = HEADER.unpack_from(artefact)
-        if hashlib.sha256(content).digest() != digest:  # ncnn itself would read past the end
-            raise BackendError("ncnn: this artefact is damaged: build it again")
+        ncnn, content = engine(), artefact[HASHED:]
+        if hashlib.sha256(content).digest() != artefact[:HASHED]:  # ncnn would read past the end
+            raise BackendError("ncnn: this artefact is damaged, or another's: build it again")
+        size, length = HEADER.unpack_from(content)
+        text, weights = content[HEADER.size :][:length], content[HEADER.size + length :]
         net = ncnn.Net()
         net.opt.num_threads = target.threads
         net.opt.use_vulkan_compute = False
         for kind in ("fp16_packed", "fp16_storage", "fp16_arithmetic", "bf16_storage"):
             setattr(net.opt, f"use_{kind}", False)
-        if net.load_param_mem(content[:length].decode()) != 0:
+        if net.load_param_mem(text.decode()) != 0:
             raise BackendError("ncnn refuses the network")
-        weights = content[length:]
         net.load_model_mem(weights)
         return NcnnSession(ncnn, net, weights, size)
 
@@ -98,7 +96,8 @@ class NcnnSession:
 
     def __init__(self, ncnn: Any, net: Any, weights: bytes, size: int) -> None:
         self.unit = "gpu" if net.opt.use_vulkan_compute else "cpu"
-        self._ncnn, self._net, self._weights, self._size = ncnn, net, weights, size
+        self._ncnn, self._net, self._size = ncnn, net, size
+        self._weights: bytes | None = weights
         self._lock = threading.Lock()
 
     def run(self, batch: ImageArray) -> dict[str, FloatArray]:

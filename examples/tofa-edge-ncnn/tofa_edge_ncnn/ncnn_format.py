@@ -77,13 +77,10 @@ class _Graph:
     def preprocess(self, network: Network) -> None:
         """Normalises before any padding: pixel / std - mean / std."""
         size = network.input_size
-        mean, std = (
-            np.array(numbers, np.float32)
-            for numbers in (network.preprocessing.mean, network.preprocessing.std)
-        )
+        mean, std = np.array(network.preprocessing.mean), np.array(network.preprocessing.std)
         self.line("Input", (), (PIXELS,), f"0={size} 1={size} 2=3")
         self.make("Scale", (PIXELS,), IMAGE, "0=3 1=1")
-        self.store(1 / std, -mean / std)
+        self.store((1 / std).astype(np.float32), (-mean / std).astype(np.float32))
 
     def layer(self, layer: Layer, network: Network) -> None:
         inputs = tuple(self.read(name) for name in layer.inputs)

@@ -1,0 +1,73 @@
+"""The command that writes a file for other programs."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from tofa_edge.cli.app import BundlePath, Json, LatencyMs, MemoryMb, app
+from tofa_edge.cli.output import out, print_json, tell_on_terminal
+
+if TYPE_CHECKING:
+    from tofa_edge.exporting import Exported
+
+
+@app.command()
+def export(
+    bundle: BundlePath,
+    out_path: Annotated[Path, typer.Option("--out", help="The file to write.")],
+    file_format: Annotated[
+        str | None,
+        typer.Option("--format", help="tflite or onnx; default: what the file's name ends with."),
+    ] = None,
+    subnet: Annotated[
+        str | None, typer.Option(metavar="JSON", help="Exactly this subnet; default: the largest.")
+    ] = None,
+    latency_ms: LatencyMs = None,
+    memory_mb: MemoryMb = None,
+    force: Annotated[bool, typer.Option("--force", help="Replace a file of that name.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Writes one network as a TFLite or ONNX file for other programs, and checks it.
+
+    With a budget: the network that deploy chooses here.
+    """
+    import tofa_edge
+
+    made = tofa_edge.export(
+        bundle,
+        out_path,
+        format=file_format,
+        subnet=None if subnet is None else tofa_edge.Subnet.from_json(subnet),
+        latency_ms=latency_ms,
+        memory_mb=memory_mb,
+        overwrite=force,
+        tell=tell_on_terminal,
+    )
+    if as_json:
+        fields = {"path": str(made.path), "subnet": made.subnet.to_json()}
+        print_json({**dataclasses.asdict(made), **fields})
+        return
+    for line in _lines(made):
+        out.print(line, markup=False)
+
+
+def _lines(made: Exported) -> list[str]:
+    size = made.input_size
+    wrote = f"wrote {made.path}: {made.format}, {made.size_bytes / 1e6:.2f} MB"
+    if made.difference is None:
+        checked = f"not checked: {made.not_checked}"
+    else:
+        checked = (
+            f"checked with {made.checked_by}: probabilities of two images are within "
+            f"{made.difference:.1e} of the reference's"
+        )
+    return [
+        f"{wrote}, input uint8 RGB {size} × {size}, output probabilities",
+        *([f"chosen here: {made.measured}"] if made.measured else []),
+        checked,
+        f"the same again: --subnet '{made.subnet.to_json()}'",
+    ]
