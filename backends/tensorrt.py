@@ -176,4 +176,4 @@ def _no_package() -> str:
     gpus = device_sources.accelerators(Files(Path("/")))
     if any("Jetson" in gpu for gpu in gpus):
         return f"no package tensorrt: {INSTALL_ON_JETSON}"
-    return f"no package tensorrt: {INSTALL_RTX}; on a Jetson {INSTALL_ON_JETSON}"
+    return f"no package tensorrt: with an RTX GPU {INSTALL_RTX}; on a Jetson {INSTALL_ON_JETSON}"

@@ -21,6 +21,7 @@ import pytest
 
 from tofa_edge.backends import Engine, Target, backends, tensorrt, tensorrt_build
 from tofa_edge.backends import cuda as binding
+from tofa_edge.backends.labelling import PROBABILITIES, Labelling
 from tofa_edge.backends.onnx_format import write_onnx
 from tofa_edge.backends.reference import ReferenceSession
 from tofa_edge.backends.tensorrt import TensorRt
@@ -114,14 +115,19 @@ def test_random_subnets_are_built(
 
 
 @pytest.mark.parametrize("name", SPACES)
-@pytest.mark.parametrize("precision", ["fp32", "fp16"])
-def test_parser_takes_the_plain_onnx_file(
-    module: ModuleType, supernets: Supernets, tmp_path: Path, name: str, precision: str
+@pytest.mark.parametrize("form", ["fp32", "fp16", "exported"])
+def test_parser_takes_the_onnx_file(
+    module: ModuleType, supernets: Supernets, tmp_path: Path, name: str, form: str
 ) -> None:
     """As trtexec --onnx=FILE does: from the file, nothing else said."""
     network = network_of(supernets, name, 2)
+    classes = SPACES[name].classes
     path = tmp_path / "network.onnx"
-    path.write_bytes(write_onnx(network, precision=precision))
+    if form == "exported":
+        labelling = Labelling(tuple(map(str, range(classes))), 1.5, {}, "0")
+        path.write_bytes(write_onnx(network, labelling=labelling))
+    else:
+        path.write_bytes(write_onnx(network, precision=form))
     logger, said = tensorrt_build.listener(module)
     said.clear()
     definition = module.Builder(logger).create_network(0)
@@ -133,9 +139,9 @@ def test_parser_takes_the_plain_onnx_file(
     assert [(t.name, tuple(t.shape), t.dtype) for t in inputs] == [
         ("images", (-1, size, size, 3), module.DataType.UINT8)
     ]
-    classes = SPACES[name].classes
+    output = PROBABILITIES if form == "exported" else LOGITS
     assert [(t.name, tuple(t.shape), t.dtype) for t in outputs] == [
-        (LOGITS, (-1, classes), module.DataType.FLOAT)
+        (output, (-1, classes), module.DataType.FLOAT)
     ]
     assert not said
 
