@@ -23,6 +23,7 @@ from tofa_edge import backends
 from tofa_edge.backends import Engine, Target
 from tofa_edge.backends.onnx_format import write_onnx
 from tofa_edge.backends.tflite_format import write_tflite
+from tofa_edge.benchmarks.small_bundle import smooth_photo
 from tofa_edge.bundle import Bundle
 from tofa_edge.calibration import cut_network
 from tofa_edge.cutting import Cutter
@@ -34,7 +35,7 @@ from tofa_edge.proof import difference
 from tofa_edge.search import decoded, distinct, sample
 from tofa_edge.space import SearchSpace, Subnet
 from tofa_edge.spaces import efficientnet_lite0
-from tofa_edge.specimens import random_arrays, smooth_photo
+from tofa_edge.specimens import random_arrays
 
 RESOLUTIONS = (48, 49, 64, 75, 80, 96)  # with odd ones: padding differs
 CALIBRATION, COMPARED = 16, 4
