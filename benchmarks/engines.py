@@ -28,7 +28,7 @@ from tofa_edge.screening import side_by_side
 from tofa_edge.search import decoded, distinct, sample
 from tofa_edge.space import Subnet
 
-ROUNDS = 40
+ROUNDS = 16
 CLOSE = 1.03
 
 
@@ -37,7 +37,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("bundle", type=Path)
     parser.add_argument("--subnets", type=int, default=20)
-    parser.add_argument("--rounds", type=int, default=ROUNDS, help="of six runs on each engine")
+    parser.add_argument("--rounds", type=int, default=ROUNDS, help="of 15 runs on each engine")
     parser.add_argument("--out", type=Path, default=Path("benchmarks/results/engines.json"))
     options = parser.parse_args()
     bundle = Bundle.open(options.bundle)
@@ -77,7 +77,7 @@ def times_of(
         cutter: of the bundle.
         subnet: to run, with stored statistics.
         engines: to compare.
-        rounds: of six runs.
+        rounds: of 15 runs.
     """
     network = cutter.stored_network(subnet)
     image = probe_images(network.input_size)[:1]

@@ -11,7 +11,9 @@ import argparse
 import contextlib
 import dataclasses
 import json
+import logging
 import os
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -43,6 +45,7 @@ def main() -> None:
         def tell(**fields: Any) -> None:
             report.write(json.dumps(fields) + "\n")
 
+        _log_steps(tell)
         tell(step="import")
         backend = backends.backends()[options.name]
         targets = backend.targets()
@@ -60,6 +63,18 @@ def main() -> None:
             if judgement is None:
                 proven.add(computes)
             tell(number=number, judgement=judgement)
+
+
+def _log_steps(tell: Callable[..., None]) -> None:
+    """Reports what an engine says of a slow build: whoever logs does not hang."""
+
+    class Steps(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            tell(step=record.getMessage())
+
+    logger = logging.getLogger("tofa_edge")
+    logger.setLevel(logging.INFO)
+    logger.addHandler(Steps())
 
 
 def _cases(bundle: Path | None) -> list[Case]:

@@ -22,7 +22,8 @@ from tofa_edge.workbench import Workbench
 
 CLOSE = 1.35  # of the fastest, alone: what may turn out to be the fastest side by side
 BEHIND = 1.1
-ROUNDS, TURN, REST_S = 18, 6, 0.003
+ROUNDS, TURN = 8, 15
+REST_S = 0.03  # threads of a pool spin for some 10 ms after a run, and take a core from the next
 
 Tell = Callable[[str], None]
 
@@ -149,8 +150,8 @@ def side_by_side(
 ) -> list[tuple[Engine, float]]:
     """Returns engines and the median time of their runs in ms, the fastest first.
 
-    Each is run a few times in turn, so that whatever befalls the machine befalls all. Before its
-    turn is timed, the threads of the one before get time to rest, and its own caches are filled.
+    Each is run some times in turn, there and back, so that whatever befalls the machine befalls all.
+    Before a turn is timed, the threads of the one before get time to rest, and caches are filled.
 
     Args:
         runs: what to time.
@@ -160,8 +161,9 @@ def side_by_side(
     durations: dict[Engine, list[float]] = {engine: [] for engine in runs}
     left = list(runs)
     for number in range(rounds):
-        for engine in left:
+        for engine in left[:: 1 if number % 2 == 0 else -1]:
             time.sleep(REST_S)
+            runs[engine]()
             runs[engine]()
             durations[engine] += timed(runs[engine], TURN)
         medians = {engine: float(np.median(durations[engine])) for engine in runs}
