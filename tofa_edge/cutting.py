@@ -9,7 +9,8 @@ import numpy as np
 from tofa_edge.backends import Engine
 from tofa_edge.bundle import Bundle
 from tofa_edge.calibration import cut_network, keeps_statistics
-from tofa_edge.errors import BundleError
+from tofa_edge.errors import BundleError, ImageError
+from tofa_edge.frames import distinct
 from tofa_edge.images import ImageSource, prepare, stack
 from tofa_edge.layers import layers
 from tofa_edge.network import ImageArray, Network
@@ -18,6 +19,10 @@ from tofa_edge.weights import cut, fold
 
 CALIBRATION_IMAGES = 256
 LEAST_CALIBRATION_IMAGES = 16
+ENOUGH_FRAMES = 64
+# A quarter brings a part of what frames of every class could, and costs next to nothing where
+# they show one class only: the statistics of one class break the others.
+FRAMES_SHARE = 0.25
 
 
 class Cutter:
@@ -25,14 +30,29 @@ class Cutter:
 
     Args:
         bundle: an opened one.
-        frames: images of this device's own camera, used before the bundle's calibration photos.
+        frames: images of this device's own camera, to be mixed with the bundle's photos.
+        frames_share: at most so much of the images that calibrate, 0..1, are frames, unless the
+            bundle has too few photos. With 1, photos are added to fewer than 64 frames only.
+
+    Attributes:
+        frames: those that differ from each other, 256 at most.
 
     Raises:
         BundleError: the bundle's weights are damaged.
+        ImageError: a frame cannot be read, or the share is out of range.
     """
 
-    def __init__(self, bundle: Bundle, frames: Sequence[ImageSource] = ()) -> None:
-        self.bundle, self.space, self.frames = bundle, bundle.space, frames
+    def __init__(
+        self,
+        bundle: Bundle,
+        frames: Sequence[ImageSource] = (),
+        frames_share: float = FRAMES_SHARE,
+    ) -> None:
+        if not 0 <= frames_share <= 1:
+            raise ImageError(f"wanted a share of frames from 0 to 1, got {frames_share}")
+        self.bundle, self.space, self._given = bundle, bundle.space, len(frames)
+        self._share = frames_share
+        self.frames = distinct(frames, CALIBRATION_IMAGES, bundle.preprocessing.crop)
         self._supernet = bundle.supernet()
 
     def network(
@@ -64,19 +84,44 @@ class Cutter:
         images = self.bundle.calibration_count + len(self.frames)
         return images >= LEAST_CALIBRATION_IMAGES
 
+    def about_frames(self) -> str:
+        """Returns how many of the frames given are used, and what makes up the rest, for people."""
+        frames, photos = self._shares(CALIBRATION_IMAGES)
+        alike = "" if self._all_differ else ", for the others look like one of them"
+        return (
+            f"calibration: {self._given} frames given, {frames} used{alike}; "
+            f"{photos} photos of the bundle's beside them"
+        )
+
+    @property
+    def _all_differ(self) -> bool:
+        return len(self.frames) == min(self._given, CALIBRATION_IMAGES)
+
+    def _shares(self, most: int) -> tuple[int, int]:
+        """Returns how many frames and how many photos calibrate, `most` together.
+
+        Photos leave frames their share; frames fill up what photos there are not.
+        """
+        photos = self.bundle.calibration_count
+        frames = min(len(self.frames), max(round(self._share * most), most - photos))
+        wanted = most if self._share < 1 else min(most, ENOUGH_FRAMES)
+        return frames, max(0, min(photos, wanted - frames))
+
     def _images(self, subnet: Subnet, most: int) -> ImageArray:
         size = subnet.resolution
         if keeps_statistics(self.space, subnet):
             return stack([], size)
         if not self.can_calibrate():
+            alike = "" if self._all_differ else f" that differ, of {self._given} given"
             raise BundleError(
                 f"{self.bundle.path}: calibration wants {LEAST_CALIBRATION_IMAGES} images or more, "
                 f"got {self.bundle.calibration_count} photos of the bundle's and "
-                f"{len(self.frames)} frames: pass deploy(calibration=frames), or deploy the "
-                "largest subnet, which needs none"
+                f"{len(self.frames)} frames{alike}: pass deploy(calibration=frames) of different "
+                "scenes, or deploy the largest subnet, which needs none"
             )
-        frames = [
-            prepare(frame, size, self.bundle.preprocessing.crop) for frame in self.frames[:most]
-        ]
-        photos = self.bundle.calibration_images(size, most - len(frames))
-        return np.concatenate([stack(frames, size), photos])
+        frame_count, photo_count = self._shares(most)
+        crop = self.bundle.preprocessing.crop
+        frames = [prepare(frame, size, crop) for frame in self.frames[:frame_count]]
+        return np.concatenate(
+            [stack(frames, size), self.bundle.calibration_images(size, photo_count)]
+        )

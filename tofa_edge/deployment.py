@@ -20,7 +20,7 @@ from tofa_edge.backends import Engine, working
 from tofa_edge.budget import Budget
 from tofa_edge.bundle import Bundle
 from tofa_edge.choosing import Chooser, Pick
-from tofa_edge.cutting import Cutter
+from tofa_edge.cutting import FRAMES_SHARE, Cutter
 from tofa_edge.decisions import decision_key
 from tofa_edge.device import fingerprint
 from tofa_edge.errors import BudgetError
@@ -51,6 +51,7 @@ def deploy(
     backend: str | None = None,
     threads: int | None = None,
     calibration: Sequence[ImageSource] = (),
+    frames_share: float = FRAMES_SHARE,
     unknown_below: float = 0.0,
     max_seconds: float | None = None,
     remember: bool = True,
@@ -70,7 +71,11 @@ def deploy(
         subnet: the very architecture to build, the same on every device.
         backend: an engine's name; by default the fastest one here that computes correctly.
         threads: by default the fastest number here.
-        calibration: frames of this device's own camera, used before the bundle's photos.
+        calibration: frames of this device's own camera, of as many different scenes as there are.
+            Of those that look alike one counts.
+        frames_share: at most so much of the 256 images that calibrate, 0..1, are frames, unless
+            the bundle has too few photos. Give 1 where the camera differs much from the training
+            photos and the frames show every class about as often as it will come.
         unknown_below: predictions of less probability, 0..1, say that they are not `known`.
         max_seconds: to measure at most, about; with less, the prediction is worse and so the
             network may be smaller than it could be. It is measured within the budget all the same.
@@ -83,7 +88,7 @@ def deploy(
         BudgetError: no network measured is within the budget, or limits contradict each other.
         BackendError: no engine works here, or the one asked for does not.
         SubnetError: the bundle's space does not contain the subnet.
-        ImageError: a calibration frame cannot be read.
+        ImageError: a calibration frame cannot be read, or their share is out of range.
     """
     limits = _limits(latency_ms, memory_mb, budget, subnet)
     opened = bundle if isinstance(bundle, Bundle) else Bundle.open(bundle)
@@ -99,7 +104,9 @@ def deploy(
             model.unknown_below = unknown_below
             return model
     with bench.timed("read"):
-        bench.cutter = Cutter(opened, calibration)
+        bench.cutter = Cutter(opened, calibration, frames_share)
+    if calibration:
+        bench.note(bench.cutter.about_frames())
     with one_at_a_time() as alone:
         if not alone:
             bench.note("another process measures here, too: latencies may be too high")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from types import TracebackType
@@ -23,6 +23,7 @@ from tofa_edge.space import Subnet
 
 if TYPE_CHECKING:
     from tofa_edge.explanation import Explanation
+    from tofa_edge.streaming import Stream
 
 REMEMBERED_CALLS = 10_000
 
@@ -166,6 +167,33 @@ class Model:
         if not len(batch):
             return []
         return [self._prediction(logits) for logits in self._run(batch)]
+
+    def stream(
+        self,
+        frames: Iterable[ImageSource],
+        *,
+        latest: bool | None = None,
+        skip_bad: bool = False,
+    ) -> Stream:
+        """Predicts frames as they come: `for prediction in model.stream(frames)`.
+
+        A thread reads them, from the first prediction asked for. Each prediction also has the
+        frame's `number` and its `age_ms`.
+
+        Args:
+            frames: each as for a single call; arrays must not be written to again by the source.
+                It may be without end.
+            latest: whether a newer frame replaces the one that still waits, so that no prediction
+                is late; else each is predicted. By default unless `frames` has a length: a list
+                is a recording, of which nothing should be missed.
+            skip_bad: whether frames that are no image are counted and passed over, not raised.
+
+        Raises:
+            ImageError: `frames` is one image, or nothing to iterate over.
+        """
+        from tofa_edge.streaming import Stream
+
+        return Stream(self, frames, latest, skip_bad)
 
     def stats(self) -> Statistics:
         """Returns how many images were predicted one by one, and the percentiles of their times."""

@@ -150,7 +150,7 @@ def side_by_side(
 ) -> list[tuple[Engine, float]]:
     """Returns engines and the median time of their runs in ms, the fastest first.
 
-    Each is run some times in turn, there and back, so that whatever befalls the machine befalls all.
+    Each is run some times in turn, there and back: whatever befalls the machine befalls all.
     Before a turn is timed, the threads of the one before get time to rest, and caches are filled.
 
     Args:

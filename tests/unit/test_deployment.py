@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import re
 import timeit
 from collections.abc import Callable
@@ -9,10 +10,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 
 import tofa_edge
 from tofa_edge import backends
 from tofa_edge.backends import Backend, Engine, Target
+from tofa_edge.benchmarks.small_bundle import smooth_photo
 from tofa_edge.budget import Budget
 from tofa_edge.bundle import Bundle
 from tofa_edge.cost import macs
@@ -264,12 +267,58 @@ def test_frames_stand_in_for_photos(bare_bundle: Path) -> None:
         assert model.subnet == SMALLEST
 
 
-def test_frames_come_before_photos(tiny_bundle: Path) -> None:
-    cutter = Cutter(Bundle.open(tiny_bundle), list(photos(20, 16)))
-    images = cutter._images(SMALLEST, 30)
-    assert images.shape == (30, 16, 16, 3)
-    assert np.array_equal(images[:20], photos(20, 16))
-    assert np.array_equal(images[20:], Bundle.open(tiny_bundle).calibration_images(16, 10))
+@pytest.mark.parametrize(
+    ("share", "most", "frames"), [(0.25, 24, 6), (0.25, 40, 16), (0.5, 24, 12), (0, 24, 0)]
+)
+def test_frames_come_before_photos_and_have_their_share(
+    tiny_bundle: Path, share: float, most: int, frames: int
+) -> None:
+    cutter = Cutter(Bundle.open(tiny_bundle), list(photos(20, 16)), share)
+    images = cutter._images(SMALLEST, most)
+    assert images.shape == (most, 16, 16, 3)
+    assert np.array_equal(images[:frames], photos(20, 16)[:frames])
+    photos_ = Bundle.open(tiny_bundle).calibration_images(16, most - frames)
+    assert np.array_equal(images[frames:], photos_)
+
+
+def test_frames_alone_where_there_are_enough(tiny_bundle: Path) -> None:
+    bundle = Bundle.open(tiny_bundle)
+    assert len(Cutter(bundle, list(photos(80, 16)), 1.0)._images(SMALLEST, 256)) == 80
+    assert len(Cutter(bundle, list(photos(50, 16)), 1.0)._images(SMALLEST, 256)) == 64
+    assert len(Cutter(bundle, list(photos(10, 16)), 1.0)._images(SMALLEST, 256)) == 34
+    with pytest.raises(ImageError, match="share of frames from 0 to 1, got 2"):
+        Cutter(bundle, list(photos(10, 16)), 2)
+
+
+def still_camera(count: int) -> list[ImageArray]:
+    """One scene, with noise and light that varies."""
+    rng = np.random.default_rng(0)
+    scene = scene_photo(rng)
+    light = rng.uniform(0.93, 1.07, (count, 1, 1, 1))
+    noisy = scene * light + rng.normal(0, 5, (count, *scene.shape))
+    return list(noisy.clip(0, 255).astype(np.uint8))
+
+
+def scene_photo(rng: np.random.Generator) -> ImageArray:
+    return np.asarray(Image.open(io.BytesIO(smooth_photo(rng, 160))))
+
+
+def test_frames_of_a_still_camera_count_once(tiny_bundle: Path) -> None:
+    frames = still_camera(256)
+    lines: list[str] = []
+    with tofa_edge.deploy(
+        tiny_bundle, subnet=SMALLEST, calibration=frames, tell=lines.append
+    ) as model:
+        told = "calibration: 256 frames given, 1 used, for the others look like one of them; "
+        assert f"{told}24 photos of the bundle's beside them" in lines
+        assert told in model.explain()
+    cutter = Cutter(Bundle.open(tiny_bundle), [*frames, *photos(5, 64), *frames[:9]])
+    assert len(cutter.frames) == 6
+
+
+def test_a_still_camera_alone_calibrates_nothing(bare_bundle: Path) -> None:
+    with pytest.raises(BundleError, match=r"and 1 frames that differ, of 64 given: .* scenes"):
+        tofa_edge.deploy(bare_bundle, subnet=SMALLEST, calibration=still_camera(64))
 
 
 def test_unreadable_frame_is_refused(bare_bundle: Path) -> None:
