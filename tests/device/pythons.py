@@ -133,6 +133,7 @@ def _tried(environment: Path, work: Path, wanted: Mapping[str, np.ndarray]) -> s
         ValueError: an engine does not work, or its answers are not those of this environment.
     """
     tofa = str(environment / "bin/tofa-edge")
+    _printed([tofa, "--help"], work)
     found = json.loads(_printed([tofa, "doctor", "--json", "--probe-again"], work))
     for item in found["engines"]:
         if item["engine"] in ENGINES and (item["missing"] or item["faults"]):

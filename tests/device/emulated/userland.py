@@ -18,6 +18,7 @@ PACKAGES = (
 KEYRING = "/usr/share/keyrings/debian-archive-keyring.gpg"
 MIRROR = "http://deb.debian.org/debian"
 CERTIFICATES = Path("/etc/ssl/certs/ca-certificates.crt")
+UNNEEDED = ("var/lib/apt/lists", "usr/share/doc", "usr/share/locale", "usr/share/man")
 SYSTEM_PYTHON = "/usr/bin/python3"
 DEVICES = ("null", "zero", "full", "random", "urandom")
 OWN_FILES = ("bin/", "etc/os-release")  # of a recorded tree: the userland has real ones
@@ -87,7 +88,8 @@ class Userland:
         if done.returncode:
             shutil.rmtree(partial, ignore_errors=True)
             raise CannotRun(f"mmdebstrap failed: {_last(done.stderr)}")
-        shutil.rmtree(partial / "var/lib/apt/lists", ignore_errors=True)
+        for name in UNNEEDED:
+            shutil.rmtree(partial / name, ignore_errors=True)
         if CERTIFICATES.exists():  # unpacked packages are not configured: theirs is not there yet
             inside = partial / str(CERTIFICATES).lstrip("/")
             inside.parent.mkdir(parents=True, exist_ok=True)
