@@ -4,13 +4,25 @@ VENV ?= .venv
 BIN = $(VENV)/bin
 INSTALL = $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 
-.PHONY: demo test check format fuzz clean
+.PHONY: demo test test-pi test-pi-trixie test-jetson test-pythons check format fuzz clean
 
 demo: $(VENV)/demo  ## install, then train, bundle and deploy on real photos (under 10 minutes)
 	$(BIN)/tofa-edge demo
 
 test: $(VENV)/dev  ## all tests
 	$(BIN)/python -m pytest
+
+test-pi: $(VENV)/dev  ## install and deploy on an emulated Raspberry Pi 4 (kept in build/pi)
+	$(BIN)/python -m tests.device.emulated.board pi $(MAY_SKIP)
+
+test-pi-trixie: $(VENV)/dev  ## the same with Debian trixie and its Python 3.13
+	$(BIN)/python -m tests.device.emulated.board pi-trixie $(MAY_SKIP)
+
+test-jetson: $(VENV)/dev  ## the same as a Jetson Orin Nano, its processor alone
+	$(BIN)/python -m tests.device.emulated.board jetson $(MAY_SKIP)
+
+test-pythons: $(VENV)/dev  ## every Python here beside the oldest and the newest of what is allowed
+	$(BIN)/python -m tests.device.pythons $(PYTHONS)
 
 check: $(VENV)/dev  ## format, lint, types
 	$(BIN)/ruff format --check .

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import math
 import os
 import select
 import signal
@@ -20,9 +21,13 @@ from typing import IO, Any
 import psutil
 
 from tofa_edge.device import fingerprint
+from tofa_edge.errors import BackendError
 from tofa_edge.proof import Fault, Judgement
 
 PATIENCE_S = 60.0  # without a step forward; an engine's import alone takes seconds on a slow card
+PATIENCE_VARIABLE = (
+    "TOFA_EDGE_PROBE_PATIENCE_S"  # of the environment: for machines slower than that
+)
 MEMORY_SHARE = 0.8  # of what is available when it starts
 LOOK_S = 0.02
 TAIL = 400  # characters of what the process wrote last
@@ -64,11 +69,15 @@ def watched(
         name: of the backend.
         bundle: whose golden cases are computed.
         start: number of the first target to try.
-        patience_s: to wait for the next step; then it hangs.
+        patience_s: to wait for the next step; then it hangs. By default what the environment says
+            in TOFA_EDGE_PROBE_PATIENCE_S, else 60.
         memory_bytes: that it may take; by default most of what is available.
         cancelled: stops the process when it is set.
+
+    Raises:
+        BackendError: the environment says a patience that is no positive number.
     """
-    patience_s = patience_s or PATIENCE_S
+    patience_s = patience_s or _patience_s()
     memory_bytes = memory_bytes or _available_bytes()
     reader, writer = os.pipe()
     arguments = [name, "--report", str(writer), "--start", str(start)]
@@ -87,6 +96,20 @@ def watched(
             if descriptor >= 0:
                 os.close(descriptor)
     return ending
+
+
+def _patience_s() -> float:
+    said = os.environ.get(PATIENCE_VARIABLE, "").strip()
+    if not said:
+        return PATIENCE_S
+    with contextlib.suppress(ValueError):
+        seconds = float(said)
+        if 0 < seconds < math.inf:
+            return seconds
+    raise BackendError(
+        f"wanted a positive number of seconds in {PATIENCE_VARIABLE}, got {said!r}: correct or "
+        "unset it"
+    )
 
 
 @contextlib.contextmanager

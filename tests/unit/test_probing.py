@@ -50,6 +50,24 @@ def test_fault_is_found_and_named(offer: Offer, impatient: None, name: str) -> N
     assert re.search(reason, verdict.reason), verdict.reason
 
 
+def test_patience_comes_from_the_environment(offer: Offer, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(watching.PATIENCE_VARIABLE, "1.5")
+    offer("hanging")
+    verdict = probed()["hanging"].faults[0]
+    assert verdict.fault == "hang"
+    assert "no answer within 1.5 s" in verdict.reason
+
+
+@pytest.mark.parametrize("said", ["soon", "0", "-1", "nan", "inf"])
+def test_patience_that_is_no_time_is_refused(
+    offer: Offer, monkeypatch: pytest.MonkeyPatch, said: str
+) -> None:
+    monkeypatch.setenv(watching.PATIENCE_VARIABLE, said)
+    offer("sound")
+    with pytest.raises(BackendError, match=f"wanted a positive number of seconds.*{said}"):
+        probed()
+
+
 @pytest.mark.parametrize("name", FAULTS)
 def test_application_survives_and_the_next_engine_serves(
     offer: Offer, impatient: None, tiny_bundle: Path, name: str
