@@ -37,15 +37,22 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("bundle", type=Path)
     parser.add_argument("--subnets", type=int, default=20)
+    parser.add_argument("--threads", type=int, help="the one number to compare; default: all")
     parser.add_argument("--rounds", type=int, default=ROUNDS, help="of 15 runs on each engine")
     parser.add_argument("--out", type=Path, default=Path("benchmarks/results/engines.json"))
     options = parser.parse_args()
     bundle = Bundle.open(options.bundle)
-    space, cutter, engines = bundle.space, Cutter(bundle), sound_engines(bundle)
+    space, cutter, engines = (
+        bundle.space,
+        Cutter(bundle),
+        sound_engines(bundle, threads=options.threads),
+    )
     drawn = distinct(space, sample(space, np.random.default_rng(3), options.subnets))
     rows = []
     for subnet in decoded(space, drawn):
-        with tofa_edge.deploy(bundle, subnet=subnet, remember=False) as model:
+        with tofa_edge.deploy(
+            bundle, subnet=subnet, threads=options.threads, remember=False
+        ) as model:
             chosen = str(model.engine)
         with one_at_a_time():
             times = times_of(cutter, subnet, engines, options.rounds)

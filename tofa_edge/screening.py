@@ -20,9 +20,9 @@ from tofa_edge.proof import probe_images
 from tofa_edge.space import Subnet
 from tofa_edge.workbench import Workbench
 
-CLOSE = 1.35  # of the fastest, alone: what may turn out to be the fastest side by side
-BEHIND = 1.1
-ROUNDS, TURN = 8, 15
+CLOSE = 2.2  # of the fastest, alone: on two threads the time by itself says little
+BEHIND = 1.2
+ROUNDS, TURN = 10, 15
 REST_S = 0.03  # threads of a pool spin for some 10 ms after a run, and take a core from the next
 
 Tell = Callable[[str], None]
