@@ -31,7 +31,7 @@ from tests.device.wheel import ANSWERS, ROOT, built_wheel
 RECORDED = ROOT / "tests/unit/test_device.py"
 SKIPPED = 77
 EXTRAS = "onnxruntime,tflite"
-PATIENCE_S = "600"  # an import takes a quarter of a minute here, and minutes on a loaded machine
+PATIENCE_S = "600"  # a step takes seconds on a quiet machine, and minutes on a loaded one
 TOLERANCE = 1e-3  # of the largest logit
 MOST_MIB = 300  # Debian, Python and everything installed for onnxruntime
 TFLITE_ALONE = ("ai_edge_litert", "backports", "tqdm")  # what onnxruntime does not need as well
