@@ -15,7 +15,7 @@ from tofa_edge.images import ImageSource, prepare, stack
 from tofa_edge.layers import layers
 from tofa_edge.network import ImageArray, Network
 from tofa_edge.space import Subnet
-from tofa_edge.weights import cut, fold
+from tofa_edge.weights import calibration_network, cut, fold
 
 CALIBRATION_IMAGES = 256
 LEAST_CALIBRATION_IMAGES = 16
@@ -78,6 +78,11 @@ class Cutter:
         """
         network = layers(self.space, subnet)
         return fold(network, cut(network, self._supernet), self.bundle.preprocessing)
+
+    def measuring_network(self, subnet: Subnet) -> Network:
+        """Returns the network that measures a subnet's BatchNorm statistics."""
+        network = layers(self.space, subnet)
+        return calibration_network(network, cut(network, self._supernet), self.bundle.preprocessing)
 
     def can_calibrate(self) -> bool:
         """Whether there are enough images for subnets other than the largest."""

@@ -23,9 +23,9 @@ from tofa_edge.backends.reference import ReferenceSession
 from tofa_edge.bundle import Bundle
 from tofa_edge.cutting import Cutter
 from tofa_edge.errors import TofaError
-from tofa_edge.layers import LOGITS
-from tofa_edge.proof import Case, golden, judge, probe_images
-from tofa_edge.specimens import specimen
+from tofa_edge.network import Network
+from tofa_edge.proof import Case, calibrating, golden, judge, probe_images
+from tofa_edge.specimens import measuring_specimen, specimen
 
 FIRST_TO_DIE = "1000"  # where memory runs out, the kernel ends the probe and not the application
 
@@ -51,7 +51,7 @@ def main() -> None:
         targets = backend.targets()
         tell(targets=[dataclasses.asdict(target) for target in targets])
         try:
-            cases = _cases(options.bundle)
+            cases, measuring = _cases(options.bundle)
         except TofaError as error:  # the bundle's fault, not the engine's
             tell(unreadable=str(error))
             return
@@ -59,7 +59,10 @@ def main() -> None:
         for number, target in enumerate(targets[options.start :], options.start):
             tell(step=f"load and run on {target}")
             computes = (target.unit, target.precision)  # another thread count: one case will do
-            judgement = judge(Engine(backend, target), cases[:1] if computes in proven else cases)
+            asked = cases[:1] if computes in proven else cases
+            if backend.calibrates and computes == ("cpu", "fp32") and asked is cases:
+                asked = [*cases, calibrating(measuring)]
+            judgement = judge(Engine(backend, target), asked)
             if judgement is None:
                 proven.add(computes)
             tell(number=number, judgement=judgement)
@@ -77,12 +80,15 @@ def _log_steps(tell: Callable[..., None]) -> None:
     logger.addHandler(Steps())
 
 
-def _cases(bundle: Path | None) -> list[Case]:
+def _cases(bundle: Path | None) -> tuple[list[Case], Network]:
+    """Returns what an engine must compute, and a network that measures BatchNorm statistics."""
     if bundle is not None:
-        return golden(Cutter(Bundle.open(bundle)))
+        cutter = Cutter(Bundle.open(bundle))
+        return golden(cutter), cutter.measuring_network(cutter.space.smallest())
     network = specimen()
     images = probe_images(network.input_size)
-    return [Case(network, images, ReferenceSession(network).run(images)[LOGITS])]
+    case = Case(network, images, ReferenceSession(network).run(images))
+    return [case], measuring_specimen()
 
 
 if __name__ == "__main__":

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Literal
 
@@ -10,12 +10,15 @@ import numpy as np
 
 from tofa_edge import backends
 from tofa_edge.backends import Engine, Target
+from tofa_edge.backends.reference import ReferenceSession
 from tofa_edge.cutting import Cutter
 from tofa_edge.errors import BackendError
 from tofa_edge.layers import LOGITS
 from tofa_edge.network import FloatArray, ImageArray, Network
 
 TOLERANCES = {"fp32": 1e-3, "fp16": 2e-2}  # by precision, of the largest logit
+STATISTICS_IMAGES = 4
+STATISTICS_TOLERANCE = 0.2  # of the largest: channels that are nearly constant magnify rounding
 
 Fault = Literal["refused", "crash", "out of memory", "hang", "wrong numbers", "fallback"]
 Judgement = tuple[Fault, str]  # and why
@@ -28,18 +31,20 @@ class Case:
     Attributes:
         network: to load.
         images: uint8, (N, S, S, 3).
-        logits: of the reference, (N, classes).
+        outputs: of the reference, by name.
+        alone: whether one image alone has the same outputs; statistics of a batch have not.
     """
 
     network: Network
     images: ImageArray
-    logits: FloatArray
+    outputs: Mapping[str, FloatArray]
+    alone: bool = True
 
 
-def probe_images(size: int) -> ImageArray:
-    """Returns two images that no photo resembles, uint8, (2, size, size, 3)."""
+def probe_images(size: int, count: int = 2) -> ImageArray:
+    """Returns images that no photo resembles, uint8, (count, size, size, 3)."""
     rng = np.random.default_rng(0)
-    return rng.integers(0, 256, (2, size, size, 3), dtype=np.uint8)
+    return rng.integers(0, 256, (count, size, size, 3), dtype=np.uint8)
 
 
 def tolerance(target: Target) -> float:
@@ -57,9 +62,15 @@ def difference(logits: FloatArray, wanted: FloatArray) -> float:
 def golden(cutter: Cutter) -> list[Case]:
     """Returns a bundle's golden cases, with the networks they were computed by."""
     return [
-        Case(cutter.stored_network(case.subnet), case.images, case.logits)
+        Case(cutter.stored_network(case.subnet), case.images, {LOGITS: case.logits})
         for case in cutter.bundle.golden_cases()
     ]
+
+
+def calibrating(measuring: Network) -> Case:
+    """Returns a case of a calibration network: other operators than those of predictions."""
+    images = probe_images(measuring.input_size, STATISTICS_IMAGES)
+    return Case(measuring, images, ReferenceSession(measuring).run(images), alone=False)
 
 
 def judge(engine: Engine, cases: Iterable[Case]) -> Judgement | None:
@@ -87,15 +98,34 @@ def _judge(engine: Engine, case: Case) -> Judgement | None:
     try:
         if session.unit != engine.target.unit:
             return "fallback", f"asked for {engine.target.unit}, it runs on {session.unit}"
-        for count in (len(case.images), 1):
-            logits = session.run(case.images[:count])[LOGITS]
-            wrong = difference(logits, case.logits[:count])
-            if wrong > tolerance(engine.target):
-                size = case.network.input_size
-                return "wrong numbers", f"{wrong:.1e} of the largest logit off at {size} px"
+        for count in (len(case.images), 1) if case.alone else (len(case.images),):
+            found = session.run(case.images[:count])
+            for name, wanted in case.outputs.items():
+                due = wanted[:count] if case.alone else wanted
+                reason = _disagreement(case, found[name], due, name, engine.target)
+                if reason:
+                    return "wrong numbers", f"{reason} off at {case.network.input_size} px"
     finally:
         session.close()
     return None
+
+
+def _disagreement(
+    case: Case, found: FloatArray, wanted: FloatArray, name: str, target: Target
+) -> str:
+    """Returns by how much of what an output is off; empty where it is near enough."""
+    if case.alone:
+        wrong = difference(found, wanted)
+        return f"{wrong:.1e} of the largest logit" if wrong > tolerance(target) else ""
+    wrong = _off(found, wanted)
+    return f"{wrong:.1e} of BatchNorm statistics {name}" if wrong > STATISTICS_TOLERANCE else ""
+
+
+def _off(found: FloatArray, wanted: FloatArray) -> float:
+    """Returns the largest difference over the largest value, or over 1: means may be near 0."""
+    if found.shape != wanted.shape or not np.isfinite(found).all():
+        return float("inf")
+    return float(np.abs(found - wanted).max() / max(np.abs(wanted).max(), 1.0))
 
 
 def _lacks_memory(error: BackendError) -> bool:

@@ -31,6 +31,18 @@ def specimen(seed: int = 0) -> Network:
     return calibrated(space, space.largest(), random_supernet(space, seed), seed)
 
 
+def measuring_specimen(seed: int = 0) -> Network:
+    """Returns the network that measures the BatchNorm statistics of a small one.
+
+    Args:
+        seed: decides its weights.
+    """
+    space = tiny()
+    network = layers(space, space.smallest())
+    arrays = cut(network, random_supernet(space, seed))
+    return calibration_network(network, arrays, LITE_PREPROCESSING)
+
+
 def spaces() -> dict[str, SearchSpace]:
     """Returns search spaces by name, with small and odd resolutions: quick to run, hard to pad."""
     return {

@@ -13,6 +13,7 @@ import numpy as np
 from tofa_edge.backends import Target
 from tofa_edge.backends.reference import Reference, ReferenceSession
 from tofa_edge.errors import BackendError
+from tofa_edge.layers import LOGITS
 from tofa_edge.network import FloatArray, ImageArray, Network
 
 UNDEFINED = {"x86_64": b"\x0f\x0b", "aarch64": b"\x00\x00\x00\x00"}  # ud2, udf
@@ -118,6 +119,17 @@ class SecondTarget(Reference):
         if target.threads == 2:
             os.abort()
         return super().load(artefact, Target())
+
+
+class Uncalibrated(Reference):
+    """Dies where it is given a network that measures BatchNorm statistics."""
+
+    name = "uncalibrated"
+
+    def load(self, artefact: bytes, target: Target) -> ReferenceSession:
+        if LOGITS not in Network.from_bytes(artefact).outputs:
+            os.abort()
+        return super().load(artefact, target)
 
 
 class Hungry(Reference):

@@ -38,6 +38,7 @@ FAULTS = {
     "refusing": ("refused", "it will not"),
     "raising": ("crash", "ZeroDivisionError: division by zero"),
     "silent": ("crash", "ended in silence"),
+    "uncalibrated": ("crash", "SIGABRT"),
 }
 
 
