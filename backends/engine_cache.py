@@ -15,7 +15,7 @@ import stat
 from collections.abc import Mapping
 from pathlib import Path
 
-from tofa_edge.decisions import cache_folder, write_whole
+from tofa_edge.decisions import cache_folder, intruders, write_whole
 
 LOGGER = logging.getLogger("tofa_edge.tensorrt")
 MOST_FILES = 64
@@ -72,7 +72,7 @@ def recall(name: str) -> bytes | None:
         descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
         with os.fdopen(descriptor, "rb") as file:
             status = os.fstat(descriptor)
-            if not stat.S_ISREG(status.st_mode) or _reason(status) or status.st_size > MOST_BYTES:
+            if not stat.S_ISREG(status.st_mode) or intruders(status) or status.st_size > MOST_BYTES:
                 LOGGER.warning("%s is not used: it is not a file that only we can write", path)
                 return None
             content = file.read(MOST_BYTES + 1)
@@ -103,16 +103,7 @@ def _drop() -> None:
 
 def _ours_alone(place: Path) -> bool:
     status = place.lstat()
-    reason = _reason(status) if stat.S_ISDIR(status.st_mode) else "it is a link or no folder"
+    reason = intruders(status) if stat.S_ISDIR(status.st_mode) else "it is a link or no folder"
     if reason:
         LOGGER.warning("engines in %s are not used: %s; chmod 700 it, or remove it", place, reason)
     return reason is None
-
-
-def _reason(status: os.stat_result) -> str | None:
-    """Returns who else could have written there."""
-    if hasattr(os, "geteuid") and status.st_uid != os.geteuid():
-        return f"it belongs to user {status.st_uid}"
-    if status.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
-        return "others may write to it"
-    return None

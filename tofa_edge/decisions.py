@@ -11,6 +11,7 @@ import contextlib
 import hashlib
 import json
 import os
+import stat
 import tempfile
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
@@ -78,6 +79,8 @@ def recall(key: str) -> tuple[Decision, bytes] | None:
     """Returns a remembered decision with its artefact, or None."""
     with contextlib.suppress(OSError, ValueError, TypeError, RuntimeError):
         folder = cache_folder()
+        if intruders(folder.lstat()):  # an artefact may be machine code
+            return None
         written, artefact = folder / f"{key}.json", folder / f"{key}.artefact"
         if max(path.stat().st_size for path in (written, artefact)) > MOST_BYTES:
             return None
@@ -101,6 +104,15 @@ def remember(key: str, decision: Decision, artefact: bytes) -> None:
         known = sorted(folder.glob("*.json"), key=lambda path: -path.stat().st_mtime)
         for path in known[MOST_REMEMBERED:]:
             forget(path.stem)
+
+
+def intruders(status: os.stat_result) -> str | None:
+    """Returns who else could have written to a file or folder, or None."""
+    if hasattr(os, "geteuid") and status.st_uid != os.geteuid():
+        return f"it belongs to user {status.st_uid}"
+    if status.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
+        return "others may write to it"
+    return None
 
 
 def forget(key: str) -> None:

@@ -8,9 +8,11 @@ again → Model
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
+import logging
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -107,7 +109,7 @@ def deploy(
         bench.cutter = Cutter(opened, calibration, frames_share)
     if calibration:
         bench.note(bench.cutter.about_frames())
-    with one_at_a_time() as alone:
+    with _announced(tell), one_at_a_time() as alone:
         if not alone:
             bench.note("another process measures here, too: latencies may be too high")
         space = opened.space
@@ -131,6 +133,25 @@ def deploy(
         kept(bench, key, made)
     model.unknown_below = unknown_below
     return model
+
+
+@contextlib.contextmanager
+def _announced(tell: Tell) -> Iterator[None]:
+    """Passes on what engines log meanwhile: some build for minutes."""
+
+    class Lines(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            tell(record.getMessage())
+
+    logger, lines = logging.getLogger("tofa_edge"), Lines()
+    before = logger.level
+    logger.addHandler(lines)
+    logger.setLevel(logging.INFO)
+    try:
+        yield
+    finally:
+        logger.removeHandler(lines)
+        logger.setLevel(before)
 
 
 def _limits(

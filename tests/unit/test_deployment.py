@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import logging
 import re
 import timeit
 from collections.abc import Callable
@@ -14,7 +15,7 @@ from PIL import Image
 
 import tofa_edge
 from tofa_edge import backends
-from tofa_edge.backends import Backend, Engine, Target
+from tofa_edge.backends import Backend, Engine, Session, Target
 from tofa_edge.benchmarks.small_bundle import smooth_photo
 from tofa_edge.budget import Budget
 from tofa_edge.bundle import Bundle
@@ -380,3 +381,28 @@ def test_finished_network_is_compared_too(tiny_bundle: Path, offer: Offer) -> No
 def test_subnet_text_names_its_choices() -> None:
     subnet = Subnet.from_json(SMALLEST.to_json())
     assert str(subnet) == "16px 8:k3e1 8:k3e2 16:k3e2"
+
+
+def test_what_an_engine_logs_meanwhile_is_told(tiny_bundle: Path, offer: Offer) -> None:
+    found, lines = offer("sound"), list[str]()
+    load = found["sound"].load
+
+    def logging_load(artefact: bytes, target: Target) -> Session:
+        logging.getLogger("tofa_edge.sound").info("building, 3 of 9")
+        return load(artefact, target)
+
+    found["sound"].load = logging_load  # type: ignore[method-assign]
+    tofa_edge.deploy(tiny_bundle, tell=lines.append).close()
+    assert "building, 3 of 9" in lines
+    count = len(lines)
+    logging.getLogger("tofa_edge.sound").warning("later")
+    assert len(lines) == count
+
+
+def test_artefact_that_others_may_write_is_not_loaded(tiny_bundle: Path, own_cache: Path) -> None:
+    tofa_edge.deploy(tiny_bundle).close()
+    with tofa_edge.deploy(tiny_bundle) as model:
+        assert model.explanation.remembered
+    (own_cache / "tofa-edge" / "decisions").chmod(0o777)
+    with tofa_edge.deploy(tiny_bundle) as model:
+        assert not model.explanation.remembered
