@@ -53,11 +53,6 @@ def unseal(sealed: bytes) -> tuple[dict[str, str], bytes]:
     return facts, content
 
 
-def key(facts: Facts) -> str:
-    """Returns the name of a file that depends on these facts: a hash of them."""
-    return hashlib.sha256(json.dumps(dict(facts), sort_keys=True).encode()).hexdigest()[:32]
-
-
 def folder() -> Path:
     """Returns where engines are kept."""
     return cache_folder().with_name("engines")

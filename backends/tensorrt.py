@@ -13,6 +13,7 @@ from tofa_edge.backends.cuda import cuda
 from tofa_edge.backends.onnx_format import write_onnx
 from tofa_edge.backends.tensorrt_build import Plan, build_plan, open_plan, typed_by_onnx
 from tofa_edge.backends.tensorrt_session import TensorRtSession
+from tofa_edge.decisions import decision_key
 from tofa_edge.device_files import Files
 from tofa_edge.errors import BackendError
 from tofa_edge.network import Network
@@ -95,11 +96,11 @@ class TensorRt:
         except (ImportError, ValueError) as error:
             raise BackendError(f"tensorrt: {error}") from error
         facts = {**_facts(), "precision": target.precision}
-        name = f"{engine_cache.key({**facts, 'network': network.digest})}.engine"
+        name = f"{decision_key({**facts, 'network': network.digest})}.engine"
         kept = engine_cache.recall(name)
         if kept is not None and _opened(kept, facts) is not None:
             return kept
-        timings = f"{engine_cache.key(facts)}.timings"
+        timings = f"{decision_key(facts)}.timings"
         plan = _build(module, onnx, facts, timings)
         sealed = engine_cache.seal(facts, plan.engine)
         engine_cache.remember(name, sealed)

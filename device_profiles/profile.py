@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
-import os
 import re
-import secrets
 from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
 from typing import Any, Literal
 
-from tofa_edge.archive import one_line
+from tofa_edge.archive import one_line, whole_file
 from tofa_edge.device import Fingerprint, State
 from tofa_edge.errors import ProfileError
 from tofa_edge.plain import from_plain, to_plain
@@ -242,15 +239,9 @@ def save(profile: Profile, path: Path) -> None:
     content = to_json(profile).encode()
     if len(content) > MOST_BYTES:
         raise ProfileError(f"{path}: {len(content)} bytes are over {MOST_BYTES}; not written")
-    temporary = path.with_name(f".{path.name}.{secrets.token_hex(8)}.tmp")
     try:
-        with temporary.open("xb") as stream:
+        with whole_file(path) as stream:
             stream.write(content)
-            stream.flush()
-            os.fsync(stream.fileno())
-        temporary.replace(path)
     except (OSError, ValueError) as error:
-        with contextlib.suppress(OSError):
-            temporary.unlink()
         reason = getattr(error, "strerror", None) or error
         raise ProfileError(f"{path}: cannot be written: {reason}") from error

@@ -18,6 +18,7 @@ import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import BinaryIO
 
 from tofa_edge.errors import BundleError
 
@@ -150,6 +151,32 @@ def _check_members(path: Path, members: list[zipfile.ZipInfo], total: int) -> di
     return sizes
 
 
+@contextlib.contextmanager
+def whole_file(path: Path) -> Iterator[BinaryIO]:
+    """Yields a new file under a temporary name; it gets its own when the block ends without error.
+
+    Its content is on the disk then. After an error nothing is left, and what was there stays.
+
+    Args:
+        path: of the file; `stream.name` is where it is meanwhile.
+
+    Raises:
+        OSError: it cannot be written.
+    """
+    temporary = path.with_name(f".{path.name}.{secrets.token_hex(8)}.tmp")
+    stream = temporary.open("xb")
+    try:
+        with stream:
+            yield stream
+            stream.flush()
+            os.fsync(stream.fileno())
+        temporary.replace(path)
+    except BaseException:
+        with contextlib.suppress(OSError):
+            temporary.unlink()
+        raise
+
+
 def write_archive(path: Path, members: Mapping[str, bytes]) -> None:
     """Writes a stored zip under a temporary name and renames it when it is complete.
 
@@ -158,22 +185,13 @@ def write_archive(path: Path, members: Mapping[str, bytes]) -> None:
     Raises:
         BundleError: the folder is not writable or the disk is full; nothing is left behind.
     """
-    temporary: Path | None = None
     try:
-        unused = path.with_name(f".{path.name}.{secrets.token_hex(8)}.tmp")
-        with unused.open("xb") as stream:
-            temporary = unused
-            with zipfile.ZipFile(stream, "w", zipfile.ZIP_STORED, allowZip64=False) as archive:
-                for name, content in members.items():
-                    archive.writestr(zipfile.ZipInfo(name), content)
-            stream.flush()
-            os.fsync(stream.fileno())
-        temporary.replace(path)
-        temporary = None
+        with (
+            whole_file(path) as stream,
+            zipfile.ZipFile(stream, "w", zipfile.ZIP_STORED, allowZip64=False) as archive,
+        ):
+            for name, content in members.items():
+                archive.writestr(zipfile.ZipInfo(name), content)
     except (OSError, ValueError, zipfile.LargeZipFile) as error:
         reason = getattr(error, "strerror", None) or error
         raise BundleError(f"{path}: cannot be written: {reason}") from error
-    finally:
-        if temporary is not None:
-            with contextlib.suppress(OSError):
-                temporary.unlink()

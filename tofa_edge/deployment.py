@@ -8,23 +8,22 @@ again → Model
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
-import logging
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
 
 from tofa_edge._version import __version__
-from tofa_edge.backends import Engine, working
+from tofa_edge.backends import Engine, engine_logs, working
 from tofa_edge.budget import Budget
 from tofa_edge.bundle import Bundle
 from tofa_edge.choosing import Chooser, Pick
 from tofa_edge.cutting import FRAMES_SHARE, Cutter
 from tofa_edge.decisions import decision_key
 from tofa_edge.device import fingerprint
+from tofa_edge.device_profiles.profile import Profile
 from tofa_edge.errors import BudgetError
 from tofa_edge.forecast import Forecast
 from tofa_edge.images import ImageSource
@@ -109,17 +108,17 @@ def deploy(
         bench.cutter = Cutter(opened, calibration, frames_share)
     if calibration:
         bench.note(bench.cutter.about_frames())
-    with _announced(tell), one_at_a_time() as alone:
+    with engine_logs(tell), one_at_a_time() as alone:
         if not alone:
             bench.note("another process measures here, too: latencies may be too high")
-        space = opened.space
+        space, profiles = opened.space, known_profiles()
         wanted = subnet or (space.largest() if limits.is_free else None)
         candidates = candidates_here(
             bench,
             wanted or space.middle(),
             backend,
             threads,
-            lambda offered: promising(offered, space, known_profiles()),
+            lambda offered: promising(offered, space, profiles),
         )
         if wanted is not None:
             with bench.timed("screen"):
@@ -127,31 +126,12 @@ def deploy(
             made = bench.finished(wanted, engine)
         else:
             rng = np.random.default_rng(seed)
-            made = _chosen(bench, candidates[:ENGINES], rng, until)
+            made = _chosen(bench, candidates[:ENGINES], profiles, rng, until)
     model = bench.delivered(made)
     if key is not None:
         kept(bench, key, made)
     model.unknown_below = unknown_below
     return model
-
-
-@contextlib.contextmanager
-def _announced(tell: Tell) -> Iterator[None]:
-    """Passes on what engines log meanwhile: some build for minutes."""
-
-    class Lines(logging.Handler):
-        def emit(self, record: logging.LogRecord) -> None:
-            tell(record.getMessage())
-
-    logger, lines = logging.getLogger("tofa_edge"), Lines()
-    before = logger.level
-    logger.addHandler(lines)
-    logger.setLevel(logging.INFO)
-    try:
-        yield
-    finally:
-        logger.removeHandler(lines)
-        logger.setLevel(before)
 
 
 def _limits(
@@ -189,14 +169,18 @@ def _key(
 
 
 def _chosen(
-    bench: Workbench, candidates: list[Candidate], rng: np.random.Generator, until: float
+    bench: Workbench,
+    candidates: list[Candidate],
+    profiles: list[Profile],
+    rng: np.random.Generator,
+    until: float,
 ) -> Finished:
     """Returns the best network measured within the budget.
 
     Raises:
         BudgetError: there is none.
     """
-    space, device, profiles = bench.cutter.space, fingerprint(), known_profiles()
+    space, device = bench.cutter.space, fingerprint()
 
     def known(engine: Engine) -> list[Forecast]:
         return known_forecasts(space, engine, device, profiles)

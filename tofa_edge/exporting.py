@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
-import secrets
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -13,6 +11,7 @@ import numpy as np
 
 from tofa_edge import backends
 from tofa_edge._version import __version__
+from tofa_edge.archive import whole_file
 from tofa_edge.backends import Engine, Target
 from tofa_edge.backends.labelling import PROBABILITIES, Labelling
 from tofa_edge.budget import Budget
@@ -176,26 +175,18 @@ def _written(
 ) -> Exported:
     """Writes a file under a temporary name, checks what is on the disk, and renames it."""
     path = exported.path
-    temporary = path.with_name(f".{path.name}.{secrets.token_hex(8)}.tmp")
     try:
-        with temporary.open("xb") as stream:
+        with whole_file(path) as stream:
             stream.write(content)
             stream.flush()
-            os.fsync(stream.fileno())
-        if checker is None:
-            exported = replace(exported, not_checked=_absence(exported.format))
-        else:
-            found = _difference(temporary.read_bytes(), checker, bundle, network)
+            if checker is None:
+                return replace(exported, not_checked=_absence(exported.format))
+            found = _difference(Path(stream.name).read_bytes(), checker, bundle, network)
             by = checker.backend.version()
-            exported = replace(exported, checked_by=by, difference=found)
-        temporary.replace(path)
+            return replace(exported, checked_by=by, difference=found)
     except OSError as error:
         reason = error.strerror or error
         raise ExportError(f"{path}: cannot be written: {reason}; nothing is left of it") from error
-    finally:
-        with contextlib.suppress(OSError):
-            temporary.unlink(missing_ok=True)
-    return exported
 
 
 def _absence(kind: str) -> str:

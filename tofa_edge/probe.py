@@ -11,14 +11,12 @@ import argparse
 import contextlib
 import dataclasses
 import json
-import logging
 import os
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from tofa_edge import backends
-from tofa_edge.backends import Engine
+from tofa_edge.backends import Engine, engine_logs
 from tofa_edge.backends.reference import ReferenceSession
 from tofa_edge.bundle import Bundle
 from tofa_edge.cutting import Cutter
@@ -45,7 +43,6 @@ def main() -> None:
         def tell(**fields: Any) -> None:
             report.write(json.dumps(fields) + "\n")
 
-        _log_steps(tell)
         tell(step="import")
         backend = backends.backends()[options.name]
         targets = backend.targets()
@@ -62,22 +59,11 @@ def main() -> None:
             asked = cases[:1] if computes in proven else cases
             if backend.calibrates and computes == ("cpu", "fp32") and asked is cases:
                 asked = [*cases, calibrating(measuring)]
-            judgement = judge(Engine(backend, target), asked)
+            with engine_logs(lambda line: tell(step=line)):  # whoever logs does not hang
+                judgement = judge(Engine(backend, target), asked)
             if judgement is None:
                 proven.add(computes)
             tell(number=number, judgement=judgement)
-
-
-def _log_steps(tell: Callable[..., None]) -> None:
-    """Reports what an engine says of a slow build: whoever logs does not hang."""
-
-    class Steps(logging.Handler):
-        def emit(self, record: logging.LogRecord) -> None:
-            tell(step=record.getMessage())
-
-    logger = logging.getLogger("tofa_edge")
-    logger.setLevel(logging.INFO)
-    logger.addHandler(Steps())
 
 
 def _cases(bundle: Path | None) -> tuple[list[Case], Network]:

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from tofa_edge.backends import engine_cache
+from tofa_edge.decisions import decision_key
 
 FACTS = {"engine": "tensorrt 10.3.0", "device": "Orin"}
 CONTENT = bytes(range(256)) * 4
@@ -50,9 +51,9 @@ def test_other_headers_are_refused(header: bytes) -> None:
 
 
 def test_key_depends_on_every_fact() -> None:
-    keys = {engine_cache.key(facts) for facts in (FACTS, {**FACTS, "device": "Xavier"}, {})}
+    keys = {decision_key(facts) for facts in (FACTS, {**FACTS, "device": "Xavier"}, {})}
     assert len(keys) == 3
-    assert engine_cache.key(dict(reversed(FACTS.items()))) == engine_cache.key(FACTS)
+    assert decision_key(dict(reversed(FACTS.items()))) == decision_key(FACTS)
 
 
 def test_kept_and_recalled() -> None:
