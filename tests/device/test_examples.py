@@ -83,13 +83,17 @@ class Running:
 
 
 @pytest.fixture(scope="module")
-def service(tiny_bundle: Path, probes: Path) -> Iterator[Running]:
+def service(
+    tiny_bundle: Path, probes: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Running]:
     pytest.importorskip("prometheus_client")
+    cache = tmp_path_factory.mktemp("service") / "cache"
+    shutil.copytree(probes, cache)  # what it chooses must not become known to other tests
     process = subprocess.Popen(
         [sys.executable, EXAMPLES / "http_service.py", tiny_bundle, "--port", "0"],
         stdout=subprocess.PIPE,
         text=True,
-        env={**os.environ, "XDG_CACHE_HOME": str(probes)},
+        env={**os.environ, "XDG_CACHE_HOME": str(cache)},
     )
     watch = threading.Timer(STARTING_SECONDS, process.kill)
     watch.start()
