@@ -1,5 +1,17 @@
 """`python -m tofa_edge` is `tofa-edge`."""
 
-from tofa_edge.cli import main
+import os
+import sys
 
-main()
+from tofa_edge.cli import INTERRUPTED, main
+
+try:
+    main()
+except SystemExit as end:
+    if end.code == INTERRUPTED:
+        # Where Ctrl-C went through code that was made from text, as dataclasses make theirs, Python
+        # itself ends a module run by -m with the signal, whatever exit code is asked for.
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(INTERRUPTED)
+    raise

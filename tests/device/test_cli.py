@@ -160,3 +160,27 @@ def test_bench_writes_what_it_shows(tiny_bundle: Path, tmp_path: Path) -> None:
     assert found["versions"]
     refused = cli("bench", tiny_bundle, "--out", path, code=1)
     assert "cannot be written" in refused.stderr
+
+
+INTERRUPTED = """
+import runpy, sys
+import tofa_edge.cli.app, tofa_edge.cli.conformance, tofa_edge.cli.export, tofa_edge.cli.host
+
+def interrupted():
+    try:
+        exec("raise KeyboardInterrupt")
+    except KeyboardInterrupt:
+        raise SystemExit(130)
+
+tofa_edge.cli.app.app = interrupted
+sys.argv = ["tofa-edge"]
+runpy.run_module("tofa_edge", run_name="__main__")
+"""
+
+
+def test_interrupt_in_generated_code_has_its_exit_code(tmp_path: Path) -> None:
+    (tmp_path / "interrupted.py").write_text(INTERRUPTED)
+    command = [sys.executable, "-m", "interrupted"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert done.returncode == 130, done.stderr
+    assert done.stderr.endswith("tofa-edge: interrupted; no bundle was written\n")
