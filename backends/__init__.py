@@ -22,11 +22,16 @@ from tofa_edge.errors import BackendError
 from tofa_edge.network import FloatArray, ImageArray, Network
 
 ENTRY_POINTS = "tofa_edge.backends"
+INTEGERS = ("int8", "dynamic")  # precisions
 
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """Where and how an engine runs: the unit ("cpu"), the precision ("fp32"), and its threads."""
+    """Where and how an engine runs: the unit ("cpu"), the precision ("fp32"), and its threads.
+
+    Precisions are "fp32", "fp16", "int8" (weights and values in 8 bits, their ranges known before),
+    and "dynamic" (weights in 8 bits; values are rounded as they come).
+    """
 
     unit: str = "cpu"
     precision: str = "fp32"
@@ -34,6 +39,11 @@ class Target:
 
     def __str__(self) -> str:
         return f"{self.unit} {self.precision} {self.threads}t"
+
+    @property
+    def is_integer(self) -> bool:
+        """Whether a network needs its quantisation to be built for it."""
+        return self.precision in INTEGERS
 
 
 @runtime_checkable
@@ -93,6 +103,10 @@ class Backend(Protocol):
     def build(self, network: Network, target: Target) -> bytes:
         """Returns the native artefact of a network: a file's content, cacheable.
 
+        Args:
+            network: with its quantisation where the target is one in integers.
+            target: one of its own.
+
         Raises:
             BackendError: the engine cannot express the network.
         """
@@ -137,14 +151,24 @@ def package_version(*packages: str) -> str:
     return "unknown"
 
 
-def check_target(name: str, target: Target) -> None:
-    """Checks a target for a backend that runs in float32 on the CPU alone.
+def check_target(name: str, target: Target, precisions: tuple[str, ...] = ("fp32",)) -> None:
+    """Checks a target for a backend that runs on the CPU alone.
 
     Raises:
         BackendError: it is another one.
     """
-    if target.unit != "cpu" or target.precision != "fp32":
-        raise BackendError(f"{name}: no target {target}; it offers cpu fp32")
+    if target.unit != "cpu" or target.precision not in precisions:
+        raise BackendError(f"{name}: no target {target}; it offers cpu {' or '.join(precisions)}")
+
+
+def check_quantised(name: str, network: Network, target: Target) -> None:
+    """Checks that a network says how it is computed in integers where a target wants that.
+
+    Raises:
+        BackendError: it does not.
+    """
+    if target.is_integer and network.quantisation is None:
+        raise BackendError(f"{name}: {target} wants a network with its quantisation")
 
 
 def check_batch(batch: ImageArray, size: int) -> None:
@@ -159,9 +183,18 @@ def check_batch(batch: ImageArray, size: int) -> None:
         )
 
 
-def cpu_targets() -> tuple[Target, ...]:
-    """Returns fp32 CPU targets with 1, 2 and 4 threads, up to the cores this process may use."""
-    return tuple(Target(threads=threads) for threads in (1, 2, 4) if threads <= usable_cores())
+def cpu_targets(*precisions: str) -> tuple[Target, ...]:
+    """Returns CPU targets with 1, 2 and 4 threads, up to the cores this process may use.
+
+    Args:
+        precisions: by default fp32 alone; all threads of the first come first.
+    """
+    return tuple(
+        Target(precision=precision, threads=threads)
+        for precision in precisions or ("fp32",)
+        for threads in (1, 2, 4)
+        if threads <= usable_cores()
+    )
 
 
 def usable_cores() -> int:

@@ -25,7 +25,7 @@ from tofa_edge.network import FloatArray, Network
 from tofa_edge.space import Activation
 
 if TYPE_CHECKING:
-    from onnx import GraphProto
+    from onnx import GraphProto, ModelProto
 
 OPSET = 17
 IR_VERSION = 8  # onnx.helper stamps the newest, which the engines of older boards reject
@@ -57,6 +57,13 @@ def write_onnx(
         ValueError: another precision, or fp16 for weights beyond its range or for a calibration
             network.
     """
+    model = started(network)
+    graph = OnnxGraph(model.graph, training_mode, _checked(network, precision))
+    return finished(model, graph, network, labelling)
+
+
+def started(network: Network) -> ModelProto:
+    """Returns a model with the network's input and nothing else."""
     from onnx import ModelProto, TensorProto, helper
 
     # Written into the one message that is serialised: appending finished parts would copy weights.
@@ -67,7 +74,15 @@ def write_onnx(
     shape: list[str | int | None] = ["batch", size, size, 3]
     images = helper.make_tensor_value_info(INPUT, TensorProto.UINT8, shape)
     model.graph.input.append(images)
-    graph = _Graph(model.graph, training_mode, _checked(network, precision))
+    return model
+
+
+def finished(
+    model: ModelProto, graph: OnnxGraph, network: Network, labelling: Labelling | None
+) -> bytes:
+    """Writes all layers of a network into a model, and returns it as bytes."""
+    from onnx import TensorProto, helper
+
     graph.preprocess(network)
     for layer in network.layers:
         graph.layer(layer, network)
@@ -79,7 +94,7 @@ def write_onnx(
             model.metadata_props.add(key=key, value=text)
         graph.probabilities(labelling.temperature)
     for name in network.outputs if labelling is None else (PROBABILITIES,):
-        shape = ["batch", None] if name in (LOGITS, PROBABILITIES) else [None]
+        shape = _output_shape(name, network)
         model.graph.output.append(helper.make_tensor_value_info(name, TensorProto.FLOAT, shape))
     content: bytes = model.SerializeToString()
     return content
@@ -98,7 +113,14 @@ def _checked(network: Network, precision: str) -> bool:
     return precision == "fp16"
 
 
-class _Graph:
+def _output_shape(name: str, network: Network) -> list[str | int | None]:
+    if name in (LOGITS, PROBABILITIES):
+        return ["batch", None]
+    maps = {layer.name for layer in network.layers}
+    return ["batch", None, None, None] if name in maps else [None]
+
+
+class OnnxGraph:
     """Writes nodes and initialisers into a graph."""
 
     def __init__(self, graph: GraphProto, training_mode: bool, half: bool) -> None:
@@ -106,6 +128,7 @@ class _Graph:
         self.constants: set[str] = set()
 
     def constant(self, name: str, array: FloatArray, half: bool = False) -> str:
+        """Stores an array once, in float32 or 16, and returns its name."""
         if name not in self.constants:
             self.constants.add(name)
             kind, form = (HALF, "<f2") if half else (FLOAT, "<f4")
@@ -121,6 +144,7 @@ class _Graph:
     def node(
         self, kind: str, inputs: Sequence[str], output: str | list[str], **attributes: object
     ) -> str:
+        """Appends an operator; returns the name of its first output."""
         from onnx import helper
 
         names = [output] if isinstance(output, str) else output
@@ -128,13 +152,13 @@ class _Graph:
         node.attribute.extend(helper.make_attribute(key, item) for key, item in attributes.items())
         return names[0]
 
-    def preprocess(self, network: Network) -> None:
+    def preprocess(self, network: Network, output: str = IMAGE) -> None:
         """Normalises before any padding: uint8 N×S×S×3 → float N×3×S×S.
 
         The cast comes first: it is the one operator that TensorRT lets read uint8.
         """
         pre = network.preprocessing
-        values, pixels, centred, image = PREPARATION
+        values, pixels, centred, _ = PREPARATION
         self.node("Cast", [INPUT], values, to=FLOAT)
         self.node("Transpose", [values], pixels, perm=[0, 3, 1, 2])
         mean = self.constant("mean", np.array(pre.mean, np.float32).reshape(1, 3, 1, 1))
@@ -142,22 +166,23 @@ class _Graph:
             "scale", np.reciprocal(np.array(pre.std, np.float32)).reshape(1, 3, 1, 1)
         )
         self.node("Sub", [pixels, mean], centred)
-        normalised = self.node("Mul", [centred, scale], f"{image}.float" if self.half else image)
+        normalised = self.node("Mul", [centred, scale], f"{output}.float" if self.half else output)
         if self.half:
-            self.node("Cast", [normalised], image, to=HALF)
+            self.node("Cast", [normalised], output, to=HALF)
 
     def probabilities(self, temperature: float) -> None:
+        """Appends softmax(logits / temperature)."""
         inverse = self.constant("inverse_temperature", np.array(1 / temperature, np.float32))
         self.node("Mul", [LOGITS, inverse], f"{LOGITS}.cooled")
         self.node("Softmax", [f"{LOGITS}.cooled"], PROBABILITIES, axis=1)
 
     def layer(self, layer: Layer, network: Network) -> None:
+        """Appends a layer, whose value gets its name."""
         inputs = layer.inputs
-        for name, _ in parameter_shapes(layer):
-            self.constant(name, network.arrays[name], self.half)
+        self.parameters(layer, network)
         match layer:
             case Convolution():
-                self._convolution(layer)
+                self.convolution(layer, layer.name, layer.activation)
             case BatchStatistics():
                 self._batch_statistics(layer)
             case Add():
@@ -168,13 +193,22 @@ class _Graph:
                 self.node("GlobalAveragePool", inputs, layer.name)
             case Linear():
                 flat = self.node("Flatten", inputs, f"{layer.name}.flat")
-                arrays = [f"{layer.name}.weight", f"{layer.name}.bias"]
-                output = HALF_LOGITS if self.half else layer.name
-                self.node("Gemm", [flat, *arrays], output, transB=1)
+                self.linear(layer, flat, HALF_LOGITS if self.half else layer.name)
 
-    def _convolution(self, layer: Convolution) -> None:
+    def parameters(self, layer: Layer, network: Network) -> None:
+        """Writes what a layer needs, each array under its name."""
+        for name, _ in parameter_shapes(layer):
+            self.constant(name, network.arrays[name], self.half)
+
+    def linear(self, layer: Linear, flat: str, output: str) -> None:
+        """Writes a fully connected layer on a flat value."""
+        arrays = [f"{layer.name}.weight", f"{layer.name}.bias"]
+        self.node("Gemm", [flat, *arrays], output, transB=1)
+
+    def convolution(self, layer: Convolution, output: str, activation: Activation) -> None:
+        """Writes a convolution and an activation, perhaps another than its own."""
         before, after = layer.padding
-        plain = layer.name if layer.activation == "none" else f"{layer.name}.plain"
+        plain = output if activation == "none" else f"{layer.name}.plain"
         self.node(
             "Conv",
             [layer.input, f"{layer.name}.weight", f"{layer.name}.bias"],
@@ -184,7 +218,7 @@ class _Graph:
             group=layer.groups,
             pads=[before, before, after, after],
         )
-        self._activation(plain, layer.name, layer.activation)
+        self._activation(plain, output, activation)
 
     def _batch_statistics(self, layer: BatchStatistics) -> None:
         plain = layer.name if layer.activation == "none" else f"{layer.name}.plain"

@@ -4,12 +4,20 @@ from __future__ import annotations
 
 import importlib
 import os
+import platform
 import sys
 from importlib.util import find_spec
 from typing import Any
 
-from tofa_edge.backends import Target, check_batch, cpu_targets, package_version
+from tofa_edge.backends import (
+    Target,
+    check_batch,
+    check_quantised,
+    cpu_targets,
+    package_version,
+)
 from tofa_edge.backends.onnx_format import INPUT, write_onnx
+from tofa_edge.backends.onnx_quantised import TENSORRT, Scheme, write_onnx_int8
 from tofa_edge.backends.onnxruntime_providers import (
     check_listed,
     check_placement,
@@ -69,7 +77,14 @@ class OnnxRuntime:
             return cpu_targets()
 
     def build(self, network: Network, target: Target) -> bytes:
-        """Returns an ONNX model."""
+        """Returns an ONNX model.
+
+        Raises:
+            BackendError: the target is int8, and the network lacks its quantisation.
+        """
+        check_quantised(self.name, network, target)
+        if target.precision == "int8":
+            return write_onnx_int8(network, _scheme(target))
         return write_onnx(network)
 
     def load(self, artefact: bytes, target: Target) -> OnnxRuntimeSession:
@@ -92,6 +107,13 @@ class OnnxRuntime:
             reason = f"{error}{missing_library(onnxruntime, target)}"
             raise BackendError(f"onnxruntime refuses the model on {target}: {reason}") from error
         return OnnxRuntimeSession(session, target.unit)
+
+
+def _scheme(target: Target) -> Scheme:
+    """Values as each unit's integer kernels take them: unsigned on x86, signed on ARM."""
+    if target.unit == "tensorrt":
+        return TENSORRT
+    return Scheme(signed=platform.machine().lower() in ("aarch64", "arm64"))
 
 
 class OnnxRuntimeSession:

@@ -24,7 +24,12 @@ PROVIDERS = {
     "qnn": "QNNExecutionProvider",
     "coreml": "CoreMLExecutionProvider",
 }
-PRECISIONS = {"tensorrt": ("fp32", "fp16"), "qnn": ("fp16",), "coreml": ("fp16",)}  # or fp32 alone
+PRECISIONS = {
+    "cpu": ("fp32", "int8"),
+    "tensorrt": ("fp32", "fp16", "int8"),
+    "qnn": ("fp16",),
+    "coreml": ("fp16",),
+}  # or fp32 alone
 THREADED = ("cpu", "openvino", "xnnpack", "acl")  # they run on the CPU
 PARTIAL = ("xnnpack", "acl")  # kernels for the CPU, beside the default ones for what they lack
 RECORD = "session.record_ep_graph_assignment_info"
@@ -145,7 +150,10 @@ def _provider_options(target: Target) -> dict[str, str]:
     threads = str(target.threads)
     options = {
         "cuda": {"use_tf32": "0"},  # the default rounds float32 factors to 10 bits
-        "tensorrt": {"trt_fp16_enable": str(int(target.precision == "fp16"))},
+        "tensorrt": {
+            "trt_fp16_enable": str(int(target.precision == "fp16")),
+            "trt_int8_enable": str(int(target.precision == "int8")),
+        },
         "openvino": {"device_type": "CPU", "precision": "FP32", "num_of_threads": threads},
         "xnnpack": {"intra_op_num_threads": threads},
         "qnn": {"backend_type": "htp"},

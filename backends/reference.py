@@ -1,4 +1,8 @@
-"""The reference: numpy alone, slow and exact. It runs everywhere and judges the other engines."""
+"""The reference: numpy alone, slow and exact. It runs everywhere and judges the other engines.
+
+Of a network with its quantisation it computes what integers would, in float32: every value and
+weight is rounded to its grid.
+"""
 
 from __future__ import annotations
 
@@ -19,6 +23,7 @@ from tofa_edge.layers import (
     Multiply,
 )
 from tofa_edge.network import FloatArray, ImageArray, Network
+from tofa_edge.quantisation import on_grid, rounded_values
 from tofa_edge.space import Activation
 
 
@@ -50,7 +55,7 @@ class Reference:
         Raises:
             BackendError: the artefact is not a network, or the target is not cpu fp32.
         """
-        check_target(self.name, target)
+        check_target(self.name, target, ("fp32", "int8"))
         try:
             return ReferenceSession(Network.from_bytes(artefact))
         except ValueError as error:
@@ -63,7 +68,7 @@ class ReferenceSession:
     unit = "cpu"
 
     def __init__(self, network: Network) -> None:
-        self._network: Network | None = network
+        self._network: Network | None = rounded_values(network)
         self._last_uses = last_uses(network.layers)
 
     def run(self, batch: ImageArray) -> dict[str, FloatArray]:
@@ -77,9 +82,13 @@ class ReferenceSession:
             np.array(numbers, np.float32)
             for numbers in (network.preprocessing.mean, network.preprocessing.std)
         )
+        plan = network.quantisation
         values: dict[str, FloatArray] = {IMAGE: (batch.astype(np.float32) - mean) / std}
         for index, layer in enumerate(network.layers):
-            values.update(_run_layer(layer, network, values))
+            made = _run_layer(layer, network, values)
+            if plan is not None and layer.name in plan.ranges:
+                made = {layer.name: on_grid(made[layer.name], plan.ranges[layer.name])}
+            values.update(made)
             outputs.update({name: values[name] for name in network.outputs if name in values})
             for name in layer.inputs:
                 if self._last_uses[name] == index:

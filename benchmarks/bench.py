@@ -28,7 +28,7 @@ from tofa_edge.cutting import Cutter
 from tofa_edge.device import fingerprint, state
 from tofa_edge.errors import BackendError, BundleError
 from tofa_edge.measurement import Latency, one_at_a_time
-from tofa_edge.screening import candidates_here
+from tofa_edge.screening import Wanted, candidates_here
 from tofa_edge.workbench import Workbench
 
 SCHEMA = 1
@@ -116,7 +116,7 @@ def _cold_start(bundle: Path, repeats: int) -> dict[str, float]:
 
 
 def _measured(bench: Workbench, points: int) -> dict[str, Any]:
-    able = candidates_here(bench, bench.cutter.space.middle())
+    able = candidates_here(bench, bench.cutter.space.middle(), Wanted())
     chooser = Chooser(bench.cutter, Budget(), able[:1], np.random.default_rng(0))
     chooser.measure(bench.quickly_measured)
     front = [_point(bench, pick) for pick in chooser.front(points)]

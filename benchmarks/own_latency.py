@@ -79,7 +79,7 @@ def main() -> None:
 def _measured(bundle: Bundle, encodings: Encodings, able: list[Engine]) -> dict[str, Any]:
     bench = Workbench(bundle, Budget(), lambda line: None)
     bench.cutter = Cutter(bundle)
-    bench.stand_beside(reference_run(bench.cutter, able))
+    bench.stand_beside(reference_run(bench, able))
     subnets = decoded(bundle.space, encodings)
     times: dict[str, Any] = {
         str(engine): np.zeros((PASSES, len(subnets), 2)).tolist() for engine in able

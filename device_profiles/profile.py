@@ -94,8 +94,9 @@ class Ranked:
 
     Attributes:
         target: as `str(MeasuredTarget)`.
-        slower: median over subnets of its latency over that of the fastest, 1 or more.
-        fastest_share: of the subnets: where no other was faster.
+        slower: median over subnets of its latency over that of the fastest, 1 or more; of those in
+            integers if it is one, else of those in float.
+        fastest_share: of the subnets: where no such other was faster.
     """
 
     target: str

@@ -8,6 +8,8 @@ from tofa_edge.backends import Engine, usable_cores
 from tofa_edge.errors import BudgetError
 
 PERCENTILES = (50, 95)
+LIMITS = ("latency_ms", "memory_mb", "size_mb", "mmacs", "accuracy")
+MAX_ACCURACY_DROP = 0.01
 ALL_CORES = 1.2  # what a latency may grow by where every core is needed
 
 
@@ -22,6 +24,8 @@ class Budget:
         size_mb: of the engine's artefact, in MB.
         mmacs: of one image, in millions of multiply-accumulates.
         accuracy: expected at least, 0..1; only for bundles with an accuracy predictor.
+        max_accuracy_drop: that rounding to 8-bit integers may cost, 0..1, by the bundle's images
+            (`tofa_edge.guard`); None for any. It says nothing of float networks.
 
     Raises:
         BudgetError: on construction, when a limit is not positive, or the percentile another.
@@ -33,9 +37,10 @@ class Budget:
     size_mb: float | None = None
     mmacs: float | None = None
     accuracy: float | None = None
+    max_accuracy_drop: float | None = MAX_ACCURACY_DROP
 
     def __post_init__(self) -> None:
-        for name in ("latency_ms", "memory_mb", "size_mb", "mmacs", "accuracy"):
+        for name in (*LIMITS, "max_accuracy_drop"):
             value = getattr(self, name)
             if value is not None and not value > 0:
                 raise BudgetError(f"wanted {name} > 0, got {value}")
@@ -46,9 +51,8 @@ class Budget:
 
     @property
     def is_free(self) -> bool:
-        """Whether nothing is limited."""
-        limits = (self.latency_ms, self.memory_mb, self.size_mb, self.mmacs, self.accuracy)
-        return all(limit is None for limit in limits)
+        """Whether no cost and no accuracy is limited."""
+        return all(getattr(self, name) is None for name in LIMITS)
 
     def __str__(self) -> str:
         parts = [

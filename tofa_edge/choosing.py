@@ -7,14 +7,15 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 
 import numpy as np
+from numpy.typing import NDArray
 
 from tofa_edge.backends import Engine
 from tofa_edge.budget import Budget, headroom
 from tofa_edge.cost import FLOAT_BYTES
 from tofa_edge.cutting import Cutter
-from tofa_edge.forecast import Forecast, expected_accuracy
+from tofa_edge.forecast import Forecast, expected_accuracy, expected_drop
 from tofa_edge.measurement import Latency
-from tofa_edge.memory import MEGA, peak_memory_mb
+from tofa_edge.memory import MEGA, SHARES, peak_memory_mb
 from tofa_edge.screening import Candidate
 from tofa_edge.search import Scores, distinct, encoded, maximise, sample
 from tofa_edge.space import Subnet
@@ -74,11 +75,11 @@ class Chooser:
     def __post_init__(self) -> None:
         space, self._predictor = self.cutter.space, self.cutter.bundle.accuracy_predictor()
         self._pool = distinct(space, sample(space, self.rng, POOL))
-        self._tried: list[Encodings] = []
+        self._tried: list[tuple[Encodings, Engine]] = []
         self._aim = 1.0
-        best = self.candidates[0].cost_ms
         for candidate in self.candidates:
-            if candidate.cost_ms <= SECOND * best:
+            alike = [c for c in self.candidates if _kind(c.engine) == _kind(candidate.engine)]
+            if candidate.cost_ms <= SECOND * alike[0].cost_ms:
                 forecast = Forecast(space, self._pool, self._others(candidate.engine))
                 forecast.add(space.middle(), candidate.latency)
                 self.forecasts[candidate.engine] = forecast
@@ -93,8 +94,20 @@ class Chooser:
 
     @property
     def fastest_engine(self) -> Engine:
-        """The engine that ran the middle subnet fastest."""
-        return self.candidates[0].engine
+        """The engine that ran the middle subnet fastest, of those that are left."""
+        return next(c.engine for c in self.candidates if c.engine in self.forecasts)
+
+    def give_up(self, precision: str) -> bool:
+        """Leaves out every engine of a precision, and what was tried on it.
+
+        Returns:
+            whether another is left; if not, all stay.
+        """
+        left = {e: f for e, f in self.forecasts.items() if e.target.precision != precision}
+        if left:
+            self.forecasts = left
+            self._tried = [(genes, engine) for genes, engine in self._tried if engine in left]
+        return bool(left)
 
     def measure(self, try_out: Try) -> None:
         """Measures up to 8 subnets, each the one that tells most, the engines in turn.
@@ -124,7 +137,7 @@ class Chooser:
         """Learns from a measurement; aims lower after one over the budget that was tried."""
         self.forecasts[engine].add(subnet, latency)
         encoding = self.cutter.space.encode(subnet)
-        tried = any(np.array_equal(encoding, other) for other in self._tried)
+        tried = any(np.array_equal(encoding, genes) for genes, _ in self._tried)
         if tried and not self.allows(subnet, latency, engine):
             self._aim *= LOWER
 
@@ -141,25 +154,28 @@ class Chooser:
         pick = self._best(aimed)
         if pick is None or (better_than is not None and pick.accuracy < better_than + WORTH):
             return None
-        self._tried.append(self.cutter.space.encode(pick.subnet))
+        self._tried.append((self.cutter.space.encode(pick.subnet), pick.engine))
         return pick
 
     def _best(self, budget: Budget) -> Pick | None:
         space = self.cutter.space
-        start = self._tried[-1][np.newaxis] if self._tried else None
+        start = self._tried[-1][0][np.newaxis] if self._tried else None
         best, scores = maximise(
             space, lambda genes: self._score(genes, budget), self.rng, start=start
         )
         if not len(best):
             return None
-        engine, predicted = self._fastest(best[:1])
+        worth = {e: float(self._worth(best[:1], e, budget)[0]) for e in self.forecasts}
+        most = max(worth.values())
+        engine, predicted = self._fastest(best[:1], [e for e in worth if worth[e] == most])
         return Pick(space.decode(best[0]), engine, float(scores[0]), float(predicted[0]))
 
     def front(self, count: int) -> list[Pick]:
         """Returns the best subnet expected for each of `count` latencies, the fastest first."""
         space = self.cutter.space
         ends = encoded(space, [space.smallest(), space.largest()])
-        low, high = (float(self._fastest(end[np.newaxis])[1][0]) for end in ends)
+        every = list(self.forecasts)
+        low, high = (float(self._fastest(end[np.newaxis], every)[1][0]) for end in ends)
         found: dict[Subnet, Pick] = {}
         for limit in np.geomspace(low, high, count):
             pick = self._best(replace(self.budget, latency_ms=float(limit) * 1.001))
@@ -172,7 +188,8 @@ class Chooser:
         limit = self.budget.latency_ms
         worst = latency.percentile_ms(self.budget.percentile) * headroom(engine)
         quick = limit is None or worst <= limit
-        return quick and bool(self._allowed(encoded(self.cutter.space, [subnet]))[0])
+        genes = encoded(self.cutter.space, [subnet])
+        return quick and bool(self._allowed(genes, engine)[0])
 
     def _surely_fits(self, subnet: Subnet, limit: float) -> bool:
         genes = encoded(self.cutter.space, [subnet])
@@ -183,30 +200,39 @@ class Chooser:
 
     def _score(self, genes: Encodings, budget: Budget) -> Scores:
         accuracy = expected_accuracy(self.cutter.space, self._predictor, genes)
-        allowed = self._allowed(genes)
-        if self._predictor is not None and budget.accuracy is not None:
-            allowed &= accuracy >= budget.accuracy
-        if budget.latency_ms is not None:
-            fits = np.zeros(len(genes), bool)
-            for engine in self.forecasts:
-                fits |= self._cautious_ms(engine, genes, CAUTION) <= budget.latency_ms
-            allowed &= fits
-        for tried in self._tried:
-            allowed &= (genes != tried).any(axis=1)
-        scores: Scores = np.where(allowed, accuracy, -np.inf)
+        every = [self._worth(genes, engine, budget, accuracy) for engine in self.forecasts]
+        scores: Scores = np.max(every, axis=0)
+        for tried, _ in self._tried:
+            scores[(genes == tried).all(axis=1)] = -np.inf
         return scores
 
-    def _allowed(self, genes: Encodings) -> np.ndarray[tuple[int], np.dtype[np.bool_]]:
-        space, budget = self.cutter.space, self.budget
+    def _worth(
+        self, genes: Encodings, engine: Engine, budget: Budget, accuracy: Scores | None = None
+    ) -> Scores:
+        """Returns expected accuracies on an engine, −inf where subnets are beyond the budget."""
+        if accuracy is None:
+            accuracy = expected_accuracy(self.cutter.space, self._predictor, genes)
+        worth = accuracy - expected_drop(self._predictor, engine.target)
+        allowed = self._allowed(genes, engine)
+        if self._predictor is not None and budget.accuracy is not None:
+            allowed &= worth >= budget.accuracy
+        if budget.latency_ms is not None:
+            allowed &= self._cautious_ms(engine, genes, CAUTION) <= budget.latency_ms
+        found: Scores = np.where(allowed, worth, -np.inf)
+        return found
+
+    def _allowed(self, genes: Encodings, engine: Engine) -> NDArray[np.bool_]:
+        space, budget, precision = self.cutter.space, self.budget, engine.target.precision
         allowed = np.ones(len(genes), bool)
         if budget.memory_mb is not None:
-            backend = self.fastest_engine.backend.name
-            allowed &= peak_memory_mb(space, genes, backend) <= budget.memory_mb
+            grown = peak_memory_mb(space, genes, engine.backend.name, precision)
+            allowed &= grown <= budget.memory_mb
         costs = tables(space).costs(genes)
         if budget.mmacs is not None:
             allowed &= costs.macs / MEGA <= budget.mmacs
         if budget.size_mb is not None:
-            allowed &= FLOAT_BYTES * costs.parameters / MEGA <= budget.size_mb
+            stored = FLOAT_BYTES * SHARES.get(precision, 1.0) * costs.parameters
+            allowed &= stored / MEGA <= budget.size_mb
         return allowed
 
     def _cautious_ms(self, engine: Engine, genes: Encodings, caution: float) -> Scores:
@@ -218,10 +244,29 @@ class Chooser:
         expected: Scores = forecast.median_ms(genes) * factor
         return expected
 
-    def _fastest(self, genes: Encodings) -> tuple[Engine, Scores]:
-        cost = {engine: self._cautious_ms(engine, genes, 0.0)[0] for engine in self.forecasts}
+    def _fastest(self, genes: Encodings, engines: list[Engine]) -> tuple[Engine, Scores]:
+        cost = {engine: self._cautious_ms(engine, genes, 0.0)[0] for engine in engines}
         engine = min(cost, key=lambda engine: float(cost[engine]))
         return engine, self._expected_ms(engine, genes)
 
     def _is_sure(self, engine: Engine) -> bool:
         return self.forecasts[engine].deviation() < SURE
+
+
+def foremost(candidates: list[Candidate]) -> list[Candidate]:
+    """Returns the two engines to consider: the fastest, and the next that promises something else.
+
+    After one in integers that is the fastest in float, which is more accurate; after one in float
+    the next of all.
+
+    Args:
+        candidates: the fastest first.
+    """
+    first, others = candidates[0], candidates[1:]
+    if _kind(first.engine):
+        others = [other for other in others if not _kind(other.engine)] or others
+    return [first, *others[:1]]
+
+
+def _kind(engine: Engine) -> bool:
+    return engine.target.is_integer

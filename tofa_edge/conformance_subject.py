@@ -7,15 +7,18 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 
+from tofa_edge import backends
 from tofa_edge.backends import Backend, Engine, Session, Target
 from tofa_edge.backends.reference import ReferenceSession
 from tofa_edge.errors import BackendError
 from tofa_edge.layers import LOGITS
 from tofa_edge.network import ImageArray, Network
 from tofa_edge.proof import difference, tolerance
-from tofa_edge.specimens import specimen
+from tofa_edge.quantisation import ready
+from tofa_edge.specimens import photos, specimen
 
 FULL_LOADS, QUICK_LOADS = 1000, 200
+RANGE_PHOTOS = 4
 
 
 class Fault(Exception):
@@ -53,7 +56,7 @@ class Subject:
         reason = "it offers none"
         for target in self.backend.targets():
             try:
-                Engine(self.backend, target).load(specimen()).close()
+                Engine(self.backend, target).load(prepared(specimen(), target)).close()
             except BackendError as error:
                 reason = f"{target}: {error}"
             else:
@@ -72,14 +75,17 @@ class Subject:
         """How many sessions to open and close."""
         return self.loads or (QUICK_LOADS if self.quick else FULL_LOADS)
 
-    def allowed(self, target: Target | None = None) -> float:
-        """Returns how far logits may be from the reference's."""
-        return self.tolerance or tolerance(target or self.target)
+    def allowed(self, target: Target | None = None, rounding: float = 0.0) -> float:
+        """Returns how far logits may be from the reference's; see `proof.tolerance`."""
+        asked = target or self.target
+        own = None if asked.is_integer else self.tolerance
+        return own or tolerance(asked, rounding)
 
     @contextmanager
     def session(self, network: Network, target: Target | None = None) -> Iterator[Session]:
         """Yields a session and closes it."""
-        session = Engine(self.backend, target or self.target).load(network)
+        asked = target or self.target
+        session = Engine(self.backend, asked).load(prepared(network, asked))
         try:
             yield session
         finally:
@@ -91,11 +97,19 @@ class Subject:
         Raises:
             Fault: farther than allowed.
         """
-        wanted = ReferenceSession(network).run(images)[LOGITS]
+        exact = ReferenceSession(network).run(images)[LOGITS]
+        wanted = ReferenceSession(prepared(network, target or self.target)).run(images)[LOGITS]
+        allowed = self.allowed(target, difference(wanted, exact))
         with self.session(network, target) as session:
             wrong = difference(session.run(images)[LOGITS], wanted)
-        expect(wrong <= self.allowed(target), f"{wrong:.1e} of the largest logit off")
+        expect(wrong <= allowed, f"{wrong:.1e} of the largest logit off")
         return wrong
+
+
+def prepared(network: Network, target: Target) -> Network:
+    """Returns a network as a target wants it, ranges of values seen on a few photos."""
+    trusted = Engine(backends.backend("reference"), Target())
+    return ready(network, target, photos(RANGE_PHOTOS, network.input_size), trusted)
 
 
 CheckFunction = Callable[[Subject], str]

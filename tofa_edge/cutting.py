@@ -54,6 +54,7 @@ class Cutter:
         self._share = frames_share
         self.frames = distinct(frames, CALIBRATION_IMAGES, bundle.preprocessing.crop)
         self._supernet = bundle.supernet()
+        self._seen: tuple[tuple[int, int], ImageArray] | None = None
 
     def network(
         self, subnet: Subnet, engine: Engine, most_images: int = CALIBRATION_IMAGES
@@ -67,7 +68,9 @@ class Cutter:
             ImageError: a frame cannot be read.
             BackendError: the engine cannot run the calibration network.
         """
-        images = self._images(subnet, most_images)
+        kept = keeps_statistics(self.space, subnet)
+        size = subnet.resolution
+        images = stack([], size) if kept else self.images(size, most_images)
         preprocessing = self.bundle.preprocessing
         return cut_network(self.space, subnet, self._supernet, preprocessing, images, engine)
 
@@ -112,10 +115,22 @@ class Cutter:
         wanted = most if self._share < 1 else min(most, ENOUGH_FRAMES)
         return frames, max(0, min(photos, wanted - frames))
 
-    def _images(self, subnet: Subnet, most: int) -> ImageArray:
-        size = subnet.resolution
-        if keeps_statistics(self.space, subnet):
-            return stack([], size)
+    def images(self, size: int, most: int = CALIBRATION_IMAGES) -> ImageArray:
+        """Returns what calibrates, in mixed order, uint8, (N, size, size, 3); the last are kept.
+
+        Args:
+            size: height and width in pixels.
+            most: so many at most.
+
+        Raises:
+            BundleError: there are fewer than 16.
+            ImageError: a frame cannot be read.
+        """
+        if self._seen is None or self._seen[0] != (size, most):
+            self._seen = ((size, most), self._read_images(size, most))
+        return self._seen[1]
+
+    def _read_images(self, size: int, most: int) -> ImageArray:
         if not self.can_calibrate():
             alike = "" if self._all_differ else f" that differ, of {self._given} given"
             raise BundleError(

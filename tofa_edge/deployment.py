@@ -19,7 +19,7 @@ from tofa_edge._version import __version__
 from tofa_edge.backends import Engine, engine_logs, working
 from tofa_edge.budget import Budget
 from tofa_edge.bundle import Bundle
-from tofa_edge.choosing import Chooser, Pick
+from tofa_edge.choosing import Chooser, Pick, foremost
 from tofa_edge.cutting import FRAMES_SHARE, Cutter
 from tofa_edge.decisions import decision_key
 from tofa_edge.device import fingerprint
@@ -31,11 +31,10 @@ from tofa_edge.measurement import one_at_a_time
 from tofa_edge.model import Model
 from tofa_edge.profiling import known_forecasts, known_profiles, promising
 from tofa_edge.remembering import kept, recalled
-from tofa_edge.screening import Candidate, candidates_here, fastest
+from tofa_edge.screening import Candidate, Wanted, candidates_here, fastest
 from tofa_edge.space import Subnet
 from tofa_edge.workbench import Finished, Workbench
 
-ENGINES = 2  # that are measured beyond screening
 TRIES = 3
 CAUTIOUS = 0.6  # of the budget is aimed at when all tries were over it
 
@@ -51,6 +50,7 @@ def deploy(
     subnet: Subnet | None = None,
     backend: str | None = None,
     threads: int | None = None,
+    precision: str | None = None,
     calibration: Sequence[ImageSource] = (),
     frames_share: float = FRAMES_SHARE,
     unknown_below: float = 0.0,
@@ -72,6 +72,9 @@ def deploy(
         subnet: the very architecture to build, the same on every device.
         backend: an engine's name; by default the fastest one here that computes correctly.
         threads: by default the fastest number here.
+        precision: "fp32", "fp16", "int8" or "dynamic"; by default whatever serves the budget best,
+            and float where there is none. What integers cost is measured on the bundle's photos;
+            `Budget.max_accuracy_drop` bounds it.
         calibration: frames of this device's own camera, of as many different scenes as there are.
             Of those that look alike one counts.
         frames_share: at most so much of the 256 images that calibrate, 0..1, are frames, unless
@@ -99,7 +102,7 @@ def deploy(
     bench = Workbench(opened, limits, tell)
     key = None
     if remember and not calibration:
-        key = _key(opened, limits, subnet, backend, threads, seed)
+        key = _key(opened, limits, subnet, [backend, threads, precision, seed])
         model = recalled(bench, key)
         if model is not None:
             model.unknown_below = unknown_below
@@ -116,17 +119,17 @@ def deploy(
         candidates = candidates_here(
             bench,
             wanted or space.middle(),
-            backend,
-            threads,
+            Wanted(backend, threads, precision, exact=wanted is not None),
             lambda offered: promising(offered, space, profiles),
         )
         if wanted is not None:
             with bench.timed("screen"):
-                engine = fastest(bench.cutter, wanted, candidates)
+                engine = fastest(bench, wanted, candidates)
             made = bench.finished(wanted, engine)
+            _check_drop(made, limits)
         else:
             rng = np.random.default_rng(seed)
-            made = _chosen(bench, candidates[:ENGINES], profiles, rng, until)
+            made = _chosen(bench, foremost(candidates), profiles, rng, until)
     model = bench.delivered(made)
     if key is not None:
         kept(bench, key, made)
@@ -153,15 +156,13 @@ def _key(
     bundle: Bundle,
     limits: Budget,
     subnet: Subnet | None,
-    backend: str | None,
-    threads: int | None,
-    seed: int,
+    asked: Sequence[object],
 ) -> str:
     return decision_key(
         {
             "bundle": bundle.digest,
             "budget": dataclasses.asdict(limits),
-            "asked": [subnet and subnet.to_json(), backend, threads, seed],
+            "asked": [subnet and subnet.to_json(), *asked],
             "device": fingerprint().to_dict(),
             "versions": [__version__, *(item.version() for item in working().values())],
         }
@@ -196,27 +197,52 @@ def _chosen(
         with bench.timed("measure"):
             chooser.measure(bench.quickly_measured)
     best: Finished | None = None
-    for _ in range(TRIES):
+    tries = 0
+    while tries < TRIES:
         with bench.timed("search"):
             pick = chooser.pick(better_than=best.measured.accuracy if best else None)
         if pick is None or (best is not None and time.monotonic() > until):
             break
-        best = _better(bench, chooser, best, pick)
+        best, counts = _better(bench, chooser, best, pick)
+        tries += counts
     return best or _last_resort(bench, chooser)
 
 
 def _better(
     bench: Workbench, chooser: Chooser, best: Finished | None, pick: Pick
-) -> Finished | None:
-    """Tries a pick: returns it if it keeps the budget, else what was the best before."""
+) -> tuple[Finished | None, bool]:
+    """Tries a pick: returns it if it keeps the budget, else what was the best before.
+
+    Also whether that counts as a try: not where its precision was given up for its accuracy.
+    """
     tried = bench.finished(pick.subnet, pick.engine, pick.accuracy, pick.predicted_ms)
+    if _refusal(tried, bench.budget):
+        tried.model.close()
+        return best, not chooser.give_up(pick.engine.target.precision)
     chooser.observe(pick.subnet, pick.engine, tried.measured.latency)
     if chooser.allows(pick.subnet, tried.measured.latency, pick.engine):
         if best is not None:
             best.model.close()
-        return tried
+        return tried, True
     tried.model.close()
-    return best
+    return best, True
+
+
+def _refusal(made: Finished, budget: Budget) -> str:
+    drop = made.measured.drop
+    return drop.refusal(budget.max_accuracy_drop) if drop is not None else ""
+
+
+def _check_drop(made: Finished, budget: Budget) -> None:
+    """Checks a network whose architecture was given.
+
+    Raises:
+        BudgetError: rounding to integers costs it more accuracy than allowed.
+    """
+    reason = _refusal(made, budget)
+    if reason:
+        made.model.close()
+        raise BudgetError(f"{reason}; take fp32, or allow it (max_accuracy_drop)")
 
 
 def _last_resort(bench: Workbench, chooser: Chooser) -> Finished:
@@ -233,7 +259,8 @@ def _last_resort(bench: Workbench, chooser: Chooser) -> Finished:
         within.append((cautious.subnet, cautious.engine, cautious.accuracy))
     for subnet, by, accuracy in [*within[:TRIES], (smallest, engine, None)]:
         tried = bench.finished(subnet, by, accuracy)
-        if chooser.allows(subnet, tried.measured.latency, by):
+        keeps = chooser.allows(subnet, tried.measured.latency, by)
+        if keeps and not _refusal(tried, bench.budget):
             return tried
         tried.model.close()
     raise BudgetError(

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from tofa_edge.accuracy import wilson
 from tofa_edge.budget import Budget
+from tofa_edge.guard import Drop
 from tofa_edge.measurement import Latency
 from tofa_edge.space import Subnet
 
@@ -35,6 +36,7 @@ class Measured:
         latency: as measured.
         predicted_ms: the limited percentile expected before, None where it was not predicted.
         headroom: what the latency may grow by on this engine, and must still be within the budget.
+        drop: what rounding to integers costs; None in float, and where it was not looked at.
     """
 
     subnet: Subnet
@@ -44,6 +46,7 @@ class Measured:
     latency: Latency
     predicted_ms: float | None = None
     headroom: float = 1.0
+    drop: Drop | None = None
 
     def __str__(self) -> str:
         predicted = "" if self.predicted_ms is None else f", predicted {self.predicted_ms:.2f} ms"
@@ -122,6 +125,8 @@ class Explanation:
             lines.append(
                 f"check photos: {right} of {count} right ({low:.0%} to {high:.0%} with 95 %)"
             )
+        if self.chosen.drop is not None:
+            lines.append(f"8-bit integers: {self.chosen.drop}")
         if self.difference is not None:
             share = f"{self.difference:.1e} of the largest logit"
             lines.append(f"difference from the reference: {share}")
@@ -130,6 +135,9 @@ class Explanation:
     def _verdict(self, tried: Measured) -> str:
         if self.chosen is not None and tried.subnet == self.chosen.subnet:
             return "chosen"
+        refused = tried.drop and tried.drop.refusal(self.budget.max_accuracy_drop)
+        if refused:
+            return f"refused, {refused}"
         limit = self.budget.latency_ms
         taken = tried.latency.percentile_ms(self.budget.percentile)
         if limit is not None and taken > limit:

@@ -6,7 +6,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from tofa_edge.accuracy import AccuracyPredictor
+from tofa_edge.accuracy import USUAL_DROP, AccuracyPredictor
+from tofa_edge.backends import Target
 from tofa_edge.latency import LatencyPredictor
 from tofa_edge.measurement import Latency
 from tofa_edge.search import Scores, encoded
@@ -89,6 +90,13 @@ class Forecast:
         ]
         stacked: Scores = np.stack(columns, axis=1)
         return stacked
+
+
+def expected_drop(predictor: AccuracyPredictor | None, target: Target) -> float:
+    """Returns by how much a target's precision is expected to lower accuracy, 0..1."""
+    if not target.is_integer:
+        return 0.0
+    return USUAL_DROP if predictor is None else predictor.integer_drop
 
 
 def expected_accuracy(

@@ -36,21 +36,30 @@ class MemoryLine:
 
 
 LINES = {
-    "onnxruntime": MemoryLine(10.9, 1.71, 1.70),
-    "tflite": MemoryLine(0.0, 1.04, 1.40),
+    ("onnxruntime", "fp32"): MemoryLine(10.9, 1.71, 1.70),
+    ("tflite", "fp32"): MemoryLine(0.0, 1.04, 1.40),
 }
 PLAIN = MemoryLine(0.0, 1.0, 1.0)  # of an engine that was not looked at
+SHARES = {"fp32": 1.0, "fp16": 0.5, "int8": 0.25, "dynamic": 0.25}  # of the bytes in float32
 
 
-def peak_memory_mb(space: SearchSpace, encodings: Encodings, backend: str) -> NDArray[np.float64]:
+def peak_memory_mb(
+    space: SearchSpace, encodings: Encodings, backend: str, precision: str = "fp32"
+) -> NDArray[np.float64]:
     """Returns by how much loading and running subnets is expected to grow a process, MB, (N,).
 
     Args:
         space: of the subnets.
         encodings: as `SearchSpace.encode` gives, (N, genes).
         backend: the engine's name.
+        precision: of the target; where an engine was looked at in fp32 alone, its line counts for
+            the fewer bytes.
     """
-    line, costs = LINES.get(backend, PLAIN), tables(space).costs(encodings)
+    costs, share = tables(space).costs(encodings), SHARES.get(precision, 1.0)
+    line = LINES.get((backend, precision))
+    if line is None:
+        whole = LINES.get((backend, "fp32"), PLAIN)
+        line = MemoryLine(whole.constant_mb, share * whole.weights, share * whole.activations)
     weights, activations = costs.parameters * FLOAT_BYTES, costs.peak_activation_bytes
     grown: NDArray[np.float64] = (
         line.constant_mb + (line.weights * weights + line.activations * activations) / MEGA

@@ -57,6 +57,24 @@ class Preprocessing:
 
 LITE_PREPROCESSING = Preprocessing((127.0, 127.0, 127.0), (128.0, 128.0, 128.0))
 
+Range = tuple[float, float]
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class Quantisation:
+    """How a network is computed in 8 bits; `tofa_edge.quantisation` makes it, backends obey it.
+
+    Attributes:
+        ranges: the lowest and the highest that each value reaches, by its name, low ≤ 0 ≤ high.
+            What is beyond is cut off, so that a range from 0 also stands for the activation.
+        kept: names of layers that are computed in float32.
+        weight_levels: of a weight on each side of 0: 127, or less where 8-bit products saturate.
+    """
+
+    ranges: Mapping[str, Range]
+    kept: tuple[str, ...] = ()
+    weight_levels: int = 127
+
 
 @dataclass(frozen=True, eq=False)
 class Network:
@@ -71,12 +89,14 @@ class Network:
         outputs: the names of the values to return: `LOGITS` (N, classes), and for calibration the
             means and variances of its `BatchStatistics` layers, each (channels,).
         preprocessing: applied to the uint8 input.
+        quantisation: how to compute it in 8 bits; None where only float is wanted.
     """
 
     layers: tuple[Layer, ...]
     arrays: Mapping[str, FloatArray]
     preprocessing: Preprocessing
     outputs: tuple[str, ...] = (LOGITS,)
+    quantisation: Quantisation | None = None
 
     def __post_init__(self) -> None:
         for layer in self.layers:
@@ -127,6 +147,7 @@ class Network:
                 safetensors.numpy.load(content),
                 Preprocessing(**with_tuples(value["preprocessing"])),
                 tuple(value["outputs"]),
+                _quantisation(value["quantisation"]),
             )
         except (KeyError, TypeError, ValueError, safetensors.SafetensorError) as error:
             raise ValueError(f"not a network: {error}") from error
@@ -143,4 +164,12 @@ def _describe(network: Network) -> dict[str, Any]:
         "layers": [[type(layer).__name__, dataclasses.asdict(layer)] for layer in network.layers],
         "preprocessing": dataclasses.asdict(network.preprocessing),
         "outputs": network.outputs,
+        "quantisation": network.quantisation and dataclasses.asdict(network.quantisation),
     }
+
+
+def _quantisation(value: Any) -> Quantisation | None:
+    if value is None:
+        return None
+    ranges = {name: (float(low), float(high)) for name, (low, high) in value["ranges"].items()}
+    return Quantisation(ranges, tuple(value["kept"]), int(value["weight_levels"]))

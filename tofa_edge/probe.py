@@ -56,7 +56,7 @@ def main() -> None:
         for number, target in enumerate(targets[options.start :], options.start):
             tell(step=f"load and run on {target}")
             computes = (target.unit, target.precision)  # another thread count: one case will do
-            asked = cases[:1] if computes in proven else cases
+            asked = cases[:1] if computes in proven or target.is_integer else cases
             if backend.calibrates and computes == ("cpu", "fp32") and asked is cases:
                 asked = [*cases, calibrating(measuring)]
             with engine_logs(lambda line: tell(step=line)):  # whoever logs does not hang

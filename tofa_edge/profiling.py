@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from tofa_edge._version import __version__
-from tofa_edge.backends import Engine, working
+from tofa_edge.backends import INTEGERS, Engine, working
 from tofa_edge.budget import Budget
 from tofa_edge.bundle import Bundle
 from tofa_edge.cutting import Cutter
@@ -75,7 +75,7 @@ def profile(
     rows: dict[Engine, list[Measurement]] = {engine: [] for engine in offered}
     began = state()
     with one_at_a_time() as alone:
-        bench.stand_beside(reference_run(bench.cutter, offered))
+        bench.stand_beside(reference_run(bench, offered))
         for number, subnet in enumerate(decoded(space, encodings)):
             for engine in list(rows):
                 try:
@@ -105,20 +105,29 @@ def profile(
 def ranked(targets: Iterable[MeasuredTarget]) -> tuple[Ranked, ...]:
     """Returns engines by how they fare on the subnets that all of them ran, the fastest first.
 
+    Those in integers and those in float apart: a slow engine in float may still be wanted.
+
     Args:
         targets: measured on one device.
     """
+    kinds: dict[bool, list[MeasuredTarget]] = {}
+    for target in targets:
+        kinds.setdefault(target.precision in INTEGERS, []).append(target)
+    found = [rank for alike in kinds.values() for rank in _ranked(alike)]
+    return tuple(sorted(found, key=lambda rank: rank.slower))
+
+
+def _ranked(targets: list[MeasuredTarget]) -> list[Ranked]:
     rows = {str(t): {m.subnet: m.p50_ms for m in t.measurements if m.subnet} for t in targets}
     shared = set.intersection(*map(set, rows.values())) if rows else set()
     if not shared:
-        return ()
+        return []
     times = np.array([[row[subnet] for subnet in sorted(shared)] for row in rows.values()])
     slower = times / times.min(axis=0)
-    found = [
+    return [
         Ranked(name, round(float(np.median(each)), 3), round(float(np.mean(each == 1)), 3))
         for name, each in zip(rows, slower, strict=True)
     ]
-    return tuple(sorted(found, key=lambda rank: rank.slower))
 
 
 def promising(
@@ -200,8 +209,9 @@ def known_forecasts(
         if match.profile.provenance != MEASURED or match.profile.space != space.name:
             continue
         alike = [t for t in match.profile.targets if t.engine == engine.backend.name]
-        exact = [t for t in alike if t.threads == engine.target.threads]
-        forecasts = [_forecast(space, target) for target in (exact or alike)[:1]]
+        same = [t for t in alike if t.precision == engine.target.precision] or alike
+        exact = [t for t in same if t.threads == engine.target.threads]
+        forecasts = [_forecast(space, target) for target in (exact or same)[:1]]
         found = [forecast for forecast in forecasts if forecast is not None]
         if found:
             return found

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
@@ -15,8 +15,10 @@ from tofa_edge.cutting import Cutter
 from tofa_edge.errors import BackendError
 from tofa_edge.layers import LOGITS
 from tofa_edge.network import FloatArray, ImageArray, Network
+from tofa_edge.quantisation import ready
 
-TOLERANCES = {"fp32": 1e-3, "fp16": 2e-2}  # by precision, of the largest logit
+TOLERANCES = {"fp32": 1e-3, "fp16": 2e-2, "int8": 0.1, "dynamic": 0.1}  # of the largest logit
+ROUNDING = 1.5  # times what rounding to integers itself changes, where that is more
 STATISTICS_IMAGES = 4
 STATISTICS_TOLERANCE = 0.2  # of the largest: channels that are nearly constant magnify rounding
 
@@ -47,9 +49,15 @@ def probe_images(size: int, count: int = 2) -> ImageArray:
     return rng.integers(0, 256, (count, size, size, 3), dtype=np.uint8)
 
 
-def tolerance(target: Target) -> float:
-    """Returns how far logits may be from the reference's on a target, as `difference` says it."""
-    return TOLERANCES.get(target.precision, TOLERANCES["fp16"])
+def tolerance(target: Target, rounding: float = 0.0) -> float:
+    """Returns how far logits may be from the reference's on a target, as `difference` says it.
+
+    Args:
+        target: that computes them.
+        rounding: how far the reference's own logits are in the target's integers from those in
+            float32: engines round some values the other way, and a network magnifies that as much.
+    """
+    return max(TOLERANCES.get(target.precision, TOLERANCES["fp16"]), ROUNDING * rounding)
 
 
 def difference(logits: FloatArray, wanted: FloatArray) -> float:
@@ -94,6 +102,7 @@ def judge(engine: Engine, cases: Iterable[Case]) -> Judgement | None:
 
 
 def _judge(engine: Engine, case: Case) -> Judgement | None:
+    case, allowed = _in_integers(case, engine.target)
     session = engine.load(case.network)
     try:
         if session.unit != engine.target.unit:
@@ -102,7 +111,7 @@ def _judge(engine: Engine, case: Case) -> Judgement | None:
             found = session.run(case.images[:count])
             for name, wanted in case.outputs.items():
                 due = wanted[:count] if case.alone else wanted
-                reason = _disagreement(case, found[name], due, name, engine.target)
+                reason = _disagreement(case, found[name], due, name, allowed)
                 if reason:
                     return "wrong numbers", f"{reason} off at {case.network.input_size} px"
     finally:
@@ -110,13 +119,24 @@ def _judge(engine: Engine, case: Case) -> Judgement | None:
     return None
 
 
+def _in_integers(case: Case, target: Target) -> tuple[Case, float]:
+    """Returns a case as a target computes it, and how far its logits may be off."""
+    trusted = Engine(backends.backend("reference"), Target())
+    network = ready(case.network, target, case.images, trusted)
+    if network is case.network:
+        return case, tolerance(target)
+    outputs = ReferenceSession(network).run(case.images)
+    allowed = tolerance(target, difference(outputs[LOGITS], case.outputs[LOGITS]))
+    return replace(case, network=network, outputs=outputs), allowed
+
+
 def _disagreement(
-    case: Case, found: FloatArray, wanted: FloatArray, name: str, target: Target
+    case: Case, found: FloatArray, wanted: FloatArray, name: str, allowed: float
 ) -> str:
     """Returns by how much of what an output is off; empty where it is near enough."""
     if case.alone:
         wrong = difference(found, wanted)
-        return f"{wrong:.1e} of the largest logit" if wrong > tolerance(target) else ""
+        return f"{wrong:.1e} of the largest logit" if wrong > allowed else ""
     wrong = _off(found, wanted)
     return f"{wrong:.1e} of BatchNorm statistics {name}" if wrong > STATISTICS_TOLERANCE else ""
 
@@ -133,7 +153,6 @@ def _lacks_memory(error: BackendError) -> bool:
     return isinstance(error.__cause__, MemoryError) or "bad_alloc" in text or "out of mem" in text
 
 
-def reference_difference(network: Network, logits: FloatArray, images: ImageArray) -> float:
-    """Returns how far logits are from what the reference computes for images, as `difference`."""
-    engine = Engine(backends.backend("reference"), Target())
-    return difference(logits, engine.load(network).run(images)[LOGITS])
+def reference_logits(network: Network, images: ImageArray) -> FloatArray:
+    """Returns what the reference computes for images, uint8, (N, S, S, 3): (N, classes)."""
+    return ReferenceSession(network).run(images)[LOGITS]

@@ -10,10 +10,9 @@ import numpy as np
 
 from tofa_edge.backends import Engine, Session
 from tofa_edge.budget import headroom
-from tofa_edge.cutting import Cutter
 from tofa_edge.errors import BackendError
 from tofa_edge.explanation import Explanation, Screened
-from tofa_edge.measurement import Latency, Run, Stopwatch, timed
+from tofa_edge.measurement import Latency, Run, timed
 from tofa_edge.network import ImageArray
 from tofa_edge.probing import probed, sound_engines
 from tofa_edge.proof import probe_images
@@ -41,11 +40,41 @@ class Candidate:
         return self.latency.p50_ms * headroom(self.engine)
 
 
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """Which engines may be used; None is any.
+
+    Attributes:
+        backend: its name.
+        threads: their number.
+        precision: of the target.
+        exact: whether integers are out unless they are asked for.
+    """
+
+    backend: str | None = None
+    threads: int | None = None
+    precision: str | None = None
+    exact: bool = False
+
+    def among(self, offered: list[Engine]) -> list[Engine]:
+        """Returns the engines of the precision wanted.
+
+        Raises:
+            BackendError: there is none.
+        """
+        if self.precision is None:
+            return [e for e in offered if not (self.exact and e.target.is_integer)]
+        found = [e for e in offered if e.target.precision == self.precision]
+        if not found:
+            there = ", ".join(sorted({e.target.precision for e in offered}))
+            raise BackendError(f"wanted {self.precision}, engines here offer {there}")
+        return found
+
+
 def candidates_here(
     bench: Workbench,
     subnet: Subnet,
-    backend: str | None = None,
-    threads: int | None = None,
+    wanted: Wanted,
     worth: Callable[[list[Engine]], list[Engine]] = list,
 ) -> list[Candidate]:
     """Returns the engines that compute the bundle's golden cases, the fastest first.
@@ -53,80 +82,70 @@ def candidates_here(
     Args:
         bench: with a cutter; from now on it times beside a reference.
         subnet: to time them with.
-        backend: the one engine wanted.
-        threads: the one number of threads wanted.
+        wanted: which engines may be.
         worth: leaves out engines that need not be timed.
 
     Raises:
         BackendError: none works, or not the one wanted.
     """
     with bench.timed("probe"):
-        records = probed(bench.bundle, None if backend is None else [backend])
+        name = wanted.backend
+        records = probed(bench.bundle, None if name is None else [name])
         for record in records.values():
             for verdict in record.faults:
                 engine = f"{record.backend} {verdict.target or ''}".rstrip()
                 bench.explanation.screened.append(Screened(engine, reason=str(verdict)))
                 bench.tell(f"engine {engine}: not used, {verdict}")
-        offered = worth(sound_engines(bench.bundle, backend, threads))
+        offered = worth(wanted.among(sound_engines(bench.bundle, name, wanted.threads)))
     with bench.timed("screen"):
-        bench.stand_beside(reference_run(bench.cutter, offered))
-        return screen(bench.cutter, subnet, offered, bench.quick, bench.explanation, bench.tell)
+        bench.stand_beside(reference_run(bench, offered))
+        return screen(bench, subnet, offered)
 
 
-def screen(
-    cutter: Cutter,
-    subnet: Subnet,
-    offered: list[Engine],
-    stopwatch: Stopwatch,
-    explanation: Explanation,
-    tell: Tell,
-) -> list[Candidate]:
+def screen(bench: Workbench, subnet: Subnet, offered: list[Engine]) -> list[Candidate]:
     """Returns the engines that run a subnet, the fastest first.
 
     An engine that needs every core to be less than a fifth faster comes after.
 
     Args:
-        cutter: of the bundle.
+        bench: with a cutter; its explanation gets what was found.
         subnet: to run, with stored statistics.
         offered: engines that work.
-        stopwatch: to time with.
-        explanation: gets what was found.
-        tell: called with a line of text for each.
 
     Raises:
         BackendError: none works.
     """
-    network = cutter.stored_network(subnet)
-    image = probe_images(network.input_size)[:1]
+    explanation = bench.explanation
+    image = probe_images(subnet.resolution)[:1]
     found: list[Candidate] = []
     for engine in offered:
         try:
-            session = engine.load(network)
+            session = engine.load(bench.stored(subnet, engine))
         except BackendError as error:
             explanation.screened.append(Screened(str(engine), reason=str(error)))
             continue
         try:
-            latency = stopwatch.time(_run(session, image))
+            latency = bench.quick.time(_run(session, image))
         except BackendError as error:
             explanation.screened.append(Screened(str(engine), reason=str(error)))
             continue
         finally:
             session.close()
         explanation.screened.append(Screened(str(engine), latency))
-        tell(f"engine {engine}: {latency}")
+        bench.tell(f"engine {engine}: {latency}")
         found.append(Candidate(engine, latency))
     if not found:
         _none_works(explanation)
     return sorted(found, key=lambda candidate: candidate.cost_ms)
 
 
-def fastest(cutter: Cutter, subnet: Subnet, candidates: list[Candidate]) -> Engine:
+def fastest(bench: Workbench, subnet: Subnet, candidates: list[Candidate]) -> Engine:
     """Returns the engine that runs a subnet in the shortest median time.
 
     Those that came close are measured side by side, in turn, until one is left or time is up.
 
     Args:
-        cutter: of the bundle.
+        bench: with a cutter.
         subnet: to run, with stored statistics.
         candidates: that ran it before, each by itself.
     """
@@ -134,9 +153,8 @@ def fastest(cutter: Cutter, subnet: Subnet, candidates: list[Candidate]) -> Engi
     close = [c.engine for c in candidates if c.latency.p50_ms <= CLOSE * best]
     if len(close) == 1:
         return close[0]
-    network = cutter.stored_network(subnet)
-    image = probe_images(network.input_size)[:1]
-    sessions = {engine: engine.load(network) for engine in close}
+    image = probe_images(subnet.resolution)[:1]
+    sessions = {engine: engine.load(bench.stored(subnet, engine)) for engine in close}
     try:
         runs = {engine: _run(session, image) for engine, session in sessions.items()}
         return side_by_side(runs)[0][0]
@@ -179,16 +197,16 @@ def _run(session: Session, image: ImageArray) -> Run:
     return lambda: session.run(image)
 
 
-def reference_run(cutter: Cutter, offered: list[Engine]) -> Run | None:
+def reference_run(bench: Workbench, offered: list[Engine]) -> Run | None:
     """Returns a short run that never changes, to see how the machine fares: the smallest subnet.
 
     On the first engine that takes it; None if none does.
     """
-    network = cutter.stored_network(cutter.space.smallest())
-    image = probe_images(network.input_size)[:1]
+    smallest = bench.bundle.space.smallest()
+    image = probe_images(smallest.resolution)[:1]
     for engine in offered:
         try:
-            run = _run(engine.load(network), image)
+            run = _run(engine.load(bench.stored(smallest, engine)), image)
             run()
         except BackendError:
             continue

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
@@ -18,19 +18,23 @@ from tofa_edge.cost import macs
 from tofa_edge.cutting import CALIBRATION_IMAGES, Cutter
 from tofa_edge.errors import BackendError
 from tofa_edge.explanation import Explanation, Measured
-from tofa_edge.forecast import expected_accuracy
-from tofa_edge.layers import layers
+from tofa_edge.forecast import expected_accuracy, expected_drop
+from tofa_edge.guard import Drop, drop
+from tofa_edge.layers import LOGITS, layers
 from tofa_edge.measurement import Latency, Run, Stopwatch
 from tofa_edge.model import Model
-from tofa_edge.network import Network
+from tofa_edge.network import ImageArray, Network
 from tofa_edge.probing import calibrator
-from tofa_edge.proof import probe_images, reference_difference, tolerance
+from tofa_edge.proof import difference, probe_images, reference_logits, tolerance
+from tofa_edge.quantisation import ready
 from tofa_edge.search import encoded
 from tofa_edge.space import Subnet
 
 QUICK_CALIBRATION_IMAGES = 32  # enough to time a network: calibrated, so without denormals
 QUICK_SECONDS, QUICK_RUNS = 0.15, 60
 REPEATS = 2
+CHECKED_IMAGES = 2
+GUARD_BATCH = 64
 
 Tell = Callable[[str], None]
 
@@ -96,13 +100,21 @@ class Workbench:
 
     def timed_as_stored(self, subnet: Subnet, engine: Engine) -> Latency:
         """Returns the latency of a subnet with stored statistics: calibrated, it takes as long."""
-        artefact = engine.backend.build(self.cutter.stored_network(subnet), engine.target)
+        artefact = engine.backend.build(self.stored(subnet, engine), engine.target)
         with self.reloaded(artefact, subnet, engine) as model:
             return self.time(model, self.quick)
 
+    def stored(self, subnet: Subnet, engine: Engine) -> Network:
+        """Returns a subnet with stored statistics, as an engine takes it: exact, not accurate."""
+        network = self.cutter.stored_network(subnet)
+        return self._ready(network, engine, probe_images(network.input_size))
+
     def quickly_measured(self, subnet: Subnet, engine: Engine) -> Latency:
         """Returns the latency of a subnet, calibrated with few images."""
-        network = self._calibrated(subnet, engine, QUICK_CALIBRATION_IMAGES)
+        few = QUICK_CALIBRATION_IMAGES
+        network = self._calibrated(subnet, engine, few)
+        if engine.target.is_integer:
+            network = self._ready(network, engine, self.cutter.images(subnet.resolution, few))
         with self._model(engine.load(network), subnet, engine) as model:
             latency = self.time(model, self.quick)
         found = self._measured(subnet, engine, latency, None, None)
@@ -131,23 +143,25 @@ class Workbench:
             BundleError: there are too few images to calibrate with.
         """
         with self.timed("cut"):
-            network = self._calibrated(subnet, engine, CALIBRATION_IMAGES)
+            exact = network = self._calibrated(subnet, engine, CALIBRATION_IMAGES)
+            probe = probe_images(subnet.resolution)
+        if engine.target.is_integer:
+            with self.timed("quantise"):
+                images = self.cutter.images(subnet.resolution)
+                network, probe = self._ready(exact, engine, images), images[:CHECKED_IMAGES]
         with self.timed("build"):
             artefact = engine.backend.build(network, engine.target)
             model = self._model(engine.backend.load(artefact, engine.target), subnet, engine)
         try:
             with self.timed("compare"):
-                probe = probe_images(network.input_size)
-                logits = np.stack([prediction.logits for prediction in model.batch(probe)])
-                wrong = reference_difference(network, logits, probe)
-            if wrong > tolerance(engine.target):
-                raise BackendError(f"{engine}: {wrong:.1e} of the largest logit off on {subnet}")
+                wrong = self._checked(model, network, exact, probe)
+                lost = self._drop(model, exact) if engine.target.is_integer else None
             with self.timed("measure"):
                 latency = self._careful(model)
         except BaseException:
             model.close()
             raise
-        found = self._measured(subnet, engine, latency, accuracy, predicted_ms)
+        found = replace(self._measured(subnet, engine, latency, accuracy, predicted_ms), drop=lost)
         self.explanation.finished.append(found)
         self.tell(f"tried {found}")
         return Finished(model, found, artefact, wrong)
@@ -172,7 +186,40 @@ class Workbench:
         return self._model(engine.backend.load(artefact, engine.target), subnet, engine)
 
     def _calibrated(self, subnet: Subnet, engine: Engine, most_images: int) -> Network:
-        return self.cutter.network(subnet, calibrator(engine, self.bundle), most_images)
+        by = calibrator(engine, self.bundle)
+        return self.cutter.network(subnet, by, most_images)
+
+    def _ready(self, network: Network, engine: Engine, images: ImageArray) -> Network:
+        return ready(network, engine.target, images, calibrator(engine, self.bundle))
+
+    def _checked(self, model: Model, network: Network, exact: Network, probe: ImageArray) -> float:
+        """Returns how far a model's logits are from the reference's.
+
+        Raises:
+            BackendError: farther than they may be.
+        """
+        logits = np.stack([prediction.logits for prediction in model.batch(probe)])
+        wanted = reference_logits(network, probe)
+        rounding = 0.0 if network is exact else difference(wanted, reference_logits(exact, probe))
+        wrong, engine = difference(logits, wanted), model.engine
+        if wrong > tolerance(engine.target, rounding):
+            off = f"{wrong:.1e} of the largest logit off on {model.subnet}"
+            raise BackendError(f"{engine}: {off}")
+        return wrong
+
+    def _drop(self, model: Model, exact: Network) -> Drop:
+        """Returns what a rounded network loses, by all images of the bundle."""
+        size, bundle = model.input_size, self.bundle
+        check, labels = bundle.check_images(size)
+        images = np.concatenate([self.cutter.images(size), check])
+        session = calibrator(model.engine, bundle).load(exact)
+        try:
+            parts = np.array_split(images, -(-len(images) // GUARD_BATCH))
+            wanted = np.concatenate([session.run(part)[LOGITS] for part in parts])
+        finally:
+            session.close()
+        found = np.stack([p.logits for part in parts for p in model.batch(part)])
+        return drop(wanted, found, bundle.temperature, labels)
 
     @cached_property
     def _predictor(self) -> AccuracyPredictor | None:
@@ -209,6 +256,7 @@ class Workbench:
         if accuracy is None:
             encodings = encoded(space, [subnet])
             accuracy = float(expected_accuracy(space, self._predictor, encodings)[0])
+            accuracy -= expected_drop(self._predictor, engine.target)
         cost = macs(layers(space, subnet))
         room = headroom(engine)
         return Measured(subnet, str(engine), cost, accuracy, latency, predicted_ms, room)

@@ -275,7 +275,7 @@ def test_frames_come_before_photos_and_have_their_share(
     tiny_bundle: Path, share: float, most: int, frames: int
 ) -> None:
     cutter = Cutter(Bundle.open(tiny_bundle), list(photos(20, 16)), share)
-    images = cutter._images(SMALLEST, most)
+    images = cutter.images(16, most)
     assert images.shape == (most, 16, 16, 3)
     assert np.array_equal(images[:frames], photos(20, 16)[:frames])
     photos_ = Bundle.open(tiny_bundle).calibration_images(16, most - frames)
@@ -284,9 +284,9 @@ def test_frames_come_before_photos_and_have_their_share(
 
 def test_frames_alone_where_there_are_enough(tiny_bundle: Path) -> None:
     bundle = Bundle.open(tiny_bundle)
-    assert len(Cutter(bundle, list(photos(80, 16)), 1.0)._images(SMALLEST, 256)) == 80
-    assert len(Cutter(bundle, list(photos(50, 16)), 1.0)._images(SMALLEST, 256)) == 64
-    assert len(Cutter(bundle, list(photos(10, 16)), 1.0)._images(SMALLEST, 256)) == 34
+    assert len(Cutter(bundle, list(photos(80, 16)), 1.0).images(16, 256)) == 80
+    assert len(Cutter(bundle, list(photos(50, 16)), 1.0).images(16, 256)) == 64
+    assert len(Cutter(bundle, list(photos(10, 16)), 1.0).images(16, 256)) == 34
     with pytest.raises(ImageError, match="share of frames from 0 to 1, got 2"):
         Cutter(bundle, list(photos(10, 16)), 2)
 

@@ -36,6 +36,14 @@ SubnetJson = Annotated[
 ]
 BackendName = Annotated[str | None, typer.Option("--backend", help="Engine; default: the fastest.")]
 Threads = Annotated[int | None, typer.Option(help="Default: the fastest number.")]
+Precision = Annotated[
+    str | None,
+    typer.Option(help="fp32, fp16, int8 or dynamic; default: what serves the budget best."),
+]
+MaxDrop = Annotated[
+    float,
+    typer.Option(metavar="POINTS", help="Of accuracy that 8-bit integers may cost, measured."),
+]
 
 
 def _version(wanted: bool) -> None:
@@ -113,6 +121,8 @@ def deploy(
     subnet: SubnetJson = None,
     backend: BackendName = None,
     threads: Threads = None,
+    precision: Precision = None,
+    max_accuracy_drop: MaxDrop = 1.0,
     max_seconds: Annotated[
         float | None, typer.Option(help="Measure about so long at most; the choice is worse.")
     ] = None,
@@ -123,9 +133,10 @@ def deploy(
     as_json: Json = False,
 ) -> None:
     """Chooses, cuts and measures a network on this machine, and says why."""
-    asked = {"latency_ms": latency_ms, "memory_mb": memory_mb, "max_seconds": max_seconds}
-    choices = {"backend": backend, "threads": threads, "seed": seed, "remember": not anew}
-    with _deployed(bundle, subnet, **asked, **choices) as model:
+    budget = _budget(latency_ms, memory_mb, max_accuracy_drop)
+    asked = {"backend": backend, "threads": threads, "precision": precision}
+    choices = {"max_seconds": max_seconds, "seed": seed, "remember": not anew}
+    with _deployed(bundle, subnet, budget=budget, **asked, **choices) as model:
         if as_json:
             print_json(_as_json(model))
         else:
@@ -142,6 +153,8 @@ def run(
     subnet: SubnetJson = None,
     backend: BackendName = None,
     threads: Threads = None,
+    precision: Precision = None,
+    max_accuracy_drop: MaxDrop = 1.0,
     top: Annotated[int, typer.Option(help="Classes to print for each photo.")] = 1,
     unknown_below: Annotated[
         float, typer.Option(help="Photos whose best class is less probable are called unknown.")
@@ -149,8 +162,9 @@ def run(
     as_json: Json = False,
 ) -> None:
     """Deploys a bundle and classifies photos."""
-    asked = {"latency_ms": latency_ms, "memory_mb": memory_mb, "unknown_below": unknown_below}
-    with _deployed(bundle, subnet, backend=backend, threads=threads, **asked) as model:
+    budget = _budget(latency_ms, memory_mb, max_accuracy_drop)
+    asked = {"backend": backend, "threads": threads, "precision": precision}
+    with _deployed(bundle, subnet, budget=budget, unknown_below=unknown_below, **asked) as model:
         predictions = {str(image): model(image) for image in images}
     if as_json:
         print_json({name: prediction.top(top) for name, prediction in predictions.items()})
@@ -206,6 +220,13 @@ def bench(
         return
     for made in bench_tables(found):
         out.print(made)
+
+
+def _budget(latency_ms: float | None, memory_mb: float | None, most_points: float) -> Any:
+    from tofa_edge.budget import Budget
+
+    allowed = most_points / 100
+    return Budget(latency_ms=latency_ms, memory_mb=memory_mb, max_accuracy_drop=allowed)
 
 
 def _deployed(bundle: Path, subnet: str | None, **options: Any) -> Any:

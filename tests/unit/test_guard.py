@@ -1,0 +1,142 @@
+"""The accuracy guard: what rounding costs, and when a network is refused for it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import tofa_edge
+from tofa_edge import choosing, deployment, quantisation
+from tofa_edge.budget import Budget
+from tofa_edge.errors import BackendError, BudgetError
+from tofa_edge.guard import Drop, drop
+from tofa_edge.network import Network
+from tofa_edge.probing import sound_engines
+from tofa_edge.screening import Candidate
+from tofa_edge.spaces import tiny
+
+SPACE = tiny()
+STRICT = Budget(max_accuracy_drop=1e-6)
+
+
+def has_int8() -> bool:
+    return any(engine.target.precision == "int8" for engine in sound_engines())
+
+
+@pytest.fixture
+def coarse(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Weights of three values, which no network survives."""
+    honest: Callable[..., Network] = quantisation.quantised
+
+    def three_values(network: Network, seen: quantisation.Observation, **_: object) -> Network:
+        return honest(network, seen, weight_levels=1)
+
+    monkeypatch.setattr(quantisation, "quantised", three_values)
+
+
+def test_expected_drop_is_the_one_drawn() -> None:
+    """Labels drawn from the float network's own probabilities: then its estimate must hold."""
+    rng = np.random.default_rng(0)
+    exact = rng.standard_normal((20_000, 5)).astype(np.float32)
+    rounded = exact + 0.3 * rng.standard_normal(exact.shape).astype(np.float32)
+    shares = np.exp(exact) / np.exp(exact).sum(axis=1, keepdims=True)
+    labels = np.array([rng.choice(5, p=row / row.sum()) for row in shares.astype(np.float64)])
+    found = drop(exact, rounded, 1.0, labels)
+    loss, error = found.measured
+    assert found.checked == found.images == len(exact)
+    assert found.expected == pytest.approx(loss, abs=3 * error)
+    assert 0 < found.expected_error < 0.002
+    truth = (exact.argmax(1) == labels).mean() - (rounded.argmax(1) == labels).mean()
+    assert loss == pytest.approx(truth)
+    assert "20000 photos" in str(found)
+
+
+def test_temperature_counts() -> None:
+    exact = np.array([[2.0, 0.0]], np.float32)
+    rounded = np.array([[0.0, 2.0]], np.float32)
+    costs = [drop(exact, rounded, temperature).expected for temperature in (0.5, 1, 10)]
+    assert costs == sorted(costs, reverse=True)
+    assert costs[1] == pytest.approx(np.tanh(1.0))
+
+
+@pytest.mark.parametrize(
+    ("found", "refused"),
+    [
+        (Drop(300, 295, 0.003, 0.001), False),
+        (Drop(300, 250, 0.03, 0.004), True),
+        (Drop(300, 295, 0.003, 0.001, checked=200, lost=20, won=2), True),
+        (Drop(300, 295, 0.003, 0.001, checked=60, lost=3, won=1), False),
+        (Drop(300, 300, 0.0, 0.0, checked=60), False),
+    ],
+)
+def test_rule(found: Drop, refused: bool) -> None:
+    assert bool(found.refusal(0.01)) == refused
+    assert not found.refusal(None)
+    if refused:
+        assert "cost more than 1 points" in found.refusal(0.01)
+
+
+def test_integers_are_refused_where_they_cost_too_much(tiny_bundle: Path, coarse: None) -> None:
+    if not has_int8():
+        pytest.skip("no engine here computes in int8")
+    with pytest.raises(BudgetError, match="8-bit integers cost more than 0.0001 points"):
+        tofa_edge.deploy(tiny_bundle, budget=STRICT, precision="int8", remember=False)
+    careless = Budget(max_accuracy_drop=None)
+    with tofa_edge.deploy(tiny_bundle, budget=careless, precision="int8", remember=False) as model:
+        assert model.explanation.chosen is not None
+        assert model.explanation.chosen.drop is not None
+        assert model.explanation.chosen.drop.alike < model.explanation.chosen.drop.images
+
+
+def test_a_budget_falls_back_to_float(
+    tiny_bundle: Path, coarse: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if not has_int8():
+        pytest.skip("no engine here computes in int8")
+
+    def one_of_each(candidates: list[Candidate]) -> list[Candidate]:
+        order = sorted(candidates, key=lambda item: not item.engine.target.is_integer)
+        return [order[0], next(item for item in order if not item.engine.target.is_integer)]
+
+    monkeypatch.setattr(deployment, "foremost", one_of_each)
+    monkeypatch.setattr(choosing, "expected_drop", lambda predictor, target: -target.is_integer)
+    strict = replace(STRICT, latency_ms=1000)
+    with tofa_edge.deploy(tiny_bundle, budget=strict, remember=False) as model:
+        assert model.engine.target.precision == "fp32"
+        tried = model.explanation.finished
+        assert "int8" in tried[0].engine
+        assert "refused, 8-bit integers cost more than 0.0001 points" in model.explain()
+
+
+def test_exactly_int8_when_asked(tiny_bundle: Path) -> None:
+    if not has_int8():
+        pytest.skip("no engine here computes in int8")
+    careless, middle = Budget(max_accuracy_drop=None), SPACE.middle()
+    for _ in range(2):  # measured, then remembered
+        with tofa_edge.deploy(
+            tiny_bundle, subnet=middle, precision="int8", budget=careless
+        ) as model:
+            assert model.engine.target.precision == "int8"
+            assert model.subnet == SPACE.middle()
+    assert model.explanation.remembered
+    assert "the same class as in float32" in model.explain()
+
+
+def test_float_where_nothing_is_limited(tiny_bundle: Path) -> None:
+    with tofa_edge.deploy(tiny_bundle, remember=False) as model:
+        assert not model.engine.target.is_integer
+
+
+def test_unknown_precision_names_those_there_are(tiny_bundle: Path) -> None:
+    with pytest.raises(BackendError, match=r"wanted int3, engines here offer .*fp32"):
+        tofa_edge.deploy(tiny_bundle, precision="int3", remember=False)
+
+
+def test_a_budget_for_the_drop_is_checked() -> None:
+    with pytest.raises(BudgetError, match="max_accuracy_drop > 0"):
+        Budget(max_accuracy_drop=0)
+    assert replace(Budget(), max_accuracy_drop=0.05).is_free
