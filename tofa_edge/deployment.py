@@ -116,10 +116,11 @@ def deploy(
             bench.note("another process measures here, too: latencies may be too high")
         space, profiles = opened.space, known_profiles()
         wanted = subnet or (space.largest() if limits.is_free else None)
+        exact = wanted is not None or not bench.cutter.can_calibrate()
         candidates = candidates_here(
             bench,
             wanted or space.middle(),
-            Wanted(backend, threads, precision, exact=wanted is not None),
+            Wanted(backend, threads, precision, exact=exact),
             lambda offered: promising(offered, space, profiles),
         )
         if wanted is not None:

@@ -133,7 +133,8 @@ class Explanation:
         return lines
 
     def _verdict(self, tried: Measured) -> str:
-        if self.chosen is not None and tried.subnet == self.chosen.subnet:
+        chosen = self.chosen
+        if chosen and (tried.subnet, tried.engine) == (chosen.subnet, chosen.engine):
             return "chosen"
         refused = tried.drop and tried.drop.refusal(self.budget.max_accuracy_drop)
         if refused:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -14,6 +15,7 @@ from tofa_edge import choosing, deployment, quantisation
 from tofa_edge.budget import Budget
 from tofa_edge.errors import BackendError, BudgetError
 from tofa_edge.guard import Drop, drop
+from tofa_edge.layers import LOGITS
 from tofa_edge.network import Network
 from tofa_edge.probing import sound_engines
 from tofa_edge.screening import Candidate
@@ -29,13 +31,15 @@ def has_int8() -> bool:
 
 @pytest.fixture
 def coarse(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Weights of three values, which no network survives."""
+    """A rounding that mixes up the classes."""
     honest: Callable[..., Network] = quantisation.quantised
 
-    def three_values(network: Network, seen: quantisation.Observation, **_: object) -> Network:
-        return honest(network, seen, weight_levels=1)
+    def mixed_up(network: Network, seen: quantisation.Observation, **options: Any) -> Network:
+        made, name = honest(network, seen, **options), f"{LOGITS}.bias"
+        biases = 9 * np.roll(made.arrays[name], 1)
+        return replace(made, arrays={**made.arrays, name: biases})
 
-    monkeypatch.setattr(quantisation, "quantised", three_values)
+    monkeypatch.setattr(quantisation, "quantised", mixed_up)
 
 
 def test_expected_drop_is_the_one_drawn() -> None:
@@ -83,7 +87,7 @@ def test_rule(found: Drop, refused: bool) -> None:
 def test_integers_are_refused_where_they_cost_too_much(tiny_bundle: Path, coarse: None) -> None:
     if not has_int8():
         pytest.skip("no engine here computes in int8")
-    with pytest.raises(BudgetError, match="8-bit integers cost more than 0.0001 points"):
+    with pytest.raises(BudgetError, match=r"8-bit integers cost more than 0.0001 points"):
         tofa_edge.deploy(tiny_bundle, budget=STRICT, precision="int8", remember=False)
     careless = Budget(max_accuracy_drop=None)
     with tofa_edge.deploy(tiny_bundle, budget=careless, precision="int8", remember=False) as model:
