@@ -23,12 +23,15 @@ from tofa_edge.space import SearchSpace, Subnet
 from tofa_edge.spaces import efficientnet_lite0
 from tofa_edge.train.config import Progress, TrainingConfig
 from tofa_edge.train.evaluate import resized
+from tofa_edge.train.named_sets import elpv, fashion_mnist
 from tofa_edge.train.phases import pretrain_supernet
 from tofa_edge.train.pretrained import load_lite, new_classifier
 from tofa_edge.train.supernet import Supernet
 from tofa_edge.train.teachers import Look, look
 
-POOL = 10_000  # training images, most of them unlabelled
+POOL = 10_000  # training images at most, most of them unlabelled
+FASHION_POOL = 3000  # of each role: enough to see a difference
+ELPV_TEST = 0.25  # of the photos that have a label
 RESOLUTION = 64
 TEACHERS = ("lite0", "lite2")
 BASELINE = 128  # px: the frozen features that every table shows
@@ -53,6 +56,26 @@ class Data:
     test_labels: NDArray[np.int64]
 
 
+def read_data(source: Path) -> Data:
+    """Returns the images of a zip, or of the named sets "elpv" and "fashion-mnist".
+
+    Args:
+        source: a zip as `read_zip` wants it, or the name.
+    """
+    if str(source) == "fashion-mnist":
+        classes, images, labels = fashion_mnist()
+        _, test_images, test_labels = fashion_mnist("t10k")
+        return _data(classes, _some(images, labels), _some(test_images, test_labels))
+    if str(source) == "elpv":
+        classes, images, labels = elpv()
+        order = _order(labels)
+        known = order[labels[order] >= 0]
+        test = known[: int(ELPV_TEST * len(known))]
+        train = order[~np.isin(order, test)]
+        return _data(classes, (images[train], labels[train]), (images[test], labels[test]))
+    return read_zip(source)
+
+
 def read_zip(path: Path) -> Data:
     """Returns the images of a zip of `*/{train,test}/<class>/*.jpg`: 10,000 to train, all to test.
 
@@ -61,13 +84,7 @@ def read_zip(path: Path) -> Data:
     """
     classes, (images, labels), (test_images, test_labels) = _read(path)
     chosen = _order(labels)[:POOL]
-    return Data(
-        classes,
-        resized(images[chosen], RESOLUTION),
-        labels[chosen],
-        resized(test_images, RESOLUTION),
-        test_labels,
-    )
+    return _data(classes, (images[chosen], labels[chosen]), (test_images, test_labels))
 
 
 def validation_images(path: Path, count: int = 1000) -> tuple[ImageArray, NDArray[np.int64]]:
@@ -83,6 +100,16 @@ def validation_images(path: Path, count: int = 1000) -> tuple[ImageArray, NDArra
 
 
 Labelled = tuple[ImageArray, NDArray[np.int64]]
+
+
+def _data(classes: tuple[str, ...], train: Labelled, test: Labelled) -> Data:
+    images, test_images = (resized(part[0], RESOLUTION) for part in (train, test))
+    return Data(classes, images, train[1], test_images, test[1])
+
+
+def _some(images: ImageArray, labels: NDArray[np.int64]) -> Labelled:
+    chosen = _order(labels)[:FASHION_POOL]
+    return images[chosen], labels[chosen]
 
 
 def _read(path: Path) -> tuple[tuple[str, ...], Labelled, Labelled]:
@@ -170,7 +197,7 @@ class Study:
         """Returns the arrays of the pretrained supernet, with ImageNet's classes."""
         path = self.work / f"pretrained-{self.pretrain_steps}.safetensors"
         if not path.exists():
-            epochs = self.pretrain_steps / (POOL // 64) + 1e-9
+            epochs = self.pretrain_steps / (len(self.data.images) // 64) + 1e-9
             config = TrainingConfig(pretrain_epochs=epochs, resolution=RESOLUTION)
             seen = self.looks()[0]
             begun = time.perf_counter()

@@ -27,7 +27,7 @@ from tofa_edge.benchmarks.study import (
     Data,
     Results,
     Study,
-    read_zip,
+    read_data,
     save,
     show,
     study_supernet,
@@ -62,7 +62,9 @@ RANKED, RANKED_IMAGES = 16, 1000  # subnets below each ceiling, by agreement on 
 def main() -> None:
     """Runs what is missing of the study."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("images", type=Path, help="zip of */{train,test}/<class>/*.jpg")
+    parser.add_argument(
+        "images", type=Path, help="zip of */{train,test}/<class>/*.jpg, or elpv or fashion-mnist"
+    )
     parser.add_argument("--work", type=Path, default=Path("study"))
     parser.add_argument("--labels", type=int, nargs="*", default=[25], help="a class")
     parser.add_argument("--draws", type=int, nargs="*", default=[0, 1, 2])
@@ -72,7 +74,7 @@ def main() -> None:
     options = parser.parse_args()
     options.work.mkdir(parents=True, exist_ok=True)
     results = Results(options.work / RESULTS)
-    study = Study(read_zip(options.images), options.work, options.pretrain_steps, options.steps)
+    study = Study(read_data(options.images), options.work, options.pretrain_steps, options.steps)
     for count, draw in itertools.product(options.labels, options.draws):
         labels = forget_labels(study.data.labels, count, draw)
         of = f"{count} labels a class, draw {draw}"
@@ -132,7 +134,7 @@ def study_run(
     data = study.data
     used = labels >= 0 if not ratio else np.ones(len(labels), bool)
     looks = study.looks() if ratio else ()
-    config = study_config(steps, labels, ratio, seed)
+    config = study_config(steps, labels, ratio, seed, len(data.images))
     supernet = study_supernet(len(data.classes), start)
     begun = time.perf_counter()
     trained = optimise(
@@ -141,7 +143,9 @@ def study_run(
     return trained, time.perf_counter() - begun
 
 
-def study_config(steps: int, labels: NDArray[np.int64], ratio: int, seed: int) -> TrainingConfig:
+def study_config(
+    steps: int, labels: NDArray[np.int64], ratio: int, seed: int, images: int = POOL
+) -> TrainingConfig:
     """Returns how a run trains.
 
     Args:
@@ -149,8 +153,9 @@ def study_config(steps: int, labels: NDArray[np.int64], ratio: int, seed: int) -
         labels: class indices, −1 where unlabelled.
         ratio: unlabelled images for each labelled one.
         seed: of the run.
+        images: to train on, labelled or not.
     """
-    pool = POOL // (32 * ratio) if ratio else int((labels >= 0).sum()) // 32
+    pool = images // (32 * ratio) if ratio else int((labels >= 0).sum()) // 32
     return TrainingConfig(
         epochs=steps / pool + 1e-9,
         resolution=RESOLUTION,
