@@ -24,11 +24,10 @@ from tofa_edge.measurement import Stopwatch
 AGAIN = """
 import json, sys, numpy as np, tofa_edge
 from tofa_edge.measurement import Stopwatch
-bundle, subnet, backend, threads = sys.argv[1:]
-chosen = tofa_edge.Subnet.from_json(subnet)
-with tofa_edge.deploy(
-    bundle, subnet=chosen, backend=backend, threads=int(threads), remember=False
-) as model:
+bundle, subnet, backend, threads, precision = sys.argv[1:]
+chosen, careless = tofa_edge.Subnet.from_json(subnet), tofa_edge.Budget(max_accuracy_drop=None)
+asked = {"backend": backend, "threads": int(threads), "precision": precision}
+with tofa_edge.deploy(bundle, subnet=chosen, budget=careless, remember=False, **asked) as model:
     image = np.random.default_rng(1).integers(0, 256, (model.input_size,) * 2 + (3,), np.uint8)
     latency = Stopwatch(least_runs=200, most_runs=400, seconds=2).time(lambda: model(image))
 print(json.dumps([latency.p50_ms, latency.p95_ms]))
@@ -43,6 +42,7 @@ def main() -> None:
     parser.add_argument("--percentile", type=int, default=95, choices=(50, 95))
     parser.add_argument("--backend")
     parser.add_argument("--threads", type=int)
+    parser.add_argument("--precision")
     parser.add_argument("--out", type=Path)
     options = parser.parse_args()
     bundle = tofa_edge.Bundle.open(options.bundle)
@@ -62,7 +62,12 @@ def main() -> None:
 
 def _latency(bundle: tofa_edge.Bundle, subnet: tofa_edge.Subnet, options: Any) -> float:
     with tofa_edge.deploy(
-        bundle, subnet=subnet, backend=options.backend, threads=options.threads, remember=False
+        bundle,
+        subnet=subnet,
+        backend=options.backend,
+        threads=options.threads,
+        precision=options.precision,
+        remember=False,
     ) as model:
         image = np.zeros((model.input_size, model.input_size, 3), np.uint8)
         return Stopwatch().time(lambda: model(image)).percentile_ms(options.percentile)
@@ -73,7 +78,12 @@ def _row(bundle: tofa_edge.Bundle, budget: float, options: Any) -> dict[str, Any
     wanted = tofa_edge.Budget(latency_ms=budget, percentile=options.percentile)
     try:
         model = tofa_edge.deploy(
-            bundle, budget=wanted, backend=options.backend, threads=options.threads, remember=False
+            bundle,
+            budget=wanted,
+            backend=options.backend,
+            threads=options.threads,
+            precision=options.precision,
+            remember=False,
         )
     except BudgetError as error:
         return {"budget_ms": round(budget, 3), "refused": str(error)}
@@ -83,7 +93,10 @@ def _row(bundle: tofa_edge.Bundle, budget: float, options: Any) -> dict[str, Any
         target, engine = model.engine.target, model.engine.backend.name
         command = [sys.executable, "-c", AGAIN, str(bundle.path), model.subnet.to_json(), engine]
     again = subprocess.run(
-        [*command, str(target.threads)], capture_output=True, text=True, check=True
+        [*command, str(target.threads), target.precision],
+        capture_output=True,
+        text=True,
+        check=True,
     )
     p50, p95 = json.loads(again.stdout.splitlines()[-1])
     limited = p50 if options.percentile == 50 else p95

@@ -45,7 +45,7 @@ def main() -> None:
     space, cutter, engines = (
         bundle.space,
         Cutter(bundle),
-        sound_engines(bundle, threads=options.threads),
+        [e for e in sound_engines(bundle, threads=options.threads) if not e.target.is_integer],
     )
     drawn = distinct(space, sample(space, np.random.default_rng(3), options.subnets))
     rows = []

@@ -20,6 +20,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from tofa_edge.budget import Budget
 from tofa_edge.bundle import Bundle
 from tofa_edge.cutting import Cutter
 from tofa_edge.memory import MEGA, peak_memory_mb
@@ -28,9 +29,10 @@ from tofa_edge.proof import probe_images
 from tofa_edge.search import decoded, distinct, sample
 from tofa_edge.space import Subnet
 from tofa_edge.tables import tables
+from tofa_edge.workbench import Workbench
 
 FITTED, TESTED = 16, 30
-BACKENDS = ("onnxruntime", "tflite")
+TARGETS = (("onnxruntime", "fp32"), ("tflite", "fp32"), ("onnxruntime", "int8"), ("tflite", "int8"))
 
 
 def main() -> None:
@@ -38,7 +40,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("bundle", type=Path)
     parser.add_argument("--out", type=Path, default=Path("memory.json"))
-    parser.add_argument("--one", nargs=2, metavar=("BACKEND", "SUBNET"), help="in this process")
+    names = ("BACKEND", "PRECISION", "SUBNET")
+    parser.add_argument("--one", nargs=3, metavar=names, help="in this process")
     options = parser.parse_args()
     if options.one:
         print(json.dumps(_growth(options.bundle, *options.one)))
@@ -46,24 +49,27 @@ def main() -> None:
     space = Bundle.open(options.bundle).space
     encodings = distinct(space, sample(space, np.random.default_rng(3), FITTED + TESTED))
     subnets, rows = decoded(space, encodings), {}
-    for backend in BACKENDS:
-        grown = np.array([_measured(options.bundle, backend, subnet) for subnet in subnets]) / MEGA
-        shipped = peak_memory_mb(space, encodings, backend)
-        rows[backend] = {**_fitted(space, encodings, grown), **_errors("shipped", shipped, grown)}
-        print(backend, json.dumps(rows[backend]), flush=True)
+    for backend, precision in TARGETS:
+        name = f"{backend} {precision}"
+        each = [measured_growth(options.bundle, backend, precision, subnet) for subnet in subnets]
+        grown, shipped = np.array(each) / MEGA, peak_memory_mb(space, encodings, backend, precision)
+        rows[name] = {**_fitted(space, encodings, grown), **_errors("shipped", shipped, grown)}
+        print(name, json.dumps(rows[name]), flush=True)
     found = {"date": time.strftime("%Y-%m-%d"), "tested": len(subnets) - FITTED, "engines": rows}
     options.out.write_text(json.dumps(found, indent=1))
 
 
-def _growth(bundle: Path, backend: str, subnet: str) -> int:
-    cutter = Cutter(Bundle.open(bundle))
-    (engine,) = sound_engines(name=backend, threads=1)
-    first = engine.load(cutter.stored_network(cutter.space.smallest()))
+def _growth(bundle: Path, backend: str, precision: str, subnet: str) -> int:
+    bench = Workbench(Bundle.open(bundle), Budget(), lambda line: None)
+    cutter = bench.cutter = Cutter(bench.bundle)
+    able = sound_engines(name=backend, threads=1)
+    (engine,) = [e for e in able if (e.target.unit, e.target.precision) == ("cpu", precision)]
+    first = engine.load(bench.stored(cutter.space.smallest(), engine))
     first.run(probe_images(cutter.space.resolutions[0])[:1])
     first.close()
     chosen = Subnet.from_json(subnet)
-    artefact = engine.backend.build(cutter.stored_network(chosen), engine.target)
-    del cutter, first
+    artefact = engine.backend.build(bench.stored(chosen, engine), engine.target)
+    del bench, cutter, first
     gc.collect()
     ctypes.CDLL("libc.so.6").malloc_trim(0)
     Path("/proc/self/clear_refs").write_text("5")  # the peak counts from here on
@@ -81,9 +87,17 @@ def _status(name: str) -> int:
     return found * 1024
 
 
-def _measured(bundle: Path, backend: str, subnet: Subnet) -> int:
+def measured_growth(bundle: Path, backend: str, precision: str, subnet: Subnet) -> int:
+    """Returns by how many bytes a process of its own grows that loads and runs a subnet.
+
+    Args:
+        bundle: of the subnet.
+        backend: the engine's name.
+        precision: of its CPU target with one thread.
+        subnet: which.
+    """
     command = [sys.executable, "-m", "tofa_edge.benchmarks.memory", str(bundle)]
-    command += ["--one", backend, subnet.to_json()]
+    command += ["--one", backend, precision, subnet.to_json()]
     done = subprocess.run(command, capture_output=True, text=True, check=True)
     return int(done.stdout.splitlines()[-1])
 

@@ -25,6 +25,7 @@ from tofa_edge.train.evaluate import fit_temperature
 from tofa_edge.train.logs import logged
 from tofa_edge.train.loop import Phase, begin
 from tofa_edge.train.losses import Batch, unified
+from tofa_edge.train.named_sets import FASHION_FOLDER
 from tofa_edge.train.objectives import SemiSupervised
 from tofa_edge.train.phases import optimise
 from tofa_edge.train.probe import fit_probe, probe_accuracy
@@ -285,6 +286,14 @@ def test_digits_come_by_name() -> None:
     found = read_photos(Path("digits"), 16, lambda line: None)
     assert found.images.shape == (1797, 16, 16, 3)
     assert len(found.classes) == 10
+
+
+def test_fashion_comes_by_name_where_its_package_is_installed() -> None:
+    if not FASHION_FOLDER.exists():
+        pytest.skip("no Debian package dataset-fashion-mnist")
+    found = read_photos(Path("fashion-mnist"), 16, lambda line: None)
+    assert found.images.shape == (60_000, 16, 16, 3)
+    assert (np.bincount(found.labels) == 6000).all()
 
 
 def test_labels_are_forgotten_by_class() -> None:

@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 import tofa_edge
+from tofa_edge.accuracy import USUAL_DROP
 from tofa_edge.bundle import Bundle
 from tofa_edge.errors import BundleError, DataError, TrainingError
 from tofa_edge.network import LITE_PREPROCESSING
@@ -28,6 +29,7 @@ from tofa_edge.train import trainer
 from tofa_edge.train.augment import resize, weak
 from tofa_edge.train.config import Progress, Report, TrainingConfig
 from tofa_edge.train.data import decode_all, read_folder, split
+from tofa_edge.train.integer_drop import integer_engine
 from tofa_edge.train.phases import optimise
 from tofa_edge.train.supernet import Supernet
 from tofa_edge.train.trainer import train
@@ -120,6 +122,10 @@ def test_trained_bundle_predicts_accuracy(trained: Trained) -> None:
     assert ((predictor.expected(bundle.space, ends) >= 0) & (predictor.error < 0.5)).all()
     assert (predictor.deviation(bundle.space, ends) > 0).all()
     assert bundle.provenance["predictor_tau"] == pytest.approx(predictor.tau, abs=1e-6)
+    assert bundle.provenance["integer_drop"] == pytest.approx(predictor.integer_drop, abs=1e-6)
+    if integer_engine() is not None:
+        assert not np.array_equal(predictor.rounding, [USUAL_DROP, USUAL_DROP]), "measured"
+        assert -0.01 < predictor.integer_drop < 0.5
     with tofa_edge.deploy(bundle, latency_ms=1000) as model:
         assert "expected accuracy" in model.explain()
         assert "check photos: " in model.explain()

@@ -7,6 +7,7 @@ import pytest
 from numpy.typing import NDArray
 
 from tofa_edge.accuracy import (
+    USUAL_DROP,
     AccuracyPredictor,
     architecture_features,
     feature_count,
@@ -73,6 +74,10 @@ def test_it_travels_as_arrays(fitted: AccuracyPredictor) -> None:
         AccuracyPredictor.from_arrays({**arrays, "scale": arrays["scale"] * np.nan}, SPACE)
     with pytest.raises(BundleError, match="does not fit"):
         AccuracyPredictor.from_arrays({}, SPACE)
+    with pytest.raises(BundleError, match="rounding is damaged"):
+        AccuracyPredictor.from_arrays({**arrays, "rounding": np.ones(3, np.float32)}, SPACE)
+    del arrays["rounding"]  # as in bundles of earlier versions
+    assert AccuracyPredictor.from_arrays(arrays, SPACE).integer_drop == USUAL_DROP
 
 
 def test_alike_accuracies_are_no_failure() -> None:

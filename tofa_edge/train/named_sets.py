@@ -13,7 +13,7 @@ from tofa_edge.errors import DataError
 from tofa_edge.train.data import UNLABELLED, Photos
 from tofa_edge.train.evaluate import resized
 
-FASHION_FOLDER = Path("/usr/share/dataset-fashion-mnist")
+FASHION_FOLDER = Path("/usr/share/datasets/fashion-mnist")  # where the Debian package puts it
 FASHION = ("t-shirt", "trouser", "pullover", "dress", "coat", "sandal", "shirt", "sneaker", "bag",
            "ankle boot")  # fmt: skip
 

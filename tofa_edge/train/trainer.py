@@ -21,6 +21,7 @@ from tofa_edge.train.config import PRETRAINED, Progress, Report, TrainingConfig
 from tofa_edge.train.data import Photos, decode_all, forget_labels, read_folder, read_photos, split
 from tofa_edge.train.distributed import Processes
 from tofa_edge.train.evaluate import accuracy, fit_temperature
+from tofa_edge.train.integer_drop import integer_drop
 from tofa_edge.train.keeper import Keeper
 from tofa_edge.train.loop import OnStep
 from tofa_edge.train.packing import Contents, check_writable, pack
@@ -259,7 +260,9 @@ def _pack_trained(
     logits = Watch(images, labels, seen, _silent).logits(supernet)
     accuracies = {name: accuracy(found, labels) for name, found in logits.items()}
     temperature = fit_temperature(np.stack(list(logits.values())), labels)
-    predictor = _predictor(supernet, config, photos, roles, on_step) if len(labels) else None
+    predictor = None
+    if len(labels):
+        predictor = _predictor(supernet, config, photos, roles, temperature, on_step)
     contents = Contents(
         photos.classes,
         photos.images[trained[: config.calibration_photos]],
@@ -271,6 +274,7 @@ def _pack_trained(
     provenance = {f"accuracy_{name}": share for name, share in accuracies.items()}
     if predictor is not None:
         provenance |= {"predictor_error": predictor.error, "predictor_tau": predictor.tau}
+        provenance |= {"integer_drop": predictor.integer_drop}
     provenance |= {"epochs": config.epochs}
     provenance |= {"pretrain_epochs": config.pretrain_epochs if config.is_plain else 0}
     provenance |= {"photos_trained_on": len(trained), "photos_validated_on": len(validated)}
@@ -283,6 +287,7 @@ def _predictor(
     config: TrainingConfig,
     photos: Photos,
     roles: Mapping[str, NDArray[np.int64]],
+    temperature: float,
     on_step: OnStep,
 ) -> AccuracyPredictor | None:
     if not config.predictor_subnets:
@@ -292,17 +297,20 @@ def _predictor(
     def told(number: int, count: int, seconds: float) -> None:
         on_step(Progress(number, count, (), seconds, number / seconds, TESTING))
 
-    return evaluate_subnets(
-        supernet.space,
-        supernet.to_arrays(),
-        supernet.preprocessing,
-        photos.images[roles["train"]],
+    whole = (supernet.space, supernet.to_arrays(), supernet.preprocessing)
+    unlabelled = photos.images[roles["train"]]
+    tested = evaluate_subnets(
+        *whole,
+        unlabelled,
         photos.images[validated],
         photos.labels[validated],
         config.predictor_subnets,
         config.seed,
         told,
-    ).predictor()
+    )
+    rounding = integer_drop(*whole, unlabelled, tested.encodings, temperature)
+    predictor = tested.predictor()
+    return predictor if rounding is None else replace(predictor, rounding=rounding)
 
 
 def _bundle_as_is(data: Path | None, out: Path, config: TrainingConfig, tell: Tell) -> Report:

@@ -1,0 +1,94 @@
+"""What 8-bit integers cost the subnets of a supernet: measured on the host, expected on devices."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tofa_edge.backends import Engine
+from tofa_edge.calibration import cut_network
+from tofa_edge.cutting import CALIBRATION_IMAGES
+from tofa_edge.guard import Drop, drop
+from tofa_edge.layers import LOGITS
+from tofa_edge.network import FloatArray, ImageArray, Network, Preprocessing
+from tofa_edge.probing import sound_engines
+from tofa_edge.quantisation import ready
+from tofa_edge.search import decoded
+from tofa_edge.space import SearchSpace
+from tofa_edge.tables import Encodings
+from tofa_edge.train.evaluate import BATCH, host_engine, resized
+from tofa_edge.weights import Arrays
+
+SUBNETS = 12
+IMAGES = 1000
+
+
+def integer_drop(
+    space: SearchSpace,
+    arrays: Arrays,
+    preprocessing: Preprocessing,
+    images: ImageArray,
+    encodings: Encodings,
+    temperature: float,
+) -> NDArray[np.float64] | None:
+    """Returns the mean loss of accuracy over subnets and its standard error, 0..1, (2,).
+
+    None where no engine here computes in int8. No labels are needed (`tofa_edge.guard`).
+
+    Args:
+        space: of the supernet.
+        arrays: its averaged weights.
+        preprocessing: of every subnet.
+        images: in mixed order, uint8, (N, S, S, 3); the first calibrate.
+        encodings: of subnets, (M, genes); a dozen are tried.
+        temperature: that logits are divided by for honest probabilities.
+    """
+    integers = integer_engine()
+    if integers is None:
+        return None
+    chosen = encodings[:: max(1, len(encodings) // SUBNETS)][:SUBNETS]
+    costs = []
+    for subnet in decoded(space, chosen):
+        seen = resized(images[:IMAGES], subnet.resolution)
+        few = seen[:CALIBRATION_IMAGES]
+        exact = cut_network(space, subnet, arrays, preprocessing, few, host_engine())
+        costs.append(rounding_loss(exact, few, seen, integers, temperature).expected)
+    return np.array([np.mean(costs), np.std(costs) / np.sqrt(len(costs))])
+
+
+def integer_engine() -> Engine | None:
+    """Returns the first engine that works here in int8 on the CPU, on one thread."""
+    able = [e for e in sound_engines() if (e.target.unit, e.target.precision) == ("cpu", "int8")]
+    return able[0] if able else None
+
+
+def rounding_loss(
+    exact: Network,
+    seen: ImageArray,
+    images: ImageArray,
+    integers: Engine,
+    temperature: float = 1.0,
+    labels: NDArray[np.int64] | None = None,
+) -> Drop:
+    """Returns what a finished network loses in integers.
+
+    Args:
+        exact: in float32.
+        seen: to find ranges with, uint8, (N, S, S, 3).
+        images: to classify, uint8, (M, S, S, 3).
+        integers: an engine with an integer target.
+        temperature: that logits are divided by.
+        labels: of the last images.
+    """
+    rounded = ready(exact, integers.target, seen, host_engine())
+    return drop(_logits(exact, host_engine(), images), _logits(rounded, integers, images),
+                temperature, labels)  # fmt: skip
+
+
+def _logits(network: Network, engine: Engine, images: ImageArray) -> FloatArray:
+    session = engine.load(network)
+    try:
+        parts = [images[start : start + BATCH] for start in range(0, len(images), BATCH)]
+        return np.concatenate([session.run(part)[LOGITS] for part in parts])
+    finally:
+        session.close()
