@@ -26,8 +26,9 @@ from tofa_edge.model import Model
 from tofa_edge.network import ImageArray, Network
 from tofa_edge.probing import calibrator
 from tofa_edge.proof import difference, probe_images, reference_logits, tolerance
-from tofa_edge.quantisation import ready
+from tofa_edge.quantisation import RANGE_IMAGES, ready
 from tofa_edge.search import encoded
+from tofa_edge.sensitivity import with_sensitive_layers_in_float
 from tofa_edge.space import Subnet
 
 QUICK_CALIBRATION_IMAGES = 32  # enough to time a network: calibrated, so without denormals
@@ -47,6 +48,16 @@ class Finished:
     measured: Measured
     artefact: bytes
     difference: float
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class _Built:
+    """A loaded model, what it was loaded from, its difference from the reference, and its drop."""
+
+    model: Model
+    artefact: bytes
+    difference: float
+    drop: Drop | None = None
 
 
 class Workbench:
@@ -143,28 +154,22 @@ class Workbench:
             BundleError: there are too few images to calibrate with.
         """
         with self.timed("cut"):
-            exact = network = self._calibrated(subnet, engine, CALIBRATION_IMAGES)
-            probe = probe_images(subnet.resolution)
+            exact = self._calibrated(subnet, engine, CALIBRATION_IMAGES)
         if engine.target.is_integer:
-            with self.timed("quantise"):
-                images = self.cutter.images(subnet.resolution)
-                network, probe = self._ready(exact, engine, images), images[:CHECKED_IMAGES]
-        with self.timed("build"):
-            artefact = engine.backend.build(network, engine.target)
-            model = self._model(engine.backend.load(artefact, engine.target), subnet, engine)
+            made = self._in_integers(exact, subnet, engine)
+        else:
+            made = self._built(exact, exact, subnet, engine)
         try:
-            with self.timed("compare"):
-                wrong = self._checked(model, network, exact, probe)
-                lost = self._drop(model, exact) if engine.target.is_integer else None
             with self.timed("measure"):
-                latency = self._careful(model)
+                latency = self._careful(made.model)
         except BaseException:
-            model.close()
+            made.model.close()
             raise
-        found = replace(self._measured(subnet, engine, latency, accuracy, predicted_ms), drop=lost)
+        found = self._measured(subnet, engine, latency, accuracy, predicted_ms)
+        found = replace(found, drop=made.drop)
         self.explanation.finished.append(found)
         self.tell(f"tried {found}")
-        return Finished(model, found, artefact, wrong)
+        return Finished(made.model, found, made.artefact, made.difference)
 
     def delivered(self, made: Finished) -> Model:
         """Returns the model of what was chosen, after it classified the bundle's check photos."""
@@ -191,6 +196,44 @@ class Workbench:
 
     def _ready(self, network: Network, engine: Engine, images: ImageArray) -> Network:
         return ready(network, engine.target, images, calibrator(engine, self.bundle))
+
+    def _in_integers(self, exact: Network, subnet: Subnet, engine: Engine) -> _Built:
+        """Builds a network in integers; the most sensitive layers in float if it loses too much."""
+        with self.timed("quantise"):
+            images = self.cutter.images(subnet.resolution)
+            network = self._ready(exact, engine, images)
+        made = self._built(network, exact, subnet, engine)
+        assert made.drop is not None
+        if not made.drop.refusal(self.budget.max_accuracy_drop):
+            return made
+        made.model.close()
+        with self.timed("quantise"):
+            by = calibrator(engine, self.bundle)
+            network = with_sensitive_layers_in_float(exact, images[:RANGE_IMAGES], engine, by)
+        kept = ", ".join(network.quantisation.kept) if network.quantisation else ""
+        self.note(f"{subnet} loses too much on {engine}; in float stay {kept}")
+        return self._built(network, exact, subnet, engine)
+
+    def _built(self, network: Network, exact: Network, subnet: Subnet, engine: Engine) -> _Built:
+        """Builds, loads and compares a network; `exact` is the same in float.
+
+        Raises:
+            BackendError: the engine refuses it, or its numbers differ from the reference's.
+        """
+        with self.timed("build"):
+            artefact = engine.backend.build(network, engine.target)
+            model = self._model(engine.backend.load(artefact, engine.target), subnet, engine)
+        try:
+            with self.timed("compare"):
+                if network is exact:
+                    wrong = self._checked(model, exact, exact, probe_images(subnet.resolution))
+                    return _Built(model, artefact, wrong)
+                seen = self.cutter.images(subnet.resolution)[:CHECKED_IMAGES]
+                wrong = self._checked(model, network, exact, seen)
+                return _Built(model, artefact, wrong, self._drop(model, exact))
+        except BaseException:
+            model.close()
+            raise
 
     def _checked(self, model: Model, network: Network, exact: Network, probe: ImageArray) -> float:
         """Returns how far a model's logits are from the reference's.

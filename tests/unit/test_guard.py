@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -11,7 +12,7 @@ import numpy as np
 import pytest
 
 import tofa_edge
-from tofa_edge import choosing, deployment, quantisation
+from tofa_edge import choosing, deployment, quantisation, sensitivity
 from tofa_edge.budget import Budget
 from tofa_edge.errors import BackendError, BudgetError
 from tofa_edge.guard import Drop, drop
@@ -39,7 +40,8 @@ def coarse(monkeypatch: pytest.MonkeyPatch) -> None:
         biases = 9 * np.roll(made.arrays[name], 1)
         return replace(made, arrays={**made.arrays, name: biases})
 
-    monkeypatch.setattr(quantisation, "quantised", mixed_up)
+    for module in (quantisation, sensitivity):
+        monkeypatch.setattr(module, "quantised", mixed_up)
 
 
 def test_expected_drop_is_the_one_drawn() -> None:
@@ -114,6 +116,30 @@ def test_a_budget_falls_back_to_float(
         tried = model.explanation.finished
         assert "int8" in tried[0].engine
         assert "refused, 8-bit integers cost more than 0.0001 points" in model.explain()
+
+
+def test_sensitive_layers_stay_in_float_where_that_is_enough(
+    tiny_bundle: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if not has_int8():
+        pytest.skip("no engine here computes in int8")
+    honest: Callable[..., Network] = quantisation.quantised
+
+    def mixed_up_unless_kept(
+        network: Network, seen: quantisation.Observation, **options: Any
+    ) -> Network:
+        made, name = honest(network, seen, **options), f"{LOGITS}.bias"
+        if options.get("kept"):
+            return made
+        return replace(made, arrays={**made.arrays, name: 9 * np.roll(made.arrays[name], 1)})
+
+    for module in (quantisation, sensitivity):
+        monkeypatch.setattr(module, "quantised", mixed_up_unless_kept)
+    strict = Budget(max_accuracy_drop=0.2)
+    with tofa_edge.deploy(tiny_bundle, budget=strict, precision="int8", remember=False) as model:
+        assert model.engine.target.precision == "int8"
+        assert re.search(r"loses too much on \w+ cpu int8", model.explain())
+        assert "in float stay " in model.explain()
 
 
 def test_exactly_int8_when_asked(tiny_bundle: Path) -> None:

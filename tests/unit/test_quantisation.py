@@ -14,8 +14,9 @@ from tofa_edge.backends import Engine, Target
 from tofa_edge.backends.onnx_quantised import TENSORRT, Scheme, write_onnx_int8
 from tofa_edge.backends.reference import ReferenceSession
 from tofa_edge.errors import BackendError
-from tofa_edge.layers import IMAGE, LOGITS, Convolution
+from tofa_edge.layers import IMAGE, LOGITS, Convolution, Linear
 from tofa_edge.network import LITE_PREPROCESSING, Network, Preprocessing
+from tofa_edge.probing import sound_engines
 from tofa_edge.proof import difference
 from tofa_edge.quantisation import (
     affine,
@@ -28,6 +29,7 @@ from tofa_edge.quantisation import (
     ready,
     stepped,
 )
+from tofa_edge.sensitivity import sensitivities, with_sensitive_layers_in_float
 from tofa_edge.specimens import photos, specimen
 
 INT8 = Target(precision="int8")
@@ -178,6 +180,31 @@ def test_layers_that_are_kept_stay_in_float(network: Network) -> None:
         for made in (mixed, quantised(network, seen, kept=[layer.name for layer in network.layers]))
     ]
     assert 0 < wrong[1] < 0.1, "values are rounded even so"
+
+
+def test_the_layer_that_rounding_spoils_is_the_most_sensitive(network: Network) -> None:
+    able = [e for e in sound_engines() if e.target.precision == "int8"]
+    if not able:
+        pytest.skip("no engine here computes in int8")
+    images, name = photos(16, network.input_size), network.layers[4].name
+    arrays = {key: array.copy() for key, array in network.arrays.items()}
+    arrays[f"{name}.weight"][..., 0, 0] *= 60  # one weight of each channel stretches its steps
+    spoilt = replace(network, arrays=arrays)
+    found = sensitivities(spoilt, images, able[0], REFERENCE)
+    assert found[0].layer == name
+    assert found[0].error > found[1].error > 0
+    assert sorted(item.layer for item in found) == sorted(
+        layer.name for layer in network.layers if isinstance(layer, Convolution | Linear)
+    )
+    mixed = with_sensitive_layers_in_float(spoilt, images, able[0], REFERENCE)
+    assert mixed.quantisation is not None
+    assert name in mixed.quantisation.kept
+    exact = ReferenceSession(spoilt).run(images)[LOGITS]
+    off = [
+        difference(ReferenceSession(made).run(images)[LOGITS], exact)
+        for made in (mixed, ready(spoilt, INT8, images, REFERENCE))
+    ]
+    assert off[0] < off[1]
 
 
 def test_network_without_quantisation_is_refused(network: Network) -> None:

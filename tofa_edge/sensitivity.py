@@ -1,0 +1,74 @@
+"""Which layers suffer most from 8-bit weights: found by rounding each alone, and measuring."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from tofa_edge.backends import Engine
+from tofa_edge.layers import LOGITS, Convolution, Linear
+from tofa_edge.network import FloatArray, ImageArray, Network
+from tofa_edge.quantisation import levels_here, observe, quantised
+
+IMAGES = 16
+KEPT = 4  # layers in float at most: each costs time
+
+
+@dataclass(frozen=True, slots=True)
+class Sensitivity:
+    """What rounding the weights of one layer alone does.
+
+    Attributes:
+        layer: its name.
+        error: root mean square of what it changes in the logits, over that of the logits.
+    """
+
+    layer: str
+    error: float
+
+
+def sensitivities(
+    network: Network, images: ImageArray, engine: Engine, by: Engine
+) -> list[Sensitivity]:
+    """Returns every layer that has weights, the most sensitive first.
+
+    Args:
+        network: finished, in float32.
+        images: uint8, (N, S, S, 3); the first 16 count.
+        engine: with an integer target that can leave layers in float.
+        by: shows the values, in fp32.
+    """
+    seen, shown = observe(network, images, by), images[:IMAGES]
+    names = [item.name for item in network.layers if isinstance(item, Convolution | Linear)]
+    levels = levels_here()
+
+    def logits(rounded: set[str]) -> FloatArray:
+        kept = set(names) - rounded
+        made = quantised(network, seen, weight_levels=levels, kept=kept)
+        return _logits(made, engine, shown)
+
+    none = logits(set())  # values are on their grids, weights are not
+    size = float(np.sqrt(np.square(none).mean())) or 1.0
+    found = [
+        Sensitivity(name, float(np.sqrt(np.square(logits({name}) - none).mean())) / size)
+        for name in names
+    ]
+    return sorted(found, key=lambda item: -item.error)
+
+
+def with_sensitive_layers_in_float(
+    network: Network, images: ImageArray, engine: Engine, by: Engine
+) -> Network:
+    """Returns a network in 8 bits but for its four most sensitive layers; arguments as there."""
+    worst = [item.layer for item in sensitivities(network, images, engine, by)[:KEPT]]
+    seen = observe(network, images, by)
+    return quantised(network, seen, weight_levels=levels_here(), kept=worst)
+
+
+def _logits(network: Network, engine: Engine, images: ImageArray) -> FloatArray:
+    session = engine.load(network)
+    try:
+        return session.run(images)[LOGITS]
+    finally:
+        session.close()
