@@ -27,10 +27,8 @@ from tofa_edge.benchmarks.memory import measured_growth
 from tofa_edge.benchmarks.photos import photos_to_test
 from tofa_edge.bundle import Bundle
 from tofa_edge.cutting import Cutter
-from tofa_edge.guard import drop
-from tofa_edge.layers import LOGITS
+from tofa_edge.guard import drop, logits_of
 from tofa_edge.measurement import one_at_a_time
-from tofa_edge.network import FloatArray, ImageArray, Network
 from tofa_edge.probing import calibrating_engine, sound_engines
 from tofa_edge.quantisation import ready
 from tofa_edge.screening import side_by_side
@@ -115,12 +113,12 @@ def accuracy(bundle: Bundle, images: Path) -> dict[str, Any]:
     for subnet in subnets:
         shown, labels = photos_to_test(images, subnet.resolution)
         network = cutter.network(subnet, by)
-        exact.append(_logits(network, by, shown).argmax(axis=1) == labels)
+        exact.append(logits_of(network, by, shown).argmax(axis=1) == labels)
         seen = cutter.images(subnet.resolution)
         for engine in able:
             made = ready(network, engine.target, seen, by)
-            rounded[str(engine)].append(_logits(made, engine, shown).argmax(axis=1) == labels)
-            both = (_logits(network, by, seen), _logits(made, engine, seen))
+            rounded[str(engine)].append(logits_of(made, engine, shown).argmax(axis=1) == labels)
+            both = (logits_of(network, by, seen), logits_of(made, engine, seen))
             guessed[str(engine)].append(drop(*both, bundle.temperature).expected)
     rows = {}
     for name, right in rounded.items():
@@ -174,15 +172,6 @@ def _deployed(
             "mmacs": round(chosen.macs / 1e6, 1),
             "p95_ms": round(chosen.latency.p95_ms, 3),
         }
-
-
-def _logits(network: Network, engine: Engine, images: ImageArray) -> FloatArray:
-    session = engine.load(network)
-    try:
-        parts = [images[start : start + BATCH] for start in range(0, len(images), BATCH)]
-        return np.concatenate([session.run(part)[LOGITS] for part in parts])
-    finally:
-        session.close()
 
 
 def _interval(values: NDArray[np.float64]) -> tuple[float, float]:

@@ -14,18 +14,20 @@ from tofa_edge._version import __version__
 from tofa_edge.archive import whole_file
 from tofa_edge.backends import Engine, Target
 from tofa_edge.backends.labelling import PROBABILITIES, Labelling
-from tofa_edge.budget import Budget
+from tofa_edge.budget import MAX_ACCURACY_DROP, Budget
 from tofa_edge.bundle import Bundle
 from tofa_edge.cutting import Cutter
 from tofa_edge.deployment import deploy
 from tofa_edge.errors import BackendError, BudgetError, ExportError
-from tofa_edge.layers import LOGITS
+from tofa_edge.guard import Drop, drop, logits_of, photos_of
 from tofa_edge.network import FloatArray, ImageArray, Network
 from tofa_edge.probing import calibrating_engine, sound_engines
-from tofa_edge.proof import probe_images, tolerance
+from tofa_edge.proof import difference, probe_images, reference_logits, tolerance
+from tofa_edge.quantisation import ready
 from tofa_edge.space import Subnet
 
 ENGINES = {"tflite": "tflite", "onnx": "onnxruntime"}  # by format: what runs it here
+PRECISIONS = {"tflite": ("fp32", "int8", "dynamic"), "onnx": ("fp32", "int8")}
 CHECKED_IMAGES = 2
 
 
@@ -44,6 +46,8 @@ class Exported:
             file; None where there is no such engine.
         difference: the largest between the probabilities of both; None where it was not checked.
         not_checked: why; empty where it was.
+        precision: that its weights and values are stored in.
+        drop: what integers cost; None in float.
     """
 
     path: Path
@@ -55,6 +59,8 @@ class Exported:
     checked_by: str | None = None
     difference: float | None = None
     not_checked: str = ""
+    precision: str = "fp32"
+    drop: Drop | None = None
 
 
 def export(
@@ -65,6 +71,7 @@ def export(
     subnet: Subnet | None = None,
     latency_ms: float | None = None,
     memory_mb: float | None = None,
+    precision: str = "fp32",
     overwrite: bool = False,
     tell: Callable[[str], None] = lambda line: None,
 ) -> Exported:
@@ -82,6 +89,8 @@ def export(
         subnet: the very architecture.
         latency_ms: bounds the p95 of one prediction, measured here.
         memory_mb: bounds by how much the process grows, in MB of 1e6 bytes.
+        precision: "fp32", "int8", or for TFLite "dynamic". What integers cost is measured on the
+            bundle's photos, and may be a point of accuracy.
         overwrite: whether a file of that name may be replaced.
         tell: called with a line of text after each step of choosing.
 
@@ -89,35 +98,67 @@ def export(
         ExportError: the format is unknown, the file exists, or it cannot be written.
         BackendError: the writer's package is missing, or the file computes wrong numbers.
         BundleError: the bundle is damaged, or has too few photos to calibrate with.
-        BudgetError: nothing is within the budget, or a subnet is given besides.
+        BudgetError: nothing is within the budget, a subnet is given besides, or integers cost more
+            than a point of accuracy.
         SubnetError: the bundle's space does not contain the subnet.
     """
     path = Path(path)
-    kind = _format(path, format)
+    kind = _format(path, format, precision)
     _check_place(path, overwrite)
     opened = bundle if isinstance(bundle, Bundle) else Bundle.open(bundle)
     budget, measured = Budget(latency_ms=latency_ms, memory_mb=memory_mb), ""
+    target = Target(precision=precision)
     if subnet is not None:
         if not budget.is_free:
             raise BudgetError(f"wanted a budget or a subnet, got {budget} and {subnet}")
         opened.space.validate(subnet)
-    checker = _checker(opened, kind)
+    checker = _checker(opened, kind, target)
     if not budget.is_free:
         name = checker.backend.name if checker else None
-        with deploy(opened, budget=budget, backend=name, tell=tell) as model:
+        with deploy(opened, budget=budget, backend=name, precision=precision, tell=tell) as model:
             subnet, measured = model.subnet, str(model.explanation.chosen)
     subnet = subnet or opened.space.largest()
-    network = Cutter(opened).network(subnet, calibrating_engine(opened))
-    content = _content(kind, network, _labelling(opened, subnet))
-    exported = Exported(path, kind, subnet, subnet.resolution, len(content), measured)
-    return _written(exported, content, opened, network, checker)
+    cutter, by = Cutter(opened), calibrating_engine(opened)
+    network = exact = cutter.network(subnet, by)
+    if target.is_integer:
+        network = ready(exact, target, cutter.images(subnet.resolution), by)
+    lost = _drop(opened, cutter, exact, network, by, checker) if target.is_integer else None
+    content = _content(kind, network, _labelling(opened, subnet), target)
+    exported = Exported(
+        path, kind, subnet, subnet.resolution, len(content), measured,
+        precision=precision, drop=lost,
+    )  # fmt: skip
+    return _written(exported, content, opened, network, exact, checker)
 
 
-def _format(path: Path, wanted: str | None) -> str:
+def _drop(
+    bundle: Bundle, cutter: Cutter, exact: Network, network: Network, by: Engine,
+    checker: Engine | None,
+) -> Drop | None:  # fmt: skip
+    """Returns what integers cost; None where nothing here computes them.
+
+    Raises:
+        BudgetError: more than a point of accuracy.
+    """
+    if checker is None:
+        return None
+    images, labels = photos_of(bundle, cutter, exact.input_size)
+    lost = drop(logits_of(exact, by, images), logits_of(network, checker, images),
+                bundle.temperature, labels)  # fmt: skip
+    reason = lost.refusal(MAX_ACCURACY_DROP)
+    if reason:
+        raise BudgetError(f"{reason}; nothing was written: export it in fp32")
+    return lost
+
+
+def _format(path: Path, wanted: str | None, precision: str) -> str:
     found = wanted or path.suffix.removeprefix(".").lower()
     if found not in ENGINES:
         known = " or ".join(ENGINES)
         raise ExportError(f"wanted --format {known}, got {found or path.name!r}")
+    if precision not in PRECISIONS[found]:
+        able = ", ".join(PRECISIONS[found])
+        raise ExportError(f"{found}: wanted a precision of {able}, got {precision}")
     return found
 
 
@@ -133,11 +174,10 @@ def _check_place(path: Path, overwrite: bool) -> None:
         raise ExportError(f"{path}: the folder {path.parent} is not writable: choose another one")
 
 
-def _checker(bundle: Bundle, kind: str) -> Engine | None:
-    """Returns the format's engine on the CPU, where it works."""
-    plain = Target()
+def _checker(bundle: Bundle, kind: str, target: Target) -> Engine | None:
+    """Returns the format's engine on a target, where it works."""
     for engine in sound_engines(bundle):
-        if engine.backend.name == ENGINES[kind] and engine.target == plain:
+        if engine.backend.name == ENGINES[kind] and engine.target == target:
             return engine
     return None
 
@@ -153,7 +193,7 @@ def _labelling(bundle: Bundle, subnet: Subnet) -> Labelling:
     return Labelling(bundle.classes, bundle.temperature, about, __version__)
 
 
-def _content(kind: str, network: Network, labelling: Labelling) -> bytes:
+def _content(kind: str, network: Network, labelling: Labelling, target: Target) -> bytes:
     """Returns the file; its writer's package is loaded only now."""
     package = "flatbuffers" if kind == "tflite" else "onnx"
     try:
@@ -161,6 +201,10 @@ def _content(kind: str, network: Network, labelling: Labelling) -> bytes:
             from tofa_edge.backends.tflite_format import write_tflite
 
             return write_tflite(network, labelling)
+        if target.is_integer:
+            from tofa_edge.backends.onnx_quantised import Scheme, write_onnx_int8
+
+            return write_onnx_int8(network, Scheme(), labelling)
         from tofa_edge.backends.onnx_format import write_onnx
 
         return write_onnx(network, labelling=labelling)
@@ -171,7 +215,12 @@ def _content(kind: str, network: Network, labelling: Labelling) -> bytes:
 
 
 def _written(
-    exported: Exported, content: bytes, bundle: Bundle, network: Network, checker: Engine | None
+    exported: Exported,
+    content: bytes,
+    bundle: Bundle,
+    network: Network,
+    exact: Network,
+    checker: Engine | None,
 ) -> Exported:
     """Writes a file under a temporary name, checks what is on the disk, and renames it."""
     path = exported.path
@@ -181,7 +230,8 @@ def _written(
             stream.flush()
             if checker is None:
                 return replace(exported, not_checked=_absence(exported.format))
-            found = _difference(Path(stream.name).read_bytes(), checker, bundle, network)
+            written = Path(stream.name).read_bytes()
+            found = _difference(written, checker, bundle, network, exact)
             by = checker.backend.version()
             return replace(exported, checked_by=by, difference=found)
     except OSError as error:
@@ -196,15 +246,17 @@ def _absence(kind: str) -> str:
     return f"engine missing: {missing}" if missing else f"{name} does not work here, see doctor"
 
 
-def _difference(content: bytes, engine: Engine, bundle: Bundle, network: Network) -> float:
+def _difference(
+    content: bytes, engine: Engine, bundle: Bundle, network: Network, exact: Network
+) -> float:
     """Returns how far a file's probabilities are from the reference's, at most.
 
     Raises:
         BackendError: further than the engine's logits may be. A softmax never enlarges that.
     """
     images = _images(bundle, network.input_size)
-    reference = Engine(backends.backend("reference"), Target())
-    logits = reference.load(network).run(images)[LOGITS]
+    logits = reference_logits(network, images)
+    rounding = difference(logits, reference_logits(exact, images)) if network is not exact else 0.0
     session = engine.backend.load(content, engine.target)
     try:
         whole = session.run(images)[PROBABILITIES]
@@ -213,7 +265,7 @@ def _difference(content: bytes, engine: Engine, bundle: Bundle, network: Network
         session.close()
     wanted = _softmax(logits / np.float32(bundle.temperature))
     found = float(max(np.abs(whole - wanted).max(), np.abs(single - wanted[:1]).max()))
-    allowed = tolerance(engine.target) * float(np.abs(logits).max()) / bundle.temperature
+    allowed = tolerance(engine.target, rounding) * float(np.abs(logits).max()) / bundle.temperature
     if not found <= allowed:  # not a number is wrong, too
         raise BackendError(
             f"{engine}: probabilities of the file are {found:.1e} off, {allowed:.1e} are allowed; "

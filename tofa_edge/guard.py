@@ -13,11 +13,15 @@ from dataclasses import dataclass
 import numpy as np
 
 from tofa_edge.accuracy import wilson
-from tofa_edge.bundle import Labels
-from tofa_edge.network import FloatArray
+from tofa_edge.backends import Engine
+from tofa_edge.bundle import Bundle, Labels
+from tofa_edge.cutting import Cutter
+from tofa_edge.layers import LOGITS
+from tofa_edge.network import FloatArray, ImageArray, Network
 
 SURE = 1.645  # standard deviations, one-sided 95 %
 BOTH = 1.96
+BATCH = 64
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,6 +112,32 @@ def drop(
         lost=int((right & ~still).sum()),
         won=int((still & ~right).sum()),
     )
+
+
+def logits_of(network: Network, engine: Engine, images: ImageArray) -> FloatArray:
+    """Returns what an engine computes for images, uint8, (N, S, S, 3): (N, classes).
+
+    Raises:
+        BackendError: it refuses the network, or fails.
+    """
+    session = engine.load(network)
+    try:
+        parts = [images[start : start + BATCH] for start in range(0, len(images), BATCH)]
+        return np.concatenate([session.run(part)[LOGITS] for part in parts])
+    finally:
+        session.close()
+
+
+def photos_of(bundle: Bundle, cutter: Cutter, size: int) -> tuple[ImageArray, Labels]:
+    """Returns all images of a bundle, those with labels last, and these labels.
+
+    Args:
+        bundle: with photos.
+        cutter: of the same, perhaps with frames.
+        size: height and width in pixels.
+    """
+    check, labels = bundle.check_images(size)
+    return np.concatenate([cutter.images(size), check]), labels
 
 
 def _points(loss: float, error: float) -> str:

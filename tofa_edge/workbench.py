@@ -19,8 +19,8 @@ from tofa_edge.cutting import CALIBRATION_IMAGES, Cutter
 from tofa_edge.errors import BackendError
 from tofa_edge.explanation import Explanation, Measured
 from tofa_edge.forecast import expected_accuracy, expected_drop
-from tofa_edge.guard import Drop, drop
-from tofa_edge.layers import LOGITS, layers
+from tofa_edge.guard import BATCH, Drop, drop, logits_of, photos_of
+from tofa_edge.layers import layers
 from tofa_edge.measurement import Latency, Run, Stopwatch
 from tofa_edge.model import Model
 from tofa_edge.network import ImageArray, Network
@@ -35,7 +35,6 @@ QUICK_CALIBRATION_IMAGES = 32  # enough to time a network: calibrated, so withou
 QUICK_SECONDS, QUICK_RUNS = 0.15, 60
 REPEATS = 2
 CHECKED_IMAGES = 2
-GUARD_BATCH = 64
 
 Tell = Callable[[str], None]
 
@@ -252,15 +251,10 @@ class Workbench:
 
     def _drop(self, model: Model, exact: Network) -> Drop:
         """Returns what a rounded network loses, by all images of the bundle."""
-        size, bundle = model.input_size, self.bundle
-        check, labels = bundle.check_images(size)
-        images = np.concatenate([self.cutter.images(size), check])
-        session = calibrator(model.engine, bundle).load(exact)
-        try:
-            parts = np.array_split(images, -(-len(images) // GUARD_BATCH))
-            wanted = np.concatenate([session.run(part)[LOGITS] for part in parts])
-        finally:
-            session.close()
+        bundle = self.bundle
+        images, labels = photos_of(bundle, self.cutter, model.input_size)
+        wanted = logits_of(exact, calibrator(model.engine, bundle), images)
+        parts = [images[start : start + BATCH] for start in range(0, len(images), BATCH)]
         found = np.stack([p.logits for part in parts for p in model.batch(part)])
         return drop(wanted, found, bundle.temperature, labels)
 

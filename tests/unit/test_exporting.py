@@ -206,9 +206,34 @@ def test_wrong_file_is_not_left_behind(
     other = Cutter(bundle).stored_network(bundle.space.largest())
     wrong = labelled(other, kind)
     made = exporting.Exported(tmp_path / "f", kind, bundle.space.largest(), 0, len(wrong))
-    with pytest.raises(BackendError, match="nothing was written"):
-        exporting._written(made, wrong, bundle, other, engine(kind))  # of another temperature
+    with pytest.raises(BackendError, match="nothing was written"):  # of another temperature
+        exporting._written(made, wrong, bundle, other, other, engine(kind))
     assert not list(tmp_path.iterdir())
+
+
+def test_integers_are_written_checked_and_small(
+    tiny_bundle: Path, tmp_path: Path, kind: str
+) -> None:
+    target = Target(precision="int8")
+    if target not in engine(kind).backend.targets():
+        pytest.skip(f"{kind}: no engine here computes in int8")
+    sizes = []
+    for precision in ("fp32", "int8"):
+        made = tofa_edge.export(tiny_bundle, tmp_path / f"{precision}.{kind}", precision=precision)
+        assert made.precision == precision
+        assert made.checked_by is not None
+        sizes.append(made.size_bytes)
+    assert made.drop is not None
+    assert made.drop.images >= 24
+    assert sizes[1] < sizes[0]
+    images = probe_images(made.input_size)
+    session = engine(kind).backend.load(made.path.read_bytes(), target)
+    assert np.allclose(session.run(images)[PROBABILITIES].sum(axis=1), 1, atol=1e-5)
+
+
+def test_precision_that_a_format_lacks_is_refused(tiny_bundle: Path, tmp_path: Path) -> None:
+    with pytest.raises(ExportError, match="onnx: wanted a precision of fp32, int8, got dynamic"):
+        tofa_edge.export(tiny_bundle, tmp_path / "parts.onnx", precision="dynamic")
 
 
 def test_unchecked_where_the_engine_is_missing(

@@ -28,6 +28,9 @@ def export(
     ] = None,
     latency_ms: LatencyMs = None,
     memory_mb: MemoryMb = None,
+    precision: Annotated[
+        str, typer.Option(help="fp32 or int8; for TFLite also dynamic (8-bit weights alone).")
+    ] = "fp32",
     force: Annotated[bool, typer.Option("--force", help="Replace a file of that name.")] = False,
     as_json: Json = False,
 ) -> None:
@@ -44,6 +47,7 @@ def export(
         subnet=None if subnet is None else tofa_edge.Subnet.from_json(subnet),
         latency_ms=latency_ms,
         memory_mb=memory_mb,
+        precision=precision,
         overwrite=force,
         tell=tell_on_terminal,
     )
@@ -57,7 +61,7 @@ def export(
 
 def _lines(made: Exported) -> list[str]:
     size = made.input_size
-    wrote = f"wrote {made.path}: {made.format}, {made.size_bytes / 1e6:.2f} MB"
+    wrote = f"wrote {made.path}: {made.format} {made.precision}, {made.size_bytes / 1e6:.2f} MB"
     if made.difference is None:
         checked = f"not checked: {made.not_checked}"
     else:
@@ -68,6 +72,7 @@ def _lines(made: Exported) -> list[str]:
     return [
         f"{wrote}, input uint8 RGB {size} × {size}, output probabilities",
         *([f"chosen here: {made.measured}"] if made.measured else []),
+        *([f"{made.precision}: {made.drop}"] if made.drop else []),
         checked,
         f"the same again: --subnet '{made.subnet.to_json()}'",
     ]

@@ -8,15 +8,14 @@ from numpy.typing import NDArray
 from tofa_edge.backends import Engine
 from tofa_edge.calibration import cut_network
 from tofa_edge.cutting import CALIBRATION_IMAGES
-from tofa_edge.guard import Drop, drop
-from tofa_edge.layers import LOGITS
-from tofa_edge.network import FloatArray, ImageArray, Network, Preprocessing
+from tofa_edge.guard import Drop, drop, logits_of
+from tofa_edge.network import ImageArray, Network, Preprocessing
 from tofa_edge.probing import sound_engines
 from tofa_edge.quantisation import ready
 from tofa_edge.search import decoded
 from tofa_edge.space import SearchSpace
 from tofa_edge.tables import Encodings
-from tofa_edge.train.evaluate import BATCH, host_engine, resized
+from tofa_edge.train.evaluate import host_engine, resized
 from tofa_edge.weights import Arrays
 
 SUBNETS = 12
@@ -81,14 +80,5 @@ def rounding_loss(
         labels: of the last images.
     """
     rounded = ready(exact, integers.target, seen, host_engine())
-    return drop(_logits(exact, host_engine(), images), _logits(rounded, integers, images),
-                temperature, labels)  # fmt: skip
-
-
-def _logits(network: Network, engine: Engine, images: ImageArray) -> FloatArray:
-    session = engine.load(network)
-    try:
-        parts = [images[start : start + BATCH] for start in range(0, len(images), BATCH)]
-        return np.concatenate([session.run(part)[LOGITS] for part in parts])
-    finally:
-        session.close()
+    wanted = logits_of(exact, host_engine(), images)
+    return drop(wanted, logits_of(rounded, integers, images), temperature, labels)
