@@ -13,6 +13,8 @@ import pytest
 from PIL import Image
 
 from tofa_edge.bundle import Bundle
+from tofa_edge.layers import layers
+from tofa_edge.probing import sound_engines
 
 
 def cli(*arguments: object, code: int = 0) -> subprocess.CompletedProcess[str]:
@@ -45,6 +47,24 @@ def test_help_names_every_command() -> None:
         "demo",
     ):
         assert command in text
+
+
+def test_inspect_shows_layers_and_what_rounding_does_to_each(tiny_bundle: Path) -> None:
+    said = cli("inspect", tiny_bundle, "--layers").stdout
+    assert "stage0_block0_depthwise" in said
+    assert "3×3/1 depthwise" in said
+    found = json.loads(cli("inspect", tiny_bundle, "--layers", "--json").stdout)
+    space = Bundle.open(tiny_bundle).space
+    whole = layers(space, space.largest())
+    assert [row["layer"] for row in found["layers"]] == [layer.name for layer in whole]
+    if not any(engine.target.precision == "int8" for engine in sound_engines()):
+        pytest.skip("no engine here computes in int8")
+    done = cli("inspect", tiny_bundle, "--layers", "--precision", "int8", "--json")
+    rounded = json.loads(done.stdout)
+    assert "the same class as in float32 on" in rounded["subnet"]
+    assert {row["precision"] for row in rounded["layers"]} <= {"", "int8", "fp32"}
+    errors = [row["error of 8-bit weights"] for row in rounded["layers"]]
+    assert sum(error.endswith("%") for error in errors) >= 10
 
 
 def test_inspect_says_what_photos_it_carries(tiny_bundle: Path) -> None:

@@ -63,16 +63,50 @@ def options(
 
 
 @app.command()
-def inspect(bundle: BundlePath, as_json: Json = False) -> None:
+def inspect(
+    bundle: BundlePath,
+    of_layers: Annotated[
+        bool, typer.Option("--layers", help="Show the layers of a subnet; default: the largest.")
+    ] = False,
+    subnet: Annotated[
+        str | None, typer.Option(metavar="JSON", help="Which subnet, as deploy prints it.")
+    ] = None,
+    precision: Annotated[
+        str, typer.Option(help="int8 measures what 8-bit weights do to each layer.")
+    ] = "fp32",
+    as_json: Json = False,
+) -> None:
     """Says what a bundle holds: classes, subnets, photos, where it comes from."""
     from tofa_edge.cli.describe import describe
 
+    if of_layers:
+        _inspect_layers(bundle, subnet, precision, as_json)
+        return
     description = describe(bundle)
     if as_json:
         print_json(description)
         return
     for key, value in description.items():
         out.print(f"{key.replace('_', ' ')}: {value}", markup=False)
+
+
+def _inspect_layers(bundle: Path, subnet: str | None, precision: str, as_json: bool) -> None:
+    from tofa_edge.cli.layers import layer_rows
+    from tofa_edge.cli.output import table
+    from tofa_edge.space import Subnet
+
+    if precision not in ("fp32", "int8"):
+        raise typer.BadParameter(f"wanted --precision fp32 or int8, got {precision}")
+    wanted = None if subnet is None else Subnet.from_json(subnet)
+    columns, rows, said = layer_rows(bundle, wanted, precision == "int8")
+    if as_json:
+        print_json({"subnet": said, "layers": [dict(zip(columns, r, strict=True)) for r in rows]})
+        return
+    shown = table("layers", *columns)
+    for row in rows:
+        shown.add_row(*row)
+    out.print(shown)
+    out.print(said, markup=False)
 
 
 @app.command()
