@@ -52,7 +52,7 @@ def test_help_names_every_command() -> None:
 def test_inspect_shows_layers_and_what_rounding_does_to_each(tiny_bundle: Path) -> None:
     said = cli("inspect", tiny_bundle, "--layers").stdout
     assert "stage0_block0_depthwise" in said
-    assert "3×3/1 depthwise" in said
+    assert "3×3/1 dw" in said
     found = json.loads(cli("inspect", tiny_bundle, "--layers", "--json").stdout)
     space = Bundle.open(tiny_bundle).space
     whole = layers(space, space.largest())
@@ -62,8 +62,8 @@ def test_inspect_shows_layers_and_what_rounding_does_to_each(tiny_bundle: Path) 
     done = cli("inspect", tiny_bundle, "--layers", "--precision", "int8", "--json")
     rounded = json.loads(done.stdout)
     assert "the same class as in float32 on" in rounded["subnet"]
-    assert {row["precision"] for row in rounded["layers"]} <= {"", "int8", "fp32"}
-    errors = [row["error of 8-bit weights"] for row in rounded["layers"]]
+    assert {row["as"] for row in rounded["layers"]} <= {"", "int8", "fp32"}
+    errors = [row["8-bit error"] for row in rounded["layers"]]
     assert sum(error.endswith("%") for error in errors) >= 10
 
 

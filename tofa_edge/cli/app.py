@@ -76,7 +76,10 @@ def inspect(
     ] = "fp32",
     as_json: Json = False,
 ) -> None:
-    """Says what a bundle holds: classes, subnets, photos, where it comes from."""
+    """Says what a bundle holds: classes, subnets, photos, where it comes from.
+
+    With --layers: each layer of a subnet; "3×3/2 dw" is a depthwise kernel with a stride of 2.
+    """
     from tofa_edge.cli.describe import describe
 
     if of_layers:

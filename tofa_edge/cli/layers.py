@@ -16,8 +16,8 @@ from tofa_edge.quantisation import RANGE_IMAGES, ready
 from tofa_edge.sensitivity import KEPT, sensitivities, with_sensitive_layers_in_float
 from tofa_edge.space import Subnet
 
-COLUMNS = ("layer", "kind", "output", "kernel", "MMACs", "parameters")
-ROUNDED = ("precision", "error of 8-bit weights")
+COLUMNS = ("layer", "output", "kernel", "MMACs", "weights")
+ROUNDED = ("as", "8-bit error")  # of the logits, when the weights of this layer alone are rounded
 
 
 def layer_rows(
@@ -77,11 +77,11 @@ def _row(layer: Layer) -> tuple[str, ...]:
     if isinstance(layer, Convolution):
         made, size = layer.out_channels, layer.out_size
         kernel = f"{layer.kernel}×{layer.kernel}/{layer.stride}"
-        kernel += " depthwise" if layer.depthwise else ""
+        kernel += " dw" if layer.depthwise else ""
     elif isinstance(layer, Linear):
         made, size = layer.out_features, 1
     else:
         made, size = layer.channels, getattr(layer, "size", 1)
     cost = f"{layer_macs(layer) / 1e6:.2f}" if layer_macs(layer) else ""
     count = f"{layer_parameters(layer):,}" if layer_parameters(layer) else ""
-    return layer.name, type(layer).__name__, f"{made} × {size} × {size}", kernel, cost, count
+    return layer.name, f"{made}×{size}×{size}", kernel, cost, count
