@@ -36,6 +36,17 @@ SubnetJson = Annotated[
 ]
 BackendName = Annotated[str | None, typer.Option("--backend", help="Engine; default: the fastest.")]
 Threads = Annotated[int | None, typer.Option(help="Default: the fastest number.")]
+Frames = Annotated[
+    Path | None,
+    typer.Option(
+        metavar="FOLDER",
+        help="Photos that this device's camera took, of as many different scenes as there are.",
+    ),
+]
+FramesShare = Annotated[
+    float | None,
+    typer.Option(help="At most so much of what calibrates are frames, 0 to 1; default: a quarter."),
+]
 
 
 def _version(wanted: bool) -> None:
@@ -120,12 +131,14 @@ def deploy(
         bool, typer.Option("--anew", help="Choose again, whatever was chosen here before.")
     ] = False,
     seed: Annotated[int, typer.Option(help="Of the candidates drawn.")] = 0,
+    frames: Frames = None,
+    frames_share: FramesShare = None,
     as_json: Json = False,
 ) -> None:
     """Chooses, cuts and measures a network on this machine, and says why."""
     asked = {"latency_ms": latency_ms, "memory_mb": memory_mb, "max_seconds": max_seconds}
     choices = {"backend": backend, "threads": threads, "seed": seed, "remember": not anew}
-    with _deployed(bundle, subnet, **asked, **choices) as model:
+    with _deployed(bundle, subnet, frames, frames_share, **asked, **choices) as model:
         if as_json:
             print_json(_as_json(model))
         else:
@@ -146,11 +159,14 @@ def run(
     unknown_below: Annotated[
         float, typer.Option(help="Photos whose best class is less probable are called unknown.")
     ] = 0.0,
+    frames: Frames = None,
+    frames_share: FramesShare = None,
     as_json: Json = False,
 ) -> None:
     """Deploys a bundle and classifies photos."""
     asked = {"latency_ms": latency_ms, "memory_mb": memory_mb, "unknown_below": unknown_below}
-    with _deployed(bundle, subnet, backend=backend, threads=threads, **asked) as model:
+    choices = {"backend": backend, "threads": threads}
+    with _deployed(bundle, subnet, frames, frames_share, **asked, **choices) as model:
         predictions = {str(image): model(image) for image in images}
     if as_json:
         print_json({name: prediction.top(top) for name, prediction in predictions.items()})
@@ -208,11 +224,21 @@ def bench(
         out.print(made)
 
 
-def _deployed(bundle: Path, subnet: str | None, **options: Any) -> Any:
+def _deployed(
+    bundle: Path,
+    subnet: str | None,
+    frames: Path | None,
+    frames_share: float | None,
+    **options: Any,
+) -> Any:
     import tofa_edge
+    from tofa_edge.frames import read_frames
 
-    wanted = None if subnet is None else tofa_edge.Subnet.from_json(subnet)
-    return tofa_edge.deploy(bundle, subnet=wanted, tell=tell_on_terminal, **options)
+    options["subnet"] = None if subnet is None else tofa_edge.Subnet.from_json(subnet)
+    options["calibration"] = () if frames is None else read_frames(frames)
+    if frames_share is not None:
+        options["frames_share"] = frames_share
+    return tofa_edge.deploy(bundle, tell=tell_on_terminal, **options)
 
 
 def _as_json(model: Any) -> dict[str, object]:
