@@ -15,7 +15,7 @@ import stat
 from collections.abc import Mapping
 from pathlib import Path
 
-from tofa_edge.decisions import cache_folder, intruders, write_whole
+from tofa_edge.decisions import cache_folder, intruders, mark_used, write_whole
 
 LOGGER = logging.getLogger("tofa_edge.tensorrt")
 MOST_FILES = 64
@@ -71,7 +71,7 @@ def recall(name: str) -> bytes | None:
                 LOGGER.warning("%s is not used: it is not a file that only we can write", path)
                 return None
             content = file.read(MOST_BYTES + 1)
-        os.utime(path)  # the least recently used goes first
+        mark_used(path)
         return content
     return None
 

@@ -70,8 +70,14 @@ def decision_key(facts: Mapping[str, Any]) -> str:
 
 
 def cache_folder() -> Path:
-    """Returns where decisions are kept: `$XDG_CACHE_HOME/tofa-edge`, by default in `~/.cache`."""
-    base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    """Returns where decisions are kept: `$XDG_CACHE_HOME/tofa-edge`, by default in `~/.cache`.
+
+    Without a home directory that is a place where nothing can be, so that nothing is remembered.
+    """
+    try:
+        base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    except RuntimeError:
+        base = os.devnull
     return Path(base) / "tofa-edge" / "decisions"
 
 
@@ -87,7 +93,7 @@ def recall(key: str) -> tuple[Decision, bytes] | None:
         decision = Decision(**json.loads(written.read_text()))
         content = artefact.read_bytes()
         if hashlib.sha256(content).hexdigest() == decision.artefact_sha256:
-            os.utime(written)  # the least recently used goes first
+            mark_used(written)
             return decision, content
     return None
 
@@ -101,9 +107,29 @@ def remember(key: str, decision: Decision, artefact: bytes) -> None:
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         write_whole(folder / f"{key}.artefact", artefact)
         write_whole(folder / f"{key}.json", json.dumps(fields).encode())
-        known = sorted(folder.glob("*.json"), key=lambda path: -path.stat().st_mtime)
-        for path in known[MOST_REMEMBERED:]:
+        for path in least_used(folder, MOST_REMEMBERED, but=folder / f"{key}.json"):
             forget(path.stem)
+
+
+def mark_used(path: Path) -> None:
+    """Puts off when a file of the cache is dropped: the least recently used goes first."""
+    with contextlib.suppress(OSError):  # read it may be all the same
+        os.utime(path)
+
+
+def least_used(folder: Path, most: int, but: Path) -> list[Path]:
+    """Returns the JSON files of a folder to drop, so that no more than `most` stay.
+
+    Args:
+        folder: of the cache.
+        most: to keep.
+        but: that was just written, and stays: where the clock jumped back, others look newer.
+
+    Raises:
+        OSError: it cannot be read.
+    """
+    others = [path for path in folder.glob("*.json") if path != but]
+    return sorted(others, key=lambda path: -path.stat().st_mtime)[most - 1 :]
 
 
 def intruders(status: os.stat_result) -> str | None:

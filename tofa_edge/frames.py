@@ -7,10 +7,12 @@ next to no variance, and a network calibrated so is broken: frames that look ali
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 
 import numpy as np
 
-from tofa_edge.images import ImageSource, prepare
+from tofa_edge.errors import ImageError
+from tofa_edge.images import SUFFIXES, ImageSource, files_in, prepare
 from tofa_edge.network import FloatArray
 
 THUMBNAIL = 32  # pixels
@@ -20,6 +22,21 @@ FLATTEST = 16.0  # grey levels of deviation: below, contrast is not stretched, o
 # .39 and more, and of cells of one kind, filmed alike (elpv), all but 1 of 10,000 pairs .115.
 ALIKE = 0.08
 MOST_EXAMINED = 512
+
+
+def read_frames(folder: Path) -> list[ImageSource]:
+    """Returns the image files in a folder and the folders in it, by name.
+
+    Raises:
+        ImageError: there are none, or the folder cannot be read.
+    """
+    try:
+        found: list[ImageSource] = [*files_in(folder)]
+    except OSError as error:
+        raise ImageError(f"{folder}: wanted a folder of frames, cannot read it: {error}") from error
+    if not found:
+        raise ImageError(f"{folder}: wanted a folder of frames, found none ({', '.join(SUFFIXES)})")
+    return found
 
 
 def distinct(frames: Sequence[ImageSource], most: int, crop: float = 1.0) -> list[ImageSource]:

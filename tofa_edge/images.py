@@ -6,6 +6,7 @@ import contextlib
 import io
 import os
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias, Union
 
 import numpy as np
@@ -20,6 +21,7 @@ MOST_PIXELS = 64_000_000
 MOST_STORED_PIXELS = 2048**2  # of a photo in a bundle, where `encode` keeps to the network's size
 MOST_SCANS = 32  # a progressive JPEG of few bytes may ask for thousands of passes
 START_OF_SCAN = b"\xff\xda"
+SUFFIXES = (".bmp", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp")
 SUPPORTED = "a path, a PIL image, or a uint8 array (height, width, 3) or (height, width)"
 JPEG_QUALITY = 92
 
@@ -57,6 +59,11 @@ def load(path: str | os.PathLike[str]) -> Image:
     name = os.fspath(path)
     with _reading(name), Image.open(name) as image:
         return _upright(image, name, MOST_PIXELS)
+
+
+def files_in(folder: Path) -> list[Path]:
+    """Returns the image files in a folder and the folders in it, sorted; judged by their names."""
+    return sorted(path for path in folder.rglob("*") if path.suffix.lower() in SUFFIXES)
 
 
 def decode(content: bytes, size: int, name: str, crop: float = 1.0) -> ImageArray:

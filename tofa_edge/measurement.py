@@ -182,10 +182,10 @@ def one_at_a_time(seconds: float = 20.0) -> Iterator[bool]:
     Args:
         seconds: to wait at most; then measuring goes on beside the other one.
     """
-    path = Path(tempfile.gettempdir()) / "tofa-edge-measuring.lock"
     try:
         import fcntl
 
+        path = Path(tempfile.gettempdir()) / "tofa-edge-measuring.lock"
         file = os.open(path, os.O_CREAT | os.O_RDWR | os.O_NOFOLLOW, 0o666)
     except (ImportError, OSError):
         yield True  # no locks here, or no place for one: measuring must not fail for that

@@ -8,7 +8,6 @@ it, and draws the conclusions.
 from __future__ import annotations
 
 import argparse
-import contextlib
 import dataclasses
 import json
 import os
@@ -25,8 +24,6 @@ from tofa_edge.network import Network
 from tofa_edge.proof import Case, calibrating, golden, judge, probe_images
 from tofa_edge.specimens import measuring_specimen, specimen
 
-FIRST_TO_DIE = "1000"  # where memory runs out, the kernel ends the probe and not the application
-
 
 def main() -> None:
     """Reports, as one JSON object a line, the targets of an engine and what became of each."""
@@ -36,8 +33,6 @@ def main() -> None:
     parser.add_argument("--bundle", type=Path, help="whose golden cases are computed")
     parser.add_argument("--start", type=int, default=0, help="number of the first target")
     options = parser.parse_args()
-    with contextlib.suppress(OSError):
-        Path("/proc/self/oom_score_adj").write_text(FIRST_TO_DIE)
     with os.fdopen(options.report, "w", buffering=1) as report:
 
         def tell(**fields: Any) -> None:

@@ -27,7 +27,7 @@ from tofa_edge import backends
 from tofa_edge._version import __version__
 from tofa_edge.backends import Backend, Engine, Target
 from tofa_edge.bundle import Bundle
-from tofa_edge.decisions import cache_folder, write_whole
+from tofa_edge.decisions import cache_folder, least_used, write_whole
 from tofa_edge.errors import BackendError, BundleError
 from tofa_edge.plain import from_plain, to_plain
 from tofa_edge.proof import Fault
@@ -213,6 +213,7 @@ def _probe(
     """Tries a backend on all its targets; a target that ends the process is passed over.
 
     Raises:
+        BackendError: no process can be started.
         BundleError: the bundle cannot be read any more.
     """
     begun = time.perf_counter()
@@ -224,7 +225,13 @@ def _probe(
         raise BackendError(f"{backend.name}: no Python to try it with (sys.executable is empty)")
     verdicts: list[Verdict] = []
     while not cancelled.is_set():
-        ending = watched(backend.name, bundle, start=len(verdicts), cancelled=cancelled)
+        try:
+            ending = watched(backend.name, bundle, start=len(verdicts), cancelled=cancelled)
+        except OSError as error:
+            raise BackendError(
+                f"{backend.name}: no process to try it in ({error}): allow more memory, files or "
+                "processes"
+            ) from error
         if ending.unreadable:
             raise BundleError(ending.unreadable)
         targets = [Target(**fields) for fields in ending.targets]
@@ -276,12 +283,14 @@ def _read(path: Path) -> Record | None:
 
 def _keep(record: Record) -> None:
     path = _path(record.backend, record.subject)
+    if any(verdict.fault == "out of memory" for verdict in record.faults):
+        _known[(record.backend, record.subject)] = record  # the next process may have more
+        return
     try:
         path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
         write_whole(path, json.dumps(to_plain(record), indent=1).encode())
         _known.pop((record.backend, record.subject), None)
-        kept = sorted(path.parent.glob("*.json"), key=lambda file: -file.stat().st_mtime)
-        for file in kept[MOST_RECORDS:]:
+        for file in least_used(path.parent, MOST_RECORDS, but=path):
             file.unlink(missing_ok=True)
     except (OSError, RuntimeError):
         _known[(record.backend, record.subject)] = record

@@ -20,7 +20,7 @@ from typing import IO, Any
 
 import psutil
 
-from tofa_edge.device import fingerprint
+from tofa_edge.device import fingerprint, state
 from tofa_edge.errors import BackendError
 from tofa_edge.proof import Fault, Judgement
 
@@ -29,6 +29,8 @@ PATIENCE_VARIABLE = (
     "TOFA_EDGE_PROBE_PATIENCE_S"  # of the environment: for machines slower than that
 )
 MEMORY_SHARE = 0.8  # of what is available when it starts
+FIRST_TO_DIE = "1000"  # where memory runs out, the kernel ends the probe and not the application
+STANDARD_STREAMS = 3
 LOOK_S = 0.02
 TAIL = 400  # characters of what the process wrote last
 MOST_REPORTED = 2**20
@@ -60,7 +62,7 @@ def watched(
     bundle: Path | None = None,
     start: int = 0,
     patience_s: float | None = None,
-    memory_bytes: int | None = None,
+    memory_bytes: float | None = None,
     cancelled: threading.Event | None = None,
 ) -> Ending:
     """Tries an engine in a process of its own and returns how that ended.
@@ -76,10 +78,11 @@ def watched(
 
     Raises:
         BackendError: the environment says a patience that is no positive number.
+        OSError: no process can be started.
     """
     patience_s = patience_s or _patience_s()
     memory_bytes = memory_bytes or _available_bytes()
-    reader, writer = os.pipe()
+    reader, writer = _pipe()
     arguments = [name, "--report", str(writer), "--start", str(start)]
     if bundle is not None:
         arguments += ["--bundle", str(Path(bundle).resolve())]
@@ -112,6 +115,18 @@ def _patience_s() -> float:
     )
 
 
+def _pipe() -> tuple[int, int]:
+    """Returns a pipe's ends, none of them in the place of a standard stream that is closed."""
+    import fcntl
+
+    ends = list(os.pipe())
+    for number, end in enumerate(ends):
+        if end < STANDARD_STREAMS:
+            ends[number] = fcntl.fcntl(end, fcntl.F_DUPFD_CLOEXEC, STANDARD_STREAMS)
+            os.close(end)
+    return ends[0], ends[1]
+
+
 @contextlib.contextmanager
 def _started(
     arguments: list[str], writer: int, written: IO[bytes] | None
@@ -130,6 +145,8 @@ def _started(
         pass_fds=(writer,),
         start_new_session=True,
     )
+    with contextlib.suppress(OSError):
+        Path(f"/proc/{process.pid}/oom_score_adj").write_text(FIRST_TO_DIE)
     try:
         yield process
     finally:
@@ -143,7 +160,7 @@ class _Watch:
     process: subprocess.Popen[bytes]
     reader: int
     patience_s: float
-    memory_bytes: int
+    memory_bytes: float
     cancelled: threading.Event | None
 
     def follow(self, ending: Ending) -> Judgement | None:
@@ -235,9 +252,9 @@ def _resident_bytes(pid: int) -> int:
     return 0
 
 
-def _available_bytes() -> int:
-    free, limit = psutil.virtual_memory().available, fingerprint().memory_limit_bytes
-    return int(MEMORY_SHARE * (free if limit is None else min(free, limit)))
+def _available_bytes() -> float:
+    known = (state().available_memory_bytes, fingerprint().memory_limit_bytes)
+    return MEMORY_SHARE * min((value for value in known if value is not None), default=math.inf)
 
 
 @contextlib.contextmanager

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from tofa_edge.benchmarks.small_bundle import smooth_photo
 from tofa_edge.bundle import Bundle
 from tofa_edge.layers import layers
 from tofa_edge.probing import sound_engines
@@ -139,9 +140,32 @@ def test_run_classifies_photos(tiny_bundle: Path, photo: Path) -> None:
     assert "unknown, " in cli("run", tiny_bundle, photo, "--unknown-below", 1.1).stdout
 
 
+def test_frames_of_a_folder_calibrate(tiny_bundle: Path, tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    frames = tmp_path / "frames"
+    (frames / "later").mkdir(parents=True)
+    for number in range(20):
+        folder = frames / "later" if number % 2 else frames
+        (folder / f"{number}.JPG").write_bytes(smooth_photo(rng))
+    (frames / "notes.txt").write_text("no frame")
+    subnet = Bundle.open(tiny_bundle).space.middle().to_json()
+    asked = ("--subnet", subnet, "--backend", "onnxruntime", "--frames", frames)
+    mixed = cli("deploy", tiny_bundle, *asked, "--frames-share", 0.02).stdout
+    assert "calibration: 20 frames given, 20 used; 24 photos of the bundle's beside them" in mixed
+    alone = cli("deploy", tiny_bundle, *asked, "--frames-share", 1).stdout
+    assert "calibration: 20 frames given, 20 used; 24 photos of the bundle's beside them" in alone
+    refused = cli("deploy", tiny_bundle, *asked, "--frames-share", 2, code=1).stderr
+    assert "wanted a share of frames from 0 to 1, got 2.0" in refused
+    photo = next(frames.glob("*.JPG"))
+    plain = cli("run", tiny_bundle, photo, "--subnet", subnet, "--json").stdout
+    with_frames = cli("run", tiny_bundle, photo, *asked, "--json").stdout
+    assert json.loads(with_frames) != json.loads(plain)
+
+
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
+        (("deploy", "BUNDLE", "--frames", "/no/such/folder"), "wanted a folder of frames"),
         (("inspect", "/no/such.tofa"), "cannot be read"),
         (("run", "BUNDLE", "/no/such.jpg"), "wanted an image"),
         (("deploy", "BUNDLE", "--backend", "abacus"), "no backend"),

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
+import os
 import sys
 
 INTERRUPTED = 130
+STANDARD_STREAMS = 3
 
 
 def main() -> None:
@@ -13,6 +17,7 @@ def main() -> None:
     Exit codes: 0 done, 1 an error said in one line, 2 wrong usage, 3 no network within the budget,
     130 interrupted.
     """
+    _settle_streams()
     import tofa_edge.cli.conformance
     import tofa_edge.cli.export
     import tofa_edge.cli.host  # noqa: F401  their commands join those of a device
@@ -31,6 +36,34 @@ def main() -> None:
         if debug:
             raise
         known = isinstance(error, TofaError)
-        what = str(error) if known else f"{type(error).__name__}: {error} (this is a bug)"
-        tell(f"tofa-edge: {what}" + ("" if known else "; tofa-edge --debug shows where"))
+        tell(f"tofa-edge: {error if known else _unexpected(error)}")
         sys.exit(3 if isinstance(error, BudgetError) else 1)
+
+
+def _settle_streams() -> None:
+    """Makes sure that printing neither fails nor gets into files.
+
+    A file opened while a standard stream is closed gets its number, and what an engine prints gets
+    into the file. Names of files may be no text in the terminal's encoding.
+    """
+    with contextlib.suppress(OSError):
+        while (descriptor := os.open(os.devnull, os.O_RDWR)) < STANDARD_STREAMS:
+            os.set_inheritable(descriptor, True)
+        os.close(descriptor)
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
+
+
+def _unexpected(error: Exception) -> str:
+    """Returns one line about what this package did not raise on purpose."""
+    if isinstance(error, MemoryError):
+        return "no memory left: close other programs, or take it to a machine with more"
+    where = "tofa-edge --debug shows where"
+    if isinstance(error, ImportError):  # half an installation, or no memory to map a library
+        *_, last = str(error).strip().splitlines() or [""]
+        return f"cannot import what is needed: {last}; {where}"
+    if isinstance(error, OSError):
+        return f"{error}; {where}"
+    said = " ".join(str(error).split())
+    return f"{type(error).__name__}: {said} (this is a bug); {where}"

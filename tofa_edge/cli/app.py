@@ -44,6 +44,17 @@ MaxDrop = Annotated[
     float,
     typer.Option(metavar="POINTS", help="Of accuracy that 8-bit integers may cost, measured."),
 ]
+Frames = Annotated[
+    Path | None,
+    typer.Option(
+        metavar="FOLDER",
+        help="Photos that this device's camera took, of as many different scenes as there are.",
+    ),
+]
+FramesShare = Annotated[
+    float | None,
+    typer.Option(help="At most so much of what calibrates are frames, 0 to 1; default: a quarter."),
+]
 
 
 def _version(wanted: bool) -> None:
@@ -167,13 +178,17 @@ def deploy(
         bool, typer.Option("--anew", help="Choose again, whatever was chosen here before.")
     ] = False,
     seed: Annotated[int, typer.Option(help="Of the candidates drawn.")] = 0,
+    frames: Frames = None,
+    frames_share: FramesShare = None,
     as_json: Json = False,
 ) -> None:
     """Chooses, cuts and measures a network on this machine, and says why."""
     budget = _budget(latency_ms, memory_mb, max_accuracy_drop)
     asked = {"backend": backend, "threads": threads, "precision": precision}
     choices = {"max_seconds": max_seconds, "seed": seed, "remember": not anew}
-    with _deployed(bundle, subnet, budget=budget, **asked, **choices) as model:
+    with _deployed(
+        bundle, subnet, frames, frames_share, budget=budget, **asked, **choices
+    ) as model:
         if as_json:
             print_json(_as_json(model))
         else:
@@ -196,12 +211,15 @@ def run(
     unknown_below: Annotated[
         float, typer.Option(help="Photos whose best class is less probable are called unknown.")
     ] = 0.0,
+    frames: Frames = None,
+    frames_share: FramesShare = None,
     as_json: Json = False,
 ) -> None:
     """Deploys a bundle and classifies photos."""
     budget = _budget(latency_ms, memory_mb, max_accuracy_drop)
-    asked = {"backend": backend, "threads": threads, "precision": precision}
-    with _deployed(bundle, subnet, budget=budget, unknown_below=unknown_below, **asked) as model:
+    asked: dict[str, Any] = {"backend": backend, "threads": threads, "precision": precision}
+    asked |= {"budget": budget, "unknown_below": unknown_below}
+    with _deployed(bundle, subnet, frames, frames_share, **asked) as model:
         predictions = {str(image): model(image) for image in images}
     if as_json:
         print_json({name: prediction.top(top) for name, prediction in predictions.items()})
@@ -266,11 +284,21 @@ def _budget(latency_ms: float | None, memory_mb: float | None, most_points: floa
     return Budget(latency_ms=latency_ms, memory_mb=memory_mb, max_accuracy_drop=allowed)
 
 
-def _deployed(bundle: Path, subnet: str | None, **options: Any) -> Any:
+def _deployed(
+    bundle: Path,
+    subnet: str | None,
+    frames: Path | None,
+    frames_share: float | None,
+    **options: Any,
+) -> Any:
     import tofa_edge
+    from tofa_edge.frames import read_frames
 
-    wanted = None if subnet is None else tofa_edge.Subnet.from_json(subnet)
-    return tofa_edge.deploy(bundle, subnet=wanted, tell=tell_on_terminal, **options)
+    options["subnet"] = None if subnet is None else tofa_edge.Subnet.from_json(subnet)
+    options["calibration"] = () if frames is None else read_frames(frames)
+    if frames_share is not None:
+        options["frames_share"] = frames_share
+    return tofa_edge.deploy(bundle, tell=tell_on_terminal, **options)
 
 
 def _as_json(model: Any) -> dict[str, object]:

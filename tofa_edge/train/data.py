@@ -12,10 +12,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tofa_edge.errors import DataError, ImageError
-from tofa_edge.images import prepare, stack
+from tofa_edge.images import SUFFIXES, files_in, prepare, stack
 from tofa_edge.network import ImageArray
 
-SUFFIXES = {".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff"}
 MOST_UNREADABLE = 0.05  # of all images; beyond, something is wrong with the folder
 
 UNLABELLED = -1  # the label of an image that has none
@@ -139,7 +138,7 @@ def read_folder(root: Path, labelled: bool = True) -> LabelledPaths:
         return _unlabelled(root)
     try:
         folders = sorted(p for p in root.iterdir() if p.is_dir() and not p.name.startswith("."))
-        files = {folder.name: _images(folder) for folder in folders}
+        files = {folder.name: files_in(folder) for folder in folders}
     except OSError as error:
         raise DataError(f"{root}: cannot be read: {error.strerror or error}") from error
     unlabelled = files.pop(UNLABELLED_FOLDER, [])
@@ -150,7 +149,7 @@ def read_folder(root: Path, labelled: bool = True) -> LabelledPaths:
     if empty:
         raise DataError(
             f"{root}: no images in class {', '.join(map(repr, empty[:5]))}: "
-            f"add some ({', '.join(sorted(SUFFIXES))}) or remove the folder"
+            f"add some ({', '.join(SUFFIXES)}) or remove the folder"
         )
     numbers = [*range(len(files)), UNLABELLED]
     groups = [*files.values(), unlabelled]
@@ -163,16 +162,12 @@ def _unlabelled(root: Path) -> LabelledPaths:
     if not root.is_dir():
         raise DataError(f"{root}: wanted a folder of photos, there is none")
     try:
-        paths = tuple(_images(root))
+        paths = tuple(files_in(root))
     except OSError as error:
         raise DataError(f"{root}: cannot be read: {error.strerror or error}") from error
     if not paths:
-        raise DataError(f"{root}: no images in it ({', '.join(sorted(SUFFIXES))})")
+        raise DataError(f"{root}: no images in it ({', '.join(SUFFIXES)})")
     return LabelledPaths((), paths, np.full(len(paths), UNLABELLED))
-
-
-def _images(folder: Path) -> list[Path]:
-    return sorted(path for path in folder.rglob("*") if path.suffix.lower() in SUFFIXES)
 
 
 def split(labels: NDArray[np.int64], shares: Mapping[str, float], seed: int) -> dict[str, Indices]:
