@@ -19,7 +19,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import onnxruntime
 import safetensors.numpy
 import torch
 from numpy.typing import NDArray
@@ -69,9 +68,9 @@ def main() -> None:
     trained = dict(safetensors.numpy.load_file(path))
     rows: dict[str, Any] = {}
     right: dict[str, dict[str, Right]] = {}
-    tag = f"{path.stem}-{options.steps}-{options.rate:g}"
     for name, rounded in (("as trained", None), ("float", False), ("quantisation-aware", True)):
-        kept = options.work / f"{tag}-{name.replace(' ', '-')}.safetensors"
+        of = "" if rounded is None else f"{options.steps}-{options.rate:g}-"
+        kept = options.work / f"{path.stem}-{of}{name.replace(' ', '-')}.safetensors"
         arrays, seconds = trained, 0.0
         if rounded is not None:
             arrays, seconds = _trained_on(study, trained, labels, options, rounded, kept)
@@ -229,7 +228,7 @@ def _machine() -> dict[str, Any]:
         "threads": torch.get_num_threads(),
         "tofa_edge": __version__,
         "torch": torch.__version__,
-        "onnxruntime": onnxruntime.__version__,
+        "engine": backend("onnxruntime").version(),
         "date": time.strftime("%Y-%m-%d"),
     }
 

@@ -103,6 +103,7 @@ def begin(supernet: Supernet, objective: Objective, phase: Phase) -> TrainingSta
         supernet.across = phase.processes.mean
     averaged = copy.deepcopy(supernet).requires_grad_(False)
     averaged.rounded, supernet.rounded = False, phase.rounded
+    supernet.requires_grad_(True)  # what another phase made has been an averaged one
     return TrainingState(supernet, averaged, _optimiser(supernet, phase), objective)
 
 
