@@ -62,6 +62,13 @@ def train(
         typer.Option(help="Passes over the photos; 0 bundles the pretrained network as it is."),
     ] = DEFAULTS.epochs,
     pretrain_epochs: PretrainEpochs = DEFAULTS.pretrain_epochs,
+    quantisation_aware_epochs: Annotated[
+        float,
+        typer.Option(
+            help="Passes at the end with weights and values rounded as in int8: worth it if "
+            "devices run int8 and lose accuracy by it; 0: none."
+        ),
+    ] = DEFAULTS.quantisation_aware_epochs,
     labels_per_class: Annotated[
         int | None, typer.Option(help="Labels to use; the other photos count as unlabelled.")
     ] = DEFAULTS.labels_per_class,
@@ -100,6 +107,7 @@ def train(
         pretrained=pretrained,
         epochs=epochs,
         pretrain_epochs=pretrain_epochs,
+        quantisation_aware_epochs=quantisation_aware_epochs,
         labels_per_class=labels_per_class,
         resolution=resolution,
         batch_size=batch_size,

@@ -24,6 +24,8 @@ class TrainingConfig:
         epochs: passes over the training photos; 0 bundles the pretrained network as it is.
         pretrain_epochs: passes over them before that, without labels, that make every subnet like
             the pretrained network; only for a plain one (lite0, lite1, lite2).
+        quantisation_aware_epochs: passes over them at the end, in which every subnet computes with
+            weights and values rounded as 8-bit integers round them; 0 leaves that to the device.
         labels_per_class: how many labels to use, the others are forgotten; None uses all.
         resolution: the largest input size in pixels; smaller ones of the space are trained too.
         batch_size: labelled photos a step.
@@ -48,6 +50,7 @@ class TrainingConfig:
     pretrained: str | None = None
     epochs: float = 10
     pretrain_epochs: float = 8
+    quantisation_aware_epochs: float = 0
     labels_per_class: int | None = None
     resolution: int = 128
     batch_size: int = 32
@@ -69,9 +72,14 @@ class TrainingConfig:
         if self.device not in DEVICES:
             raise TrainingError(f"no device {self.device!r}; there are {', '.join(DEVICES)}")
         leasts = {"epochs": 0, "pretrain_epochs": 0, "batch_size": 2, "seed": 0, "resolution": 1}
-        for name, least in {**leasts, "unlabelled_ratio": 0}.items():
+        leasts |= {"unlabelled_ratio": 0, "quantisation_aware_epochs": 0}
+        for name, least in leasts.items():
             if not getattr(self, name) >= least:
                 raise TrainingError(f"{name} must be {least} or more, got {getattr(self, name)}")
+        if self.quantisation_aware_epochs and not self.epochs:
+            raise TrainingError(
+                "quantisation-aware epochs end a training; with 0 epochs there is none"
+            )
         for teacher in self.teachers:
             if teacher not in PRETRAINED:
                 raise TrainingError(f"no teacher {teacher!r}; there are {', '.join(PRETRAINED)}")
@@ -119,7 +127,8 @@ class Progress:
             and subnets are tested.
         seconds: since the beginning.
         images_per_second: since the beginning.
-        phase: "looking (lite0)", "pretraining", "training" or "testing subnets".
+        phase: "looking (lite0)", "pretraining", "training", "quantisation-aware training" or
+            "testing subnets".
         metrics: other figures of the step, such as the rate of trusted pseudo-labels.
     """
 

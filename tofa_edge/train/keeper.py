@@ -42,9 +42,9 @@ class Keeper:
         checkpoint.check_identity(found, identity)
         return Keeper(path, identity, found)
 
-    def is_at(self, phase: str) -> bool:
-        """Whether the run to resume was in a phase."""
-        return self.found is not None and self.found.phase == phase
+    def is_at(self, *phases: str) -> bool:
+        """Whether the run to resume was in one of the phases."""
+        return self.found is not None and self.found.phase in phases
 
     def restore(self, state: TrainingState, phase: Phase) -> None:
         """Puts the state of a phase to where an interrupted run was."""

@@ -54,6 +54,7 @@ class Phase:
         choose: the subnets of a step, the one that learns the labels first.
         head_rate: the classifier's learning rate over that of the other layers.
         processes: that run it together.
+        rounded: whether subnets compute as if in 8-bit integers; the averaged one never does.
     """
 
     name: str
@@ -63,6 +64,7 @@ class Phase:
     choose: Choose = sandwich
     head_rate: float = 1.0
     processes: Processes = ALONE
+    rounded: bool = False
 
 
 class Hook(Protocol):
@@ -100,6 +102,8 @@ def begin(supernet: Supernet, objective: Objective, phase: Phase) -> TrainingSta
     if phase.processes.world > 1:
         supernet.across = phase.processes.mean
     averaged = copy.deepcopy(supernet).requires_grad_(False)
+    averaged.rounded, supernet.rounded = False, phase.rounded
+    supernet.requires_grad_(True)  # what another phase made has been an averaged one
     return TrainingState(supernet, averaged, _optimiser(supernet, phase), objective)
 
 

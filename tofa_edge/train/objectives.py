@@ -110,6 +110,7 @@ class SemiSupervised:
         probe: probabilities of every image from a probe on pretrained features, (N, classes), or
             None. A target is a mix of these and of what the averaged supernet says.
         processes: that share a batch.
+        settled: whether the probe has its least part in a target from the first step on.
         pseudo: what is kept of the pseudo-labels from step to step.
     """
 
@@ -120,6 +121,7 @@ class SemiSupervised:
     unlabelled_batch: int
     probe: Tensor | None = None
     processes: Processes = ALONE
+    settled: bool = False
     pseudo: PseudoLabels = field(init=False)
     images_per_step: int = field(init=False)
 
@@ -155,7 +157,8 @@ class SemiSupervised:
         with torch.no_grad():
             (logits,) = averaged(views, largest)
         probe = None if self.probe is None else share(self.probe[chosen].to(device))
-        weight = max(PROBE_LEAST, 1 - 2 * (1 - PROBE_LEAST) * step.progress)
+        progress = 1.0 if self.settled else step.progress
+        weight = max(PROBE_LEAST, 1 - 2 * (1 - PROBE_LEAST) * progress)
         targets, mask = self.pseudo.targets(logits.float().softmax(dim=1), probe, weight)
         self._metrics = {
             "mask_rate": float(mask.mean()),

@@ -1,4 +1,7 @@
-"""The two phases of training: all subnets become like a pretrained network, then learn the task."""
+"""The phases of training: all subnets become like a pretrained network, then learn the task.
+
+A last one, if wanted, makes them survive 8-bit integers.
+"""
 
 from __future__ import annotations
 
@@ -16,7 +19,13 @@ from tofa_edge.layers import LOGITS
 from tofa_edge.network import ImageArray
 from tofa_edge.train.config import Progress, TrainingConfig
 from tofa_edge.train.distributed import ALONE, Processes
-from tofa_edge.train.estimate import TEACHER, estimated_seconds, seconds_per_mac, teacher_macs
+from tofa_edge.train.estimate import (
+    ROUNDED,
+    TEACHER,
+    estimated_seconds,
+    seconds_per_mac,
+    teacher_macs,
+)
 from tofa_edge.train.keeper import Keeper
 from tofa_edge.train.loop import Choose, OnStep, Phase, TrainingState, begin, run, sandwich
 from tofa_edge.train.objectives import Distillation, Objective, SemiSupervised
@@ -27,7 +36,9 @@ from tofa_edge.train.teachers import LOOKING, Look, teacher_resolution
 from tofa_edge.train.watch import Watch
 
 PRETRAINING, TRAINING = "pretraining", "training"
+QUANTISATION_AWARE = "quantisation-aware training"
 PRETRAINING_BATCH = 64
+LAST_RATE = 0.1  # the peak of the last phase's learning rate over that of the training before
 NEW_RATE = 3.0  # the learning rate of a classifier that starts from nothing, over the others'
 SECONDS_BETWEEN_CHECKPOINTS = 120.0
 
@@ -109,7 +120,7 @@ def optimise(
     unlabelled, steps = _plan(images, labels, config)
     pretrained = not config.starts_from_nothing
     probe = None
-    if pretrained and not (keeper is not None and keeper.is_at(TRAINING)):
+    if pretrained and not (keeper is not None and keeper.is_at(TRAINING, QUANTISATION_AWARE)):
         probe = start_from_probe(supernet, images, labels, looks, bool(unlabelled))
     rate = 1.0 if pretrained else NEW_RATE
     processes.check(config.batch_size, unlabelled)
@@ -123,7 +134,48 @@ def optimise(
         probe,
         processes=processes,
     )
-    return _finish(_run(supernet, objective, phase, on_step, keeper, watch), images)
+    if keeper is None or not keeper.is_at(QUANTISATION_AWARE):
+        supernet = _finish(_run(supernet, objective, phase, on_step, keeper, watch), images)
+    if config.quantisation_aware_epochs:
+        _, steps = _plan(images, labels, _last(config))
+        rate = LAST_RATE * config.learning_rate
+        phase = replace(
+            phase,
+            name=QUANTISATION_AWARE,
+            steps=steps,
+            learning_rate=rate,
+            head_rate=1.0,
+            rounded=True,
+        )
+        supernet = train_on(supernet, objective, phase, on_step, keeper)
+    return supernet
+
+
+def train_on(
+    supernet: Supernet,
+    objective: SemiSupervised,
+    phase: Phase,
+    on_step: OnStep = lambda progress: None,
+    keeper: Keeper | None = None,
+) -> Supernet:
+    """Returns a trained supernet, trained on a little.
+
+    Loss, sandwich and optimiser are those of the training before. If the phase is a rounded one,
+    every subnet learns to survive 8-bit integers; the averaged supernet, which gives the targets
+    and ships, is not rounded.
+
+    Args:
+        supernet: trained.
+        objective: of the training before, with what it has learned; the probe has its least part.
+        phase: to run.
+        on_step: called after each step.
+        keeper: of checkpoints.
+
+    Raises:
+        TrainingError: a loss is not finite; the step is named.
+    """
+    objective.settled = True
+    return _finish(_run(supernet, objective, phase, on_step, keeper), objective.images)
 
 
 def start_from_probe(
@@ -231,6 +283,10 @@ def expected_seconds(
         unlabelled, steps = _plan(images, labels, config)
         batch = config.batch_size + unlabelled
         found[TRAINING] = estimated_seconds(space, mac, batch, steps, unlabelled)
+        if config.quantisation_aware_epochs:
+            _, steps = _plan(images, labels, _last(config))
+            seconds = estimated_seconds(space, mac, batch, steps, unlabelled)
+            found[QUANTISATION_AWARE] = ROUNDED * seconds
     return found
 
 
@@ -240,6 +296,11 @@ def _plan(images: ImageArray, labels: NDArray[np.int64], config: TrainingConfig)
     unlabelled = config.unlabelled_ratio * config.batch_size * int(not known.all())
     pool = len(images) // unlabelled if unlabelled else int(known.sum()) // config.batch_size
     return unlabelled, max(1, int(config.epochs * max(1, pool)))
+
+
+def _last(config: TrainingConfig) -> TrainingConfig:
+    """Returns how the last phase trains: as before, for its own epochs."""
+    return replace(config, epochs=config.quantisation_aware_epochs, quantisation_aware_epochs=0)
 
 
 def _steps(epochs: float, count: int, batch: int) -> int:

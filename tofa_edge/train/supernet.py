@@ -30,6 +30,7 @@ from tofa_edge.layers import (
 )
 from tofa_edge.network import FloatArray, Preprocessing
 from tofa_edge.space import Activation, SearchSpace, Subnet
+from tofa_edge.train.rounding import rounded_values, rounded_weight
 from tofa_edge.weights import take
 
 Statistics = Literal["stored", "batch"]
@@ -49,6 +50,7 @@ class Supernet(nn.Module):
         across: averages a value over the processes of a distributed run: batch statistics are then
             those of the whole batch; None for one process.
         mixed: whether to compute in bfloat16 where that is safe (autocast).
+        rounded: whether weights and values are rounded as 8-bit integers would round them.
     """
 
     def __init__(
@@ -62,6 +64,7 @@ class Supernet(nn.Module):
         self.momentum = 0.1
         self.across: Callable[[Tensor], Tensor] | None = None
         self.mixed = False
+        self.rounded = False
         self._units = nn.ModuleDict()
         for name, shape in supernet_shapes(space).items():
             layer, role = name.split(".")
@@ -98,7 +101,10 @@ class Supernet(nn.Module):
         with torch.autocast(kind, torch.bfloat16) if self.mixed else contextlib.nullcontext():
             for layer in layers(self.space, subnet):
                 inputs = [values[name] for name in layer.inputs]
-                values[layer.name] = self._run(layer, inputs, arrays, statistics, update)
+                value = self._run(layer, inputs, arrays, statistics, update)
+                if self.rounded and layer.name != LOGITS:
+                    value = rounded_values(value)
+                values[layer.name] = value
                 if layer.name in outputs:
                     wanted[layer.name] = values[layer.name]
         return tuple(wanted[name] for name in outputs)
@@ -142,7 +148,7 @@ class Supernet(nn.Module):
     ) -> Tensor:
         match layer:
             case Convolution():
-                value = _convolve(layer, inputs[0], arrays)
+                value = _convolve(layer, inputs[0], self._weight(layer, arrays), arrays)
                 if layer.normalised:
                     value = self._batch_norm(layer, value, arrays, statistics, update)
                 return _activate(value, layer.activation)
@@ -153,9 +159,13 @@ class Supernet(nn.Module):
             case GlobalPool():
                 return inputs[0].mean(dim=(2, 3), keepdim=True)
             case Linear():
-                names = (f"{layer.name}.weight", f"{layer.name}.bias")
-                return F.linear(inputs[0].flatten(1), *(take(layer, n, arrays) for n in names))
+                bias = take(layer, f"{layer.name}.bias", arrays)
+                return F.linear(inputs[0].flatten(1), self._weight(layer, arrays), bias)
         raise TypeError(f"a supernet has no layer like {layer}")
+
+    def _weight(self, layer: Convolution | Linear, arrays: Mapping[str, Tensor]) -> Tensor:
+        weight: Tensor = take(layer, f"{layer.name}.weight", arrays)
+        return rounded_weight(weight) if self.rounded else weight
 
     def _batch_norm(
         self,
@@ -198,8 +208,9 @@ class Supernet(nn.Module):
         return centred * factor.reshape(shape) + shift.reshape(shape)
 
 
-def _convolve(layer: Convolution, value: Tensor, arrays: Mapping[str, Tensor]) -> Tensor:
-    weight = take(layer, f"{layer.name}.weight", arrays)
+def _convolve(
+    layer: Convolution, value: Tensor, weight: Tensor, arrays: Mapping[str, Tensor]
+) -> Tensor:
     bias = None if layer.normalised else take(layer, f"{layer.name}.bias", arrays)
     before, after = layer.padding
     if before != after:

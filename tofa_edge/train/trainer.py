@@ -25,7 +25,13 @@ from tofa_edge.train.integer_drop import integer_drop
 from tofa_edge.train.keeper import Keeper
 from tofa_edge.train.loop import OnStep
 from tofa_edge.train.packing import Contents, check_writable, pack
-from tofa_edge.train.phases import TRAINING, expected_seconds, optimise, pretrain_supernet
+from tofa_edge.train.phases import (
+    QUANTISATION_AWARE,
+    TRAINING,
+    expected_seconds,
+    optimise,
+    pretrain_supernet,
+)
 from tofa_edge.train.pretrained import load_lite
 from tofa_edge.train.start import new_supernet, read_start, used_device
 from tofa_edge.train.supernet import Supernet
@@ -40,6 +46,7 @@ FREE = {  # to differ when resuming
 }  # fmt: skip
 
 TESTING = "testing subnets"
+AFTER_LOOKING = (TRAINING, QUANTISATION_AWARE)  # whose checkpoints hold what the teachers said
 
 Tell = Callable[[str], None]
 
@@ -94,7 +101,7 @@ def train(
     begun = time.perf_counter()
     with _telling_how_to_resume(keeper, tell):
         seen = _looks(images, labels, config, on_step, keeper, processes)
-        if config.is_plain and config.pretrain_epochs and not keeper.is_at(TRAINING):
+        if config.is_plain and config.pretrain_epochs and not keeper.is_at(*AFTER_LOOKING):
             said = seen[config.start]
             supernet = pretrain_supernet(supernet, images, said, config, on_step, keeper, processes)
         watch = _watch(photos, roles, labels, processes, tell)
@@ -184,7 +191,8 @@ def _looks(
     processes: Processes,
 ) -> dict[str, Look]:
     """Returns what the teachers say, by name; nothing where a checkpoint holds what came of it."""
-    names = () if keeper.is_at(TRAINING) else config.looking(bool((labels < 0).any()))
+    at = keeper.is_at(*AFTER_LOOKING)
+    names = () if at else config.looking(bool((labels < 0).any()))
     return looks(names, images, used_device(config), on_step, processes)
 
 
@@ -277,6 +285,7 @@ def _pack_trained(
         provenance |= {"integer_drop": predictor.integer_drop}
     provenance |= {"epochs": config.epochs}
     provenance |= {"pretrain_epochs": config.pretrain_epochs if config.is_plain else 0}
+    provenance |= {"quantisation_aware_epochs": config.quantisation_aware_epochs}
     provenance |= {"photos_trained_on": len(trained), "photos_validated_on": len(validated)}
     pack(out, config, supernet, contents, provenance)
     return Report(out, accuracies, seconds)
