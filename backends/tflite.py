@@ -8,8 +8,15 @@ from typing import Any
 
 import numpy as np
 
-from tofa_edge.backends import Target, check_batch, check_target, cpu_targets
-from tofa_edge.backends.tflite_format import INPUT, SIGNATURE, write_tflite
+from tofa_edge.backends import (
+    Target,
+    check_batch,
+    check_quantised,
+    check_target,
+    cpu_targets,
+)
+from tofa_edge.backends.tflite_format import write_tflite
+from tofa_edge.backends.tflite_model import INPUT, SIGNATURE
 from tofa_edge.backends.tflite_packages import (
     CURRENT,
     FORMER,
@@ -20,8 +27,12 @@ from tofa_edge.backends.tflite_packages import (
     mismatch,
     versions,
 )
+from tofa_edge.backends.tflite_quantised import write_tflite_dynamic, write_tflite_int8
+from tofa_edge.device import fingerprint
 from tofa_edge.errors import BackendError
 from tofa_edge.network import FloatArray, ImageArray, Network
+
+HALVES = frozenset(("asimdhp", "avx512_fp16"))  # features of processors that XNNPACK's fp16 needs
 
 
 class TfLite:
@@ -54,17 +65,26 @@ class TfLite:
         return faults()
 
     def targets(self) -> tuple[Target, ...]:
-        """Returns fp32 CPU targets up to the cores this process may use."""
-        return () if self.missing() else cpu_targets()
+        """Returns CPU targets up to the cores this process may use, fp16 where it can compute so.
+
+        Elsewhere the engine would compute in fp32 and not say so.
+        """
+        return () if self.missing() else cpu_targets(*_precisions())
 
     def build(self, network: Network, target: Target) -> bytes:
         """Returns a TFLite model.
 
         Raises:
-            BackendError: flatbuffers, which writes it, is not installed.
+            BackendError: flatbuffers, which writes it, is not installed, or the target is in
+                integers and the network lacks its quantisation.
         """
+        check_quantised(self.name, network, target)
         try:
-            return write_tflite(network)
+            if target.precision == "int8":
+                return write_tflite_int8(network)
+            if target.precision == "dynamic":
+                return write_tflite_dynamic(network)
+            return write_tflite(network, precision=target.precision)
         except ImportError as error:
             raise BackendError(f"tflite: no package flatbuffers: {INSTALL}") from error
 
@@ -72,9 +92,9 @@ class TfLite:
         """Returns a session on exactly the target's threads, ready for single images.
 
         Raises:
-            BackendError: the engine is missing or refuses the model, or the target is not cpu fp32.
+            BackendError: the engine is missing or refuses the model, or the target is not its own.
         """
-        check_target(self.name, target)
+        check_target(self.name, target, _precisions())
         package = interpreters()
         try:
             interpreter = package.Interpreter(model_content=artefact, num_threads=target.threads)
@@ -82,6 +102,11 @@ class TfLite:
             return TfLiteSession(interpreter.get_signature_runner(SIGNATURE))
         except Exception as error:
             raise BackendError(f"tflite refuses the model: {error}") from error
+
+
+def _precisions() -> tuple[str, ...]:
+    half = HALVES & set(fingerprint().features or ())
+    return ("fp32", "fp16", "int8", "dynamic") if half else ("fp32", "int8", "dynamic")
 
 
 class TfLiteSession:

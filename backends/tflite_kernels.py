@@ -54,3 +54,8 @@ def same_padding(layer: Convolution, span: int) -> tuple[int, int] | None:
     out_size = -(-layer.in_size // layer.stride)
     total = max((out_size - 1) * layer.stride + span - layer.in_size, 0)
     return (total // 2, total - total // 2) if out_size == layer.out_size else None
+
+
+def stored_axes(layer: Convolution) -> tuple[int, int, int, int]:
+    """Returns what brings weights to the format's order: 1×H×W×out, or out×H×W×in."""
+    return (1, 2, 3, 0) if layer.depthwise else (0, 2, 3, 1)

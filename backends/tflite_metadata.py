@@ -16,6 +16,8 @@ from tofa_edge.backends.labelling import PIXELS, PROBABILITIES, PRODUCER, Labell
 from tofa_edge.backends.tflite_schema import BYTE, OFFSET, UBYTE, UINT, FlatFile, Slots
 
 NAME = "TFLITE_METADATA"  # by which readers find the buffer
+REDUCED = "reduced_precision_support"  # by which XNNPACK finds the next
+HALF = np.frombuffer(b"fp16accfp16", np.uint8)  # it computes in fp16 for no other word
 IDENTIFIER = b"M001"
 LABELS = "labels.txt"
 PARSER = "1.0.0"  # the least version of a reader that knows all the fields used here

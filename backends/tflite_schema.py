@@ -19,7 +19,7 @@ SCHEMA_VERSION = 3
 IDENTIFIER = b"TFL3"
 ALIGNMENT = 16  # of constants in the file: engines read them in place with vector instructions
 
-FLOAT32, INT32, UINT8 = 0, 2, 3  # TensorType
+FLOAT32, INT32, UINT8, INT8 = 0, 2, 3, 9  # TensorType
 SAME, VALID = 0, 1  # Padding
 FUSED: dict[Activation, int] = {"relu": 1, "relu6": 3}  # ActivationFunctionType; 0 is none
 
@@ -39,7 +39,10 @@ SUBGRAPH: Slots = {
 }  # fmt: skip
 TENSOR: Slots = {
     "shape": (0, OFFSET), "type": (1, BYTE), "buffer": (2, UINT), "name": (3, OFFSET),
-    "shape_signature": (7, OFFSET),
+    "quantization": (4, OFFSET), "shape_signature": (7, OFFSET),
+}  # fmt: skip
+QUANTISATION: Slots = {
+    "scale": (2, OFFSET), "zero_point": (3, OFFSET), "quantized_dimension": (6, INT),
 }  # fmt: skip
 BUFFER: Slots = {"data": (0, OFFSET)}
 METADATA: Slots = {"name": (0, OFFSET), "buffer": (1, UINT)}
@@ -63,6 +66,7 @@ KINDS: dict[str, tuple[int, int, Slots]] = {  # BuiltinOperator, BuiltinOptions,
     "ADD": (0, 11, FUSING),
     "CONV_2D": (3, 1, CONVOLUTION),
     "DEPTHWISE_CONV_2D": (4, 2, DEPTHWISE),
+    "DEQUANTIZE": (6, 38, {}),
     "FULLY_CONNECTED": (9, 8, FUSING),
     "MUL": (18, 21, FUSING),
     "SOFTMAX": (25, 9, {"beta": (0, FLOAT)}),
@@ -72,6 +76,7 @@ KINDS: dict[str, tuple[int, int, Slots]] = {  # BuiltinOperator, BuiltinOptions,
     "CAST": (53, 37, {"in_data_type": (0, BYTE), "out_data_type": (1, BYTE)}),
     "RSQRT": (76, 0, {}),  # it has no options table
     "SQUARED_DIFFERENCE": (99, 76, {}),
+    "QUANTIZE": (114, 89, {}),
     "HARD_SWISH": (117, 91, {}),
 }
 
@@ -86,6 +91,7 @@ class FlatFile:
         self._builder: Any = flatbuffers.Builder(content_bytes + 2**18)
         self._identifier = identifier
         self._known: dict[str | tuple[float, ...], int] = {}
+        self._vectors: dict[tuple[str, bytes], int] = {}
 
     def table(self, slots: Slots, **fields: Field) -> int:
         """Writes a table; a field that is left out has its default."""
@@ -94,6 +100,13 @@ class FlatFile:
         for slot, storage, number in ready:
             getattr(self._builder, f"Prepend{storage}Slot")(slot, number, 0)
         return int(self._builder.EndObject())
+
+    def vector(self, numbers: NDArray[Any]) -> int:
+        """Writes numbers as a vector of their own type, once; returns its offset."""
+        key = (numbers.dtype.str, numbers.tobytes())
+        if key not in self._vectors:
+            self._vectors[key] = int(self._builder.CreateNumpyVector(numbers))
+        return self._vectors[key]
 
     def finish(self, root: int) -> bytes:
         """Returns the file whose root table stands at that offset."""
