@@ -196,12 +196,18 @@ def _labelling(bundle: Bundle, subnet: Subnet) -> Labelling:
 def _content(kind: str, network: Network, labelling: Labelling, target: Target) -> bytes:
     """Returns the file; its writer's package is loaded only now."""
     package = "flatbuffers" if kind == "tflite" else "onnx"
+    integers = network.quantisation is not None
     try:
+        if kind == "tflite" and integers:
+            from tofa_edge.backends.tflite_quantised import write_tflite_dynamic, write_tflite_int8
+
+            write = write_tflite_int8 if target.precision == "int8" else write_tflite_dynamic
+            return write(network, labelling)
         if kind == "tflite":
             from tofa_edge.backends.tflite_format import write_tflite
 
             return write_tflite(network, labelling)
-        if target.is_integer:
+        if integers:
             from tofa_edge.backends.onnx_quantised import Scheme, write_onnx_int8
 
             return write_onnx_int8(network, Scheme(), labelling)
