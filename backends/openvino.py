@@ -5,14 +5,22 @@ from __future__ import annotations
 import importlib
 import sys
 import threading
+from dataclasses import replace
 from functools import lru_cache
 from importlib.util import find_spec
 from typing import Any
 
 import numpy as np
 
-from tofa_edge.backends import Target, check_batch, cpu_targets, package_version
+from tofa_edge.backends import (
+    Target,
+    check_batch,
+    check_quantised,
+    cpu_targets,
+    package_version,
+)
 from tofa_edge.backends.onnx_format import write_onnx
+from tofa_edge.backends.onnx_quantised import Scheme, write_onnx_int8
 from tofa_edge.errors import BackendError
 from tofa_edge.layers import LOGITS
 from tofa_edge.network import FloatArray, ImageArray, Network
@@ -20,6 +28,8 @@ from tofa_edge.network import FloatArray, ImageArray, Network
 INSTALL = "pip install 'tofa-edge[openvino]'"
 TELEMETRY = "openvino_telemetry"
 PRECISIONS = {"fp32": "f32", "fp16": "f16"}  # our name and the engine's
+HINTS = {**PRECISIONS, "int8": "f32"}  # of what the model does not say: in int8, the few floats
+SCHEME = Scheme(integer_bias=False)  # all others become integer kernels as well, and round more
 
 
 def engine() -> Any:
@@ -65,16 +75,23 @@ class OpenVino:
         return package_version("openvino")
 
     def targets(self) -> tuple[Target, ...]:
-        """Returns fp32 CPU targets, then what else openvino finds here."""
+        """Returns CPU targets, int8 where openvino has it, then what else it finds here."""
         if self.missing():
             return ()
         try:
-            return cpu_targets() + _accelerators()
+            return _processor() + _accelerators()
         except BackendError:  # loading will tell why
             return cpu_targets()
 
     def build(self, network: Network, target: Target) -> bytes:
-        """Returns an ONNX model."""
+        """Returns an ONNX model.
+
+        Raises:
+            BackendError: the target is int8, and the network lacks its quantisation.
+        """
+        check_quantised(self.name, network, target)
+        if target.precision == "int8":
+            return write_onnx_int8(network, SCHEME)
         return write_onnx(network, training_mode=False)
 
     def load(self, artefact: bytes, target: Target) -> OpenVinoSession:
@@ -85,8 +102,8 @@ class OpenVino:
                 for another device or precision.
         """
         core = _core()
-        cpu = target.unit == "cpu" and target.precision == "fp32"
-        if not cpu and target not in _accelerators():
+        here = replace(target, threads=1)  # a CPU takes any number of them
+        if here not in _processor() and target not in _accelerators():
             offered = ", ".join(map(str, self.targets()))
             raise BackendError(f"openvino: no target {target}; it offers {offered}")
         try:
@@ -154,6 +171,13 @@ class OpenVinoSession:
 
 
 @lru_cache(maxsize=1)
+def _processor() -> tuple[Target, ...]:
+    """What openvino offers on the CPU: it says itself whether integers are any faster there."""
+    able = _core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
+    return cpu_targets("fp32", "int8") if "INT8" in able else cpu_targets()
+
+
+@lru_cache(maxsize=1)
 def _accelerators() -> tuple[Target, ...]:
     """What openvino finds beside the CPU, with the precisions that each says it computes in."""
     core, found = _core(), []
@@ -173,7 +197,7 @@ def _settings(target: Target) -> dict[str, Any]:
     a target's threads would be cut to the physical cores.
     """
     settings = {
-        "INFERENCE_PRECISION_HINT": PRECISIONS[target.precision],
+        "INFERENCE_PRECISION_HINT": HINTS[target.precision],
         "PERFORMANCE_HINT": "LATENCY",
     }
     if target.unit != "cpu":
@@ -196,6 +220,6 @@ def _unit(compiled: Any, target: Target) -> str:
         precision = compiled.get_property("INFERENCE_PRECISION_HINT").get_type_name()
     except RuntimeError:  # this device's plug-in does not tell
         return target.unit
-    if precision != PRECISIONS[target.precision]:
+    if precision != HINTS[target.precision]:
         raise BackendError(f"openvino: wanted {target.precision}, but it computes in {precision}")
     return target.unit

@@ -8,9 +8,10 @@ from pathlib import Path
 from types import ModuleType
 
 from tofa_edge import device_sources
-from tofa_edge.backends import Target, engine_cache, package_version
+from tofa_edge.backends import Target, check_quantised, engine_cache, package_version
 from tofa_edge.backends.cuda import cuda
 from tofa_edge.backends.onnx_format import write_onnx
+from tofa_edge.backends.onnx_quantised import TENSORRT, write_onnx_int8
 from tofa_edge.backends.tensorrt_build import Plan, build_plan, open_plan, typed_by_onnx
 from tofa_edge.backends.tensorrt_session import TensorRtSession
 from tofa_edge.decisions import decision_key
@@ -30,7 +31,7 @@ INSTALL_ON_JETSON = (
     "sudo apt install tensorrt python3-libnvinfer, and a virtual environment made with "
     "python3 -m venv --system-site-packages"
 )
-PRECISIONS = ("fp32", "fp16")
+PRECISIONS = ("fp32", "fp16", "int8")
 
 
 def package() -> str | None:
@@ -79,20 +80,21 @@ class TensorRt:
         return f"{facts['engine']}, CUDA {facts['cuda']}, {facts['device']} {facts['capability']}"
 
     def targets(self) -> tuple[Target, ...]:
-        """Returns fp32 and fp16 on the GPU; nothing runs on a Jetson's DLA."""
+        """Returns fp32, fp16 and int8 on the GPU; nothing runs on a Jetson's DLA."""
         return () if self.missing() else tuple(Target("gpu", item) for item in PRECISIONS)
 
     def build(self, network: Network, target: Target) -> bytes:
         """Returns an engine, from the cache where it was built before.
 
         Raises:
-            BackendError: TensorRT is missing or cannot build the network.
+            BackendError: TensorRT is missing or cannot build the network, or the target is int8 and
+                the network lacks its quantisation.
         """
         self._check(target)
+        check_quantised(self.name, network, target)
         module = engine()
-        onnx_precision = target.precision if typed_by_onnx(module) else "fp32"
         try:
-            onnx = write_onnx(network, precision=onnx_precision)
+            onnx = _onnx(module, network, target.precision)
         except (ImportError, ValueError) as error:
             raise BackendError(f"tensorrt: {error}") from error
         facts = {**_facts(), "precision": target.precision}
@@ -132,7 +134,20 @@ class TensorRt:
         if reason:
             raise BackendError(f"backend {self.name} cannot run here: {reason}")
         if target not in self.targets():
-            raise BackendError(f"{self.name}: no target {target}; it offers gpu fp32 and gpu fp16")
+            offered = ", ".join(PRECISIONS)
+            raise BackendError(f"{self.name}: no target {target}; it offers gpu {offered}")
+
+
+def _onnx(module: ModuleType, network: Network, precision: str) -> bytes:
+    """Returns the model to build from.
+
+    Raises:
+        ImportError: the package onnx is not installed.
+        ValueError: the network cannot be written so.
+    """
+    if precision == "int8":
+        return write_onnx_int8(network, TENSORRT)
+    return write_onnx(network, precision=precision if typed_by_onnx(module) else "fp32")
 
 
 def _build(module: ModuleType, onnx: bytes, facts: engine_cache.Facts, timings: str) -> Plan:

@@ -115,8 +115,8 @@ def build_plan(module: ModuleType, onnx: bytes, precision: str, timings: bytes =
 
     Args:
         module: TensorRT's.
-        onnx: a model as `write_onnx` writes it, in fp16 where `typed_by_onnx`.
-        precision: "fp32" or "fp16".
+        onnx: a model of `write_onnx`, in fp16 where `typed_by_onnx`, or of `write_onnx_int8`.
+        precision: "fp32", "fp16" or "int8".
         timings: of earlier builds on this machine.
 
     Raises:
@@ -216,6 +216,8 @@ def _configuration(
     config.clear_flag(trt.BuilderFlag.TF32)  # it is on by default, and off by 1e-3
     if precision == "fp16" and not typed_by_onnx(module):
         config.set_flag(trt.BuilderFlag.FP16)
+    if precision == "int8" and hasattr(trt.BuilderFlag, "INT8"):
+        config.set_flag(trt.BuilderFlag.INT8)
     image = sizes(network.get_input(0).shape)[1:]
     one, most = trt.Dims([1, *image]), trt.Dims([MOST_BATCH, *image])
     profile = builder.create_optimization_profile()

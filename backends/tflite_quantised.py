@@ -77,6 +77,14 @@ class _SteppedGraph(TfLiteGraph):
             QUANTISATION, scale=scale, zero_point=zeros, quantized_dimension=axis
         )
 
+    def rounded(self, layer: Convolution, weight: FloatArray) -> FloatArray:
+        """Returns weights that steps stand for, in float32; the biases go with these."""
+        if layer.name in self.plan.kept:
+            return weight
+        steps, scales = stepped(weight, self.plan.weight_levels)
+        made: FloatArray = steps * scales.reshape(-1, 1, 1, 1)
+        return made
+
     def linear(self, layer: Linear, value: int, network: Network) -> None:
         """Writes a fully connected layer on a float value, with weights in steps.
 
@@ -97,6 +105,14 @@ class _SteppedGraph(TfLiteGraph):
 
 class _DynamicGraph(_SteppedGraph):
     """Depthwise weights, a few percent, stay in float32, for which there are fast kernels."""
+
+    def convolution(
+        self, layer: Convolution, value: int, weight: FloatArray, bias: FloatArray, name: str
+    ) -> int:
+        """Writes a convolution and its activation."""
+        if layer.depthwise:
+            weight = self.rounded(layer, weight)
+        return super().convolution(layer, value, weight, bias, name)
 
     def parameters(
         self, layer: Convolution, weight: FloatArray, bias: FloatArray, name: str
@@ -158,9 +174,7 @@ class _IntegerGraph(_SteppedGraph):
             self.linear(layer, self.floating(layer.input), network)
         elif isinstance(layer, Convolution) and self.in_float(layer, arrays[f"{name}.weight"]):
             weight, bias = arrays[f"{name}.weight"], arrays[f"{name}.bias"]
-            if name not in self.plan.kept:
-                steps, scales = stepped(weight, self.plan.weight_levels)
-                weight = steps * scales.reshape(-1, 1, 1, 1)
+            weight = self.rounded(layer, weight)
             self.convolution(layer, self.floating(layer.input), weight, bias, f"{name}{FLOAT}")
             self.quantise(name, self.plan.ranges[name])
         else:

@@ -18,11 +18,13 @@ from tofa_edge.backends.onnxruntime import OnnxRuntime
 from tofa_edge.backends.openvino import OpenVino, _core, _settings, _unit
 from tofa_edge.backends.reference import Reference, ReferenceSession
 from tofa_edge.calibration import cut_network
+from tofa_edge.conformance_subject import prepared
 from tofa_edge.errors import BackendError
 from tofa_edge.layers import LOGITS, layers
 from tofa_edge.network import LITE_PREPROCESSING, FloatArray, Network
 from tofa_edge.space import SearchSpace
 from tofa_edge.spaces import tiny
+from tofa_edge.specimens import specimen
 from tofa_edge.weights import calibration_network, cut, fold
 
 Supernets = Callable[[SearchSpace, int], dict[str, FloatArray]]
@@ -99,6 +101,25 @@ def test_a_lower_precision_of_the_cpus_own_is_seen(network: Network) -> None:
     compiled = _core().compile_model(model, "CPU", {"INFERENCE_PRECISION_HINT": found[0]})
     with pytest.raises(BackendError, match="wanted fp32, but it computes in"):
         _unit(compiled, Target())
+
+
+def test_convolutions_are_integer_kernels() -> None:
+    target = Target(precision="int8")
+    if target not in BACKEND.targets():
+        pytest.skip("this CPU has no integer kernels")
+    network = prepared(specimen(), target)
+    model = _core().read_model(BACKEND.build(network, target))
+    compiled = _core().compile_model(model, "CPU", _settings(target))
+    assert _unit(compiled, target) == "cpu"
+    facts = [node.get_rt_info() for node in compiled.get_runtime_model().get_ops()]
+    kernels = [
+        info["runtimePrecision"].astype(str)
+        for info in facts
+        if info["layerType"].astype(str) == "Convolution"
+    ]
+    floats = [kernel for kernel in kernels if kernel not in ("u8", "i8")]
+    assert len(floats) <= 1, "all but the first, which pads with what is not 0"
+    assert len(kernels) > 3
 
 
 @pytest.mark.parametrize("unit", ["gpu", "npu"])

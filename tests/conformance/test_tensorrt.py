@@ -23,12 +23,15 @@ from tofa_edge.backends import Engine, Target, backends, tensorrt, tensorrt_buil
 from tofa_edge.backends import cuda as binding
 from tofa_edge.backends.labelling import PROBABILITIES, Labelling
 from tofa_edge.backends.onnx_format import write_onnx
+from tofa_edge.backends.onnx_quantised import TENSORRT, write_onnx_int8
 from tofa_edge.backends.reference import ReferenceSession
 from tofa_edge.backends.tensorrt import TensorRt
-from tofa_edge.backends.tensorrt_build import Progress, build_plan, open_plan, typed_by_onnx
+from tofa_edge.backends.tensorrt_build import Progress, build_plan, open_plan
+from tofa_edge.conformance_subject import prepared
 from tofa_edge.errors import BackendError
 from tofa_edge.layers import LOGITS, layers
 from tofa_edge.network import LITE_PREPROCESSING, FloatArray, ImageArray, Network
+from tofa_edge.proof import difference, tolerance
 from tofa_edge.space import SearchSpace
 from tofa_edge.spaces import efficientnet_lite0, mobilenet_v3, tiny
 from tofa_edge.specimens import random_arrays
@@ -42,7 +45,7 @@ SPACES = {
 }
 CASES = [(name, seed) for name in SPACES for seed in range(4)]
 HALF_ERROR = 0.1  # of the largest logit: random weights; another network is off by 1
-GPU = Target("gpu", "fp32")
+GPU, INT8 = Target("gpu", "fp32"), Target("gpu", "int8")
 ROOT = Path(__file__).parents[2]
 
 
@@ -97,7 +100,7 @@ def small(supernets: Supernets) -> Network:
 
 
 def plan_of(module: ModuleType, network: Network, precision: str, timings: bytes = b"") -> bytes:
-    onnx = write_onnx(network, precision=precision if typed_by_onnx(module) else "fp32")
+    onnx = tensorrt._onnx(module, network, precision)
     return build_plan(module, onnx, precision, timings).engine
 
 
@@ -114,8 +117,18 @@ def test_random_subnets_are_built(
     assert len(single) - len(half) > 0.3 * weights
 
 
+@pytest.mark.parametrize(("name", "seed"), CASES)
+def test_random_subnets_are_built_in_integers(
+    module: ModuleType, supernets: Supernets, name: str, seed: int
+) -> None:
+    network = network_of(supernets, name, seed)
+    integers = plan_of(module, prepared(network, INT8), "int8")
+    weights = sum(array.nbytes for array in network.arrays.values())
+    assert len(integers) > weights / 4, "kernels come on top"
+
+
 @pytest.mark.parametrize("name", SPACES)
-@pytest.mark.parametrize("form", ["fp32", "fp16", "exported"])
+@pytest.mark.parametrize("form", ["fp32", "fp16", "int8", "exported"])
 def test_parser_takes_the_onnx_file(
     module: ModuleType, supernets: Supernets, tmp_path: Path, name: str, form: str
 ) -> None:
@@ -126,6 +139,8 @@ def test_parser_takes_the_onnx_file(
     if form == "exported":
         labelling = Labelling(tuple(map(str, range(classes))), 1.5, {}, "0")
         path.write_bytes(write_onnx(network, labelling=labelling))
+    elif form == "int8":
+        path.write_bytes(write_onnx_int8(prepared(network, INT8), TENSORRT))
     else:
         path.write_bytes(write_onnx(network, precision=form))
     logger, said = tensorrt_build.listener(module)
@@ -139,6 +154,9 @@ def test_parser_takes_the_onnx_file(
     assert [(t.name, tuple(t.shape), t.dtype) for t in inputs] == [
         ("images", (-1, size, size, 3), module.DataType.UINT8)
     ]
+    kinds = [definition.get_layer(index).type for index in range(definition.num_layers)]
+    rounded = [layer for layer in network.layers if layer.name != LOGITS] if form == "int8" else []
+    assert kinds.count(module.LayerType.QUANTIZE) == len(rounded) + bool(rounded), "and the image"
     output = PROBABILITIES if form == "exported" else LOGITS
     assert [(t.name, tuple(t.shape), t.dtype) for t in outputs] == [
         (output, (-1, classes), module.DataType.FLOAT)
@@ -364,20 +382,23 @@ def test_every_call_is_one_of_tensorrt_10(tmp_path: Path) -> None:
     ]
 
 
-@pytest.mark.parametrize("precision", ["fp32", "fp16"])
+@pytest.mark.parametrize("precision", ["fp32", "fp16", "int8"])
 def test_gpu_computes_what_the_reference_does(
     gpu: TensorRt, supernets: Supernets, precision: str
 ) -> None:
     target = Target("gpu", precision)
     for name, seed in CASES:
-        network = network_of(supernets, name, seed)
+        exact = network_of(supernets, name, seed)
+        network = prepared(exact, target)
         images = photos(20, network.input_size)
         wanted = ReferenceSession(network).run(images)[LOGITS]
+        rounding = difference(wanted, ReferenceSession(exact).run(images)[LOGITS])
+        allowed = {"fp32": 1e-4, "fp16": HALF_ERROR, "int8": tolerance(target, rounding)}
         session = Engine(gpu, target).load(network)
         for batch in (1, 20, 3, 1):  # 20 is more than the engine's largest batch
             got = session.run(images[:batch])[LOGITS]
             error = np.abs(got - wanted[:batch]).max() / np.abs(wanted).max()
-            assert error < {"fp32": 1e-4, "fp16": HALF_ERROR}[precision]
+            assert error < allowed[precision]
         session.close()
 
 
