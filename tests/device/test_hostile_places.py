@@ -75,7 +75,8 @@ PLACES = {
         alone=True,
     ),
     "full disk": Place(
-        "mkdir full; mount -t tmpfs -o size=16k none full; dd if=/dev/zero of=full/x 2>/dev/null; "
+        "mkdir full; mount -t tmpfs -o size=16k none full; "
+        "dd if=/dev/zero of=full/x 2>/dev/null || true; "
         "export TMPDIR=$here/full XDG_CACHE_HOME=$here/full",
         alone=True,
     ),
@@ -142,7 +143,7 @@ def arranged(
         "here": str(here),
         **variables,
     }
-    shell = ["sh", "-c", f'{place.arrange}\nexec "$@"', "sh", sys.executable, *command]
+    shell = ["sh", "-c", f'set -e\n{place.arrange}\nexec "$@"', "sh", sys.executable, *command]
     return subprocess.run(
         [*(MOUNTS if place.alone else ()), *shell],
         cwd=here, env=variables, capture_output=True, timeout=DEADLINE_S,
@@ -306,8 +307,11 @@ def test_choices_dated_in_the_future_do_not_crowd_out_new_ones(here: Path) -> No
 
 def test_choice_in_a_cache_that_cannot_be_written_is_used(here: Path) -> None:
     assert not remembered(here)
-    sealed = "mount --bind cache cache; mount -o remount,bind,ro cache; ! touch cache/x"
+    written = {path.stat().st_mtime for path in (here / "cache").rglob("decisions/*.json")}
+    sealed = "mount --bind cache cache; mount -o remount,bind,ro cache"
     assert remembered(here, sealed, alone=True)
+    used = {path.stat().st_mtime for path in (here / "cache").rglob("decisions/*.json")}
+    assert used == written, "it was sealed"
 
 
 def test_thread_with_a_small_stack(here: Path) -> None:
