@@ -4,7 +4,8 @@
 supernet that `transfer` trained, semi-supervised, and compares three of them: as it is, trained on
 in float, and trained on quantisation-aware for as many steps. Twenty subnets of each classify the
 test images in fp32 and in int8, as onnxruntime computes them on this processor. Every finished
-part is kept in the folder: started again, only what is missing is run.
+part is kept in the folder: started again, only what is missing is run. The intervals are over test
+images; another draw of labels, or another order of training, is not in them.
 """
 
 from __future__ import annotations
@@ -71,11 +72,11 @@ def main() -> None:
     for name, rounded in (("as trained", None), ("float", False), ("quantisation-aware", True)):
         of = "" if rounded is None else f"{options.steps}-{options.rate:g}-"
         kept = options.work / f"{path.stem}-{of}{name.replace(' ', '-')}.safetensors"
-        arrays, seconds = trained, 0.0
+        arrays = trained
         if rounded is not None:
-            arrays, seconds = _trained_on(study, trained, labels, options, rounded, kept)
+            arrays = _trained_on(study, trained, labels, options, rounded, kept)
         right[name] = _tested(arrays, study.data, kept.with_suffix(".right"))
-        rows[name] = {"training_s": round(seconds, 1), **compared(right[name])}
+        rows[name] = compared(right[name])
         print(f"{name}: {json.dumps(rows[name])}", flush=True)
     gain = {
         f"{precision} over float": interval(
@@ -137,12 +138,10 @@ def _trained_on(
     options: argparse.Namespace,
     rounded: bool,
     kept: Path,
-) -> tuple[dict[str, FloatArray], float]:
-    """Returns the arrays of a supernet trained on for some steps, and the seconds of it."""
+) -> dict[str, FloatArray]:
+    """Returns the arrays of a supernet trained on for some steps."""
     if kept.exists():
-        with safetensors.safe_open(kept, framework="numpy") as file:
-            seconds = float((file.metadata() or {})["seconds"])
-        return dict(safetensors.numpy.load_file(kept)), seconds
+        return dict(safetensors.numpy.load_file(kept))
     config = study_config(options.steps, labels, RATIO, options.draw, len(study.data.images))
     supernet = study_supernet(len(study.data.classes), start)
     supernet.load_arrays(start)
@@ -150,11 +149,9 @@ def _trained_on(
     phase = Phase(
         kept.stem, options.steps, options.rate * config.learning_rate, config.seed, rounded=rounded
     )
-    begun = time.perf_counter()
     made = train_on(supernet, objective, phase, show).to_arrays()
-    seconds = time.perf_counter() - begun
-    safetensors.numpy.save_file(made, kept, {"seconds": repr(seconds)})
-    return made, seconds
+    save(made, kept)
+    return made
 
 
 def _objective(
@@ -183,19 +180,25 @@ def _objective(
 
 
 def _tested(arrays: dict[str, FloatArray], data: Data, kept: Path) -> dict[str, Right]:
-    """Returns by precision whether each subnet classified each test image right."""
+    """Returns by precision whether each subnet classified each test image right.
+
+    Kept after each subnet.
+    """
+    right: dict[str, FloatArray] = {
+        name: np.zeros((0, len(data.test_labels)), np.float32) for name in PRECISIONS
+    }
     if kept.exists():
-        return {name: found > 0 for name, found in safetensors.numpy.load_file(kept).items()}
-    supernet = study_supernet(len(data.classes), arrays)
-    right: dict[str, list[Right]] = {precision: [] for precision in PRECISIONS}
-    for subnet in tested_subnets(supernet.space):
-        for precision, logits in _logits(supernet.space, subnet, arrays, data).items():
-            right[precision].append(logits.argmax(axis=1) == data.test_labels)
-        shares = ", ".join(f"{name} {right[name][-1].mean():.2%}" for name in PRECISIONS)
-        print(f"{kept.stem}: {len(right['int8'])}/{RANDOM_SUBNETS + 3}, {shares}", flush=True)
-    made = {name: np.stack(found) for name, found in right.items()}
-    save({name: found.astype(np.float32) for name, found in made.items()}, kept)
-    return made
+        right = dict(safetensors.numpy.load_file(kept))
+    space = study_supernet(len(data.classes), arrays).space
+    chosen = tested_subnets(space)
+    for number, subnet in enumerate(chosen[len(right["int8"]) :], len(right["int8"]) + 1):
+        for precision, logits in _logits(space, subnet, arrays, data).items():
+            row = (logits.argmax(axis=1) == data.test_labels).astype(np.float32)
+            right[precision] = np.concatenate([right[precision], row[None]])
+        save(right, kept)
+        shares = ", ".join(f"{name} {found[-1].mean():.2%}" for name, found in right.items())
+        print(f"{kept.stem}: {number}/{len(chosen)}, {shares}", flush=True)
+    return {name: found > 0 for name, found in right.items()}
 
 
 def _logits(
