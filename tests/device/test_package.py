@@ -120,6 +120,7 @@ def test_torch_is_loaded_in_train_alone() -> None:
         "tofa_edge.benchmarks.scenarios",
         "tofa_edge.benchmarks.study",
         "tofa_edge.benchmarks.accuracy_prediction",
+        "tofa_edge.benchmarks.quantisation_aware",
     )
     names = [name for name in modules() if not name.startswith(host)]
     imports = "\n".join(f"import {name}" for name in names)

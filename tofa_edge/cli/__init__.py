@@ -37,6 +37,7 @@ def main() -> None:
             raise
         known = isinstance(error, TofaError)
         tell(f"tofa-edge: {error if known else _unexpected(error)}")
+        _drop_unwritten()
         sys.exit(3 if isinstance(error, BudgetError) else 1)
 
 
@@ -53,6 +54,16 @@ def _settle_streams() -> None:
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
+
+
+def _drop_unwritten() -> None:
+    """Gives up output that cannot be written: else Python says the same again as it ends."""
+    try:
+        sys.stdout.flush()
+    except OSError:
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nowhere, sys.stdout.fileno())
+        os.close(nowhere)
 
 
 def _unexpected(error: Exception) -> str:
