@@ -8,13 +8,14 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from tofa_edge.backends import Engine, Session
+from tofa_edge import backends
+from tofa_edge.backends import Engine, Session, Target
 from tofa_edge.budget import headroom
 from tofa_edge.errors import BackendError
 from tofa_edge.explanation import Explanation, Screened
 from tofa_edge.measurement import Latency, Run, timed
 from tofa_edge.network import ImageArray
-from tofa_edge.probing import probed, sound_engines
+from tofa_edge.probing import TRUSTED, probed, sound_engines
 from tofa_edge.proof import probe_images
 from tofa_edge.space import Subnet
 from tofa_edge.workbench import Workbench
@@ -59,11 +60,17 @@ class Wanted:
     def among(self, offered: list[Engine]) -> list[Engine]:
         """Returns the engines of the precision wanted.
 
+        Where exact ones are wanted and only integers work, the reference stands in: it is slow. A
+        backend that was asked for by name stays.
+
         Raises:
             BackendError: there is none.
         """
         if self.precision is None:
-            return [e for e in offered if not (self.exact and e.target.is_integer)]
+            kept = [e for e in offered if not (self.exact and e.target.is_integer)]
+            if kept or self.backend is not None:
+                return kept or offered
+            return [Engine(backends.backend(TRUSTED), Target())]
         found = [e for e in offered if e.target.precision == self.precision]
         if not found:
             there = ", ".join(sorted({e.target.precision for e in offered}))

@@ -12,14 +12,15 @@ import numpy as np
 import pytest
 
 import tofa_edge
-from tofa_edge import choosing, deployment, quantisation, sensitivity
+from tofa_edge import backends, choosing, deployment, quantisation, sensitivity
+from tofa_edge.backends import Engine, Target
 from tofa_edge.budget import Budget
 from tofa_edge.errors import BackendError, BudgetError
 from tofa_edge.guard import Drop, drop
 from tofa_edge.layers import LOGITS
 from tofa_edge.network import Network
 from tofa_edge.probing import sound_engines
-from tofa_edge.screening import Candidate
+from tofa_edge.screening import Candidate, Wanted
 from tofa_edge.spaces import tiny
 
 SPACE = tiny()
@@ -159,6 +160,15 @@ def test_exactly_int8_when_asked(tiny_bundle: Path) -> None:
 def test_float_where_nothing_is_limited(tiny_bundle: Path) -> None:
     with tofa_edge.deploy(tiny_bundle, remember=False) as model:
         assert not model.engine.target.is_integer
+
+
+def test_the_reference_stands_in_where_only_integers_work() -> None:
+    offered = [Engine(backends.backend("reference"), Target(precision="int8"))]
+    (found,) = Wanted(exact=True).among(offered)
+    assert (found.backend.name, found.target) == ("reference", Target())
+    assert Wanted().among(offered) == offered
+    assert Wanted("reference", exact=True).among(offered) == offered
+    assert Wanted(precision="int8", exact=True).among(offered) == offered
 
 
 def test_unknown_precision_names_those_there_are(tiny_bundle: Path) -> None:
