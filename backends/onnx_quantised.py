@@ -82,6 +82,7 @@ class _QuantisedGraph(OnnxGraph):
         self.dequantise(output, steps, "u1")
 
     def layer(self, layer: Layer, network: Network) -> None:
+        """Appends a layer; its value is rounded to its grid, but for the logits."""
         name = layer.name
         self.parameters(layer, network)
         if isinstance(layer, Linear):
@@ -103,6 +104,7 @@ class _QuantisedGraph(OnnxGraph):
         self.quantise(name, raw, grid)
 
     def parameters(self, layer: Layer, network: Network) -> None:
+        """Writes weights in steps of each output channel, and biases in steps of the products."""
         if not isinstance(layer, Convolution | Linear) or layer.name in self.plan.kept:
             super().parameters(layer, network)
             return

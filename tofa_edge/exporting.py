@@ -19,8 +19,8 @@ from tofa_edge.bundle import Bundle
 from tofa_edge.cutting import Cutter
 from tofa_edge.deployment import deploy
 from tofa_edge.errors import BackendError, BudgetError, ExportError
-from tofa_edge.guard import Drop, drop, logits_of, photos_of
-from tofa_edge.network import FloatArray, ImageArray, Network
+from tofa_edge.guard import Drop, drop, logits_of, photos_of, softmax
+from tofa_edge.network import ImageArray, Network
 from tofa_edge.probing import calibrating_engine, sound_engines
 from tofa_edge.proof import difference, probe_images, reference_logits, tolerance
 from tofa_edge.quantisation import ready
@@ -269,7 +269,7 @@ def _difference(
         single = session.run(images[:1])[PROBABILITIES]
     finally:
         session.close()
-    wanted = _softmax(logits / np.float32(bundle.temperature))
+    wanted = softmax(logits / np.float32(bundle.temperature))
     found = float(max(np.abs(whole - wanted).max(), np.abs(single - wanted[:1]).max()))
     allowed = tolerance(engine.target, rounding) * float(np.abs(logits).max()) / bundle.temperature
     if not found <= allowed:  # not a number is wrong, too
@@ -284,9 +284,3 @@ def _images(bundle: Bundle, size: int) -> ImageArray:
     """Photos of the bundle: on noise, probabilities may be 0 and 1 whatever is wrong."""
     photos = bundle.calibration_images(size, CHECKED_IMAGES)
     return photos if len(photos) == CHECKED_IMAGES else probe_images(size)
-
-
-def _softmax(values: FloatArray) -> FloatArray:
-    powers = np.exp(values - values.max(axis=1, keepdims=True))
-    shares: FloatArray = powers / powers.sum(axis=1, keepdims=True)
-    return shares

@@ -96,8 +96,7 @@ def drop(
         labels: of the last images, (L,), L ≤ N.
     """
     first, second = exact.argmax(axis=1), rounded.argmax(axis=1)
-    powers = np.exp((exact - exact.max(axis=1, keepdims=True)) / temperature)
-    shares = powers / powers.sum(axis=1, keepdims=True)
+    shares = softmax(exact / np.float32(temperature))
     rows = np.arange(len(exact))
     costs = shares[rows, first] - shares[rows, second]
     known = np.zeros(0, np.int64) if labels is None else labels
@@ -112,6 +111,13 @@ def drop(
         lost=int((right & ~still).sum()),
         won=int((still & ~right).sum()),
     )
+
+
+def softmax(values: FloatArray) -> FloatArray:
+    """Returns the probabilities of logits (N, classes), of the same shape."""
+    powers = np.exp(values - values.max(axis=1, keepdims=True))
+    shares: FloatArray = powers / powers.sum(axis=1, keepdims=True)
+    return shares
 
 
 def logits_of(network: Network, engine: Engine, images: ImageArray) -> FloatArray:

@@ -7,9 +7,10 @@ from dataclasses import dataclass
 import numpy as np
 
 from tofa_edge.backends import Engine
-from tofa_edge.layers import LOGITS, Convolution, Linear
+from tofa_edge.guard import logits_of
+from tofa_edge.layers import Convolution, Linear
 from tofa_edge.network import FloatArray, ImageArray, Network
-from tofa_edge.quantisation import levels_here, observe, quantised
+from tofa_edge.quantisation import Observation, levels_here, observe, quantised
 
 IMAGES = 16
 KEPT = 4  # layers in float at most: each costs time
@@ -39,14 +40,29 @@ def sensitivities(
         engine: with an integer target that can leave layers in float.
         by: shows the values, in fp32.
     """
-    seen, shown = observe(network, images, by), images[:IMAGES]
+    return _sensitivities(network, observe(network, images, by), images[:IMAGES], engine)
+
+
+def with_sensitive_layers_in_float(
+    network: Network, images: ImageArray, engine: Engine, by: Engine
+) -> Network:
+    """Returns a network in 8 bits but for its four most sensitive layers; arguments as there."""
+    seen = observe(network, images, by)
+    found = _sensitivities(network, seen, images[:IMAGES], engine)
+    worst = [item.layer for item in found[:KEPT]]
+    return quantised(network, seen, weight_levels=levels_here(), kept=worst)
+
+
+def _sensitivities(
+    network: Network, seen: Observation, images: ImageArray, engine: Engine
+) -> list[Sensitivity]:
     names = [item.name for item in network.layers if isinstance(item, Convolution | Linear)]
     levels = levels_here()
 
     def logits(rounded: set[str]) -> FloatArray:
         kept = set(names) - rounded
         made = quantised(network, seen, weight_levels=levels, kept=kept)
-        return _logits(made, engine, shown)
+        return logits_of(made, engine, images)
 
     none = logits(set())  # values are on their grids, weights are not
     size = float(np.sqrt(np.square(none).mean())) or 1.0
@@ -55,20 +71,3 @@ def sensitivities(
         for name in names
     ]
     return sorted(found, key=lambda item: -item.error)
-
-
-def with_sensitive_layers_in_float(
-    network: Network, images: ImageArray, engine: Engine, by: Engine
-) -> Network:
-    """Returns a network in 8 bits but for its four most sensitive layers; arguments as there."""
-    worst = [item.layer for item in sensitivities(network, images, engine, by)[:KEPT]]
-    seen = observe(network, images, by)
-    return quantised(network, seen, weight_levels=levels_here(), kept=worst)
-
-
-def _logits(network: Network, engine: Engine, images: ImageArray) -> FloatArray:
-    session = engine.load(network)
-    try:
-        return session.run(images)[LOGITS]
-    finally:
-        session.close()

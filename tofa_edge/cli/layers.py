@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+from tofa_edge.budget import MAX_ACCURACY_DROP
 from tofa_edge.bundle import Bundle
 from tofa_edge.cost import layer_macs, layer_parameters
 from tofa_edge.cutting import Cutter
@@ -63,7 +64,7 @@ def _rounding(bundle: Bundle, subnet: Subnet) -> tuple[dict[str, float], Sequenc
     images, labels = photos_of(bundle, cutter, subnet.resolution)
     wanted, network = logits_of(exact, by, images), ready(exact, engine.target, seen, by)
     lost = drop(wanted, logits_of(network, engine, images), bundle.temperature, labels)
-    refused = lost.refusal(0.01)
+    refused = lost.refusal(MAX_ACCURACY_DROP)
     if refused:
         network = with_sensitive_layers_in_float(exact, seen, engine, by)
     errors = {item.layer: item.error for item in sensitivities(exact, seen, engine, by)}
