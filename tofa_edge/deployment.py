@@ -24,7 +24,7 @@ from tofa_edge.cutting import FRAMES_SHARE, Cutter
 from tofa_edge.decisions import decision_key
 from tofa_edge.device import fingerprint
 from tofa_edge.device_profiles.profile import Profile
-from tofa_edge.errors import BudgetError
+from tofa_edge.errors import BackendError, BudgetError
 from tofa_edge.forecast import Forecast
 from tofa_edge.images import ImageSource
 from tofa_edge.measurement import one_at_a_time
@@ -216,7 +216,14 @@ def _better(
 
     Also whether that counts as a try: not where its precision was given up for its accuracy.
     """
-    tried = bench.finished(pick.subnet, pick.engine, pick.accuracy, pick.predicted_ms)
+    try:
+        tried = bench.finished(pick.subnet, pick.engine, pick.accuracy, pick.predicted_ms)
+    except BackendError as error:
+        target = pick.engine.target
+        if not target.is_integer or not chooser.give_up(target.precision):
+            raise
+        bench.note(f"{error}: not used in {target.precision}")
+        return best, False
     if _refusal(tried, bench.budget):
         tried.model.close()
         return best, not chooser.give_up(pick.engine.target.precision)
