@@ -45,6 +45,7 @@ def test_help_names_every_command() -> None:
         "run",
         "export",
         "bench",
+        "compare",
         "demo",
     ):
         assert command in text
@@ -204,6 +205,17 @@ def test_bench_writes_what_it_shows(tiny_bundle: Path, tmp_path: Path) -> None:
     assert found["versions"]
     refused = cli("bench", tiny_bundle, "--out", path, code=1)
     assert "cannot be written" in refused.stderr
+    said = cli("compare", path, path, "--fail-above", 5).stdout
+    assert "no difference beyond noise; 1.000 × the time" in said
+    for row in (*found["front"], *found["engines"]):
+        if row["latency"]:
+            row["latency"]["p50_ms"] *= 1.2
+    slower = tmp_path / "slower.json"
+    slower.write_text(json.dumps(found))
+    cli("compare", path, slower, "--fail-above", 5, code=1)
+    (compared,) = json.loads(cli("compare", path, slower, "--json").stdout)
+    assert compared["verdict"] == "slower"
+    assert compared["ratio"] == pytest.approx(1.2)
 
 
 INTERRUPTED = """

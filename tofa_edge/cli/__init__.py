@@ -18,6 +18,7 @@ def main() -> None:
     130 interrupted.
     """
     _settle_streams()
+    import tofa_edge.cli.compare
     import tofa_edge.cli.conformance
     import tofa_edge.cli.export
     import tofa_edge.cli.host  # noqa: F401  their commands join those of a device
