@@ -220,7 +220,8 @@ def test_bench_writes_what_it_shows(tiny_bundle: Path, tmp_path: Path) -> None:
 
 INTERRUPTED = """
 import runpy, sys
-import tofa_edge.cli.app, tofa_edge.cli.conformance, tofa_edge.cli.export, tofa_edge.cli.host
+import tofa_edge.cli.app, tofa_edge.cli.compare, tofa_edge.cli.conformance, tofa_edge.cli.export
+import tofa_edge.cli.host
 
 def interrupted():
     try:
