@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -31,6 +32,7 @@ from tofa_edge.train.phases import optimise
 from tofa_edge.train.probe import fit_probe, probe_accuracy
 from tofa_edge.train.pseudo import PseudoLabels
 from tofa_edge.train.ranking import rank
+from tofa_edge.train.shares import class_shares, labelled_shares
 from tofa_edge.train.steps import Step
 from tofa_edge.train.supernet import Supernet
 from tofa_edge.train.trainer import pretrain, train
@@ -174,7 +176,7 @@ def test_loss_without_unlabelled_images_is_supervised() -> None:
     made, space = supernet(), replace(tiny(), classes=3)
     images = torch.rand(8, 3, 32, 32) * 255
     nothing = torch.zeros(0, 3)
-    batch = Batch(images, torch.arange(8) % 3, images[:0], nothing, nothing[:, 0])
+    batch = Batch(images, torch.arange(8) % 3, torch.ones(8), images[:0], nothing, nothing[:, 0])
     subnets = [space.largest(), space.smallest()]
     losses = [float(loss.detach()) for loss in unified(made, batch, subnets)]
     (logits,) = made(images, space.largest())
@@ -190,7 +192,9 @@ def test_masked_images_do_not_teach_the_largest() -> None:
     for mask in (torch.zeros(4), torch.ones(4)):
         made = supernet()
         targets = torch.eye(3)[[2, 2, 2, 2]]
-        batch = Batch(images, torch.zeros(4, dtype=torch.int64), images, targets, mask)
+        batch = Batch(
+            images, torch.zeros(4, dtype=torch.int64), torch.ones(4), images, targets, mask
+        )
         torch.autograd.backward(next(unified(made, batch, [space.largest()])))
         gradient = made.arrays()[f"{LOGITS}.bias"].grad
         assert gradient is not None
@@ -229,6 +233,55 @@ def test_probe_learns_from_the_unlabelled() -> None:
         probe_accuracy(fit_probe(seen, labels, 3, rounds), seen, truth.numpy()) for rounds in (0, 3)
     ]
     assert accuracies[1] > accuracies[0] > 0.5
+
+
+def overlapping(shares: Sequence[float], spread: float = 1.6) -> tuple[torch.Tensor, torch.Tensor]:
+    """Returns features of 2,000 images of so frequent classes, and their classes."""
+    generator = torch.Generator().manual_seed(0)
+    counts = [round(2000 * share) for share in shares]
+    truth = torch.repeat_interleave(torch.arange(len(shares)), torch.tensor(counts))
+    truth = truth[torch.randperm(len(truth), generator=generator)]
+    centres = torch.randn(len(shares), 20, generator=generator)
+    return centres[truth] + spread * torch.randn(len(truth), 20, generator=generator), truth
+
+
+@pytest.mark.parametrize("shares", [(0.7, 0.3), (0.2, 0.8), (0.6, 0.3, 0.1)])
+def test_class_shares_are_found_where_labels_are_as_many_of_each(shares: Sequence[float]) -> None:
+    seen, truth = overlapping(shares)
+    labels = forget_labels(truth.numpy(), 40, 0)
+    found = class_shares(seen, labels, len(shares))
+    torch.testing.assert_close(found, torch.tensor(shares), atol=0.08, rtol=0)
+    own = labelled_shares(labels, len(shares))
+    assert (found - torch.tensor(shares)).abs().sum() < 0.5 * (
+        own - torch.tensor(shares)
+    ).abs().sum()
+
+
+def test_class_shares_are_those_of_the_labels_where_chance_explains_the_rest() -> None:
+    seen, truth = overlapping([0.1] * 10)
+    labels = forget_labels(truth.numpy(), 25, 0)
+    found = class_shares(seen, labels, 10)
+    assert float((found - 0.1).abs().max()) < 0.01
+
+
+def test_class_shares_are_those_of_the_labels_where_these_are_few() -> None:
+    seen, truth = overlapping((0.8, 0.2))
+    labels = forget_labels(truth.numpy(), 10, 0)
+    torch.testing.assert_close(class_shares(seen, labels, 2), labelled_shares(labels, 2))
+
+
+def test_labels_count_as_classes_are_frequent() -> None:
+    images, labels = np.zeros((8, 16, 16, 3), np.uint8), np.array([0, 1, 0, 1, -1, -1, -1, -1])
+    made = supernet()
+    shares = torch.tensor([0.2, 0.7, 0.1])
+    objective = SemiSupervised(images, labels, 3, 4, 4, shares=shares)
+    batch = objective._batch(Step(0, 1, 0), made, made.space.largest())
+    own = labelled_shares(labels, 3)
+    torch.testing.assert_close(batch.weights, (shares / own)[batch.labels])
+    state = objective.state()
+    other = SemiSupervised(images, labels, 3, 4, 4)
+    other.load_state(state)
+    torch.testing.assert_close(other.pseudo.prior, shares)
 
 
 def test_draws_are_fair_and_repeatable() -> None:

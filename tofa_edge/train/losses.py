@@ -31,6 +31,7 @@ class Batch:
     Attributes:
         labelled: (L, 3, S, S); L may be 0 only if nothing is labelled.
         labels: class indices, (L,).
+        weights: what each labelled image counts, 1 on average over the classes that occur, (L,).
         strong: the strong views of the unlabelled images, (U, 3, S, S); U may be 0.
         targets: what their weak views look like, probabilities, (U, classes).
         mask: which of them are sure enough to teach the largest subnet, 0..1, (U,).
@@ -38,6 +39,7 @@ class Batch:
 
     labelled: Tensor
     labels: Tensor
+    weights: Tensor
     strong: Tensor
     targets: Tensor
     mask: Tensor
@@ -61,7 +63,8 @@ def unified(supernet: Supernet, batch: Batch, subnets: Sequence[Subnet]) -> Iter
     images = torch.cat([batch.labelled, batch.strong])  # one batch for BatchNorm
     (logits,) = supernet(images, largest, update=True)
     on_strong = _cross_entropy(logits[count:], batch.targets)
-    yield F.cross_entropy(logits[:count], batch.labels) + _mean(batch.mask * on_strong)
+    on_labels = F.cross_entropy(logits[:count], batch.labels, reduction="none")
+    yield _mean(batch.weights * on_labels) + _mean(batch.mask * on_strong)
     taught = torch.cat([logits[:count].detach().softmax(dim=1), batch.targets])
     for subnet in others:
         (logits,) = supernet(resize(images, subnet.resolution), subnet)

@@ -19,6 +19,7 @@ from tofa_edge.train.augment import TARGET_CROP, resize, strong, weak
 from tofa_edge.train.distributed import ALONE, Processes
 from tofa_edge.train.losses import Batch, distilled, unified
 from tofa_edge.train.pseudo import PseudoLabels
+from tofa_edge.train.shares import labelled_shares
 from tofa_edge.train.steps import Indices, Step
 from tofa_edge.train.supernet import Supernet
 
@@ -110,6 +111,8 @@ class SemiSupervised:
         probe: probabilities of every image from a probe on pretrained features, (N, classes), or
             None. A target is a mix of these and of what the averaged supernet says.
         processes: that share a batch.
+        shares: how frequent each class is among the unlabelled images, (classes,); None takes the
+            labels' own. Pseudo-labels are pulled to them, and labels count as if they were so.
         settled: whether the probe has its least part in a target from the first step on.
         pseudo: what is kept of the pseudo-labels from step to step.
     """
@@ -122,14 +125,13 @@ class SemiSupervised:
     probe: Tensor | None = None
     processes: Processes = ALONE
     settled: bool = False
+    shares: Tensor | None = None
     pseudo: PseudoLabels = field(init=False)
     images_per_step: int = field(init=False)
 
     def __post_init__(self) -> None:
-        known = self.labels[self.labels >= 0]
-        counts = np.bincount(known, minlength=self.classes) + 1.0
-        prior = torch.from_numpy(counts / counts.sum()).float()
-        self.pseudo = PseudoLabels(prior, across=self.processes.mean)
+        shares = labelled_shares(self.labels, self.classes) if self.shares is None else self.shares
+        self.pseudo = PseudoLabels(shares, across=self.processes.mean)
         self.images_per_step = self.batch_size + self.unlabelled_batch
         self._labelled = np.flatnonzero(self.labels >= 0)
         self._metrics: dict[str, float] = {}
@@ -147,10 +149,12 @@ class SemiSupervised:
         images = pixels(self.images, known, device)
         views = share(weak(images, step.generator("labelled")))
         labelled = resize(views, largest.resolution)
+        balance = self.pseudo.prior / labelled_shares(self.labels, self.classes)
+        weights = balance.to(device)[labels]
         if not self.unlabelled_batch:
             nothing = labelled[:0]
             empty = torch.zeros(0, self.classes, device=device)
-            return Batch(labelled, labels, nothing, empty, empty[:, 0])
+            return Batch(labelled, labels, weights, nothing, empty, empty[:, 0])
         chosen = step.draw(np.arange(len(self.images)), self.unlabelled_batch, "unlabelled")
         images = pixels(self.images, chosen, device)
         views = resize(share(weak(images, step.generator("weak"), TARGET_CROP)), largest.resolution)
@@ -165,7 +169,7 @@ class SemiSupervised:
             "threshold": float(self.pseudo.threshold),
         }
         views = resize(share(strong(images, step.generator("strong"))), largest.resolution)
-        return Batch(labelled, labels, views, targets, mask)
+        return Batch(labelled, labels, weights, views, targets, mask)
 
     def state(self) -> dict[str, Tensor]:
         """See `Objective`."""

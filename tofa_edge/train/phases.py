@@ -31,6 +31,7 @@ from tofa_edge.train.loop import Choose, OnStep, Phase, TrainingState, begin, ru
 from tofa_edge.train.objectives import Distillation, Objective, SemiSupervised
 from tofa_edge.train.pretrained import load_lite
 from tofa_edge.train.probe import as_arrays, features, fit_probe, fit_to
+from tofa_edge.train.shares import class_shares, labelled_shares
 from tofa_edge.train.supernet import Supernet
 from tofa_edge.train.teachers import LOOKING, Look, teacher_resolution
 from tofa_edge.train.watch import Watch
@@ -119,9 +120,9 @@ def optimise(
         raise TrainingError("wanted labelled photos, all are unlabelled; `pretrain` needs none")
     unlabelled, steps = _plan(images, labels, config)
     pretrained = not config.starts_from_nothing
-    probe = None
+    probe, shares = None, None
     if pretrained and not (keeper is not None and keeper.is_at(TRAINING, QUANTISATION_AWARE)):
-        probe = start_from_probe(supernet, images, labels, looks, bool(unlabelled))
+        probe, shares = start_from_probe(supernet, images, labels, looks, bool(unlabelled))
     rate = 1.0 if pretrained else NEW_RATE
     processes.check(config.batch_size, unlabelled)
     phase = Phase(TRAINING, steps, config.learning_rate, config.seed, choose, rate, processes)
@@ -133,6 +134,7 @@ def optimise(
         unlabelled,
         probe,
         processes=processes,
+        shares=shares,
     )
     if keeper is None or not keeper.is_at(QUANTISATION_AWARE):
         supernet = _finish(_run(supernet, objective, phase, on_step, keeper, watch), images)
@@ -184,7 +186,7 @@ def start_from_probe(
     labels: NDArray[np.int64],
     looks: Sequence[Look],
     self_training: bool,
-) -> torch.Tensor:
+) -> tuple[torch.Tensor, torch.Tensor]:
     """Returns what a probe on pretrained features says; gives the supernet such a classifier.
 
     The probe reads the features of all teachers side by side, or the supernet's own; the
@@ -199,17 +201,21 @@ def start_from_probe(
         self_training: whether the probe learns from its own predictions of the unlabelled, too.
 
     Returns:
-        probabilities of every image, float32, (N, classes).
+        probabilities of every image, float32, (N, classes), and how frequent each class is among
+        the images to train on, (classes,).
     """
+    classes = supernet.space.classes
     seen = features(supernet, supernet.space.largest(), images)
     rounds = {} if self_training else {"rounds": 0}
     taught = torch.cat([look.features for look in looks], dim=1).to(seen) if looks else seen
-    probe = fit_probe(taught, labels, supernet.space.classes, **rounds)
+    own = labelled_shares(labels, classes)
+    shares = class_shares(taught, labels, classes) if self_training else own
+    probe = fit_probe(taught, labels, classes, **rounds, shares=shares)
     said = probe.probabilities(taught)
     weight, bias = as_arrays(fit_to(seen, said) if looks else probe)
     fitted = {f"{LOGITS}.weight": weight, f"{LOGITS}.bias": bias}
     supernet.load_arrays({**supernet.to_arrays(), **fitted})
-    return said
+    return said, shares
 
 
 def _run(

@@ -68,19 +68,24 @@ def features(
 
 
 def fit_probe(
-    seen: Tensor, labels: NDArray[np.int64], classes: int, rounds: int = SELF_TRAINING_ROUNDS
+    seen: Tensor,
+    labels: NDArray[np.int64],
+    classes: int,
+    rounds: int = SELF_TRAINING_ROUNDS,
+    shares: Tensor | None = None,
 ) -> Probe:
     """Fits a probe to labelled features, then again with its own predictions of the others.
 
     Each round takes, for every class, the surest share of the unlabelled images, growing from
-    round to round (curriculum labelling: Cascante-Bonilla et al., AAAI 2021), balanced as the
-    labels are.
+    round to round (curriculum labelling: Cascante-Bonilla et al., AAAI 2021).
 
     Args:
         seen: features of all images, (N, channels).
         labels: class indices, −1 where unlabelled, (N,).
         classes: how many.
         rounds: of self-training; 0 uses the labels alone.
+        shares: how frequent each class is among the unlabelled images, (classes,), where labels
+            do not tell: they count as if they were so. None takes the labels' own.
     """
     mean, deviation = seen.mean(dim=0), seen.std(dim=0) + 1e-6
     standard = (seen - mean) / deviation / seen.shape[1] ** 0.5
@@ -90,6 +95,10 @@ def fit_probe(
     targets[labelled] = F.one_hot(known[labelled], classes).float()
     weights = labelled.float()
     prior = (targets[labelled].sum(dim=0) + 1) / (labelled.sum() + classes)
+    if shares is not None:
+        shares = shares.to(seen)
+        weights[labelled] = (shares / prior)[known[labelled]]
+        prior = shares
     weight, bias = _regression(standard, targets, weights)
     unlabelled = torch.nonzero(~labelled).flatten()
     for number in range(rounds if len(unlabelled) else 0):

@@ -16,7 +16,7 @@ class PseudoLabels:
     """Distribution alignment and self-adaptive thresholds, with their moving averages.
 
     Attributes:
-        prior: how frequent each class is among the labels, (classes,).
+        prior: how frequent each class is, (classes,).
         adaptive: whether the threshold follows the network's own confidence (FreeMatch: Wang et
             al., ICLR 2023, equations 5 to 8) or stays at FixMatch's 0.95.
         aligned: whether predictions are pulled to the prior (ReMixMatch: Berthelot et al., ICLR
@@ -69,9 +69,10 @@ class PseudoLabels:
         return predictions, (confidence >= needed).float()
 
     def state(self) -> dict[str, Tensor]:
-        """Returns the moving averages."""
-        return {"mean": self._mean, "confidence": self._confidence}
+        """Returns the prior and the moving averages."""
+        return {"prior": self.prior, "mean": self._mean, "confidence": self._confidence}
 
     def load_state(self, state: dict[str, Tensor]) -> None:
-        """Goes on from such averages."""
+        """Goes on from such a state."""
+        self.prior = state.get("prior", self.prior).clone()
         self._mean, self._confidence = state["mean"].clone(), state["confidence"].clone()
