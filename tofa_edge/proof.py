@@ -60,11 +60,17 @@ def tolerance(target: Target, rounding: float = 0.0) -> float:
     return max(TOLERANCES.get(target.precision, TOLERANCES["fp16"]), ROUNDING * rounding)
 
 
-def difference(logits: FloatArray, wanted: FloatArray) -> float:
-    """Returns the largest difference over the largest wanted logit; infinite if not finite."""
+def difference(logits: FloatArray, wanted: FloatArray, largest: float = 0.0) -> float:
+    """Returns the largest difference over the largest wanted logit; infinite if not finite.
+
+    Args:
+        logits: float32, (N, classes).
+        wanted: what they should be, float32, (N, classes).
+        largest: logit of this network that was seen elsewhere: few photos may have small ones.
+    """
     if logits.shape != wanted.shape or not np.isfinite(logits).all():
         return float("inf")
-    return float(np.abs(logits - wanted).max() / max(np.abs(wanted).max(), 1e-6))
+    return float(np.abs(logits - wanted).max() / max(np.abs(wanted).max(), largest, 1e-6))
 
 
 def golden(cutter: Cutter) -> list[Case]:

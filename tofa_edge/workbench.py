@@ -13,7 +13,7 @@ import numpy as np
 from tofa_edge.accuracy import AccuracyPredictor
 from tofa_edge.backends import Engine, Session
 from tofa_edge.budget import Budget, headroom
-from tofa_edge.bundle import Bundle
+from tofa_edge.bundle import Bundle, Labels
 from tofa_edge.cost import macs
 from tofa_edge.cutting import CALIBRATION_IMAGES, Cutter
 from tofa_edge.errors import BackendError
@@ -23,7 +23,7 @@ from tofa_edge.guard import BATCH, Drop, drop, logits_of, photos_of
 from tofa_edge.layers import layers
 from tofa_edge.measurement import Latency, Run, Stopwatch
 from tofa_edge.model import Model
-from tofa_edge.network import ImageArray, Network
+from tofa_edge.network import FloatArray, ImageArray, Network
 from tofa_edge.probing import calibrator
 from tofa_edge.proof import difference, probe_images, reference_logits, tolerance
 from tofa_edge.quantisation import RANGE_IMAGES, ready
@@ -227,36 +227,45 @@ class Workbench:
                 if network is exact:
                     wrong = self._checked(model, exact, exact, probe_images(subnet.resolution))
                     return _Built(model, artefact, wrong)
-                seen = self.cutter.images(subnet.resolution)[:CHECKED_IMAGES]
-                wrong = self._checked(model, network, exact, seen)
-                return _Built(model, artefact, wrong, self._drop(model, exact))
+                photos, labels = photos_of(self.bundle, self.cutter, model.input_size)
+                wanted = logits_of(exact, calibrator(engine, self.bundle), photos)
+                largest = float(np.abs(wanted).max())
+                wrong = self._checked(model, network, exact, photos[:CHECKED_IMAGES], largest)
+                lost = self._drop(model, photos, wanted, labels)
+                return _Built(model, artefact, wrong, lost)
         except BaseException:
             model.close()
             raise
 
-    def _checked(self, model: Model, network: Network, exact: Network, probe: ImageArray) -> float:
-        """Returns how far a model's logits are from the reference's.
+    def _checked(
+        self,
+        model: Model,
+        network: Network,
+        exact: Network,
+        probe: ImageArray,
+        largest: float = 0.0,
+    ) -> float:
+        """Returns how far a model's logits are from the reference's; see `difference`.
 
         Raises:
             BackendError: farther than they may be.
         """
         logits = np.stack([prediction.logits for prediction in model.batch(probe)])
         wanted = reference_logits(network, probe)
-        rounding = 0.0 if network is exact else difference(wanted, reference_logits(exact, probe))
-        wrong, engine = difference(logits, wanted), model.engine
+        rounding = 0.0
+        if network is not exact:
+            rounding = difference(wanted, reference_logits(exact, probe), largest)
+        wrong, engine = difference(logits, wanted, largest), model.engine
         if wrong > tolerance(engine.target, rounding):
             off = f"{wrong:.1e} of the largest logit off on {model.subnet}"
             raise BackendError(f"{engine}: {off}")
         return wrong
 
-    def _drop(self, model: Model, exact: Network) -> Drop:
-        """Returns what a rounded network loses, by all images of the bundle."""
-        bundle = self.bundle
-        images, labels = photos_of(bundle, self.cutter, model.input_size)
-        wanted = logits_of(exact, calibrator(model.engine, bundle), images)
-        parts = [images[start : start + BATCH] for start in range(0, len(images), BATCH)]
+    def _drop(self, model: Model, photos: ImageArray, wanted: FloatArray, labels: Labels) -> Drop:
+        """Returns what a rounded network loses against the logits that it has in float."""
+        parts = [photos[start : start + BATCH] for start in range(0, len(photos), BATCH)]
         found = np.stack([p.logits for part in parts for p in model.batch(part)])
-        return drop(wanted, found, bundle.temperature, labels)
+        return drop(wanted, found, self.bundle.temperature, labels)
 
     @cached_property
     def _predictor(self) -> AccuracyPredictor | None:

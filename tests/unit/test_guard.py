@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 import tofa_edge
-from tofa_edge import backends, choosing, deployment, quantisation, sensitivity
+from tofa_edge import backends, choosing, deployment, quantisation, sensitivity, workbench
 from tofa_edge.backends import Engine, Target
 from tofa_edge.budget import Budget
 from tofa_edge.errors import BackendError, BudgetError
@@ -20,6 +20,7 @@ from tofa_edge.guard import Drop, drop
 from tofa_edge.layers import LOGITS
 from tofa_edge.network import Network
 from tofa_edge.probing import sound_engines
+from tofa_edge.proof import tolerance
 from tofa_edge.screening import Candidate, Wanted
 from tofa_edge.spaces import tiny
 
@@ -99,15 +100,17 @@ def test_integers_are_refused_where_they_cost_too_much(tiny_bundle: Path, coarse
         assert model.explanation.chosen.drop.alike < model.explanation.chosen.drop.images
 
 
+def one_of_each(candidates: list[Candidate]) -> list[Candidate]:
+    """An engine in integers, then one in float."""
+    order = sorted(candidates, key=lambda item: not item.engine.target.is_integer)
+    return [order[0], next(item for item in order if not item.engine.target.is_integer)]
+
+
 def test_a_budget_falls_back_to_float(
     tiny_bundle: Path, coarse: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     if not has_int8():
         pytest.skip("no engine here computes in int8")
-
-    def one_of_each(candidates: list[Candidate]) -> list[Candidate]:
-        order = sorted(candidates, key=lambda item: not item.engine.target.is_integer)
-        return [order[0], next(item for item in order if not item.engine.target.is_integer)]
 
     monkeypatch.setattr(deployment, "foremost", one_of_each)
     monkeypatch.setattr(choosing, "expected_drop", lambda predictor, target: -target.is_integer)
@@ -117,6 +120,28 @@ def test_a_budget_falls_back_to_float(
         tried = model.explanation.finished
         assert "int8" in tried[0].engine
         assert "refused, 8-bit integers cost more than 0.0001 points" in model.explain()
+
+
+def test_a_budget_goes_on_in_float_where_an_integer_network_is_wrong(
+    tiny_bundle: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An engine may be right about the networks that it was tried with, and wrong about another."""
+    if not has_int8():
+        pytest.skip("no engine here computes in int8")
+    honest = tolerance
+
+    def strict(target: Target, rounding: float = 0.0) -> float:
+        return -1.0 if target.is_integer else honest(target, rounding)
+
+    monkeypatch.setattr(deployment, "foremost", one_of_each)
+    monkeypatch.setattr(choosing, "expected_drop", lambda predictor, target: -target.is_integer)
+    monkeypatch.setattr(workbench, "tolerance", strict)
+    budget = Budget(latency_ms=1000)
+    with tofa_edge.deploy(tiny_bundle, budget=budget, remember=False) as model:
+        assert model.engine.target.precision == "fp32"
+        assert re.search(
+            r"int8.* of the largest logit off on .*: not used in int8", model.explain()
+        )
 
 
 def test_sensitive_layers_stay_in_float_where_that_is_enough(
