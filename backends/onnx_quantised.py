@@ -128,10 +128,7 @@ class _QuantisedGraph(OnnxGraph):
     def integers(self, name: str, array: NDArray[Any], kind: str) -> str:
         if name not in self.constants:
             self.constants.add(name)
-            content = np.ascontiguousarray(array, f"<{kind}").tobytes()
-            self.graph.initializer.add(
-                name=name, dims=array.shape, data_type=KINDS[kind], raw_data=content
-            )
+            self.store(name, KINDS[kind], array.astype(f"<{kind}", copy=False))
         return name
 
     @property

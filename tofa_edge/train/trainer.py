@@ -24,6 +24,7 @@ from tofa_edge.train.evaluate import accuracy, fit_temperature
 from tofa_edge.train.integer_drop import integer_drop
 from tofa_edge.train.keeper import Keeper
 from tofa_edge.train.loop import OnStep
+from tofa_edge.train.once_for_all import load_once_for_all
 from tofa_edge.train.packing import Contents, check_writable, pack
 from tofa_edge.train.phases import (
     QUANTISATION_AWARE,
@@ -327,10 +328,14 @@ def _bundle_as_is(data: Path | None, out: Path, config: TrainingConfig, tell: Te
 
     `data` gives calibration photos only.
     """
-    if not config.is_plain:
+    if not config.is_plain and config.pretrained is None:
         raise TrainingError(f"--epochs 0 wants pretrained weights, {config.start} has none")
-    space, arrays = load_lite(config.start)
-    supernet = Supernet(space, replace(LITE_PREPROCESSING, crop=IMAGENET_CROP))
+    if config.pretrained is None:
+        space, arrays = load_lite(config.start)
+        preprocessing = LITE_PREPROCESSING
+    else:
+        space, arrays, preprocessing = load_once_for_all(Path(config.pretrained))
+    supernet = Supernet(space, replace(preprocessing, crop=IMAGENET_CROP))
     supernet.load_arrays(arrays)
     size = space.resolutions[-1]
     calibration = np.zeros((0, size, size, 3), np.uint8)
