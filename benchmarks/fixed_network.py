@@ -1,0 +1,220 @@
+"""Is a searched subnet better than the fixed network at a lower resolution, at equal latency?
+
+    python -m tofa_edge.benchmarks.fixed_network cifar10-jpeg.zip cifar.tofa --work study
+
+after `tofa_edge.benchmarks.transfer` has pretrained and trained a supernet in `study`, from which
+the bundle was made. The peer is the whole EfficientNet-Lite0 at five resolutions, which share its
+weights: trained from the same start, on the same images and labels, with the same loss and four
+networks a step (the largest resolution, the smallest and two others), for as many steps as take the
+supernet's MACs. Then each of its resolutions is timed; its median is the budget for a deployment of
+the bundle; both are timed again in turn, and compared on all test images, image by image.
+"""
+
+from __future__ import annotations
+
+import argparse
+import datetime
+import json
+import platform
+import time
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import safetensors.numpy
+from numpy.typing import NDArray
+
+import tofa_edge
+from tofa_edge.backends import Engine, Session
+from tofa_edge.benchmarks.study import Data, Study, read_zip, save, show, study_supernet
+from tofa_edge.benchmarks.transfer import study_config
+from tofa_edge.budget import Budget
+from tofa_edge.bundle import Bundle
+from tofa_edge.calibration import cut_network
+from tofa_edge.cost import macs
+from tofa_edge.cutting import CALIBRATION_IMAGES
+from tofa_edge.device import fingerprint
+from tofa_edge.layers import LOGITS, layers
+from tofa_edge.network import LITE_PREPROCESSING, FloatArray, Network
+from tofa_edge.space import SearchSpace, Subnet
+from tofa_edge.train.data import forget_labels
+from tofa_edge.train.evaluate import host_engine, resized
+from tofa_edge.train.loop import sandwich
+from tofa_edge.train.phases import optimise
+from tofa_edge.train.supernet import Supernet
+
+SIZES = (32, 40, 48, 56, 64)  # pixels of the fixed network
+WARM_UP, RUNS = 20, 400
+RESAMPLED = 2000
+EXPECTED_STEPS = 200  # whose subnets are drawn to know what a step costs
+
+
+def main() -> None:
+    """Trains the peer unless it is there, and compares."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("images", type=Path)
+    parser.add_argument("bundle", type=Path)
+    parser.add_argument("--work", type=Path, default=Path("study"))
+    parser.add_argument("--labels", type=int, default=25, help="a class")
+    parser.add_argument("--draw", type=int, default=0)
+    parser.add_argument("--pretrain-steps", type=int, default=1500)
+    parser.add_argument("--steps", type=int, default=1200, help="of the supernet's training")
+    parser.add_argument("--engine", default="openvino")
+    parser.add_argument("--train-only", action="store_true")
+    parser.add_argument("--out", type=Path, default=Path("benchmarks/results/fixed_network.json"))
+    options = parser.parse_args()
+    study = Study(read_zip(options.images), options.work, options.pretrain_steps, options.steps)
+    path = options.work / f"fixed-{options.labels}-{options.draw}.safetensors"
+    steps = equal_steps(study_supernet(len(study.data.classes)).space, options.steps)
+    if not path.exists():
+        trained, seconds = _trained(study, options.labels, options.draw, steps)
+        save({**trained.to_arrays(), "cpu_seconds": np.array([seconds], np.float32)}, path)
+    if options.train_only:
+        return
+    arrays = dict(safetensors.numpy.load_file(path))
+    seconds = float(arrays.pop("cpu_seconds")[0])
+    rows = _compared(study.data, arrays, Bundle.open(options.bundle), options.engine)
+    found = {
+        "command": "python -m tofa_edge.benchmarks.fixed_network",
+        "date": datetime.date.today().isoformat(),
+        "python": platform.python_version(),
+        "device": fingerprint().to_dict(),
+        "labels": options.labels,
+        "draw": options.draw,
+        "steps": {"supernet": options.steps, "fixed": steps},
+        "fixed_cpu_s": round(seconds),
+        "budgets": rows,
+        "better_beyond_the_interval": sum(row["gain_interval"][0] > 0 for row in rows),
+    }
+    temporary = options.out.with_suffix(".tmp")
+    temporary.write_text(json.dumps(found, indent=1))
+    temporary.replace(options.out)
+
+
+def at_all_sizes(space: SearchSpace) -> SearchSpace:
+    """Returns a space with the peer's resolutions."""
+    return replace(space, resolutions=SIZES)
+
+
+def whole(space: SearchSpace, size: int) -> Subnet:
+    """Returns the whole network at a resolution in pixels."""
+    return replace(space.largest(), resolution=size)
+
+
+def ladder(space: SearchSpace, rng: np.random.Generator) -> list[Subnet]:
+    """Returns what the peer trains in a step: a sandwich of resolutions, the largest first."""
+    between = rng.choice(SIZES[1:-1], 2, replace=False)
+    return [whole(space, int(size)) for size in (SIZES[-1], SIZES[0], *between)]
+
+
+def equal_steps(space: SearchSpace, steps: int) -> int:
+    """Returns how many steps of the peer take the MACs of so many steps of the supernet."""
+    costs = []
+    for choose, its in ((sandwich, space), (ladder, at_all_sizes(space))):
+        rng = np.random.default_rng(0)
+        drawn = [subnet for _ in range(EXPECTED_STEPS) for subnet in choose(its, rng)]
+        costs.append(sum(macs(layers(its, subnet)) for subnet in drawn))
+    return round(steps * costs[0] / costs[1])
+
+
+def _trained(study: Study, count: int, draw: int, steps: int) -> tuple[Supernet, float]:
+    data = study.data
+    labels = forget_labels(data.labels, count, draw)
+    config = study_config(steps, labels, 2, draw, len(data.images))
+    start = study_supernet(len(data.classes), study.start())
+    supernet = Supernet(at_all_sizes(start.space), LITE_PREPROCESSING)
+    supernet.load_arrays(start.to_arrays())
+    begun = time.process_time()
+    trained = optimise(
+        supernet, data.images, labels, config, show, choose=ladder, looks=study.looks()
+    )
+    return trained, time.process_time() - begun
+
+
+def _compared(
+    data: Data, arrays: dict[str, FloatArray], bundle: Bundle, engine_name: str
+) -> list[dict[str, Any]]:
+    rows, sizes = [], at_all_sizes(bundle.space)
+    for size in SIZES:
+        subnet = whole(sizes, size)
+        fixed = _network(sizes, subnet, arrays, data)
+        with tofa_edge.deploy(
+            bundle, subnet=bundle.space.middle(), backend=engine_name, threads=1, precision="fp32"
+        ) as model:
+            engine = model.engine
+        peer = engine.load(fixed)
+        budget = _in_turn([peer], [fixed.input_size])[0][0]
+        with tofa_edge.deploy(
+            bundle,
+            budget=Budget(latency_ms=budget, percentile=50),
+            backend=engine_name,
+            threads=1,
+            precision="fp32",
+            remember=False,
+        ) as model:
+            chosen = model.subnet
+        ours = _network(bundle.space, chosen, bundle.supernet(), data)
+        rows.append(_row(data, engine, (peer, fixed), (engine.load(ours), ours)))
+        rows[-1] |= {"subnet": str(chosen), "budget_ms": round(budget, 4)}
+        costs = (macs(layers(sizes, subnet)), macs(layers(bundle.space, chosen)))
+        rows[-1] |= {"mmacs": [round(cost / 1e6, 1) for cost in costs]}
+        print(json.dumps(rows[-1]), flush=True)
+    return rows
+
+
+def _row(
+    data: Data, engine: Engine, peer: tuple[Session, Network], own: tuple[Session, Network]
+) -> dict[str, Any]:
+    latencies = _in_turn([peer[0], own[0]], [peer[1].input_size, own[1].input_size])
+    right = [_right(data, *each) for each in (peer, own)]
+    gain = right[1].astype(float) - right[0]
+    drawn = np.random.default_rng(0).integers(0, len(gain), (RESAMPLED, len(gain)))
+    low, high = np.percentile(gain[drawn].mean(axis=1), (2.5, 97.5))
+    for session, _ in (peer, own):
+        session.close()
+    return {
+        "engine": str(engine),
+        "fixed_px": peer[1].input_size,
+        "fixed_p50_ms": round(latencies[0][0], 4),
+        "chosen_p50_ms": round(latencies[1][0], 4),
+        "fixed_accuracy": round(float(right[0].mean()), 4),
+        "chosen_accuracy": round(float(right[1].mean()), 4),
+        "gain": round(float(gain.mean()), 4),
+        "gain_interval": [round(float(low), 4), round(float(high), 4)],
+    }
+
+
+def _network(
+    space: SearchSpace, subnet: Subnet, arrays: dict[str, FloatArray], data: Data
+) -> Network:
+    """Returns a network as a device makes it, calibrated with the same training images."""
+    seen = resized(data.images[:CALIBRATION_IMAGES], subnet.resolution)
+    return cut_network(space, subnet, arrays, LITE_PREPROCESSING, seen, host_engine())
+
+
+def _right(data: Data, session: Session, network: Network) -> NDArray[np.bool_]:
+    images = resized(data.test_images, network.input_size)
+    parts = [session.run(images[at : at + 1])[LOGITS] for at in range(len(images))]
+    found: NDArray[np.bool_] = np.concatenate(parts).argmax(axis=1) == data.test_labels
+    return found
+
+
+def _in_turn(sessions: Sequence[Session], sizes: Sequence[int]) -> list[tuple[float, float]]:
+    """Returns p50 and p95 of each in milliseconds, a run of one after a run of the other."""
+    rng = np.random.default_rng(0)
+    images = [rng.integers(0, 256, (1, size, size, 3), dtype=np.uint8) for size in sizes]
+    taken: list[list[float]] = [[] for _ in sessions]
+    for turn in range(WARM_UP + RUNS):
+        for session, image, seconds in zip(sessions, images, taken, strict=True):
+            begun = time.perf_counter()
+            session.run(image)
+            if turn >= WARM_UP:
+                seconds.append(time.perf_counter() - begun)
+    medians = [np.percentile(np.array(seconds) * 1e3, (50, 95)) for seconds in taken]
+    return [(float(p50), float(p95)) for p50, p95 in medians]
+
+
+if __name__ == "__main__":
+    main()
