@@ -27,7 +27,7 @@ from tofa_edge.backends.tflite_packages import (
     mismatch,
     versions,
 )
-from tofa_edge.backends.tflite_quantised import write_tflite_dynamic, write_tflite_int8
+from tofa_edge.backends.tflite_quantised import write_tflite_quantised
 from tofa_edge.device import fingerprint
 from tofa_edge.errors import BackendError
 from tofa_edge.network import FloatArray, ImageArray, Network
@@ -80,10 +80,8 @@ class TfLite:
         """
         check_quantised(self.name, network, target)
         try:
-            if target.precision == "int8":
-                return write_tflite_int8(network)
-            if target.precision == "dynamic":
-                return write_tflite_dynamic(network)
+            if target.is_integer:
+                return write_tflite_quantised(network, target.precision)
             return write_tflite(network, precision=target.precision)
         except ImportError as error:
             raise BackendError(f"tflite: no package flatbuffers: {INSTALL}") from error

@@ -27,32 +27,22 @@ FLOAT, STEPS = ".float", ".steps"
 Grid = tuple[float, int]  # scale and zero point of int8
 
 
-def write_tflite_int8(network: Network, labelling: Labelling | None = None) -> bytes:
-    """Returns a TFLite model that is computed in integers; inputs and outputs as in fp32.
+def write_tflite_quantised(
+    network: Network, precision: str, labelling: Labelling | None = None
+) -> bytes:
+    """Returns a TFLite model with weights in 8 bits; inputs and outputs as in fp32.
 
     Args:
         network: with its quantisation.
+        precision: "int8" computes in integers; in "dynamic" the engine rounds values as they come.
         labelling: as for fp32.
 
     Raises:
         ImportError: the package flatbuffers is not installed.
         ValueError: the network has no quantisation.
     """
-    return written(_IntegerGraph(network), network, labelling)
-
-
-def write_tflite_dynamic(network: Network, labelling: Labelling | None = None) -> bytes:
-    """Returns a TFLite model with weights in 8 bits, whose values the engine rounds as they come.
-
-    Args:
-        network: with its quantisation.
-        labelling: as for fp32.
-
-    Raises:
-        ImportError: the package flatbuffers is not installed.
-        ValueError: the network has no quantisation.
-    """
-    return written(_DynamicGraph(network), network, labelling)
+    graph = {"int8": _IntegerGraph, "dynamic": _DynamicGraph}[precision]
+    return written(graph(network), network, labelling)
 
 
 def _plan(network: Network) -> Quantisation:

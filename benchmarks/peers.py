@@ -59,6 +59,7 @@ for number, found in enumerate(subnets):
     content = writer.build(network, Target())
     seconds.append(time.perf_counter() - start)
     (folder / f"ours-{number}.onnx").write_bytes(content)
+    del network, content
 peak = int(re.search("VmHWM:\\s+(\\d+)", Path("/proc/self/status").read_text())[1]) / 1024
 print(json.dumps({"ready_s": ready, "seconds": seconds, "peak_mib": peak}))
 """

@@ -200,10 +200,9 @@ def _content(kind: str, network: Network, labelling: Labelling, target: Target) 
     integers = network.quantisation is not None
     try:
         if kind == "tflite" and integers:
-            from tofa_edge.backends.tflite_quantised import write_tflite_dynamic, write_tflite_int8
+            from tofa_edge.backends.tflite_quantised import write_tflite_quantised
 
-            write = write_tflite_int8 if target.precision == "int8" else write_tflite_dynamic
-            return write(network, labelling)
+            return write_tflite_quantised(network, target.precision, labelling)
         if kind == "tflite":
             from tofa_edge.backends.tflite_format import write_tflite
 

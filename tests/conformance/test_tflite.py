@@ -10,7 +10,7 @@ from tofa_edge.backends import Target, tflite
 from tofa_edge.backends.reference import ReferenceSession
 from tofa_edge.backends.tflite import TfLite
 from tofa_edge.backends.tflite_format import write_tflite
-from tofa_edge.backends.tflite_quantised import before_hard_swish, write_tflite_int8
+from tofa_edge.backends.tflite_quantised import before_hard_swish, write_tflite_quantised
 from tofa_edge.conformance_subject import prepared
 from tofa_edge.device import fingerprint
 from tofa_edge.layers import LOGITS
@@ -56,6 +56,6 @@ def test_hard_swish_is_undone(x: float) -> None:
 
 def test_integers_without_quantisation_are_refused() -> None:
     with pytest.raises(ValueError, match="want a network with its quantisation"):
-        write_tflite_int8(specimen())
+        write_tflite_quantised(specimen(), "int8")
     network = prepared(specimen(), Target(precision="int8"))
-    assert write_tflite_int8(network) == write_tflite_int8(network)
+    assert write_tflite_quantised(network, "int8") == write_tflite_quantised(network, "int8")
