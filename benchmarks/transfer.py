@@ -49,11 +49,12 @@ from tofa_edge.train.ranking import rank
 from tofa_edge.train.supernet import Supernet
 
 RESULTS = "transfer.json"
+PRETRAINING_STEP = 0.6  # its MACs over those of a semi-supervised one: 64 images, no averaged view
 KINDS = {  # unlabelled images for each labelled one, whether pretrained, steps over --steps
     "semi-supervised": (2, True, 1.0),
     "labels only": (0, True, 1.0),
     "labels only, equal time": (0, True, 2.3),
-    "semi-supervised, not pretrained": (2, False, 1.0),
+    "semi-supervised, not pretrained, equal time": (2, False, 1.0),
 }
 CEILINGS = (32, 15, 7)  # MMACs
 RANKED, RANKED_IMAGES = 16, 1000  # subnets below each ceiling, by agreement on unlabelled images
@@ -84,6 +85,7 @@ def main() -> None:
         for kind in options.kinds:
             ratio, pretrained, factor = KINDS[kind]
             steps = int(options.steps * factor)
+            steps += 0 if pretrained else int(PRETRAINING_STEP * options.pretrain_steps)
             start = study.start() if pretrained else None
             run = partial(_trained_row, study, start, labels, ratio, steps, draw)
             results.once(f"{kind}, {steps} steps, {of}", run)
