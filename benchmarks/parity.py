@@ -10,7 +10,6 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import json
-import platform
 import time
 import zipfile
 from collections.abc import Callable
@@ -23,6 +22,7 @@ from tofa_edge import backends
 from tofa_edge.backends import Engine, Target
 from tofa_edge.backends.onnx_format import write_onnx
 from tofa_edge.backends.tflite_format import write_tflite
+from tofa_edge.benchmarks.made import made
 from tofa_edge.benchmarks.small_bundle import smooth_photo
 from tofa_edge.bundle import Bundle
 from tofa_edge.calibration import cut_network
@@ -55,9 +55,7 @@ def main() -> None:
     options = parser.parse_args()
     engines = first_targets(sound_engines())
     found: Found = {
-        "date": time.strftime("%Y-%m-%d"),
-        "machine": platform.machine(),
-        "software": {str(engine): engine.backend.version() for engine in engines},
+        "made": made(),
         "writing_ms": writing(),
         "random": random_networks(engines, options.subnets),
     }

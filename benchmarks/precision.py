@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import platform
 import time
 from collections.abc import Callable, Mapping
 from functools import partial
@@ -23,6 +22,7 @@ from numpy.typing import NDArray
 
 import tofa_edge
 from tofa_edge.backends import Engine, Target
+from tofa_edge.benchmarks.made import made
 from tofa_edge.benchmarks.memory import measured_growth
 from tofa_edge.benchmarks.photos import photos_to_test
 from tofa_edge.bundle import Bundle
@@ -62,7 +62,7 @@ def main() -> None:
     for part in options.parts:
         if part not in found:
             found[part] = {**make[part](), "date": time.strftime("%Y-%m-%d")}
-            found["machine"] = {"machine": platform.machine(), "python": platform.python_version()}
+            found["made"] = made()
             options.out.write_text(json.dumps(found, indent=1))
         print(part, json.dumps(found[part], indent=1), flush=True)
 

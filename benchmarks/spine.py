@@ -24,6 +24,7 @@ import torch
 
 import tofa_edge
 from tofa_edge.backends import Engine, Target, working
+from tofa_edge.benchmarks.made import made
 from tofa_edge.bundle import Bundle
 from tofa_edge.calibration import calibrate
 from tofa_edge.cli.demo import imagenet_photos
@@ -51,7 +52,7 @@ def main() -> None:
     space, arrays = load_lite("lite0")
     supernet = Supernet(space, LITE_PREPROCESSING)
     supernet.load_arrays(arrays)
-    figures: dict[str, object] = {}
+    figures: dict[str, object] = {"made": made()}
     for study in (
         pretrained_parity(supernet),
         subnet_parity(supernet, arguments.subnets),
