@@ -126,7 +126,12 @@ class OnnxRuntimeSession:
         self._outputs = [output.name for output in session.get_outputs()]
 
     def run(self, batch: ImageArray) -> dict[str, FloatArray]:
-        """Runs a batch, uint8, (N, S, S, 3)."""
+        """Runs a batch, uint8, (N, S, S, 3).
+
+        Raises:
+            BackendError: the session is closed, the batch has another type or shape, or the engine
+                fails.
+        """
         session = self._session
         if session is None:
             raise BackendError("onnxruntime: this session is closed")

@@ -46,19 +46,33 @@ class Progress:
     lock: threading.Lock = field(default_factory=threading.Lock)
 
     def start(self, phase: str, steps: int) -> None:
-        """A phase of so many steps begins."""
+        """A phase of so many steps begins.
+
+        Args:
+            phase: its name.
+            steps: how many it has.
+        """
         with self.lock:
             self.phases[phase] = [0, steps]
 
     def step(self, phase: str, step: int) -> bool:
-        """A step of a phase, counted from 0, is done; returns whether to go on."""
+        """A step of a phase, counted from 0, is done; returns whether to go on.
+
+        Args:
+            phase: its name.
+            step: which one is done.
+        """
         with self.lock:
             if phase in self.phases:
                 self.phases[phase][0] = step + 1
         return not self.stop.is_set()
 
     def finish(self, phase: str) -> None:
-        """A phase is done."""
+        """A phase is done.
+
+        Args:
+            phase: its name.
+        """
         with self.lock:
             self.phases.pop(phase, None)
 
@@ -69,7 +83,11 @@ class Progress:
 
 @cache
 def listener(module: ModuleType) -> tuple[tensorrt.ILogger, deque[str]]:
-    """Returns the logger of this process, and the last errors it was told: TensorRT keeps one."""
+    """Returns the logger of this process, and the last errors it was told: TensorRT keeps one.
+
+    Args:
+        module: tensorrt or tensorrt_rtx.
+    """
     if TYPE_CHECKING:
         import tensorrt as trt
     else:
@@ -90,7 +108,11 @@ def listener(module: ModuleType) -> tuple[tensorrt.ILogger, deque[str]]:
 
 
 def sizes(shape: tensorrt.Dims) -> list[int]:
-    """Returns a shape as plain numbers; -1 is one that batches decide."""
+    """Returns a shape as plain numbers; -1 is one that batches decide.
+
+    Args:
+        shape: as TensorRT has it.
+    """
     return [int(shape[axis]) for axis in range(len(shape))]
 
 
@@ -98,12 +120,19 @@ def typed_by_onnx(module: ModuleType) -> bool:
     """Returns whether the precision is the ONNX model's: from TensorRT 11, and for RTX.
 
     Before, the engine chooses it for each layer among those that flags allow.
+
+    Args:
+        module: tensorrt or tensorrt_rtx.
     """
     return not hasattr(module.BuilderFlag, "FP16")
 
 
 def keeps_timings(module: ModuleType) -> bool:
-    """Returns whether builds time kernels; TensorRT for RTX chooses them when the engine runs."""
+    """Returns whether builds time kernels; TensorRT for RTX chooses them when the engine runs.
+
+    Args:
+        module: tensorrt or tensorrt_rtx.
+    """
     return "rtx" not in module.__name__
 
 
@@ -255,6 +284,10 @@ def _monitor(module: ModuleType, progress: Progress) -> tensorrt.IProgressMonito
 
 def open_plan(module: ModuleType, plan: bytes) -> tuple[tensorrt.Runtime, tensorrt.ICudaEngine]:
     """Returns an engine and its runtime, which must outlive it.
+
+    Args:
+        module: tensorrt or tensorrt_rtx.
+        plan: a serialised engine.
 
     Raises:
         BackendError: TensorRT refuses it.

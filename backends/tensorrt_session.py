@@ -49,7 +49,12 @@ class TensorRtSession:
             raise BackendError("tensorrt: no execution context; the GPU's memory may be full")
 
     def run(self, batch: ImageArray) -> dict[str, FloatArray]:
-        """Runs a batch, uint8, (N, S, S, 3), in parts of at most 16 images."""
+        """Runs a batch, uint8, (N, S, S, 3), in parts of at most 16 images.
+
+        Raises:
+            BackendError: the session is closed, the batch has another type or shape, or the engine
+                fails.
+        """
         with self._lock:
             context = self._context
             if context is None:

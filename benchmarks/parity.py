@@ -189,12 +189,24 @@ def logits_of(engine: Engine, network: Network, images: ImageArray) -> FloatArra
 
 
 def photographs(count: int, size: int, rng: np.random.Generator) -> ImageArray:
-    """Returns smooth coloured noise, uint8, (count, size, size, 3)."""
+    """Returns smooth coloured noise, uint8, (count, size, size, 3).
+
+    Args:
+        count: how many.
+        size: of each, in pixels.
+        rng: where the noise comes from.
+    """
     return np.stack([decode(smooth_photo(rng, size), size, "noise", 1.0) for _ in range(count)])
 
 
 def test_photos(path: Path, size: int, crop: float) -> ImageArray:
-    """Returns 1,000 test photos spread over all classes, uint8, (1000, size, size, 3)."""
+    """Returns 1,000 test photos spread over all classes, uint8, (1000, size, size, 3).
+
+    Args:
+        path: zip of …/test/CLASS/NAME.jpg.
+        size: of each, in pixels.
+        crop: share of the shorter side that is kept.
+    """
     with zipfile.ZipFile(path) as archive:
         names = sorted(n for n in archive.namelist() if "/test/" in n and n.endswith(".jpg"))
         chosen = names[:: max(1, len(names) // TEST_PHOTOS)][:TEST_PHOTOS]

@@ -102,7 +102,12 @@ def speed(bundle: Bundle) -> dict[str, Any]:
 
 
 def accuracy(bundle: Bundle, images: Path) -> dict[str, Any]:
-    """Returns by how much integers lower the accuracy of subnets on each engine, in points."""
+    """Returns by how much integers lower the accuracy of subnets on each engine, in points.
+
+    Args:
+        bundle: a trained one.
+        images: zip of …/test/CLASS/NAME.jpg that it was never shown.
+    """
     space, cutter, by = bundle.space, Cutter(bundle), calibrating_engine(bundle)
     drawn = distinct(space, sample(space, np.random.default_rng(3), SUBNETS - 3))
     subnets = [space.largest(), space.middle(), space.smallest(), *decoded(space, drawn)]
@@ -135,7 +140,13 @@ def accuracy(bundle: Bundle, images: Path) -> dict[str, Any]:
 
 
 def budgets(bundle: Bundle, images: Path, threads: int) -> dict[str, Any]:
-    """Returns the accuracy of what is deployed for tight budgets, on images never seen."""
+    """Returns the accuracy of what is deployed for tight budgets, on images never seen.
+
+    Args:
+        bundle: a trained one.
+        images: zip of …/test/CLASS/NAME.jpg that it was never shown.
+        threads: of every engine.
+    """
     with tofa_edge.deploy(bundle, precision="fp32", threads=threads, remember=False) as model:
         assert model.explanation.chosen is not None
         whole = model.explanation.chosen.latency.p95_ms

@@ -145,6 +145,10 @@ def expected_range(count: int) -> float:
 def profiles(rows: Iterable[Row], date: str = DATE) -> list[Profile]:
     """Returns the profile of each board in `BOARDS` that the table speaks of.
 
+    Args:
+        rows: of the table.
+        date: when it was read, YYYY-MM-DD.
+
     Raises:
         ProfileError: a column is missing or holds no number.
     """

@@ -30,7 +30,11 @@ REPEATS = 5
 
 
 def main() -> None:
-    """Searches, enumerates, compares."""
+    """Searches, enumerates, compares.
+
+    Raises:
+        BundleError: the bundle has no accuracy predictor.
+    """
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("bundle", type=Path)
     parser.add_argument("--out", type=Path, default=Path("searching.json"))

@@ -88,7 +88,9 @@ def read_zip(path: Path) -> Data:
 
 
 def validation_images(path: Path, count: int = 1000) -> tuple[ImageArray, NDArray[np.int64]]:
-    """Returns training images of a zip that `read_zip` leaves out, and their labels.
+    """Returns training images of a zip that `read_zip` leaves out, and their labels, (N,).
+
+    Images are uint8, (N, S, S, 3).
 
     Args:
         path: of the zip.
@@ -143,7 +145,12 @@ class Results:
             self.rows = json.loads(path.read_text())["runs"]
 
     def once(self, name: str, make: Callable[[], dict[str, Any]]) -> None:
-        """Makes a row, unless it is there."""
+        """Makes a row, unless it is there.
+
+        Args:
+            name: of the row.
+            make: what returns it.
+        """
         if name in self.rows:
             return
         print(f"{name} …", flush=True)

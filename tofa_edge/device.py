@@ -83,6 +83,9 @@ class Fingerprint:
     def from_dict(value: object) -> Fingerprint:
         """Reads what `to_dict` returned.
 
+        Args:
+            value: plain JSON values.
+
         Raises:
             ProfileError: a field is unknown or of another type.
         """
@@ -142,6 +145,9 @@ class State:
     @staticmethod
     def from_dict(value: object) -> State:
         """Reads what `to_dict` returned.
+
+        Args:
+            value: plain JSON values.
 
         Raises:
             ProfileError: a field is unknown or of another type.

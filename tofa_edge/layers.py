@@ -284,7 +284,11 @@ def _pads(padding: Padding, size: int, kernel: int, stride: int) -> tuple[int, i
 
 
 def parameter_shapes(layer: Layer) -> Iterator[tuple[str, tuple[int, ...]]]:
-    """Yields the name and shape of each array that a layer needs, learned kernel matrices too."""
+    """Yields the name and shape of each array that a layer needs, learned kernel matrices too.
+
+    Args:
+        layer: of any kind.
+    """
     if isinstance(layer, Convolution):
         yield f"{layer.name}.weight", layer.weight_shape
         for role in NORMALISED_ROLES if layer.normalised else ("bias",):
@@ -314,5 +318,11 @@ def supernet_shapes(space: SearchSpace) -> dict[str, tuple[int, ...]]:
 
 
 def transform_name(layer: Convolution, larger: int, smaller: int) -> str:
-    """Returns the name of the matrix that a kernel passes when it is cropped."""
+    """Returns the name of the matrix that a kernel passes when it is cropped.
+
+    Args:
+        layer: whose kernel is meant.
+        larger: kernel size before, in pixels.
+        smaller: kernel size after.
+    """
     return f"{layer.name}.transform_{larger}to{smaller}"

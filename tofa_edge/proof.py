@@ -44,7 +44,12 @@ class Case:
 
 
 def probe_images(size: int, count: int = 2) -> ImageArray:
-    """Returns images that no photo resembles, uint8, (count, size, size, 3)."""
+    """Returns images that no photo resembles, uint8, (count, size, size, 3).
+
+    Args:
+        size: of each, in pixels.
+        count: how many.
+    """
     rng = np.random.default_rng(0)
     return rng.integers(0, 256, (count, size, size, 3), dtype=np.uint8)
 
@@ -61,7 +66,12 @@ def tolerance(target: Target, rounding: float = 0.0) -> float:
 
 
 def difference(logits: FloatArray, wanted: FloatArray) -> float:
-    """Returns the largest difference over the largest wanted logit; infinite if not finite."""
+    """Returns the largest difference over the largest wanted logit; infinite if not finite.
+
+    Args:
+        logits: what was computed, (N, classes).
+        wanted: what should have been, (N, classes).
+    """
     if logits.shape != wanted.shape or not np.isfinite(logits).all():
         return float("inf")
     return float(np.abs(logits - wanted).max() / max(np.abs(wanted).max(), 1e-6))
@@ -76,7 +86,11 @@ def golden(cutter: Cutter) -> list[Case]:
 
 
 def calibrating(measuring: Network) -> Case:
-    """Returns a case of a calibration network: other operators than those of predictions."""
+    """Returns a case of a calibration network: other operators than those of predictions.
+
+    Args:
+        measuring: a network of `Cutter.measuring_network`.
+    """
     images = probe_images(measuring.input_size, STATISTICS_IMAGES)
     return Case(measuring, images, ReferenceSession(measuring).run(images), alone=False)
 

@@ -100,7 +100,11 @@ def evaluations_table(evaluations: list[Evaluation]) -> Table:
 
 
 def bench_tables(found: dict[str, Any]) -> Iterator[Table]:
-    """Yields what `bench` found: its engines, then its front."""
+    """Yields what `bench` found: its engines, then its front.
+
+    Args:
+        found: as `bench` returned it.
+    """
     made = table("engines, with the middle subnet", "engine", "p50 ms", "p95 ms", "p99 ms", "runs")
     for row in found["engines"]:
         latency = row["latency"]
