@@ -43,10 +43,12 @@ def parity() -> Claims:
     """How far engines are from the reference."""
     found = result("parity")
     engines = [f"{name} cpu fp32 1t" for name in ("onnxruntime", "openvino", "tflite")]
-    worst = " | ".join(f"{found['random'][e]['worst_difference']:.1e}" for e in engines)
+    each = [f"{found['random'][e]['worst_difference']:.1e}".replace("e-0", "e-") for e in engines]
+    worst = " | ".join(each)
+    yield "onnxruntime {}, openvino {}, tflite {}".format(*each)
     yield (
         f"| {found['random'][engines[0]]['subnets']} random Lite0 subnets against the reference, "
-        f"worst difference over the largest logit | {worst.replace('e-0', 'e-')} |"
+        f"worst difference over the largest logit | {worst} |"
     )
     same = [found["trained"][engine] for engine in engines]
     assert all(row["same"] == row["photos"] for row in same)
@@ -146,10 +148,40 @@ def scenarios() -> Claims:
         shared[f"semi-supervised, 1200 steps, 25 labels a class, draw {draw}"]["cpu_s"]
         for draw in DRAWS
     ]
+    shared_s = f"{round(min(draws), -1):,.0f} to {round(max(draws), -1):,.0f} s"
+    yield f"{shared_s}; one subnet alone by the same loss {seconds[0]} s"
     yield (
-        f"| processor time | {round(min(draws), -1):,.0f} to {round(max(draws), -1):,.0f} s for "
-        f"all | {' | '.join(f'{each} s' for each in seconds)} |"
+        f"| processor time | {shared_s} for all | {' | '.join(f'{each} s' for each in seconds)} |"
     )
+
+
+def summary() -> Claims:
+    """What the README's table says of integers and of training."""
+    found = result("precision")
+    names = [name for name in found["speed"]["engines"] if " int8 " in name]
+    speeds = [found["speed"]["engines"][name] for name in names]
+    faster = sorted(1 / row["p50_ms_over_fp32"] for row in speeds)
+    files = sorted(100 * row["artefact_mb_over_fp32"] for row in speeds)
+    lost = sorted(found["accuracy"]["engines"][name]["mean_drop"] for name in names)
+    yield (
+        f"{faster[0]:.1f} to {faster[-1]:.1f} × faster, {files[0]:.0f} to {files[-1]:.0f} % of the "
+        f"file; {lost[0]:.2f} to {lost[-1]:.2f} points of accuracy lost "
+        f"({found['accuracy']['subnets']} subnets, {found['accuracy']['images']:,} photos)"
+    )
+    runs = result("transfer")["runs"]
+    everything, alone = (
+        average(
+            [runs[f"{kind}, 25 labels a class, draw {n}"]["accuracy"]["largest"] for n in DRAWS]
+        )
+        for kind in ("semi-supervised, 1200 steps", "labels only, 1200 steps")
+    )
+    yield f"one semi-supervised loss {everything}, labels only {alone}"
+    cells = result("transfer_elpv")["runs"]
+    ours, labels = (
+        100 * cells[f"{kind}, 300 steps, 100 labels a class, draw 0"]["accuracy"]["largest"]
+        for kind in ("semi-supervised", "labels only")
+    )
+    yield f"with them {ours:.1f} %, labels only {labels:.1f} %"
 
 
 def _percents(accuracy: dict[str, float]) -> str:
@@ -178,4 +210,5 @@ CLAIMS: tuple[Callable[[], Claims], ...] = (
     ranking,
     transfer_elpv,
     scenarios,
+    summary,
 )

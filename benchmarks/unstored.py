@@ -30,6 +30,10 @@ UNSTORED: dict[str, tuple[str, ...]] = {
         "from 7.2 on",
         "JetPack 6.1 and 6.2",
     ),
+    "an example of a form, or the meaning of a word": (
+        "half of the predictions took at most 1.16 ms, 95 of 100 at most 2.08 ms",
+        "with its 95 % interval",
+    ),
     "a setting or a bound, not a measurement": (
         "| 80 % of its p50 |",
         "| 50 % |",
