@@ -122,10 +122,6 @@ def test_shell_runs(block: Block, place: Path) -> None:
         assert words[0] == "tofa-edge", (
             f"{block}: {command!r} needs a comment <!-- not run: why -->"
         )
-        if words[1] == "compare":  # with what this page's own bench wrote
-            (written,) = (place / "results").glob("bench-*.json")
-            for name in words[2:4]:
-                shutil.copy(written, place / name)
         done = run(place, "-m", "tofa_edge", *words[1:])
         assert done.returncode == 0, f"{command}: {done.stderr}"
 
