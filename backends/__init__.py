@@ -31,6 +31,11 @@ class Target:
 
     Precisions are "fp32", "fp16", "int8" (weights and values in 8 bits, their ranges known before),
     and "dynamic" (weights in 8 bits; values are rounded as they come).
+
+    Attributes:
+        unit: such as "cpu" or "gpu".
+        precision: "fp32", "fp16", "int8" or "dynamic".
+        threads: of the processor.
     """
 
     unit: str = "cpu"

@@ -128,7 +128,13 @@ def _output_shape(name: str, network: Network) -> list[str | int | None]:
 
 
 class OnnxGraph:
-    """Writes nodes and initialisers into a graph."""
+    """Writes nodes and initialisers into a graph.
+
+    Args:
+        graph: an onnx.GraphProto, written to.
+        training_mode: whether BatchNorm takes the statistics of the batch.
+        half: whether weights are stored in float16.
+    """
 
     def __init__(self, graph: GraphProto, training_mode: bool, half: bool) -> None:
         self.graph, self.training_mode, self.half = graph, training_mode, half

@@ -117,7 +117,12 @@ def _scheme(target: Target) -> Scheme:
 
 
 class OnnxRuntimeSession:
-    """A loaded ONNX model; onnxruntime sessions may be called from several threads."""
+    """A loaded ONNX model; onnxruntime sessions may be called from several threads.
+
+    Args:
+        session: an onnxruntime.InferenceSession.
+        unit: where it runs.
+    """
 
     def __init__(self, session: Any, unit: str) -> None:
         self.unit = unit

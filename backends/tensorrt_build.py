@@ -30,7 +30,12 @@ MOST_SAID = 6
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """An engine, serialised, and the timings of its build and those before, if any."""
+    """An engine, serialised, and the timings of its build and those before, if any.
+
+    Attributes:
+        engine: the serialised engine.
+        timings: TensorRT's timing cache; empty for none.
+    """
 
     engine: bytes
     timings: bytes
@@ -38,7 +43,14 @@ class Plan:
 
 @dataclass
 class Progress:
-    """What is told of a build by its own threads; `stop` asks it to end, `ended` is set then."""
+    """What is told of a build by its own threads; `stop` asks it to end, `ended` is set then.
+
+    Attributes:
+        stop: asks the build to end.
+        ended: is set when it has.
+        phases: steps done and steps in all, by name.
+        lock: held while `phases` changes.
+    """
 
     stop: threading.Event = field(default_factory=threading.Event)
     ended: threading.Event = field(default_factory=threading.Event)

@@ -21,7 +21,14 @@ if TYPE_CHECKING:
 
 
 class TensorRtSession:
-    """A loaded engine with a stream and buffers of its own; one run at a time, threads wait."""
+    """A loaded engine with a stream and buffers of its own; one run at a time, threads wait.
+
+    Args:
+        cuda: the runtime of the GPU.
+        module: tensorrt or tensorrt_rtx.
+        runtime: that must outlive the engine.
+        engine: to run.
+    """
 
     unit = "gpu"
 

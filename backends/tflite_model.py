@@ -37,6 +37,9 @@ TYPES = {"float32": FLOAT32, "int32": INT32, "int8": INT8}
 class TfLiteModel:
     """Writes tensors and operators.
 
+    Args:
+        content_bytes: about what the arrays will take.
+
     Attributes:
         indices: of tensors, by name.
         shapes: of tensors, by index; of one image.

@@ -102,7 +102,12 @@ BOARDS: Mapping[tuple[str, ...], Fingerprint] = {
 
 @dataclass(frozen=True, slots=True)
 class Network:
-    """A classification network of the benchmark: our name for it, and its millions of MACs."""
+    """A classification network of the benchmark: our name for it, and its millions of MACs.
+
+    Attributes:
+        name: ours.
+        mmacs: millions of MACs; None where nobody says.
+    """
 
     name: str
     mmacs: float | None = None

@@ -94,7 +94,12 @@ class Fingerprint:
 
 @dataclass(frozen=True, slots=True)
 class PowerMode:
-    """A power mode of a Jetson: its number, for `nvpmodel -m`, and its name."""
+    """A power mode of a Jetson: its number, for `nvpmodel -m`, and its name.
+
+    Attributes:
+        number: for `nvpmodel -m`.
+        name: such as "15W".
+    """
 
     number: int
     name: str

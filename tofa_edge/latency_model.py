@@ -25,6 +25,11 @@ class Column:
 
     Columns of one kind are added up, so they must have one unit. Columns that share a kind, an
     operator within a kind, or a place are expected to have similar speeds.
+
+    Attributes:
+        kind: what is counted, such as MACs or bytes.
+        operator: that it is counted of.
+        place: the stage.
     """
 
     kind: str

@@ -31,7 +31,12 @@ MAX_CLASSES = 100_000
 
 @dataclass(frozen=True, slots=True)
 class Block:
-    """The choices of one inverted-residual block: depthwise kernel size and expand ratio."""
+    """The choices of one inverted-residual block: depthwise kernel size and expand ratio.
+
+    Attributes:
+        kernel: its size, in pixels.
+        expand: hidden over input channels.
+    """
 
     kernel: int
     expand: int
@@ -39,7 +44,12 @@ class Block:
 
 @dataclass(frozen=True, slots=True)
 class Stage:
-    """The choices of one stage: its output channels and its blocks, the first of which strides."""
+    """The choices of one stage: its output channels and its blocks, the first of which strides.
+
+    Attributes:
+        width: output channels.
+        blocks: in their order.
+    """
 
     width: int
     blocks: tuple[Block, ...]
@@ -47,7 +57,12 @@ class Stage:
 
 @dataclass(frozen=True, slots=True)
 class Subnet:
-    """One architecture of a search space: input resolution in pixels (square) and its stages."""
+    """One architecture of a search space: input resolution in pixels (square) and its stages.
+
+    Attributes:
+        resolution: height and width of the input, in pixels.
+        stages: in their order.
+    """
 
     resolution: int
     stages: tuple[Stage, ...]

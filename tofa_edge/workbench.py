@@ -41,7 +41,14 @@ Tell = Callable[[str], None]
 
 @dataclass(frozen=True, eq=False, slots=True)
 class Finished:
-    """A model, what was measured of it, and the engine's artefact that it was loaded from."""
+    """A model, what was measured of it, and the engine's artefact that it was loaded from.
+
+    Attributes:
+        model: loaded.
+        measured: its latency and what was expected.
+        artefact: the engine's file.
+        difference: of its logits from the reference's, over the largest.
+    """
 
     model: Model
     measured: Measured

@@ -109,13 +109,17 @@ def is_command(node: ast.FunctionDef) -> bool:
     return any(re.search(r"\.(?:command|callback)\(", ast.unparse(d)) for d in node.decorator_list)
 
 
+def said(name: str, text: str) -> bool:
+    """Whether a docstring has an entry for a name, alone or among others, or speaks of it."""
+    entry = rf"^\s*(?:\w+, )*\*{{0,2}}{name}(?:, \w+)*: \S"
+    return bool(re.search(rf"{entry}|`\*{{0,2}}{name}`", text, re.MULTILINE))
+
+
 def undocumented(each: Documented, node: ast.FunctionDef) -> Iterator[str]:
     if is_command(node) or ("backends/" in each.where and node.name in INHERITED):
         return
     for arg in parameters(node):
-        name = re.escape(arg.arg)
-        said = re.search(rf"^\s*\*{{0,2}}{name}: \S|`\*{{0,2}}{name}`", each.text, re.MULTILINE)
-        if not said and not told_by_its_type(arg):
+        if not said(arg.arg, each.text) and not told_by_its_type(arg):
             yield f"{each.where}({arg.arg})"
 
 
@@ -173,6 +177,29 @@ def test_every_parameter_and_result_is_annotated() -> None:
 
 def test_parameters_are_documented() -> None:
     assert [name for each, node in functions() for name in undocumented(each, node)] == []
+
+
+def fields(node: ast.ClassDef) -> Iterator[ast.arg]:
+    """Yields what one gives to make an instance: fields of a dataclass, or what __init__ takes."""
+    is_dataclass = any("dataclass" in ast.unparse(made) for made in node.decorator_list)
+    for item in node.body:
+        if isinstance(item, ast.FunctionDef) and item.name == "__init__":
+            yield from parameters(item)
+        if not is_dataclass or not isinstance(item, ast.AnnAssign):
+            continue
+        if isinstance(item.target, ast.Name) and item.target.id[0] != "_":
+            yield ast.arg(item.target.id, item.annotation)
+
+
+def test_fields_of_classes_are_documented() -> None:
+    missing = [
+        f"{each.where}.{arg.arg}"
+        for each in public()
+        if isinstance(each.node, ast.ClassDef)
+        for arg in fields(each.node)
+        if not said(arg.arg, each.text) and not told_by_its_type(arg)
+    ]
+    assert missing == []
 
 
 def test_errors_are_documented() -> None:

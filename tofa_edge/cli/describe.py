@@ -54,7 +54,13 @@ def describe(path: Path) -> dict[str, object]:
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """Whether an engine computes a bundle's golden cases; None where it is not installed."""
+    """Whether an engine computes a bundle's golden cases; None where it is not installed.
+
+    Attributes:
+        engine: the backend's name.
+        right: whether it does; None where it is not installed.
+        reason: in words.
+    """
 
     engine: str
     right: bool | None

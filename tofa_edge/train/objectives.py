@@ -72,6 +72,7 @@ class Distillation:
         features: the teacher's, pooled, (N, channels).
         batch_size: images a step.
         processes: that share a batch.
+        images_per_step: images that one step draws.
     """
 
     images: ImageArray
@@ -123,6 +124,7 @@ class SemiSupervised:
         processes: that share a batch.
         settled: whether the probe has its least part in a target from the first step on.
         pseudo: what is kept of the pseudo-labels from step to step.
+        images_per_step: images that one step draws, labelled or not.
     """
 
     images: ImageArray
