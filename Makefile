@@ -4,7 +4,7 @@ VENV ?= .venv
 BIN = $(VENV)/bin
 INSTALL = $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 
-.PHONY: demo test test-pi test-pi-trixie test-jetson test-pythons check format fuzz clean
+.PHONY: demo docs test test-pi test-pi-trixie test-jetson test-pythons check format fuzz clean
 
 demo: $(VENV)/demo  ## install, then train, bundle and deploy on real photos (under 10 minutes)
 	$(BIN)/tofa-edge demo
@@ -29,6 +29,9 @@ check: $(VENV)/dev  ## format, lint, types
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 
+docs: $(VENV)/dev  ## guides, commands and functions as a site to read from disk (site/index.html)
+	$(BIN)/python -m mkdocs build --strict --quiet
+
 format: $(VENV)/dev
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
@@ -48,4 +51,4 @@ $(VENV)/dev: setup.cfg constraints.txt
 	touch $@
 
 clean:
-	rm -rf $(VENV) build dist *.egg-info demo
+	rm -rf $(VENV) build dist site *.egg-info demo

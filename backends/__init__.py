@@ -31,6 +31,11 @@ class Target:
 
     Precisions are "fp32", "fp16", "int8" (weights and values in 8 bits, their ranges known before),
     and "dynamic" (weights in 8 bits; values are rounded as they come).
+
+    Attributes:
+        unit: such as "cpu" or "gpu".
+        precision: "fp32", "fp16", "int8" or "dynamic".
+        threads: of the processor.
     """
 
     unit: str = "cpu"
@@ -115,6 +120,10 @@ class Backend(Protocol):
     def load(self, artefact: bytes, target: Target) -> Session:
         """Returns a session for an artefact that `build` made for the same target.
 
+        Args:
+            artefact: what `build` returned, perhaps in another process of the same versions.
+            target: the one it was built for.
+
         Raises:
             BackendError: the engine is missing, refuses the artefact, or would run it elsewhere
                 than on the target.
@@ -142,7 +151,11 @@ class Engine:
 
 
 def package_version(*packages: str) -> str:
-    """Returns "name version" of the first package that is installed, "unknown" without one."""
+    """Returns "name version" of the first package that is installed, "unknown" without one.
+
+    Args:
+        *packages: names of distributions, the likeliest first.
+    """
     for package in packages:
         try:
             return f"{package} {version(package)}"
@@ -154,6 +167,11 @@ def package_version(*packages: str) -> str:
 def check_target(name: str, target: Target, precisions: tuple[str, ...] = ("fp32",)) -> None:
     """Checks a target for a backend that runs on the CPU alone.
 
+    Args:
+        name: of the backend, for the message.
+        target: what is wanted.
+        precisions: those the backend computes in.
+
     Raises:
         BackendError: it is another one.
     """
@@ -164,6 +182,11 @@ def check_target(name: str, target: Target, precisions: tuple[str, ...] = ("fp32
 def check_quantised(name: str, network: Network, target: Target) -> None:
     """Checks that a network says how it is computed in integers where a target wants that.
 
+    Args:
+        name: of the backend, for the message.
+        network: to build.
+        target: what it is built for.
+
     Raises:
         BackendError: it does not.
     """
@@ -173,6 +196,10 @@ def check_quantised(name: str, network: Network, target: Target) -> None:
 
 def check_batch(batch: ImageArray, size: int) -> None:
     """Checks what a session is given.
+
+    Args:
+        batch: what the session was given.
+        size: of the network's input, in pixels.
 
     Raises:
         BackendError: it is not a uint8 array (N, size, size, 3), N ≥ 1.
@@ -244,6 +271,9 @@ def backends() -> dict[str, Backend]:
 
 def backend(name: str) -> Backend:
     """Returns the backend of that name.
+
+    Args:
+        name: of its entry point.
 
     Raises:
         BackendError: there is none of that name, or its engine cannot run here.

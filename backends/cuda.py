@@ -50,6 +50,9 @@ class Cuda:
     """A loaded CUDA runtime. Addresses and streams are plain numbers.
 
     Every method raises a BackendError that names the function and CUDA's own error.
+
+    Args:
+        library: the shared library, loaded.
     """
 
     def __init__(self, library: ctypes.CDLL) -> None:
@@ -89,7 +92,11 @@ class Cuda:
         return self._handle("cudaMalloc", size)
 
     def free(self, address: int) -> None:
-        """Frees what `allocate` returned."""
+        """Frees what `allocate` returned.
+
+        Args:
+            address: on the device.
+        """
         self._call("cudaFree", address)
 
     def create_stream(self) -> int:
@@ -97,20 +104,40 @@ class Cuda:
         return self._handle("cudaStreamCreateWithFlags", NON_BLOCKING)
 
     def synchronize(self, stream: int) -> None:
-        """Waits until everything in a stream is done."""
+        """Waits until everything in a stream is done.
+
+        Args:
+            stream: its handle.
+        """
         self._call("cudaStreamSynchronize", stream)
 
     def destroy_stream(self, stream: int) -> None:
-        """Frees what `create_stream` returned."""
+        """Frees what `create_stream` returned.
+
+        Args:
+            stream: its handle.
+        """
         self._call("cudaStreamDestroy", stream)
 
     def to_device(self, address: int, array: NDArray[Any], stream: int) -> None:
-        """Copies a contiguous array to the device; keep the array until the stream is done."""
+        """Copies a contiguous array to the device; keep the array until the stream is done.
+
+        Args:
+            address: of at least as many bytes on the device.
+            array: of any shape and dtype.
+            stream: in which it is copied.
+        """
         assert array.flags.c_contiguous
         self._call("cudaMemcpyAsync", address, array.ctypes.data, array.nbytes, TO_DEVICE, stream)
 
     def to_host(self, array: NDArray[Any], address: int, stream: int) -> None:
-        """Fills a contiguous array from the device; keep the array until the stream is done."""
+        """Fills a contiguous array from the device; keep the array until the stream is done.
+
+        Args:
+            array: of any shape and dtype, to be filled.
+            address: of at least as many bytes on the device.
+            stream: in which it is copied.
+        """
         assert array.flags.c_contiguous
         assert array.flags.writeable
         self._call("cudaMemcpyAsync", array.ctypes.data, address, array.nbytes, TO_HOST, stream)

@@ -27,13 +27,21 @@ Facts = Mapping[str, str]
 
 
 def seal(facts: Facts, content: bytes) -> bytes:
-    """Returns content behind what it depends on and its hash: one line of JSON."""
+    """Returns content behind what it depends on and its hash: one line of JSON.
+
+    Args:
+        facts: what the content was built for.
+        content: a serialised engine.
+    """
     header = {"facts": dict(facts), "sha256": hashlib.sha256(content).hexdigest()}
     return MAGIC + json.dumps(header, sort_keys=True).encode() + b"\n" + content
 
 
 def unseal(sealed: bytes) -> tuple[dict[str, str], bytes]:
     """Returns the facts and the content that `seal` was given.
+
+    Args:
+        sealed: content with its line in front.
 
     Raises:
         ValueError: it is something else, or damaged.
@@ -59,7 +67,11 @@ def folder() -> Path:
 
 
 def recall(name: str) -> bytes | None:
-    """Returns a kept file's content, or None where it is absent, not ours alone, or unreadable."""
+    """Returns a kept file's content, or None where it is absent, not ours alone, or unreadable.
+
+    Args:
+        name: of the file, without a folder.
+    """
     path = folder() / name
     with contextlib.suppress(OSError, RuntimeError):
         if not path.exists() or not _ours_alone(folder()):
@@ -77,7 +89,12 @@ def recall(name: str) -> bytes | None:
 
 
 def remember(name: str, content: bytes) -> None:
-    """Keeps a file, and drops the least recently used beyond 64 files or 512 MB."""
+    """Keeps a file, and drops the least recently used beyond 64 files or 512 MB.
+
+    Args:
+        name: of the file, without a folder.
+        content: sealed.
+    """
     with contextlib.suppress(OSError, RuntimeError):
         folder().mkdir(parents=True, exist_ok=True, mode=0o700)
         if not _ours_alone(folder()):

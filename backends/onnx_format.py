@@ -81,7 +81,14 @@ def started(network: Network) -> ModelProto:
 def finished(
     model: ModelProto, graph: OnnxGraph, network: Network, labelling: Labelling | None
 ) -> bytes:
-    """Writes all layers of a network into a model, and returns it as bytes."""
+    """Writes all layers of a network into a model, and returns it as bytes.
+
+    Args:
+        model: as `started` returned it.
+        graph: where the layers are written to.
+        network: whose layers they are.
+        labelling: what an exported file says of itself, with probabilities in place of logits.
+    """
     from onnx import TensorProto, helper
 
     graph.preprocess(network)
@@ -130,7 +137,13 @@ def _output_shape(name: str, network: Network) -> list[str | int | None]:
 
 
 class OnnxGraph:
-    """Writes nodes and initialisers into a graph."""
+    """Writes nodes and initialisers into a graph.
+
+    Args:
+        graph: an onnx.GraphProto, written to.
+        training_mode: whether BatchNorm takes the statistics of the batch.
+        half: whether weights are stored in float16.
+    """
 
     def __init__(self, graph: GraphProto, training_mode: bool, half: bool) -> None:
         self.graph, self.training_mode, self.half = graph, training_mode, half
@@ -138,7 +151,13 @@ class OnnxGraph:
         self.arrays: list[tuple[str, int, tuple[int, ...], NDArray[np.generic]]] = []
 
     def constant(self, name: str, array: FloatArray, half: bool = False) -> str:
-        """Stores an array once, in float32 or 16, and returns its name."""
+        """Stores an array once, in float32 or 16, and returns its name.
+
+        Args:
+            name: of the tensor.
+            array: float32, of any shape.
+            half: whether it is stored in float16.
+        """
         if name not in self.constants:
             self.constants.add(name)
             kind, form = (HALF, "<f2") if half else (FLOAT, "<f4")
@@ -181,7 +200,14 @@ class OnnxGraph:
     def node(
         self, kind: str, inputs: Sequence[str], output: str | list[str], **attributes: object
     ) -> str:
-        """Appends an operator; returns the name of its first output."""
+        """Appends an operator; returns the name of its first output.
+
+        Args:
+            kind: the operator's name in ONNX.
+            inputs: names of values.
+            output: the name of what it makes, or several.
+            **attributes: of the operator.
+        """
         from onnx import helper
 
         names = [output] if isinstance(output, str) else output
@@ -193,6 +219,10 @@ class OnnxGraph:
         """Normalises before any padding: uint8 N×S×S×3 → float N×3×S×S.
 
         The cast comes first: it is the one operator that TensorRT lets read uint8.
+
+        Args:
+            network: whose means and deviations they are.
+            output: the name of the normalised image.
         """
         pre = network.preprocessing
         values, pixels, centred, _ = PREPARATION
@@ -208,13 +238,22 @@ class OnnxGraph:
             self.node("Cast", [normalised], output, to=HALF)
 
     def probabilities(self, temperature: float) -> None:
-        """Appends softmax(logits / temperature)."""
+        """Appends softmax(logits / temperature).
+
+        Args:
+            temperature: what logits are divided by.
+        """
         inverse = self.constant("inverse_temperature", np.array(1 / temperature, np.float32))
         self.node("Mul", [LOGITS, inverse], f"{LOGITS}.cooled")
         self.node("Softmax", [f"{LOGITS}.cooled"], PROBABILITIES, axis=1)
 
     def layer(self, layer: Layer, network: Network) -> None:
-        """Appends a layer, whose value gets its name."""
+        """Appends a layer, whose value gets its name.
+
+        Args:
+            layer: to write.
+            network: whose arrays it takes.
+        """
         inputs = layer.inputs
         self.parameters(layer, network)
         match layer:
@@ -233,17 +272,34 @@ class OnnxGraph:
                 self.linear(layer, flat, HALF_LOGITS if self.half else layer.name)
 
     def parameters(self, layer: Layer, network: Network) -> None:
-        """Writes what a layer needs, each array under its name."""
+        """Writes what a layer needs, each array under its name.
+
+        Args:
+            layer: whose arrays they are.
+            network: that holds them.
+        """
         for name, _ in parameter_shapes(layer):
             self.constant(name, network.arrays[name], self.half)
 
     def linear(self, layer: Linear, flat: str, output: str) -> None:
-        """Writes a fully connected layer on a flat value."""
+        """Writes a fully connected layer on a flat value.
+
+        Args:
+            layer: whose weights are stored.
+            flat: the name of its input, (N, in).
+            output: the name of what it makes, (N, out).
+        """
         arrays = [f"{layer.name}.weight", f"{layer.name}.bias"]
         self.node("Gemm", [flat, *arrays], output, transB=1)
 
     def convolution(self, layer: Convolution, output: str, activation: Activation) -> None:
-        """Writes a convolution and an activation, perhaps another than its own."""
+        """Writes a convolution and an activation, perhaps another than its own.
+
+        Args:
+            layer: whose weights are stored.
+            output: the name of what it makes.
+            activation: what follows it.
+        """
         before, after = layer.padding
         plain = output if activation == "none" else f"{layer.name}.plain"
         self.node(

@@ -117,7 +117,12 @@ def _scheme(target: Target) -> Scheme:
 
 
 class OnnxRuntimeSession:
-    """A loaded ONNX model; onnxruntime sessions may be called from several threads."""
+    """A loaded ONNX model; onnxruntime sessions may be called from several threads.
+
+    Args:
+        session: an onnxruntime.InferenceSession.
+        unit: where it runs.
+    """
 
     def __init__(self, session: Any, unit: str) -> None:
         self.unit = unit
@@ -126,7 +131,12 @@ class OnnxRuntimeSession:
         self._outputs = [output.name for output in session.get_outputs()]
 
     def run(self, batch: ImageArray) -> dict[str, FloatArray]:
-        """Runs a batch, uint8, (N, S, S, 3)."""
+        """Runs a batch, uint8, (N, S, S, 3).
+
+        Raises:
+            BackendError: the session is closed, the batch has another type or shape, or the engine
+                fails.
+        """
         session = self._session
         if session is None:
             raise BackendError("onnxruntime: this session is closed")

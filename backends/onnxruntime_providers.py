@@ -40,6 +40,9 @@ def provider_targets(onnxruntime: Any) -> tuple[Target, ...]:
     """Returns the targets of all providers that this build lists, those of the CPU first.
 
     That a provider is listed does not mean that it works here: loading tells.
+
+    Args:
+        onnxruntime: the module.
     """
     listed = onnxruntime.get_available_providers()
     return tuple(
@@ -54,6 +57,10 @@ def provider_targets(onnxruntime: Any) -> tuple[Target, ...]:
 def check_listed(onnxruntime: Any, target: Target) -> None:
     """Checks that a target is one that this build may have; any number of threads will do.
 
+    Args:
+        onnxruntime: the module.
+        target: what is wanted.
+
     Raises:
         BackendError: it is not.
     """
@@ -65,7 +72,12 @@ def check_listed(onnxruntime: Any, target: Target) -> None:
 
 
 def session_options(onnxruntime: Any, target: Target) -> Any:
-    """Returns the options of a session on a target: exactly its threads, and no silent fallback."""
+    """Returns the options of a session on a target: exactly its threads, and no silent fallback.
+
+    Args:
+        onnxruntime: the module.
+        target: where the session runs.
+    """
     options = onnxruntime.SessionOptions()
     own_threads = target.unit in ("openvino", "xnnpack")
     options.intra_op_num_threads = 1 if own_threads else target.threads
@@ -83,7 +95,12 @@ def session_options(onnxruntime: Any, target: Target) -> Any:
 
 
 def provider_chain(onnxruntime: Any, target: Target) -> list[tuple[str, dict[str, str]]]:
-    """Returns the providers to ask for, each with its options, the target's first."""
+    """Returns the providers to ask for, each with its options, the target's first.
+
+    Args:
+        onnxruntime: the module.
+        target: where the session runs.
+    """
     asked = [(PROVIDERS[target.unit], _provider_options(target))]
     if target.unit == "tensorrt" and _records(onnxruntime):  # CUDA may prepare the images
         asked.append((PROVIDERS["cuda"], {}))
@@ -95,6 +112,10 @@ def check_placement(session: Any, target: Target) -> None:
 
     Before ONNX Runtime 1.24 a session does not tell; there the option `STRICT` refuses a network of
     which the CPU would get a part.
+
+    Args:
+        session: an onnxruntime.InferenceSession.
+        target: where it should run.
 
     Raises:
         BackendError: the provider is not used, or a layer is left to another one.
@@ -122,6 +143,10 @@ def missing_library(onnxruntime: Any, target: Target) -> str:
     """Returns what the provider's own library cannot be loaded for, else nothing.
 
     ONNX Runtime writes it to its log and goes on without the provider.
+
+    Args:
+        onnxruntime: the module.
+        target: whose provider is meant.
     """
     folder = Path(onnxruntime.__file__).parent / "capi"
     for library in folder.glob(f"libonnxruntime_providers_{target.unit}.so"):

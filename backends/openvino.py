@@ -123,6 +123,11 @@ class OpenVinoSession:
     A network for predictions is compiled for one image, with which it is faster than one for any
     number; so the images of a batch go through one after the other. Only the statistics of a batch
     need the batch at once.
+
+    Args:
+        compiled: an openvino.CompiledModel.
+        unit: where it runs.
+        single: whether it takes one image at a time.
     """
 
     def __init__(self, compiled: Any, unit: str, single: bool) -> None:

@@ -30,7 +30,12 @@ MOST_SAID = 6
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """An engine, serialised, and the timings of its build and those before, if any."""
+    """An engine, serialised, and the timings of its build and those before, if any.
+
+    Attributes:
+        engine: the serialised engine.
+        timings: TensorRT's timing cache; empty for none.
+    """
 
     engine: bytes
     timings: bytes
@@ -38,7 +43,14 @@ class Plan:
 
 @dataclass
 class Progress:
-    """What is told of a build by its own threads; `stop` asks it to end, `ended` is set then."""
+    """What is told of a build by its own threads; `stop` asks it to end, `ended` is set then.
+
+    Attributes:
+        stop: asks the build to end.
+        ended: is set when it has.
+        phases: steps done and steps in all, by name.
+        lock: held while `phases` changes.
+    """
 
     stop: threading.Event = field(default_factory=threading.Event)
     ended: threading.Event = field(default_factory=threading.Event)
@@ -46,19 +58,33 @@ class Progress:
     lock: threading.Lock = field(default_factory=threading.Lock)
 
     def start(self, phase: str, steps: int) -> None:
-        """A phase of so many steps begins."""
+        """A phase of so many steps begins.
+
+        Args:
+            phase: its name.
+            steps: how many it has.
+        """
         with self.lock:
             self.phases[phase] = [0, steps]
 
     def step(self, phase: str, step: int) -> bool:
-        """A step of a phase, counted from 0, is done; returns whether to go on."""
+        """A step of a phase, counted from 0, is done; returns whether to go on.
+
+        Args:
+            phase: its name.
+            step: which one is done.
+        """
         with self.lock:
             if phase in self.phases:
                 self.phases[phase][0] = step + 1
         return not self.stop.is_set()
 
     def finish(self, phase: str) -> None:
-        """A phase is done."""
+        """A phase is done.
+
+        Args:
+            phase: its name.
+        """
         with self.lock:
             self.phases.pop(phase, None)
 
@@ -69,7 +95,11 @@ class Progress:
 
 @cache
 def listener(module: ModuleType) -> tuple[tensorrt.ILogger, deque[str]]:
-    """Returns the logger of this process, and the last errors it was told: TensorRT keeps one."""
+    """Returns the logger of this process, and the last errors it was told: TensorRT keeps one.
+
+    Args:
+        module: tensorrt or tensorrt_rtx.
+    """
     if TYPE_CHECKING:
         import tensorrt as trt
     else:
@@ -90,7 +120,11 @@ def listener(module: ModuleType) -> tuple[tensorrt.ILogger, deque[str]]:
 
 
 def sizes(shape: tensorrt.Dims) -> list[int]:
-    """Returns a shape as plain numbers; -1 is one that batches decide."""
+    """Returns a shape as plain numbers; -1 is one that batches decide.
+
+    Args:
+        shape: as TensorRT has it.
+    """
     return [int(shape[axis]) for axis in range(len(shape))]
 
 
@@ -98,12 +132,19 @@ def typed_by_onnx(module: ModuleType) -> bool:
     """Returns whether the precision is the ONNX model's: from TensorRT 11, and for RTX.
 
     Before, the engine chooses it for each layer among those that flags allow.
+
+    Args:
+        module: tensorrt or tensorrt_rtx.
     """
     return not hasattr(module.BuilderFlag, "FP16")
 
 
 def keeps_timings(module: ModuleType) -> bool:
-    """Returns whether builds time kernels; TensorRT for RTX chooses them when the engine runs."""
+    """Returns whether builds time kernels; TensorRT for RTX chooses them when the engine runs.
+
+    Args:
+        module: tensorrt or tensorrt_rtx.
+    """
     return "rtx" not in module.__name__
 
 
@@ -255,6 +296,10 @@ def _monitor(module: ModuleType, progress: Progress) -> tensorrt.IProgressMonito
 
 def open_plan(module: ModuleType, plan: bytes) -> tuple[tensorrt.Runtime, tensorrt.ICudaEngine]:
     """Returns an engine and its runtime, which must outlive it.
+
+    Args:
+        module: tensorrt or tensorrt_rtx.
+        plan: a serialised engine.
 
     Raises:
         BackendError: TensorRT refuses it.

@@ -21,7 +21,14 @@ if TYPE_CHECKING:
 
 
 class TensorRtSession:
-    """A loaded engine with a stream and buffers of its own; one run at a time, threads wait."""
+    """A loaded engine with a stream and buffers of its own; one run at a time, threads wait.
+
+    Args:
+        cuda: the runtime of the GPU.
+        module: tensorrt or tensorrt_rtx.
+        runtime: that must outlive the engine.
+        engine: to run.
+    """
 
     unit = "gpu"
 
@@ -49,7 +56,12 @@ class TensorRtSession:
             raise BackendError("tensorrt: no execution context; the GPU's memory may be full")
 
     def run(self, batch: ImageArray) -> dict[str, FloatArray]:
-        """Runs a batch, uint8, (N, S, S, 3), in parts of at most 16 images."""
+        """Runs a batch, uint8, (N, S, S, 3), in parts of at most 16 images.
+
+        Raises:
+            BackendError: the session is closed, the batch has another type or shape, or the engine
+                fails.
+        """
         with self._lock:
             context = self._context
             if context is None:

@@ -108,7 +108,11 @@ def _precisions() -> tuple[str, ...]:
 
 
 class TfLiteSession:
-    """A loaded TFLite model. An interpreter serves one thread at a time, so callers take turns."""
+    """A loaded TFLite model. An interpreter serves one thread at a time, so callers take turns.
+
+    Args:
+        runner: the interpreter's runner of the one signature.
+    """
 
     unit = "cpu"
 

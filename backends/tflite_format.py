@@ -65,7 +65,12 @@ class TfLiteGraph(TfLiteModel):
         super().__init__(sum(array.nbytes for array in network.arrays.values()))
 
     def images(self, size: int, **fields: Field) -> int:
-        """Writes the input."""
+        """Writes the input.
+
+        Args:
+            size: of the image, in pixels.
+            **fields: of the tensor, beyond name, shape and type.
+        """
         batch = (-1, size, size, 3)
         return self.tensor(INPUT, (1, size, size, 3), UINT8, shape_signature=batch, **fields)
 
@@ -74,6 +79,10 @@ class TfLiteGraph(TfLiteModel):
 
         The constants are repeated for a row of pixels, (3,) → (size, 3): the engine then has one
         long inner loop, instead of one of length three for each pixel.
+
+        Args:
+            network: whose means and deviations they are.
+            output: the name of the normalised image.
         """
         pre, size = network.preprocessing, network.input_size
         row = [np.tile(np.array(numbers, np.float32), (size, 1)) for numbers in (pre.mean, pre.std)]
@@ -85,7 +94,12 @@ class TfLiteGraph(TfLiteModel):
         self.operator("MUL", [centred, scale], output)
 
     def layer(self, layer: Layer, network: Network) -> None:
-        """Appends a layer, whose value gets its name."""
+        """Appends a layer, whose value gets its name.
+
+        Args:
+            layer: to write.
+            network: whose arrays it takes.
+        """
         inputs, name = [self.indices[name] for name in layer.inputs], layer.name
         match layer:
             case Convolution():
@@ -103,7 +117,13 @@ class TfLiteGraph(TfLiteModel):
                 self.linear(layer, inputs[0], network)
 
     def linear(self, layer: Linear, value: int, network: Network) -> None:
-        """Writes a fully connected layer."""
+        """Writes a fully connected layer.
+
+        Args:
+            layer: whose weights are stored.
+            value: the index of its input tensor.
+            network: that holds the weights.
+        """
         arrays = (f"{layer.name}.weight", f"{layer.name}.bias")
         constants = [self.constant(array, network.arrays[array]) for array in arrays]
         shape = (1, layer.out_features)
@@ -112,7 +132,15 @@ class TfLiteGraph(TfLiteModel):
     def convolution(
         self, layer: Convolution, value: int, weight: FloatArray, bias: FloatArray, name: str
     ) -> int:
-        """Writes a convolution, a large depthwise one in parts, and its activation."""
+        """Writes a convolution, a large depthwise one in parts, and its activation.
+
+        Args:
+            layer: what is computed.
+            value: the index of its input tensor.
+            weight: float32, (out, in / groups, rows, columns).
+            bias: float32, (out,).
+            name: of the output.
+        """
         first, *rest = parts(layer, weight)
         if not rest:
             return self.convolve(layer, value, first, bias, name, layer.activation)
@@ -126,7 +154,14 @@ class TfLiteGraph(TfLiteModel):
     def parameters(
         self, layer: Convolution, weight: FloatArray, bias: FloatArray, name: str
     ) -> tuple[int, int]:
-        """Stores weights, (out, in / groups, rows, columns), as the format has them, and biases."""
+        """Stores weights, (out, in / groups, rows, columns), as the format has them, and biases.
+
+        Args:
+            layer: whose weights they are.
+            weight: float32.
+            bias: float32, (out,).
+            name: under which they are stored.
+        """
         stored = self.constant(f"{name}.weight", weight.transpose(stored_axes(layer)))
         return stored, self.constant(f"{name}.bias", bias)
 
@@ -139,7 +174,16 @@ class TfLiteGraph(TfLiteModel):
         name: str,
         activation: Activation = "none",
     ) -> int:
-        """Writes a convolution with a part of a kernel, and what pads its input."""
+        """Writes a convolution with a part of a kernel, and what pads its input.
+
+        Args:
+            layer: what is computed.
+            value: the index of its input tensor.
+            part: of the kernel.
+            bias: float32, (out,).
+            name: of the output.
+            activation: what follows.
+        """
         before, after = layer.padding
         pads = [(before - inset, after - inset) for inset in part.inset]  # of rows, of columns
         padding = VALID
@@ -163,7 +207,13 @@ class TfLiteGraph(TfLiteModel):
         )
 
     def pad(self, value: int, pads: list[tuple[int, int]], name: str) -> int:
-        """Writes zeros around rows and columns."""
+        """Writes zeros around rows and columns.
+
+        Args:
+            value: the index of the tensor.
+            pads: how many zeros before and after, for rows and for columns.
+            name: of the output.
+        """
         amounts = self.constant(f"pads_{pads}", np.array([(0, 0), *pads, (0, 0)], np.int32))
         _, height, width, channels = self.shapes[value]
         shape = (1, height + sum(pads[0]), width + sum(pads[1]), channels)
@@ -197,7 +247,11 @@ class TfLiteGraph(TfLiteModel):
         return self.operator("MEAN", [self._pool(value, f"{name}.each"), axes], name, shape)
 
     def probabilities(self, temperature: float) -> None:
-        """Divides by the temperature first: many engines know a softmax of beta 1 alone."""
+        """Divides by the temperature first: many engines know a softmax of beta 1 alone.
+
+        Args:
+            temperature: what logits are divided by.
+        """
         logits, inverse = self.indices[LOGITS], self.number(1 / temperature)
         cooled = self.operator("MUL", [logits, inverse], f"{LOGITS}.cooled")
         self.operator("SOFTMAX", [cooled], PROBABILITIES, options={"beta": 1})

@@ -35,6 +35,10 @@ def parts(layer: Convolution, weight: FloatArray) -> list[Part]:
 
     Each ring is its first and last row and what is left of its first and last column. Beyond 25
     taps the engine leaves its fast path: a 7×7 kernel as three parts is 6 to 8 times faster.
+
+    Args:
+        layer: a depthwise convolution.
+        weight: float32, (channels, 1, rows, columns).
     """
     size, rings = layer.kernel, (layer.kernel - FAST_KERNEL) // 2
     if not layer.depthwise or rings < 1 or min(layer.padding) < rings:
@@ -50,12 +54,21 @@ def parts(layer: Convolution, weight: FloatArray) -> list[Part]:
 
 
 def same_padding(layer: Convolution, span: int) -> tuple[int, int] | None:
-    """Returns what the format's SAME pads for such a span, None if its output has another size."""
+    """Returns what the format's SAME pads for such a span, None if its output has another size.
+
+    Args:
+        layer: a convolution.
+        span: of its kernel, in pixels, holes included.
+    """
     out_size = -(-layer.in_size // layer.stride)
     total = max((out_size - 1) * layer.stride + span - layer.in_size, 0)
     return (total // 2, total - total // 2) if out_size == layer.out_size else None
 
 
 def stored_axes(layer: Convolution) -> tuple[int, int, int, int]:
-    """Returns what brings weights to the format's order: 1×H×W×out, or out×H×W×in."""
+    """Returns what brings weights to the format's order: 1×H×W×out, or out×H×W×in.
+
+    Args:
+        layer: a convolution.
+    """
     return (1, 2, 3, 0) if layer.depthwise else (0, 2, 3, 1)

@@ -44,7 +44,7 @@ STATS: Slots = {"max": (0, OFFSET), "min": (1, OFFSET)}
 
 
 def metadata(labelling: Labelling, input_name: str, size: int) -> NDArray[np.uint8]:
-    """Returns the content of the buffer that `Model.metadata` names.
+    """Returns the content of the buffer that `Model.metadata` names, (bytes,).
 
     Args:
         labelling: what to say.
@@ -96,6 +96,10 @@ def with_labels(model: bytes, labelling: Labelling) -> bytes:
     """Returns a model with its labels in a zip behind it; time stamps are fixed.
 
     Readers of the model do not look behind its end, and readers of zips start from there.
+
+    Args:
+        model: a TFLite file.
+        labelling: whose labels are appended.
     """
     stream = io.BytesIO(model)
     with zipfile.ZipFile(stream, "a", zipfile.ZIP_STORED) as archive:

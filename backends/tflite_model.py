@@ -37,6 +37,9 @@ TYPES = {"float32": FLOAT32, "int32": INT32, "int8": INT8}
 class TfLiteModel:
     """Writes tensors and operators.
 
+    Args:
+        content_bytes: about what the arrays will take.
+
     Attributes:
         indices: of tensors, by name.
         shapes: of tensors, by index; of one image.
@@ -56,18 +59,36 @@ class TfLiteModel:
     def tensor(
         self, name: str, shape: tuple[int, ...], kind: int = FLOAT32, **fields: Field
     ) -> int:
-        """Writes a tensor and returns its index."""
+        """Writes a tensor and returns its index.
+
+        Args:
+            name: of the tensor.
+            shape: with 1 for the batch.
+            kind: its type, by the format's number.
+            **fields: what else the table Tensor holds.
+        """
         index = self.indices[name] = len(self.tensors)
         self.shapes.append(shape)
         self.tensors.append(self.file.table(TENSOR, name=name, shape=shape, type=kind, **fields))
         return index
 
     def value(self, name: str, shape: tuple[int, ...]) -> int:
-        """Writes the tensor of what an operator makes."""
+        """Writes the tensor of what an operator makes.
+
+        Args:
+            name: of the tensor.
+            shape: with 1 for the batch.
+        """
         return self.tensor(name, shape)
 
     def constant(self, name: str, array: NDArray[Any], **fields: Field) -> int:
-        """Stores an array once and returns the index of its tensor."""
+        """Stores an array once and returns the index of its tensor.
+
+        Args:
+            name: of the tensor.
+            array: of any shape, in a dtype that the format knows.
+            **fields: what else the table Tensor holds.
+        """
         if name not in self.indices:
             self.buffers.append(self.file.table(BUFFER, data=array))
             kind = TYPES[array.dtype.name]
@@ -75,7 +96,11 @@ class TfLiteModel:
         return self.indices[name]
 
     def number(self, value: float) -> int:
-        """Stores a number as a float tensor of one."""
+        """Stores a number as a float tensor of one.
+
+        Args:
+            value: the number.
+        """
         return self.constant(f"number_{value!r}", np.array([value], np.float32))
 
     def operator(
@@ -90,6 +115,14 @@ class TfLiteModel:
         """Appends an operator and its activation: fused where the format can, else after it.
 
         Without `shape` the output is shaped as the first input.
+
+        Args:
+            kind: the operator's name.
+            inputs: indices of tensors.
+            name: of the output.
+            shape: of the output.
+            activation: what follows.
+            options: the operator's own, by name.
         """
         if activation == "hard_swish":
             plain = self.operator(kind, inputs, f"{name}.plain", shape, options=options)
@@ -113,7 +146,11 @@ class TfLiteModel:
         return made
 
     def finish(self, outputs: tuple[str, ...]) -> bytes:
-        """Returns the model."""
+        """Returns the model.
+
+        Args:
+            outputs: names of the tensors that a session returns.
+        """
         table, indices = self.file.table, self.indices
         found: list[int] = []
         for name, content in self.metadata.items():

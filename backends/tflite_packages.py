@@ -47,7 +47,11 @@ def found() -> list[str]:
 
 
 def mismatch(module: str) -> str | None:
-    """Returns why a package cannot work with what else is installed, without importing it."""
+    """Returns why a package cannot work with what else is installed, without importing it.
+
+    Args:
+        module: its name, as it is imported.
+    """
     if module == FORMER and int(np.__version__.split(".")[0]) >= 2:
         return "needs numpy < 2"  # it imports, then fails at the first model
     return None

@@ -82,7 +82,12 @@ KINDS: dict[str, tuple[int, int, Slots]] = {  # BuiltinOperator, BuiltinOptions,
 
 
 class FlatFile:
-    """Writes tables and returns their offsets; children come before the tables that hold them."""
+    """Writes tables and returns their offsets; children come before the tables that hold them.
+
+    Args:
+        content_bytes: about what the content will take.
+        identifier: the file's four letters.
+    """
 
     def __init__(self, content_bytes: int, identifier: bytes = IDENTIFIER) -> None:
         import flatbuffers
@@ -94,7 +99,12 @@ class FlatFile:
         self._vectors: dict[tuple[str, bytes], int] = {}
 
     def table(self, slots: Slots, **fields: Field) -> int:
-        """Writes a table; a field that is left out has its default."""
+        """Writes a table; a field that is left out has its default.
+
+        Args:
+            slots: the fields' numbers, by name.
+            **fields: what they hold.
+        """
         ready = [(*slots[name], self._ready(field)) for name, field in fields.items()]
         self._builder.StartObject(max((slot + 1 for slot, _, _ in ready), default=0))
         for slot, storage, number in ready:
@@ -102,14 +112,22 @@ class FlatFile:
         return int(self._builder.EndObject())
 
     def vector(self, numbers: NDArray[Any]) -> int:
-        """Writes numbers as a vector of their own type, once; returns its offset."""
+        """Writes numbers as a vector of their own type, once; returns its offset.
+
+        Args:
+            numbers: of any numeric dtype, (N,).
+        """
         key = (numbers.dtype.str, numbers.tobytes())
         if key not in self._vectors:
             self._vectors[key] = int(self._builder.CreateNumpyVector(numbers))
         return self._vectors[key]
 
     def finish(self, root: int) -> bytes:
-        """Returns the file whose root table stands at that offset."""
+        """Returns the file whose root table stands at that offset.
+
+        Args:
+            root: an offset that `table` returned.
+        """
         self._builder.Finish(root, self._identifier)
         return bytes(memoryview(self._builder.Bytes)[self._builder.Head() :])
 

@@ -19,6 +19,7 @@ import numpy as np
 import safetensors.numpy
 
 from tofa_edge.accuracy import kendall_tau
+from tofa_edge.benchmarks.made import made
 from tofa_edge.benchmarks.study import read_zip, study_space, validation_images
 from tofa_edge.cutting import CALIBRATION_IMAGES
 from tofa_edge.network import LITE_PREPROCESSING
@@ -82,7 +83,7 @@ def main() -> None:
         encodings=tested.encodings, divergences=tested.divergences, right=tested.right,
         unseen=unseen, truth=wanted,
     )  # fmt: skip
-    options.out.write_text(json.dumps({"date": time.strftime("%Y-%m-%d"), **rows}, indent=1))
+    options.out.write_text(json.dumps({"made": made(), **rows}, indent=1))
 
 
 if __name__ == "__main__":

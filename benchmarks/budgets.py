@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 
 import tofa_edge
+from tofa_edge.benchmarks.made import made
 from tofa_edge.errors import BudgetError
 from tofa_edge.measurement import Stopwatch
 
@@ -57,7 +58,8 @@ def main() -> None:
     summary = _summary(rows)
     print(json.dumps(summary))
     if options.out:
-        options.out.write_text(json.dumps({"summary": summary, "budgets": rows}, indent=1))
+        found = {"made": made(), "summary": summary, "budgets": rows}
+        options.out.write_text(json.dumps(found, indent=1))
 
 
 def _latency(bundle: tofa_edge.Bundle, subnet: tofa_edge.Subnet, options: Any) -> float:

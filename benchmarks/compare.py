@@ -74,7 +74,11 @@ class Comparison:
         return _verdict(self.ratio, self.error)
 
     def is_slower_than(self, allowed: float) -> bool:
-        """Whether it is slower by more than allowed, 0.05 for 5 %, and that is no noise."""
+        """Whether it is slower by more than allowed, 0.05 for 5 %, and that is no noise.
+
+        Args:
+            allowed: a share of the latency before.
+        """
         return self.verdict == "slower" and self.ratio > 1 + allowed
 
     def __str__(self) -> str:

@@ -8,8 +8,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import platform
-import time
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +15,7 @@ import numpy as np
 
 import tofa_edge
 from tofa_edge.backends import Engine
+from tofa_edge.benchmarks.made import made
 from tofa_edge.bundle import Bundle
 from tofa_edge.cost import macs
 from tofa_edge.cutting import Cutter
@@ -69,8 +68,7 @@ def main() -> None:
         )
         print(f"{rows[-1]['mmacs']} MMACs: chosen {chosen}, fastest {best}, "
               f"{rows[-1]['chosen_over_fastest']:.3f}", flush=True)  # fmt: skip
-    found = {**summary(rows), "machine": platform.machine(), "date": time.strftime("%Y-%m-%d")}
-    found["software"] = {e.backend.name: e.backend.version() for e in engines}
+    found = {"made": made(), **summary(rows)}
     options.out.write_text(json.dumps({**found, "rows": rows}, indent=1) + "\n")
     print(json.dumps(found, indent=1))
 

@@ -23,8 +23,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageFilter
 
-from tofa_edge._version import __version__
 from tofa_edge.backends import Engine
+from tofa_edge.benchmarks.made import made
 from tofa_edge.bundle import Bundle
 from tofa_edge.cutting import CALIBRATION_IMAGES, FRAMES_SHARE, Cutter
 from tofa_edge.images import prepare, stack
@@ -115,7 +115,7 @@ def main() -> None:
                 rows.append({**row, "gain": round(found["mean"] - own["mean"], 4)})
                 print(json.dumps(rows[-1]), flush=True)
     found_all = {
-        "version": __version__,
+        "made": made(),
         "bundle": bundle.digest,
         "test_photos": len(tested.labels),
         "engine": str(engine),

@@ -71,13 +71,26 @@ class Outcome:
 
 
 def make_case(sample: Sample, seed: int, index: int) -> tuple[str, Case]:
-    """Returns the kind and the damaged file of one case; kinds take turns."""
+    """Returns the kind and the damaged file of one case; kinds take turns.
+
+    Args:
+        sample: an intact bundle.
+        seed: of all cases.
+        index: of this one.
+    """
     kind = KINDS[index % len(KINDS)]
     return kind, DAMAGES[kind](sample, np.random.default_rng([seed, index]))
 
 
 def judge(sample: Sample, seed: int, index: int, folder: Path) -> Outcome:
-    """Writes one case into an otherwise empty folder, verifies it and judges what happens."""
+    """Writes one case into an otherwise empty folder, verifies it and judges what happens.
+
+    Args:
+        sample: an intact bundle.
+        seed: of all cases.
+        index: of this one.
+        folder: to write in.
+    """
     kind, case = make_case(sample, seed, index)
     path = folder / "case.tofa"
     path.write_bytes(case.content)
@@ -160,6 +173,11 @@ def _status_bytes(field: str) -> int:
 def run_batch(bundle: Path, seed: int, indices: Sequence[int]) -> list[Outcome]:
     """Judges some cases in this process, with scratch folders for home and temporary files.
 
+    Args:
+        bundle: an intact one.
+        seed: of all cases.
+        indices: of those to judge.
+
     Raises:
         BundleError: the bundle is damaged before anything was done to it.
     """
@@ -183,7 +201,13 @@ def run_batch(bundle: Path, seed: int, indices: Sequence[int]) -> list[Outcome]:
 
 
 def run(bundle: Path, seed: int, indices: Sequence[int]) -> Iterable[list[Outcome]]:
-    """Yields the outcomes of all cases, batch after batch, each in a process of its own."""
+    """Yields the outcomes of all cases, batch after batch, each in a process of its own.
+
+    Args:
+        bundle: an intact one.
+        seed: of all cases.
+        indices: of those to judge.
+    """
     context = multiprocessing.get_context("spawn")
     for first in range(0, len(indices), BATCH):
         batch = indices[first : first + BATCH]
@@ -232,7 +256,11 @@ def _report(outcomes: list[Outcome], seed: int) -> int:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Runs the fuzzer; returns 1 if any case violates what the module promises."""
+    """Runs the fuzzer; returns 1 if any case violates what the module promises.
+
+    Args:
+        arguments: of the command line; default: those of this process.
+    """
     parser = argparse.ArgumentParser(description="Damages a bundle and checks what is refused.")
     parser.add_argument("bundle", nargs="?", type=Path, help="made from nothing if left out")
     parser.add_argument("--cases", type=int, default=20_000)

@@ -26,7 +26,12 @@ QUANTILES = np.arange(0.1, 0.95, 0.1)
 
 
 def accel_budgets(folder: Path, seeds: int) -> dict[str, dict[str, Any]]:
-    """Budgets at the nine deciles of each device's latencies, with and without other devices."""
+    """Budgets at the nine deciles of each device's latencies, with and without other devices.
+
+    Args:
+        folder: that holds `accel_nasbench`.
+        seeds: how many draws of the first networks.
+    """
     data = accel_nasbench(folder)
     rows = {}
     for title, known in (("other devices known", True), ("no reference device", False)):

@@ -41,7 +41,11 @@ class LatencySet:
     accuracy: FloatArray
 
     def column(self, device: str) -> FloatArray:
-        """Returns the latencies of one device in ms, (N,)."""
+        """Returns the latencies of one device in ms, (N,).
+
+        Args:
+            device: its name.
+        """
         column: FloatArray = self.latency_ms[:, self.devices.index(device)]
         return column
 
@@ -82,7 +86,11 @@ FBNET_STAGES = ((16, 1, 1), (24, 4, 1), (32, 4, 2), (64, 4, 2), (112, 4, 1), (18
 
 
 def help_fbnet(folder: Path) -> LatencySet:
-    """5,000 FBNet architectures on 27 devices (Lee et al., NeurIPS 2021)."""
+    """5,000 FBNet architectures on 27 devices (Lee et al., NeurIPS 2021).
+
+    Args:
+        folder: that holds `help_fbnet`.
+    """
     stored = np.load(folder / "help_fbnet" / "fbnet_latency.npz")
     arch = stored["arch"].astype(int)
     kernel = np.array([3, 3, 3, 3, 5, 5, 5, 5, 1])
@@ -118,7 +126,11 @@ NB201_EDGES = ((0, 1), (0, 2), (1, 2), (0, 3), (1, 3), (2, 3))
 
 
 def nb201(folder: Path) -> LatencySet:
-    """15,625 NAS-Bench-201 cells on 27 devices (Lee et al., NeurIPS 2021)."""
+    """15,625 NAS-Bench-201 cells on 27 devices (Lee et al., NeurIPS 2021).
+
+    Args:
+        folder: that holds `nb201`.
+    """
     stored = np.load(folder / "nb201" / "nb201_latency.npz")
     arch = stored["arch"].astype(int)
     costs, live = _Costs(len(arch)), _live(arch)
@@ -184,6 +196,9 @@ def accel_nasbench(folder: Path) -> LatencySet:
     """5,138 MnasNet-like networks on six accelerators, end to end (Ahmad et al.).
 
     Throughputs (images a second) count as latencies of one image.
+
+    Args:
+        folder: that holds `accel_nasbench`.
     """
     with gzip.open(folder / "accel_nasbench" / "anb_mnasnet_perf.csv.gz", "rt") as file:
         rows = list(csv.DictReader(file))
@@ -236,6 +251,9 @@ def ncnn_boards(folder: Path) -> LatencySet:
 
     One setting a board, the one with the most threads; boards that lack a network are left out.
     Minimum times, because contributed runs were cooled and loaded differently.
+
+    Args:
+        folder: that holds `ncnn_bench`.
     """
     with gzip.open(folder / "ncnn_bench" / "ncnn_bench.csv.gz", "rt") as file:
         rows = [row for row in csv.DictReader(file) if row["gpu_device"] == "-1.0"]

@@ -27,6 +27,7 @@ from tofa_edge.benchmarks.latency_data import (
     nb201,
     ncnn_boards,
 )
+from tofa_edge.benchmarks.made import made
 from tofa_edge.latency import LatencyPredictor
 from tofa_edge.latency_model import FloatArray
 
@@ -60,6 +61,7 @@ def main() -> None:
             results[key] = {**row, "seeds": options.seeds, "date": today}
             print(key, json.dumps(results[key]), flush=True)
         print(f"{name}: {seconds:.0f} s of CPU", flush=True)
+        results["made"] = made()
         temporary = options.out.with_suffix(".part")
         temporary.write_text(json.dumps(results, indent=1) + "\n")
         temporary.replace(options.out)
@@ -72,6 +74,10 @@ def help_fbnet_rows(folder: Path, seeds: int) -> dict[str, Row]:
     Measured are networks among the first 4,000, asked are the next 1,000 without the fastest and
     the slowest tenth. All three unseen devices are sums of tables, so the same is done with unseen
     devices that were measured end to end.
+
+    Args:
+        folder: that holds `help_fbnet`.
+        seeds: how many draws of the measured networks.
     """
     data = help_fbnet(folder)
     known = [name.format(64) for name in HELP_REFERENCES]
@@ -91,7 +97,12 @@ def help_fbnet_rows(folder: Path, seeds: int) -> dict[str, Row]:
 
 
 def nb201_rows(folder: Path, seeds: int) -> dict[str, Row]:
-    """The protocol of HELP on NAS-Bench-201: measured among the first 900, asked the next 1,000."""
+    """The protocol of HELP on NAS-Bench-201: measured among the first 900, asked the next 1,000.
+
+    Args:
+        folder: that holds `nb201`.
+        seeds: how many draws of the measured networks.
+    """
     data, known = nb201(folder), [name.format(256) for name in HELP_REFERENCES]
     targets = ("titan_rtx_256", "gold_6226", "fpga", "pixel2", "raspi4", "eyeriss")
     pairs = [(target, known) for target in targets]
@@ -105,7 +116,12 @@ def nb201_rows(folder: Path, seeds: int) -> dict[str, Row]:
 
 
 def accel_nasbench_rows(folder: Path, seeds: int) -> dict[str, Row]:
-    """Six accelerators: unseen alone, with the other of its family, and without any reference."""
+    """Six accelerators: unseen alone, with the other of its family, and without any reference.
+
+    Args:
+        folder: that holds `accel_nasbench`.
+        seeds: how many draws of the measured networks.
+    """
     data = accel_nasbench(folder)
     alone = [(one, [name for name in data.devices if name != one]) for one in data.devices]
     family = [
@@ -128,6 +144,10 @@ def ncnn_rows(folder: Path, seeds: int) -> dict[str, Row]:
 
     Two of the ten are drawn, the others designed. The rival gets the same ten: it takes the other
     board that fits them best after scaling by one number.
+
+    Args:
+        folder: that holds `ncnn_bench`.
+        seeds: how many draws of the measured networks.
     """
     data = ncnn_boards(folder)
     networks, errors, rival_errors, ranks = len(data.latency_ms), [], [], []
@@ -238,7 +258,12 @@ def _figures(predicted: FloatArray, truth: FloatArray) -> tuple[float, float, fl
 
 
 def spearman(left: FloatArray, right: FloatArray) -> float:
-    """Returns Spearman's rank correlation, ties ranked by their mean."""
+    """Returns Spearman's rank correlation, ties ranked by their mean.
+
+    Args:
+        left: (N,).
+        right: of the same things, (N,).
+    """
     return float(np.corrcoef(_ranks(left), _ranks(right))[0, 1])
 
 

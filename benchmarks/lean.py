@@ -10,10 +10,8 @@ the bundle is deployed once to choose, then nine times in new processes, timed f
 from __future__ import annotations
 
 import argparse
-import datetime
 import json
 import os
-import platform
 import subprocess
 import sys
 import tempfile
@@ -23,8 +21,8 @@ from typing import Any
 
 import numpy as np
 
-from tofa_edge._version import __version__
 from tofa_edge.benchmarks.bench import starts
+from tofa_edge.benchmarks.made import made
 from tofa_edge.device import fingerprint, state
 
 EXTRAS = ("onnxruntime", "tflite", "openvino")
@@ -51,9 +49,7 @@ def main() -> None:
     options = parser.parse_args()
     bundle, wheel = options.bundle.resolve(), options.wheel.resolve()
     found: dict[str, Any] = {
-        "version": __version__,
-        "date": datetime.date.today().isoformat(),
-        "python": platform.python_version(),
+        "made": made(),
         "device": fingerprint().to_dict(),
         "bundle_mb": round(bundle.stat().st_size / 1e6, 2),
         "runs": RUNS,

@@ -13,13 +13,13 @@ import gc
 import json
 import subprocess
 import sys
-import time
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from tofa_edge.benchmarks.made import made
 from tofa_edge.budget import Budget
 from tofa_edge.bundle import Bundle
 from tofa_edge.cutting import Cutter
@@ -55,7 +55,7 @@ def main() -> None:
         grown, shipped = np.array(each) / MEGA, peak_memory_mb(space, encodings, backend, precision)
         rows[name] = {**_fitted(space, encodings, grown), **_errors("shipped", shipped, grown)}
         print(name, json.dumps(rows[name]), flush=True)
-    found = {"date": time.strftime("%Y-%m-%d"), "tested": len(subnets) - FITTED, "engines": rows}
+    found = {"made": made(), "tested": len(subnets) - FITTED, "engines": rows}
     options.out.write_text(json.dumps(found, indent=1))
 
 

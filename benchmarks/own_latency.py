@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import platform
 import time
 from pathlib import Path
 from typing import Any
@@ -19,10 +18,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tofa_edge.backends import Engine
+from tofa_edge.benchmarks.made import made
 from tofa_edge.budget import Budget
 from tofa_edge.bundle import Bundle
 from tofa_edge.cutting import Cutter
-from tofa_edge.device import fingerprint
 from tofa_edge.forecast import Forecast
 from tofa_edge.measurement import Latency
 from tofa_edge.probing import sound_engines
@@ -65,14 +64,9 @@ def main() -> None:
             bundle.space, encodings, found[str(engine)], [found[str(e)] for e in others]
         )
         print(engine, json.dumps(rows[str(engine)]), flush=True)
-    device = fingerprint().to_dict()
-    machine = {
-        "machine": platform.machine(),
-        "cpu": device.get("cpu_model"),
-        "date": stored["date"],
-    }
+    source = {**made(), "date": stored["date"]}
     options.out.write_text(
-        json.dumps({"machine": machine, "subnets": len(encodings), "targets": rows}, indent=1)
+        json.dumps({"made": source, "subnets": len(encodings), "targets": rows}, indent=1)
     )
 
 

@@ -10,7 +10,6 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import json
-import platform
 import time
 import zipfile
 from collections.abc import Callable
@@ -23,6 +22,7 @@ from tofa_edge import backends
 from tofa_edge.backends import Engine, Target
 from tofa_edge.backends.onnx_format import write_onnx
 from tofa_edge.backends.tflite_format import write_tflite
+from tofa_edge.benchmarks.made import made
 from tofa_edge.benchmarks.small_bundle import smooth_photo
 from tofa_edge.bundle import Bundle
 from tofa_edge.calibration import cut_network
@@ -55,9 +55,7 @@ def main() -> None:
     options = parser.parse_args()
     engines = first_targets(sound_engines())
     found: Found = {
-        "date": time.strftime("%Y-%m-%d"),
-        "machine": platform.machine(),
-        "software": {str(engine): engine.backend.version() for engine in engines},
+        "made": made(),
         "writing_ms": writing(),
         "random": random_networks(engines, options.subnets),
     }
@@ -191,12 +189,24 @@ def logits_of(engine: Engine, network: Network, images: ImageArray) -> FloatArra
 
 
 def photographs(count: int, size: int, rng: np.random.Generator) -> ImageArray:
-    """Returns smooth coloured noise, uint8, (count, size, size, 3)."""
+    """Returns smooth coloured noise, uint8, (count, size, size, 3).
+
+    Args:
+        count: how many.
+        size: of each, in pixels.
+        rng: where the noise comes from.
+    """
     return np.stack([decode(smooth_photo(rng, size), size, "noise", 1.0) for _ in range(count)])
 
 
 def test_photos(path: Path, size: int, crop: float) -> ImageArray:
-    """Returns 1,000 test photos spread over all classes, uint8, (1000, size, size, 3)."""
+    """Returns 1,000 test photos spread over all classes, uint8, (1000, size, size, 3).
+
+    Args:
+        path: zip of …/test/CLASS/NAME.jpg.
+        size: of each, in pixels.
+        crop: share of the shorter side that is kept.
+    """
     with zipfile.ZipFile(path) as archive:
         names = sorted(n for n in archive.namelist() if "/test/" in n and n.endswith(".jpg"))
         chosen = names[:: max(1, len(names) // TEST_PHOTOS)][:TEST_PHOTOS]

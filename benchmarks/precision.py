@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import platform
 import time
 from collections.abc import Callable, Mapping
 from functools import partial
@@ -23,6 +22,7 @@ from numpy.typing import NDArray
 
 import tofa_edge
 from tofa_edge.backends import Engine, Target
+from tofa_edge.benchmarks.made import made
 from tofa_edge.benchmarks.memory import measured_growth
 from tofa_edge.benchmarks.photos import photos_to_test
 from tofa_edge.bundle import Bundle
@@ -62,7 +62,7 @@ def main() -> None:
     for part in options.parts:
         if part not in found:
             found[part] = {**make[part](), "date": time.strftime("%Y-%m-%d")}
-            found["machine"] = {"machine": platform.machine(), "python": platform.python_version()}
+            found["made"] = made()
             options.out.write_text(json.dumps(found, indent=1))
         print(part, json.dumps(found[part], indent=1), flush=True)
 
@@ -102,7 +102,12 @@ def speed(bundle: Bundle) -> dict[str, Any]:
 
 
 def accuracy(bundle: Bundle, images: Path) -> dict[str, Any]:
-    """Returns by how much integers lower the accuracy of subnets on each engine, in points."""
+    """Returns by how much integers lower the accuracy of subnets on each engine, in points.
+
+    Args:
+        bundle: a trained one.
+        images: zip of …/test/CLASS/NAME.jpg that it was never shown.
+    """
     space, cutter, by = bundle.space, Cutter(bundle), calibrating_engine(bundle)
     drawn = distinct(space, sample(space, np.random.default_rng(3), SUBNETS - 3))
     subnets = [space.largest(), space.middle(), space.smallest(), *decoded(space, drawn)]
@@ -135,7 +140,13 @@ def accuracy(bundle: Bundle, images: Path) -> dict[str, Any]:
 
 
 def budgets(bundle: Bundle, images: Path, threads: int) -> dict[str, Any]:
-    """Returns the accuracy of what is deployed for tight budgets, on images never seen."""
+    """Returns the accuracy of what is deployed for tight budgets, on images never seen.
+
+    Args:
+        bundle: a trained one.
+        images: zip of …/test/CLASS/NAME.jpg that it was never shown.
+        threads: of every engine.
+    """
     with tofa_edge.deploy(bundle, precision="fp32", threads=threads, remember=False) as model:
         assert model.explanation.chosen is not None
         whole = model.explanation.chosen.latency.p95_ms

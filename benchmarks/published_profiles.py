@@ -102,7 +102,12 @@ BOARDS: Mapping[tuple[str, ...], Fingerprint] = {
 
 @dataclass(frozen=True, slots=True)
 class Network:
-    """A classification network of the benchmark: our name for it, and its millions of MACs."""
+    """A classification network of the benchmark: our name for it, and its millions of MACs.
+
+    Attributes:
+        name: ours.
+        mmacs: millions of MACs; None where nobody says.
+    """
 
     name: str
     mmacs: float | None = None
@@ -144,6 +149,10 @@ def expected_range(count: int) -> float:
 
 def profiles(rows: Iterable[Row], date: str = DATE) -> list[Profile]:
     """Returns the profile of each board in `BOARDS` that the table speaks of.
+
+    Args:
+        rows: of the table.
+        date: when it was read, YYYY-MM-DD.
 
     Raises:
         ProfileError: a column is missing or holds no number.

@@ -12,8 +12,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import platform
-import time
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -24,8 +22,8 @@ import safetensors.numpy
 import torch
 from numpy.typing import NDArray
 
-from tofa_edge._version import __version__
 from tofa_edge.backends import Engine, Target, backend
+from tofa_edge.benchmarks.made import made
 from tofa_edge.benchmarks.study import Data, Study, read_zip, save, show, study_supernet
 from tofa_edge.benchmarks.transfer import study_config, trained_path
 from tofa_edge.calibration import cut_network
@@ -88,7 +86,8 @@ def main() -> None:
     setting = {"labels a class": LABELS, "draw": options.draw, "steps": options.steps}
     setting |= {"rate": options.rate, "subnets": RANDOM_SUBNETS + 3}
     setting |= {"test images": len(study.data.test_labels)}
-    content = {"machine": _machine(), "setting": setting, "supernets": rows, "gain": gain}
+    setting |= {"weight levels": levels_here(), "threads": torch.get_num_threads()}
+    content = {"made": made(), "setting": setting, "supernets": rows, "gain": gain}
     options.out.write_text(json.dumps(content, indent=1) + "\n")
 
 
@@ -222,18 +221,6 @@ def _logits(
 def _batches(data: Data, size: int) -> list[ImageArray]:
     images = resized(data.test_images, size)
     return [images[start : start + BATCH] for start in range(0, len(images), BATCH)]
-
-
-def _machine() -> dict[str, Any]:
-    return {
-        "machine": platform.machine(),
-        "weight levels": levels_here(),
-        "threads": torch.get_num_threads(),
-        "tofa_edge": __version__,
-        "torch": torch.__version__,
-        "engine": backend("onnxruntime").version(),
-        "date": time.strftime("%Y-%m-%d"),
-    }
 
 
 if __name__ == "__main__":

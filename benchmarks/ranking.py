@@ -14,6 +14,7 @@ import numpy as np
 import safetensors.numpy
 
 from tofa_edge.accuracy import kendall_tau
+from tofa_edge.benchmarks.made import made
 from tofa_edge.benchmarks.study import read_zip, study_space
 from tofa_edge.cost import macs
 from tofa_edge.cutting import CALIBRATION_IMAGES
@@ -52,6 +53,7 @@ def main() -> None:
     )
     costs = np.array([macs(layers(space, subnet)) for subnet in subnets], np.float64)
     row = {
+        "made": made(),
         "subnets": len(subnets),
         "test_images": len(data.test_labels),
         "accuracy": [float(truth.min()), float(truth.max())],

@@ -16,6 +16,7 @@ from typing import Any
 
 import numpy as np
 
+from tofa_edge.benchmarks.made import made
 from tofa_edge.bundle import Bundle
 from tofa_edge.errors import BundleError
 from tofa_edge.forecast import Forecast
@@ -29,7 +30,11 @@ REPEATS = 5
 
 
 def main() -> None:
-    """Searches, enumerates, compares."""
+    """Searches, enumerates, compares.
+
+    Raises:
+        BundleError: the bundle has no accuracy predictor.
+    """
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("bundle", type=Path)
     parser.add_argument("--out", type=Path, default=Path("searching.json"))
@@ -43,7 +48,7 @@ def main() -> None:
     def worth(genes: Encodings, space: SearchSpace) -> Scores:
         return predictor.expected(space, genes)
 
-    rows = {"date": time.strftime("%Y-%m-%d"), **_speed(bundle.space, worth)}
+    rows = {"made": made(), **_speed(bundle.space, worth)}
     rows |= _missed(small, worth)
     print(json.dumps(rows, indent=1))
     options.out.write_text(json.dumps(rows, indent=1))

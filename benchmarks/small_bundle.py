@@ -59,7 +59,13 @@ def small_bundle(
 
 
 def smooth_photo(rng: np.random.Generator, size: int = PHOTO_SIZE, **options: Any) -> bytes:
-    """Returns a JPEG of smooth coloured noise; `options` go to Pillow's encoder."""
+    """Returns a JPEG of smooth coloured noise; `options` go to Pillow's encoder.
+
+    Args:
+        rng: where the colours come from.
+        size: in pixels.
+        **options: of the encoder, such as `quality`.
+    """
     noise = Image.fromarray(rng.integers(0, 256, (5, 5, 3), dtype=np.uint8))
     stream = io.BytesIO()
     noise.resize((size, size), Image.Resampling.BICUBIC).save(stream, "JPEG", **options)

@@ -24,6 +24,7 @@ import torch
 
 import tofa_edge
 from tofa_edge.backends import Engine, Target, working
+from tofa_edge.benchmarks.made import made
 from tofa_edge.bundle import Bundle
 from tofa_edge.calibration import calibrate
 from tofa_edge.cli.demo import imagenet_photos
@@ -51,7 +52,7 @@ def main() -> None:
     space, arrays = load_lite("lite0")
     supernet = Supernet(space, LITE_PREPROCESSING)
     supernet.load_arrays(arrays)
-    figures: dict[str, object] = {}
+    figures: dict[str, object] = {"made": made()}
     for study in (
         pretrained_parity(supernet),
         subnet_parity(supernet, arguments.subnets),
@@ -69,7 +70,12 @@ def main() -> None:
 
 
 def photos(size: int, count: int) -> ImageArray:
-    """Returns `count` random crops of foolbox's photos, uint8, (count, size, size, 3)."""
+    """Returns `count` random crops of foolbox's photos, uint8, (count, size, size, 3).
+
+    Args:
+        size: of each, in pixels.
+        count: how many.
+    """
     large = [prepare(path, 320) for path in imagenet_photos()]
     rng = np.random.default_rng(0)
     made = []
@@ -81,7 +87,13 @@ def photos(size: int, count: int) -> ImageArray:
 
 
 def torch_logits(supernet: Supernet, subnet: Subnet, images: ImageArray) -> FloatArray:
-    """Returns what torch computes with the stored statistics."""
+    """Returns what torch computes with the stored statistics.
+
+    Args:
+        supernet: that computes.
+        subnet: a part of it.
+        images: uint8, (N, S, S, 3).
+    """
     pixels = torch.from_numpy(images).permute(0, 3, 1, 2)
     with torch.no_grad():
         (logits,) = supernet(pixels, subnet, statistics="stored")
@@ -95,7 +107,14 @@ def engines() -> dict[str, Engine]:
 
 
 def stored_logits(engine: Engine, supernet: Supernet, subnet: Subnet, x: ImageArray) -> FloatArray:
-    """Returns what an engine computes of a cut subnet with the stored statistics."""
+    """Returns what an engine computes of a cut subnet with the stored statistics.
+
+    Args:
+        engine: what computes.
+        supernet: that the subnet is cut from.
+        subnet: to cut.
+        x: images, uint8, (N, S, S, 3).
+    """
     network, arrays = layers(supernet.space, subnet), supernet.to_arrays()
     session = engine.load(fold(network, cut(network, arrays), supernet.preprocessing))
     try:
@@ -123,7 +142,12 @@ def pretrained_parity(supernet: Supernet) -> Figures:
 
 
 def subnet_parity(supernet: Supernet, count: int) -> Figures:
-    """Random subnets over all resolutions, same statistics, against torch."""
+    """Random subnets over all resolutions, same statistics, against torch.
+
+    Args:
+        supernet: that all are cut from.
+        count: how many are drawn.
+    """
     rng, space = np.random.default_rng(1), supernet.space
     worst = dict.fromkeys(engines(), 0.0)
     sizes = set()

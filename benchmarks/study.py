@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 import json
-import platform
 import time
 import zipfile
 from collections.abc import Callable
@@ -18,6 +17,7 @@ import torch
 from numpy.typing import NDArray
 from PIL import Image
 
+from tofa_edge.benchmarks.made import made
 from tofa_edge.network import LITE_PREPROCESSING, FloatArray, ImageArray
 from tofa_edge.space import SearchSpace, Subnet
 from tofa_edge.spaces import efficientnet_lite0
@@ -88,7 +88,9 @@ def read_zip(path: Path) -> Data:
 
 
 def validation_images(path: Path, count: int = 1000) -> tuple[ImageArray, NDArray[np.int64]]:
-    """Returns training images of a zip that `read_zip` leaves out, and their labels.
+    """Returns training images of a zip that `read_zip` leaves out, and their labels, (N,).
+
+    Images are uint8, (N, S, S, 3).
 
     Args:
         path: of the zip.
@@ -143,7 +145,12 @@ class Results:
             self.rows = json.loads(path.read_text())["runs"]
 
     def once(self, name: str, make: Callable[[], dict[str, Any]]) -> None:
-        """Makes a row, unless it is there."""
+        """Makes a row, unless it is there.
+
+        Args:
+            name: of the row.
+            make: what returns it.
+        """
         if name in self.rows:
             return
         print(f"{name} …", flush=True)
@@ -151,14 +158,9 @@ class Results:
         row = make()
         took = {"wall_s": time.perf_counter() - wall, "cpu_s": time.process_time() - cpu}
         self.rows[name] = {**row, **{key: round(value, 1) for key, value in took.items()}}
-        machine = {
-            "machine": platform.machine(),
-            "threads": torch.get_num_threads(),
-            "torch": torch.__version__,
-            "date": time.strftime("%Y-%m-%d"),
-        }
+        found = {"made": made(), "threads": torch.get_num_threads(), "runs": self.rows}
         temporary = self.path.with_suffix(".tmp")
-        temporary.write_text(json.dumps({"machine": machine, "runs": self.rows}, indent=1))
+        temporary.write_text(json.dumps(found, indent=1))
         temporary.replace(self.path)
         print(json.dumps(self.rows[name]), flush=True)
 

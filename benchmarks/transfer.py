@@ -127,7 +127,7 @@ def study_run(
     Args:
         study: with training images and what the teachers say of them.
         start: arrays of the pretrained supernet; None takes the plain network's.
-        labels: class indices, −1 where unlabelled.
+        labels: class indices, (N,); −1 where unlabelled.
         ratio: unlabelled images for each labelled one; 0 leaves them out.
         steps: of training.
         seed: of the run.
@@ -152,7 +152,7 @@ def study_config(
 
     Args:
         steps: of training.
-        labels: class indices, −1 where unlabelled.
+        labels: class indices, (N,); −1 where unlabelled.
         ratio: unlabelled images for each labelled one.
         seed: of the run.
         images: to train on, labelled or not.
@@ -219,7 +219,13 @@ def below(supernet: Supernet, data: Data) -> dict[str, Subnet]:
 
 
 def trained_path(work: Path, labels: NDArray[np.int64], draw: int) -> Path:
-    """Returns where the supernet of a semi-supervised run is kept."""
+    """Returns where the supernet of a semi-supervised run is kept.
+
+    Args:
+        work: the study's folder.
+        labels: of the training images, (N,); −1 where there is none.
+        draw: of labels.
+    """
     count = int(np.bincount(labels[labels >= 0]).max())
     return work / f"trained-{count}-{draw}.safetensors"
 

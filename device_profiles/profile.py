@@ -72,7 +72,15 @@ class Measurement:
 
 @dataclass(frozen=True, slots=True)
 class MeasuredTarget:
-    """An engine on one of its targets (see `tofa_edge.backends.Target`), and what ran there."""
+    """An engine on one of its targets (see `tofa_edge.backends.Target`), and what ran there.
+
+    Attributes:
+        engine: the backend's name.
+        unit: as of a target.
+        precision: as of a target.
+        threads: 1 to 4096.
+        measurements: of subnets, in any order.
+    """
 
     engine: str
     unit: str

@@ -106,6 +106,10 @@ class AccuracyPredictor:
     def from_arrays(arrays: Mapping[str, NDArray[Any]], space: SearchSpace) -> AccuracyPredictor:
         """Reads what `to_arrays` returned.
 
+        Args:
+            arrays: float32, by name.
+            space: that the predictor is for.
+
         Raises:
             BundleError: an array is missing, of another shape, or not finite.
         """
@@ -187,14 +191,24 @@ def fit_accuracy(space: SearchSpace, encodings: Encodings, accuracies: Array) ->
 
 
 def kendall_tau(first: NDArray[np.floating[Any]], second: NDArray[np.floating[Any]]) -> float:
-    """Returns Kendall's τ of two rankings of the same things, −1..1; ties count for neither."""
+    """Returns Kendall's τ of two rankings of the same things, −1..1; ties count for neither.
+
+    Args:
+        first: (N,).
+        second: of the same things, (N,).
+    """
     rows, columns = np.triu_indices(len(first), 1)
     signs = np.sign(first[rows] - first[columns]) * np.sign(second[rows] - second[columns])
     return float(signs.mean())
 
 
 def wilson(right: int, count: int) -> tuple[float, float]:
-    """Returns the 95 % interval of a share, 0..1, by Wilson's score."""
+    """Returns the 95 % interval of a share, 0..1, by Wilson's score.
+
+    Args:
+        right: how many are.
+        count: of how many.
+    """
     share, square = right / count, NORMAL_QUANTILE**2
     centre = (share + square / (2 * count)) / (1 + square / count)
     spread = np.sqrt(share * (1 - share) / count + square / (4 * count**2))

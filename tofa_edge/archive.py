@@ -37,7 +37,11 @@ DAMAGE = (
 
 
 def one_line(message: object) -> str:
-    """Returns what an error says as one short printable line: a hostile file may quote itself."""
+    """Returns what an error says as one short printable line: a hostile file may quote itself.
+
+    Args:
+        message: an error, or its text.
+    """
     text = str(message)
     short = text if len(text) <= MOST_MESSAGE else f"{text[:MOST_MESSAGE]}…"
     return "".join(letter if letter.isprintable() else "?" for letter in short)
@@ -73,6 +77,10 @@ class Archive:
     def read(self, name: str, most_bytes: int) -> bytes:
         """Returns the content of a member.
 
+        Args:
+            name: of the member.
+            most_bytes: what it may hold.
+
         Raises:
             BundleError: there is no such member, it is larger than `most_bytes`, or damaged.
         """
@@ -80,6 +88,10 @@ class Archive:
 
     def read_each(self, names: Sequence[str], most_bytes: int) -> Iterator[bytes]:
         """Yields the content of each member named, opening the file once.
+
+        Args:
+            names: of members.
+            most_bytes: what each may hold.
 
         Raises:
             BundleError: there is no such member, it is larger than `most_bytes`, or damaged.
@@ -181,6 +193,10 @@ def write_archive(path: Path, members: Mapping[str, bytes]) -> None:
     """Writes a stored zip under a temporary name and renames it when it is complete.
 
     Time stamps are fixed, so that the same members make the same file.
+
+    Args:
+        path: of the file.
+        members: contents by name, in the order in which they are stored.
 
     Raises:
         BundleError: the folder is not writable or the disk is full; nothing is left behind.

@@ -175,6 +175,10 @@ class Bundle:
     def calibration_images(self, size: int, most: int | None = None) -> ImageArray:
         """Returns the first `most` calibration images, uint8, (N, size, size, 3), in mixed order.
 
+        Args:
+            size: in pixels.
+            most: default: all.
+
         Raises:
             BundleError: one is damaged.
         """
@@ -182,6 +186,9 @@ class Bundle:
 
     def check_images(self, size: int) -> tuple[ImageArray, Labels]:
         """Returns the check images, uint8, (N, size, size, 3), and their labels, (N,).
+
+        Args:
+            size: in pixels.
 
         Raises:
             BundleError: one is damaged.

@@ -25,7 +25,12 @@ WORKSPACE = 1.5  # what an engine needs for a map's re-ordered copies, over our 
 
 
 def chunk_size(network: Sequence[Layer], memory_bytes: int) -> int:
-    """Returns how many images go through a calibration network at once, 4 to 64."""
+    """Returns how many images go through a calibration network at once, 4 to 64.
+
+    Args:
+        network: a calibration network's layers.
+        memory_bytes: that its activations may take.
+    """
     per_image = peak_activation_bytes(network) * WORKSPACE
     return max(LEAST_IN_CHUNK, min(MOST_IN_CHUNK, int(memory_bytes / per_image)))
 
@@ -96,6 +101,12 @@ def pooled_statistics(
 
     Over chunks i of n_i images with mean m_i and variance v_i, the mean is the weighted mean of
     m_i, and the variance the weighted mean of v_i plus the weighted variance of m_i.
+
+    Args:
+        run: runs a batch of images through the calibration network.
+        measuring: the calibration network.
+        images: uint8, (N, S, S, 3).
+        memory_bytes: that activations may take.
     """
     chunks = np.array_split(images, -(-len(images) // chunk_size(measuring.layers, memory_bytes)))
     measured = [run(np.ascontiguousarray(chunk)) for chunk in chunks]

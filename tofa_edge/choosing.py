@@ -100,6 +100,9 @@ class Chooser:
     def give_up(self, precision: str) -> bool:
         """Leaves out every engine of a precision, and what was tried on it.
 
+        Args:
+            precision: such as "int8".
+
         Returns:
             whether another is left; if not, all stay.
         """

@@ -76,7 +76,12 @@ class Subject:
         return self.loads or (QUICK_LOADS if self.quick else FULL_LOADS)
 
     def allowed(self, target: Target | None = None, rounding: float = 0.0) -> float:
-        """Returns how far logits may be from the reference's; see `proof.tolerance`."""
+        """Returns how far logits may be from the reference's; see `proof.tolerance`.
+
+        Args:
+            target: default: the first that works.
+            rounding: what rounding alone changes, over the largest logit.
+        """
         asked = target or self.target
         own = None if asked.is_integer else self.tolerance
         return own or tolerance(asked, rounding)
@@ -93,6 +98,11 @@ class Subject:
 
     def compare(self, network: Network, images: ImageArray, target: Target | None = None) -> float:
         """Returns how far a network's logits are from the reference's.
+
+        Args:
+            network: to compute.
+            images: uint8, (N, S, S, 3).
+            target: default: the subject's own.
 
         Raises:
             Fault: farther than allowed.
@@ -117,6 +127,10 @@ CheckFunction = Callable[[Subject], str]
 
 def expect(held: bool, otherwise: str) -> None:
     """Checks one thing.
+
+    Args:
+        held: whether it is as it should be.
+        otherwise: what the failure says.
 
     Raises:
         Fault: it does not hold.

@@ -63,6 +63,11 @@ class Cutter:
 
         Any engine that calibrates will do: the statistics are the same.
 
+        Args:
+            subnet: of the bundle's space.
+            engine: that runs the calibration network.
+            most_images: how many calibrate at most.
+
         Raises:
             BundleError: there are fewer than 16 images to calibrate with.
             ImageError: a frame cannot be read.

@@ -82,7 +82,11 @@ def cache_folder() -> Path:
 
 
 def recall(key: str) -> tuple[Decision, bytes] | None:
-    """Returns a remembered decision with its artefact, or None."""
+    """Returns a remembered decision with its artefact, or None.
+
+    Args:
+        key: the hash of what it depends on.
+    """
     with contextlib.suppress(OSError, ValueError, TypeError, RuntimeError):
         folder = cache_folder()
         if intruders(folder.lstat()):  # an artefact may be machine code
@@ -99,7 +103,13 @@ def recall(key: str) -> tuple[Decision, bytes] | None:
 
 
 def remember(key: str, decision: Decision, artefact: bytes) -> None:
-    """Keeps a decision and its artefact, and drops the least recently used beyond 20."""
+    """Keeps a decision and its artefact, and drops the least recently used beyond 20.
+
+    Args:
+        key: the hash of what it depends on.
+        decision: to keep.
+        artefact: the engine's file.
+    """
     digest = hashlib.sha256(artefact).hexdigest()
     fields = {**asdict(decision), "artefact_sha256": digest}
     with contextlib.suppress(OSError, RuntimeError):
@@ -133,7 +143,11 @@ def least_used(folder: Path, most: int, but: Path) -> list[Path]:
 
 
 def intruders(status: os.stat_result) -> str | None:
-    """Returns who else could have written to a file or folder, or None."""
+    """Returns who else could have written to a file or folder, or None.
+
+    Args:
+        status: of the file or folder, as `os.stat` returns it.
+    """
     if hasattr(os, "geteuid") and status.st_uid != os.geteuid():
         return f"it belongs to user {status.st_uid}"
     if status.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
@@ -142,7 +156,11 @@ def intruders(status: os.stat_result) -> str | None:
 
 
 def forget(key: str) -> None:
-    """Drops a decision, if it is there."""
+    """Drops a decision, if it is there.
+
+    Args:
+        key: the hash of what it depends on.
+    """
     with contextlib.suppress(OSError, RuntimeError):
         for ending in ("json", "artefact"):
             (cache_folder() / f"{key}.{ending}").unlink(missing_ok=True)
@@ -150,6 +168,10 @@ def forget(key: str) -> None:
 
 def write_whole(path: Path, content: bytes) -> None:
     """Writes a file of the cache under another name first: readers never see half of it.
+
+    Args:
+        path: of the file.
+        content: all of it.
 
     Raises:
         OSError: it cannot be written.

@@ -83,6 +83,9 @@ class Fingerprint:
     def from_dict(value: object) -> Fingerprint:
         """Reads what `to_dict` returned.
 
+        Args:
+            value: plain JSON values.
+
         Raises:
             ProfileError: a field is unknown or of another type.
         """
@@ -91,7 +94,12 @@ class Fingerprint:
 
 @dataclass(frozen=True, slots=True)
 class PowerMode:
-    """A power mode of a Jetson: its number, for `nvpmodel -m`, and its name."""
+    """A power mode of a Jetson: its number, for `nvpmodel -m`, and its name.
+
+    Attributes:
+        number: for `nvpmodel -m`.
+        name: such as "15W".
+    """
 
     number: int
     name: str
@@ -142,6 +150,9 @@ class State:
     @staticmethod
     def from_dict(value: object) -> State:
         """Reads what `to_dict` returned.
+
+        Args:
+            value: plain JSON values.
 
         Raises:
             ProfileError: a field is unknown or of another type.

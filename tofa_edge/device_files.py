@@ -34,7 +34,12 @@ class Files:
         return str(self.root) == "/"
 
     def content(self, path: str, most_bytes: int = MOST_BYTES) -> bytes | None:
-        """Returns the first bytes of a regular file; None when it cannot be read."""
+        """Returns the first bytes of a regular file; None when it cannot be read.
+
+        Args:
+            path: below the root.
+            most_bytes: that are read.
+        """
         try:
             place = self._place(path)
             if place is None or not stat.S_ISREG(place.stat().st_mode):
@@ -45,24 +50,40 @@ class Files:
             return None
 
     def text(self, path: str) -> str | None:
-        """Returns a file's text without surrounding blanks and NULs; None when there is none."""
+        """Returns a file's text without surrounding blanks and NULs; None when there is none.
+
+        Args:
+            path: below the root.
+        """
         content = self.content(path)
         if content is None:
             return None
         return content.decode("utf-8", "replace").strip(" \t\r\n\0") or None
 
     def line(self, path: str) -> str | None:
-        """Returns the first line of a file, printable and at most 200 characters long."""
+        """Returns the first line of a file, printable and at most 200 characters long.
+
+        Args:
+            path: below the root.
+        """
         text = self.text(path)
         return printable(text.splitlines()[0]) if text else None
 
     def number(self, path: str) -> int | None:
-        """Returns a file's decimal number; None when it holds anything else."""
+        """Returns a file's decimal number; None when it holds anything else.
+
+        Args:
+            path: below the root.
+        """
         text = self.text(path)
         return int(text) if text and NUMBER.fullmatch(text) else None
 
     def exists(self, path: str) -> bool:
-        """Returns whether there is something at a path, a device node included."""
+        """Returns whether there is something at a path, a device node included.
+
+        Args:
+            path: below the root.
+        """
         try:
             place = self._place(path)
             return place is not None and place.exists()
@@ -70,7 +91,11 @@ class Files:
             return False
 
     def find(self, pattern: str) -> list[str]:
-        """Returns the paths that match a pattern with `*` in any component, in natural order."""
+        """Returns the paths that match a pattern with `*` in any component, in natural order.
+
+        Args:
+            pattern: below the root.
+        """
         found = [""]
         for part in pattern.strip("/").split("/"):
             if "*" not in part:
@@ -85,7 +110,11 @@ class Files:
         return [path for path in sorted(found, key=_natural) if self.exists(path)]
 
     def numbers(self, pattern: str) -> list[int]:
-        """Returns the numbers in the files that match, leaving out those without one."""
+        """Returns the numbers in the files that match, leaving out those without one.
+
+        Args:
+            pattern: below the root, as in `find`.
+        """
         values = (self.number(path) for path in self.find(pattern))
         return [value for value in values if value is not None]
 
@@ -104,7 +133,11 @@ class Files:
 
 
 def printable(text: str) -> str | None:
-    """Returns text fit for a terminal and a profile: no controls, at most 200 characters."""
+    """Returns text fit for a terminal and a profile: no controls, at most 200 characters.
+
+    Args:
+        text: from anywhere.
+    """
     return "".join(letter for letter in text[:200] if letter.isprintable()).strip() or None
 
 

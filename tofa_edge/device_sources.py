@@ -170,7 +170,11 @@ def operating_system(files: Files) -> str | None:
 
 
 def count_in_list(text: str | None) -> int | None:
-    """Returns how many numbers a kernel list such as "0-3,6" holds."""
+    """Returns how many numbers a kernel list such as "0-3,6" holds.
+
+    Args:
+        text: of the kernel; None for no such file.
+    """
     total = 0
     for item in (text or "").split(","):
         found = re.fullmatch(r"\s*(\d{1,6})(?:-(\d{1,6}))?\s*", item, re.ASCII)

@@ -122,7 +122,12 @@ def judged(
 
 
 def calibration_error(confidence: FloatArray, right: NDArray[np.bool_]) -> float:
-    """Returns the mean difference of confidence and accuracy over bins of confidence, 0..1."""
+    """Returns the mean difference of confidence and accuracy over bins of confidence, 0..1.
+
+    Args:
+        confidence: probabilities of the predicted classes, (N,).
+        right: whether each is the label, (N,).
+    """
     bins = np.minimum((confidence * CONFIDENCE_BINS).astype(int), CONFIDENCE_BINS - 1)
     gaps = np.bincount(bins, confidence - right, minlength=CONFIDENCE_BINS)
     return float(np.abs(gaps).sum() / len(confidence))
@@ -130,6 +135,11 @@ def calibration_error(confidence: FloatArray, right: NDArray[np.bool_]) -> float
 
 def plot(evaluations: list[Evaluation], classes: tuple[str, ...], path: Path) -> None:
     """Draws accuracy over MACs and the largest subnet's confusion matrix; needs matplotlib.
+
+    Args:
+        evaluations: of one subnet each.
+        classes: names, in the order of the confusion matrix.
+        path: of the image file.
 
     Raises:
         DataError: matplotlib is not installed, or the file cannot be written.

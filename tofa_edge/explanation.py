@@ -14,7 +14,13 @@ from tofa_edge.space import Subnet
 
 @dataclass(frozen=True, slots=True)
 class Screened:
-    """An engine on one target: its latency with one middling subnet, or why it is not used."""
+    """An engine on one target: its latency with one middling subnet, or why it is not used.
+
+    Attributes:
+        engine: with its target, in words.
+        latency: of the subnet; None where it was not timed.
+        reason: why it is not used; empty where it may be.
+    """
 
     engine: str
     latency: Latency | None = None

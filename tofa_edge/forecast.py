@@ -65,7 +65,11 @@ class Forecast:
         return self.space.decode(self._pool[chosen - count])
 
     def spread(self, percentile: int) -> float:
-        """Returns a percentile over the median: three of four measurements had less."""
+        """Returns a percentile over the median: three of four measurements had less.
+
+        Args:
+            percentile: 50 or 95.
+        """
         ratios = [latency.percentile_ms(percentile) / latency.p50_ms for latency in self.latencies]
         return float(np.quantile(ratios, 0.75)) if ratios else USUAL_SPREAD
 

@@ -28,6 +28,9 @@ MOST_EXAMINED = 512
 def read_frames(folder: Path) -> list[ImageSource]:
     """Returns the image files in a folder and the folders in it, by name.
 
+    Args:
+        folder: with photos of this device's camera.
+
     Raises:
         ImageError: there are none, or the folder cannot be read.
     """

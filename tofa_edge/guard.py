@@ -114,7 +114,11 @@ def drop(
 
 
 def softmax(values: FloatArray) -> FloatArray:
-    """Returns the probabilities of logits (N, classes), of the same shape."""
+    """Returns the probabilities of logits (N, classes), of the same shape.
+
+    Args:
+        values: logits over the temperature.
+    """
     powers = np.exp(values - values.max(axis=1, keepdims=True))
     shares: FloatArray = powers / powers.sum(axis=1, keepdims=True)
     return shares

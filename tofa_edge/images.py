@@ -35,6 +35,11 @@ def prepare(source: ImageSource, size: int, crop: float = 1.0) -> ImageArray:
     and resized (bicubic, antialiased).
     EXIF orientation is applied, grey is repeated, transparency dropped, 16 bits become 8.
 
+    Args:
+        source: a path, a PIL image, or uint8 RGB, (height, width, 3).
+        size: of the result, in pixels.
+        crop: share of the shorter side that is kept.
+
     Raises:
         ImageError: the file or image cannot be read, or `source` has another type or shape.
     """
@@ -51,6 +56,9 @@ def prepare(source: ImageSource, size: int, crop: float = 1.0) -> ImageArray:
 def load(path: str | os.PathLike[str]) -> Image:
     """Returns a file's image, upright and RGB.
 
+    Args:
+        path: of an image file.
+
     Raises:
         ImageError: it cannot be opened or decoded, or has over 64 million pixels.
     """
@@ -62,12 +70,22 @@ def load(path: str | os.PathLike[str]) -> Image:
 
 
 def files_in(folder: Path) -> list[Path]:
-    """Returns the image files in a folder and the folders in it, sorted; judged by their names."""
+    """Returns the image files in a folder and the folders in it, sorted; judged by their names.
+
+    Args:
+        folder: to look in.
+    """
     return sorted(path for path in folder.rglob("*") if path.suffix.lower() in SUFFIXES)
 
 
 def decode(content: bytes, size: int, name: str, crop: float = 1.0) -> ImageArray:
     """Returns a bundle's JPEG photo as the network wants it, uint8 RGB, (size, size, 3).
+
+    Args:
+        content: a JPEG file.
+        size: of the result, in pixels.
+        name: of the photo, for the message.
+        crop: share of the shorter side that is kept.
 
     Raises:
         ImageError: it cannot be decoded cheaply; `name` is named.
@@ -86,7 +104,12 @@ def decode(content: bytes, size: int, name: str, crop: float = 1.0) -> ImageArra
 
 
 def encode(image: Image, largest: int) -> bytes:
-    """Returns an image's central square as JPEG, at most `largest` pixels wide, never enlarged."""
+    """Returns an image's central square as JPEG, at most `largest` pixels wide, never enlarged.
+
+    Args:
+        image: upright, RGB.
+        largest: side of the result, in pixels.
+    """
     size = min(largest, *image.size)
     from PIL import Image
 
@@ -97,7 +120,12 @@ def encode(image: Image, largest: int) -> bytes:
 
 
 def stack(images: Sequence[ImageArray], size: int) -> ImageArray:
-    """Returns images of one size as a batch, uint8, (N, size, size, 3), also for N = 0."""
+    """Returns images of one size as a batch, uint8, (N, size, size, 3), also for N = 0.
+
+    Args:
+        images: uint8, (size, size, 3) each.
+        size: in pixels.
+    """
     return np.stack(images) if images else np.zeros((0, size, size, 3), np.uint8)
 
 

@@ -49,7 +49,11 @@ class Prediction:
         return within
 
     def quantile_ms(self, probability: float) -> FloatArray:
-        """Returns the latencies that are not exceeded with that probability, 0..1, (N,)."""
+        """Returns the latencies that are not exceeded with that probability, 0..1, (N,).
+
+        Args:
+            probability: 0 to 1.
+        """
         spread = NormalDist().inv_cdf(probability)
         quantile: FloatArray = self.median_ms * np.exp(spread * self.relative_std)
         return quantile
@@ -99,7 +103,11 @@ class LatencyPredictor:
         self._posterior = prior(self._assumed, self._measured)
 
     def with_seed(self, seed: int) -> LatencyPredictor:
-        """Returns a copy that knows the same and looks at other candidates in `design`."""
+        """Returns a copy that knows the same and looks at other candidates in `design`.
+
+        Args:
+            seed: of the copy.
+        """
         other = copy.copy(self)  # arrays are replaced, never changed
         other._seed = seed
         return other
@@ -210,7 +218,12 @@ class LatencyPredictor:
     def median_ms(
         self, features: ArrayLike | None = None, priors_log_ms: ArrayLike | None = None
     ) -> FloatArray:
-        """Returns the medians that `predict` gives, (N,), ten times as fast: for search."""
+        """Returns the medians that `predict` gives, (N,), ten times as fast: for search.
+
+        Args:
+            features: of the candidates, (N, columns); default: those of the pool.
+            priors_log_ms: their logarithms of ms by profiles, (N, P).
+        """
         rows = self._rows(features, priors_log_ms)
         which, weights = self._likely(MEANS)
         medians: FloatArray = np.exp(weights @ self._posterior.means(rows, which))

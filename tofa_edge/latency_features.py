@@ -25,6 +25,10 @@ from tofa_edge.layers import Convolution, GlobalPool, Layer, Linear
 def latency_features(network: Sequence[Layer], columns: Sequence[Column]) -> NDArray[np.float64]:
     """Returns the costs of a network in the order of `columns`, (len(columns),).
 
+    Args:
+        network: its layers.
+        columns: in the order wanted.
+
     Raises:
         LatencyError: the network has a cost that is not among the columns.
     """
@@ -39,7 +43,11 @@ def latency_features(network: Sequence[Layer], columns: Sequence[Column]) -> NDA
 
 
 def layer_costs(layer: Layer) -> Iterator[tuple[Column, int]]:
-    """Yields the columns a layer adds to, and how much, for one image."""
+    """Yields the columns a layer adds to, and how much, for one image.
+
+    Args:
+        layer: of any kind.
+    """
     operator, place = operator_name(layer), place_name(layer)
     macs = layer_macs(layer)
     if macs:
@@ -53,7 +61,11 @@ def layer_costs(layer: Layer) -> Iterator[tuple[Column, int]]:
 
 
 def operator_name(layer: Layer) -> str:
-    """Returns what a layer computes, as far as its speed depends on it."""
+    """Returns what a layer computes, as far as its speed depends on it.
+
+    Args:
+        layer: of any kind.
+    """
     if isinstance(layer, Convolution):
         if layer.depthwise:
             return f"depthwise{layer.kernel}"
@@ -64,7 +76,11 @@ def operator_name(layer: Layer) -> str:
 
 
 def place_name(layer: Layer) -> str:
-    """Returns the stage of a layer; "tail" after the last one."""
+    """Returns the stage of a layer; "tail" after the last one.
+
+    Args:
+        layer: of any kind.
+    """
     first = layer.name.split("_")[0]
     return first if first.startswith("st") else "tail"
 

@@ -46,13 +46,18 @@ class Posterior:
     suspects: FloatArray
 
     def likely(self, most: int) -> NDArray[np.int64]:
-        """Returns the indices of the `most` likeliest hypotheses, improbable ones left out."""
+        """Returns the indices of the `most` likeliest hypotheses, (H,), without improbable ones."""
         order = np.argsort(-self.weights, kind="stable")[:most]
         probable: NDArray[np.int64] = order[self.weights[order] > 2e-3 * self.weights[order[0]]]
         return probable
 
     def means(self, rows: Rows, which: NDArray[np.int64]) -> FloatArray:
-        """Returns log ms of n candidates under some hypotheses, (len(which), n)."""
+        """Returns log ms of n candidates under some hypotheses, (len(which), n).
+
+        Args:
+            rows: of n candidates.
+            which: indices of hypotheses, (H,).
+        """
         assumed, pull = self.hypotheses.take(which), self.pull[which].T
         mean: FloatArray = np.log(rows.work @ np.exp(self.speeds[which].T))
         mean += rows.base[:, assumed.source]
@@ -64,7 +69,13 @@ class Posterior:
         return means
 
     def covariance(self, rows: Rows, which: NDArray[np.int64], weights: FloatArray) -> FloatArray:
-        """Returns the covariance of log ms of n candidates, averaged over hypotheses, (n, n)."""
+        """Returns the covariance of log ms of n candidates, averaged over hypotheses, (n, n).
+
+        Args:
+            rows: of n candidates.
+            which: indices of hypotheses, (H,).
+            weights: of these hypotheses, (H,).
+        """
         alike, alike_measured = _alike(rows, rows), _alike(rows, self.rows)
         total = np.zeros((len(rows), len(rows)))
         for at, weight in zip(which, weights, strict=True):
@@ -75,7 +86,13 @@ class Posterior:
         return total
 
     def variance(self, rows: Rows, which: NDArray[np.int64], weights: FloatArray) -> FloatArray:
-        """Returns the variance of log ms of n candidates, averaged over hypotheses, (n,)."""
+        """Returns the variance of log ms of n candidates, averaged over hypotheses, (n,).
+
+        Args:
+            rows: of n candidates.
+            which: indices of hypotheses, (H,).
+            weights: of these hypotheses, (H,).
+        """
         alike, assumed = _alike(rows, self.rows), self.hypotheses
         tilted, total = (rows.tilt**2).sum(axis=1), np.zeros(len(rows))
         for at, weight in zip(which, weights, strict=True):
@@ -95,7 +112,12 @@ class Posterior:
 
 
 def prior(assumed: Hypotheses, nothing: Rows) -> Posterior:
-    """Returns the beliefs before any measurement; `nothing` has no rows."""
+    """Returns the beliefs before any measurement; `nothing` has no rows.
+
+    Args:
+        assumed: the hypotheses.
+        nothing: of the same columns.
+    """
     count, dimension = assumed.speeds.shape
     weights = np.exp(assumed.log_weight - assumed.log_weight.max())
     return Posterior(

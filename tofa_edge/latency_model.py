@@ -25,6 +25,11 @@ class Column:
 
     Columns of one kind are added up, so they must have one unit. Columns that share a kind, an
     operator within a kind, or a place are expected to have similar speeds.
+
+    Attributes:
+        kind: what is counted, such as MACs or bytes.
+        operator: that it is counted of.
+        place: the stage.
     """
 
     kind: str
@@ -84,11 +89,15 @@ class Rows:
     shape: FloatArray
 
     def take(self, indices: NDArray[np.int64]) -> Rows:
-        """Returns the rows at `indices`."""
+        """Returns the rows at `indices`, (n,)."""
         return Rows(*(part[indices] for part in self._parts()))
 
     def join(self, other: Rows) -> Rows:
-        """Returns these rows, then the other ones."""
+        """Returns these rows, then the other ones.
+
+        Args:
+            other: of the same columns.
+        """
         pairs = zip(self._parts(), other._parts(), strict=True)
         return Rows(*(np.concatenate(pair) for pair in pairs))
 
@@ -146,7 +155,12 @@ class Standard:
         self.speeds = np.stack([np.zeros(len(labels)), *fitted])
 
     def rows(self, features: FloatArray, priors_log_ms: FloatArray) -> Rows:
-        """Returns candidates in the pool's units: features (n, D), priors (n, P)."""
+        """Returns candidates in the pool's units: features (n, D), priors (n, P).
+
+        Args:
+            features: of n candidates, (n, D).
+            priors_log_ms: their logarithms of ms by profiles, (n, P).
+        """
         work = self._work(features)
         base = np.zeros((len(work), len(self.speeds)))
         base[:, 1:] = priors_log_ms - np.log(work @ np.exp(self.speeds[1:].T))
@@ -158,7 +172,15 @@ class Standard:
     def covariance(
         self, scale: float, kinds: float, operators: float, places: float, columns: float
     ) -> FloatArray:
-        """Returns the prior covariance of θ from its standard deviations, (D + 1, D + 1)."""
+        """Returns the prior covariance of θ from its standard deviations, (D + 1, D + 1).
+
+        Args:
+            scale: common to all speeds.
+            kinds: between kinds of work.
+            operators: between operators of a kind.
+            places: between stages.
+            columns: of each column alone.
+        """
         kind, operator, place = self.same
         own = columns**2 * np.eye(len(kind))
         full: FloatArray = (
@@ -218,7 +240,7 @@ class Hypotheses:
     noise: FloatArray
 
     def take(self, indices: NDArray[np.int64]) -> Hypotheses:
-        """Returns the hypotheses at `indices`."""
+        """Returns the hypotheses at `indices`, (n,)."""
         fields = (getattr(self, name)[indices] for name in self.__dataclass_fields__)
         return Hypotheses(*fields)
 

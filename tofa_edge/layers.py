@@ -40,6 +40,15 @@ class Convolution:
     (out_channels,), `scale`, `shift`, `mean` and `variance` if `normalised`, otherwise `bias`.
 
     Attributes:
+        name: of the layer, and of the value it makes.
+        input: the name of the value it reads.
+        in_channels: of the input.
+        out_channels: of the output.
+        in_size: of the input, in pixels.
+        out_size: of the output, in pixels.
+        kernel: its size, in pixels.
+        stride: in pixels.
+        epsilon: of the BatchNorm.
         groups: 1, or in_channels for a depthwise convolution.
         padding: zeros before and after, the same for rows and columns.
         kernel_path: the sizes a stored kernel is cropped through with a learned matrix at each
@@ -88,6 +97,14 @@ class BatchStatistics:
 
     Besides its value it makes `<name>.mean` and `<name>.variance` (population variance), each
     (channels,). Parameters: `scale` and `shift`, (channels,).
+
+    Attributes:
+        name: of the layer, and of the value it makes.
+        input: the name of the value it reads.
+        channels: of both.
+        size: of both, in pixels.
+        epsilon: that is added to the variance.
+        activation: after it.
     """
 
     name: str
@@ -110,7 +127,14 @@ class BatchStatistics:
 
 @dataclass(frozen=True, slots=True)
 class Add:
-    """The sum of two maps of one shape: a residual connection."""
+    """The sum of two maps of one shape: a residual connection.
+
+    Attributes:
+        name: of the layer, and of the value it makes.
+        inputs: the names of the two.
+        channels: of each.
+        size: of each, in pixels.
+    """
 
     name: str
     inputs: tuple[str, str]
@@ -120,7 +144,14 @@ class Add:
 
 @dataclass(frozen=True, slots=True)
 class Multiply:
-    """A map (N, C, size, size) times a gate (N, C, 1, 1): squeeze-and-excitation."""
+    """A map (N, C, size, size) times a gate (N, C, 1, 1): squeeze-and-excitation.
+
+    Attributes:
+        name: of the layer, and of the value it makes.
+        inputs: the names of the map and of the gate.
+        channels: of both.
+        size: of the map, in pixels.
+    """
 
     name: str
     inputs: tuple[str, str]
@@ -130,7 +161,14 @@ class Multiply:
 
 @dataclass(frozen=True, slots=True)
 class GlobalPool:
-    """The mean over all positions: (N, C, size, size) → (N, C, 1, 1)."""
+    """The mean over all positions: (N, C, size, size) → (N, C, 1, 1).
+
+    Attributes:
+        name: of the layer, and of the value it makes.
+        input: the name of the value it reads.
+        channels: of both.
+        size: of the input, in pixels.
+    """
 
     name: str
     input: str
@@ -148,6 +186,12 @@ class Linear:
     """A fully connected layer on a pooled map: (N, C, 1, 1) → (N, out_features).
 
     Parameters: `weight` (out_features, in_features) and `bias` (out_features,).
+
+    Attributes:
+        name: of the layer, and of the value it makes.
+        input: the name of the value it reads.
+        in_features: channels of the input.
+        out_features: of the output.
     """
 
     name: str
@@ -284,7 +328,11 @@ def _pads(padding: Padding, size: int, kernel: int, stride: int) -> tuple[int, i
 
 
 def parameter_shapes(layer: Layer) -> Iterator[tuple[str, tuple[int, ...]]]:
-    """Yields the name and shape of each array that a layer needs, learned kernel matrices too."""
+    """Yields the name and shape of each array that a layer needs, learned kernel matrices too.
+
+    Args:
+        layer: of any kind.
+    """
     if isinstance(layer, Convolution):
         yield f"{layer.name}.weight", layer.weight_shape
         for role in NORMALISED_ROLES if layer.normalised else ("bias",):
@@ -314,5 +362,11 @@ def supernet_shapes(space: SearchSpace) -> dict[str, tuple[int, ...]]:
 
 
 def transform_name(layer: Convolution, larger: int, smaller: int) -> str:
-    """Returns the name of the matrix that a kernel passes when it is cropped."""
+    """Returns the name of the matrix that a kernel passes when it is cropped.
+
+    Args:
+        layer: whose kernel is meant.
+        larger: kernel size before, in pixels.
+        smaller: kernel size after.
+    """
     return f"{layer.name}.transform_{larger}to{smaller}"

@@ -78,7 +78,11 @@ class Manifest:
 
 
 def sha256(content: bytes) -> str:
-    """Returns the SHA-256 of content in hexadecimal."""
+    """Returns the SHA-256 of content in hexadecimal.
+
+    Args:
+        content: any bytes.
+    """
     return hashlib.sha256(content).hexdigest()
 
 

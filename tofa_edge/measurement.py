@@ -55,7 +55,11 @@ class Latency:
     flags: tuple[str, ...] = ()
 
     def percentile_ms(self, percentile: int) -> float:
-        """Returns the median (50) or the 95th percentile (95)."""
+        """Returns the median (50) or the 95th percentile (95).
+
+        Args:
+            percentile: 50 or 95.
+        """
         return self.p50_ms if percentile == 50 else self.p95_ms
 
     @property
@@ -69,7 +73,11 @@ class Latency:
 
 
 def percentiles(seconds: Sequence[float]) -> Latency:
-    """Returns the percentiles of durations in seconds; all zero when there are none."""
+    """Returns the percentiles of durations in seconds; all zero when there are none.
+
+    Args:
+        seconds: durations.
+    """
     if not len(seconds):
         return Latency(0.0, 0.0, 0.0, 0.0, 0)
     p50, p90, p95, p99 = np.percentile(np.asarray(seconds) * 1e3, (50, 90, 95, 99)).tolist()
@@ -166,7 +174,12 @@ class Stopwatch:
 
 
 def timed(run: Run, count: int) -> list[float]:
-    """Returns the durations of consecutive calls, in seconds."""
+    """Returns the durations of consecutive calls, in seconds.
+
+    Args:
+        run: what is timed.
+        count: how often.
+    """
     durations = []
     for _ in range(count):
         start = time.perf_counter()

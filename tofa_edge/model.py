@@ -99,6 +99,15 @@ class Statistics:
 class Model:
     """A deployed network. Made by `tofa_edge.deploy`; safe to call from several threads.
 
+    Args:
+        session: the loaded network; the model closes it.
+        subnet: its architecture.
+        engine: that runs it.
+        classes: names, in the order of the logits.
+        explanation: of how it was chosen.
+        crop: share of an image's shorter side that is kept.
+        temperature: that logits are divided by.
+
     Attributes:
         subnet: its architecture.
         engine: the backend and target that run it.

@@ -133,6 +133,9 @@ class Network:
     def from_bytes(content: bytes) -> Network:
         """Reads what `to_bytes` returned.
 
+        Args:
+            content: all of it.
+
         Raises:
             ValueError: the content is something else.
         """

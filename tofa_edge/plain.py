@@ -22,6 +22,9 @@ def to_plain(value: Any) -> Any:
     """Returns a dataclass as dicts, lists and scalars; fields that have their default are left out.
 
     So a file says what is known, and a reader with more fields still reads it.
+
+    Args:
+        value: a frozen dataclass of plain fields, or of such dataclasses.
     """
     if dataclasses.is_dataclass(value):
         return {
@@ -38,6 +41,10 @@ def to_plain(value: Any) -> Any:
 
 def from_plain(kind: type[Value], value: object) -> Value:
     """Returns a dataclass from what `to_plain` made of it, after any trip through JSON.
+
+    Args:
+        kind: the dataclass.
+        value: plain JSON values.
 
     Raises:
         ValueError: a field is missing, unknown or of another type; the message says which.

@@ -44,7 +44,12 @@ class Case:
 
 
 def probe_images(size: int, count: int = 2) -> ImageArray:
-    """Returns images that no photo resembles, uint8, (count, size, size, 3)."""
+    """Returns images that no photo resembles, uint8, (count, size, size, 3).
+
+    Args:
+        size: of each, in pixels.
+        count: how many.
+    """
     rng = np.random.default_rng(0)
     return rng.integers(0, 256, (count, size, size, 3), dtype=np.uint8)
 
@@ -82,7 +87,11 @@ def golden(cutter: Cutter) -> list[Case]:
 
 
 def calibrating(measuring: Network) -> Case:
-    """Returns a case of a calibration network: other operators than those of predictions."""
+    """Returns a case of a calibration network: other operators than those of predictions.
+
+    Args:
+        measuring: a network of `Cutter.measuring_network`.
+    """
     images = probe_images(measuring.input_size, STATISTICS_IMAGES)
     return Case(measuring, images, ReferenceSession(measuring).run(images), alone=False)
 

@@ -191,7 +191,12 @@ def rounded_values(network: Network) -> Network:
 
 
 def on_grid(values: FloatArray, bounds: Range) -> FloatArray:
-    """Returns values rounded to the 256 steps of a range, float32, in their shape."""
+    """Returns values rounded to the 256 steps of a range, float32, in their shape.
+
+    Args:
+        values: float32, of any shape.
+        bounds: the lowest and the highest value of the range.
+    """
     scale, zero = affine(bounds)
     steps = np.clip(np.rint(values / np.float32(scale)) + zero, 0, 255)
     made: FloatArray = ((steps - zero) * np.float32(scale)).astype(np.float32)

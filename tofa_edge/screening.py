@@ -63,6 +63,9 @@ class Wanted:
         Where exact ones are wanted and only integers work, the reference stands in: it is slow. A
         backend that was asked for by name stays.
 
+        Args:
+            offered: engines that work here.
+
         Raises:
             BackendError: there is none.
         """
@@ -208,6 +211,10 @@ def reference_run(bench: Workbench, offered: list[Engine]) -> Run | None:
     """Returns a short run that never changes, to see how the machine fares: the smallest subnet.
 
     On the first engine that takes it; None if none does.
+
+    Args:
+        bench: where the subnet is finished.
+        offered: engines that work here.
     """
     smallest = bench.bundle.space.smallest()
     image = probe_images(smallest.resolution)[:1]

@@ -84,6 +84,11 @@ def sample(space: SearchSpace, rng: np.random.Generator, count: int) -> Encoding
 
     A uniform sample crowds around the middle; drawing each choice with a bias that differs from
     subnet to subnet (from all small to all large) reaches both ends.
+
+    Args:
+        space: to draw from.
+        rng: what draws.
+        count: how many; doubles are possible.
     """
     sizes = np.array(space.cardinalities())
     biases = rng.uniform(0.0, 1.0, (count, 1))
@@ -108,6 +113,12 @@ def mutated(
     """Returns encodings with each choice drawn anew with a probability, (N, genes).
 
     In half of them the resolution stays: it moves cost and accuracy more than all else.
+
+    Args:
+        space: of the subnets.
+        encodings: integers, (N, genes).
+        rng: what draws.
+        probability: for each choice.
     """
     drawn = rng.integers(0, space.cardinalities(), encodings.shape)
     changes = rng.random(encodings.shape) < probability
@@ -117,7 +128,12 @@ def mutated(
 
 
 def distinct(space: SearchSpace, encodings: Encodings) -> Encodings:
-    """Returns encodings without doubles, in their order; choices of dropped blocks become 0."""
+    """Returns encodings without doubles, in their order; choices of dropped blocks become 0.
+
+    Args:
+        space: of the subnets.
+        encodings: integers, (N, genes).
+    """
     made = np.array(encodings)
     position = 1
     for stage in space.stages:

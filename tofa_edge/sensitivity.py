@@ -46,7 +46,14 @@ def sensitivities(
 def with_sensitive_layers_in_float(
     network: Network, images: ImageArray, engine: Engine, by: Engine
 ) -> Network:
-    """Returns a network in 8 bits but for its four most sensitive layers; arguments as there."""
+    """Returns a network in 8 bits but for its four most sensitive layers; arguments as there.
+
+    Args:
+        network: quantised.
+        images: to see what rounding does, uint8, (N, S, S, 3).
+        engine: that the network is for.
+        by: the engine that computes in float.
+    """
     seen = observe(network, images, by)
     found = _sensitivities(network, seen, images[:IMAGES], engine)
     worst = [item.layer for item in found[:KEPT]]

@@ -31,7 +31,12 @@ MAX_CLASSES = 100_000
 
 @dataclass(frozen=True, slots=True)
 class Block:
-    """The choices of one inverted-residual block: depthwise kernel size and expand ratio."""
+    """The choices of one inverted-residual block: depthwise kernel size and expand ratio.
+
+    Attributes:
+        kernel: its size, in pixels.
+        expand: hidden over input channels.
+    """
 
     kernel: int
     expand: int
@@ -39,7 +44,12 @@ class Block:
 
 @dataclass(frozen=True, slots=True)
 class Stage:
-    """The choices of one stage: its output channels and its blocks, the first of which strides."""
+    """The choices of one stage: its output channels and its blocks, the first of which strides.
+
+    Attributes:
+        width: output channels.
+        blocks: in their order.
+    """
 
     width: int
     blocks: tuple[Block, ...]
@@ -47,7 +57,12 @@ class Stage:
 
 @dataclass(frozen=True, slots=True)
 class Subnet:
-    """One architecture of a search space: input resolution in pixels (square) and its stages."""
+    """One architecture of a search space: input resolution in pixels (square) and its stages.
+
+    Attributes:
+        resolution: height and width of the input, in pixels.
+        stages: in their order.
+    """
 
     resolution: int
     stages: tuple[Stage, ...]
@@ -67,6 +82,9 @@ class Subnet:
     @staticmethod
     def from_json(text: str) -> Subnet:
         """Reads what `to_json` wrote.
+
+        Args:
+            text: JSON.
 
         Raises:
             SubnetError: the text is not such JSON. Whether a space contains the subnet is checked
@@ -206,7 +224,7 @@ class SearchSpace:
         return tuple(sizes)
 
     def encode(self, subnet: Subnet) -> NDArray[np.int64]:
-        """Returns the subnet as choice indices, shape (len(cardinalities()),); unused ones are 0.
+        """Returns the subnet as choice indices, int64, (genes,); unused ones are 0.
 
         Raises:
             SubnetError: the space does not contain the subnet.
@@ -222,6 +240,9 @@ class SearchSpace:
 
     def decode(self, vector: Sequence[int] | NDArray[np.integer[Any]]) -> Subnet:
         """Returns the subnet of choice indices; the positions of dropped blocks are ignored.
+
+        Args:
+            vector: integers, as many as `cardinalities()`.
 
         Raises:
             SubnetError: wrong length, or an index outside `cardinalities()`.
@@ -261,6 +282,9 @@ class SearchSpace:
     def from_dict(value: dict[str, Any]) -> SearchSpace:
         """Reads what `to_dict` returned, after any trip through JSON.
 
+        Args:
+            value: plain JSON values.
+
         Raises:
             SpaceError: a field is missing, unknown, of another type, or out of bounds.
         """
@@ -275,7 +299,11 @@ class SearchSpace:
 
 
 def round_to_eight(channels: float) -> int:
-    """Returns the nearest multiple of 8 that is not more than a tenth below (MobileNet's rule)."""
+    """Returns the nearest multiple of 8 that is not more than a tenth below (MobileNet's rule).
+
+    Args:
+        channels: any positive number.
+    """
     rounded = max(8, int(channels + 4) // 8 * 8)
     return rounded + 8 if rounded < 0.9 * channels else rounded
 
@@ -300,7 +328,11 @@ def _integer(value: object) -> int:
 
 
 def with_tuples(fields: dict[str, Any]) -> dict[str, Any]:
-    """Returns fields of a dataclass as they were before JSON made lists of their tuples."""
+    """Returns fields of a dataclass as they were before JSON made lists of their tuples.
+
+    Args:
+        fields: by name.
+    """
     return {key: tuple(item) if isinstance(item, list) else item for key, item in fields.items()}
 
 

@@ -149,6 +149,9 @@ SPACES = {
 def named(name: str) -> SearchSpace:
     """Returns the space of that short name.
 
+    Args:
+        name: such as "lite0".
+
     Raises:
         SpaceError: there is none; the message lists them.
     """

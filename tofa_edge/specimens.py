@@ -53,7 +53,12 @@ def spaces() -> dict[str, SearchSpace]:
 
 
 def varied_subnet(space: SearchSpace, seed: int) -> Subnet:
-    """Returns the smallest for seed 0, the largest for 1, then random ones of all resolutions."""
+    """Returns the smallest for seed 0, the largest for 1, then random ones of all resolutions.
+
+    Args:
+        space: to draw from.
+        seed: 0, 1, or of the draw.
+    """
     if seed < 2:
         return (space.smallest(), space.largest())[seed]
     subnet = space.sample(np.random.default_rng(seed))
@@ -63,7 +68,14 @@ def varied_subnet(space: SearchSpace, seed: int) -> Subnet:
 def calibrated(
     space: SearchSpace, subnet: Subnet, supernet: dict[str, FloatArray], seed: int = 0
 ) -> Network:
-    """Returns a finished network whose BatchNorm statistics are those of `photos(8, …, seed)`."""
+    """Returns a finished network whose BatchNorm statistics are those of `photos(8, …, seed)`.
+
+    Args:
+        space: of the subnet.
+        subnet: to finish.
+        supernet: arrays, by name.
+        seed: of the photos.
+    """
     network = layers(space, subnet)
     arrays = cut(network, supernet)
     measuring = calibration_network(network, arrays, LITE_PREPROCESSING)
@@ -73,7 +85,13 @@ def calibrated(
 
 
 def photos(count: int, size: int, seed: int = 0) -> ImageArray:
-    """Returns smooth coloured noise plus grain, (count, size, size, 3)."""
+    """Returns smooth coloured noise plus grain, (count, size, size, 3).
+
+    Args:
+        count: how many.
+        size: of each, in pixels.
+        seed: of the noise.
+    """
     rng = np.random.default_rng(seed)
     coarse = (
         rng.integers(0, 200, (count, 4, 4, 3)).repeat(-(-size // 4), 1).repeat(-(-size // 4), 2)
@@ -83,7 +101,12 @@ def photos(count: int, size: int, seed: int = 0) -> ImageArray:
 
 
 def random_supernet(space: SearchSpace, seed: int) -> dict[str, FloatArray]:
-    """Returns random arrays of a space; kernel matrices are the identity, perturbed."""
+    """Returns random arrays of a space; kernel matrices are the identity, perturbed.
+
+    Args:
+        space: whose arrays they are.
+        seed: of the weights.
+    """
     rng = np.random.default_rng(seed)
     arrays = random_arrays(space, rng)
     for name, array in arrays.items():

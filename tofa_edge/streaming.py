@@ -138,6 +138,13 @@ class Stream(Iterator[FramePrediction]):
 
     Leaving its loop by break or an exception ends it as soon as nothing refers to it any more;
     `close`, or `with`, ends it at once. Its thread never keeps the interpreter from exiting.
+
+    Args:
+        predict: what predicts one image.
+        frames: as they come; anything `predict` takes.
+        latest: whether older frames are dropped for newer ones; default: unless `frames` has a
+            length.
+        skip_bad: whether frames that are no image are passed over.
     """
 
     def __init__(

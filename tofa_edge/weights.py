@@ -77,6 +77,11 @@ def fold(network: tuple[Layer, ...], arrays: Arrays, preprocessing: Preprocessin
     A convolution followed by BatchNorm computes scale · (W x - mean) / sqrt(variance + epsilon)
     + shift, which is a convolution with W · g and bias shift - mean · g, g = scale /
     sqrt(variance + epsilon).
+
+    Args:
+        network: its layers.
+        arrays: float32, of the supernet's names, in the shapes of `parameter_shapes`.
+        preprocessing: of its images.
     """
     folded: dict[str, FloatArray] = {}
     made: list[Layer] = []
@@ -111,6 +116,11 @@ def calibration_network(
     Each convolution's BatchNorm becomes a `BatchStatistics` layer of its own, which takes over the
     convolution's name for those that read it. The outputs are all means and variances; layers
     after the last of them are left out.
+
+    Args:
+        network: its layers.
+        arrays: float32, of the supernet's names, in the shapes of `parameter_shapes`.
+        preprocessing: of its images.
     """
     made: list[Layer] = []
     taken: dict[str, FloatArray] = {}

@@ -41,7 +41,14 @@ Tell = Callable[[str], None]
 
 @dataclass(frozen=True, eq=False, slots=True)
 class Finished:
-    """A model, what was measured of it, and the engine's artefact that it was loaded from."""
+    """A model, what was measured of it, and the engine's artefact that it was loaded from.
+
+    Attributes:
+        model: loaded.
+        measured: its latency and what was expected.
+        artefact: the engine's file.
+        difference: of its logits from the reference's, over the largest.
+    """
 
     model: Model
     measured: Measured
@@ -84,13 +91,21 @@ class Workbench:
         self.stand_beside(None)
 
     def stand_beside(self, reference: Run | None) -> None:
-        """Times from now on beside a reference."""
+        """Times from now on beside a reference.
+
+        Args:
+            reference: a short run that never changes; None for none.
+        """
         self.careful = Stopwatch(reference)
         self.quick = Stopwatch(reference, seconds=QUICK_SECONDS, most_runs=QUICK_RUNS)
 
     @contextmanager
     def timed(self, part: str) -> Iterator[None]:
-        """Adds the time of what is done inside to a part of the explanation's seconds."""
+        """Adds the time of what is done inside to a part of the explanation's seconds.
+
+        Args:
+            part: its name.
+        """
         begun = time.perf_counter()
         try:
             yield
@@ -99,7 +114,11 @@ class Workbench:
             seconds[part] = round(seconds.get(part, 0.0) + time.perf_counter() - begun, 4)
 
     def note(self, line: str) -> None:
-        """Writes down what a person should know."""
+        """Writes down what a person should know.
+
+        Args:
+            line: a sentence.
+        """
         self.explanation.notes.append(line)
         self.tell(line)
 
@@ -171,7 +190,11 @@ class Workbench:
         return Finished(made.model, found, made.artefact, made.difference)
 
     def delivered(self, made: Finished) -> Model:
-        """Returns the model of what was chosen, after it classified the bundle's check photos."""
+        """Returns the model of what was chosen, after it classified the bundle's check photos.
+
+        Args:
+            made: a network that was finished and measured.
+        """
         self.explanation.chosen, self.explanation.difference = made.measured, made.difference
         if self.bundle.check_count:
             with self.timed("check"):
@@ -183,6 +206,11 @@ class Workbench:
 
     def reloaded(self, artefact: bytes, subnet: Subnet, engine: Engine) -> Model:
         """Returns the model of an artefact that an engine built before.
+
+        Args:
+            artefact: the engine's file.
+            subnet: that it holds.
+            engine: that it is for.
 
         Raises:
             BackendError: the engine refuses it.

@@ -54,7 +54,13 @@ def describe(path: Path) -> dict[str, object]:
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """Whether an engine computes a bundle's golden cases; None where it is not installed."""
+    """Whether an engine computes a bundle's golden cases; None where it is not installed.
+
+    Attributes:
+        engine: the backend's name.
+        right: whether it does; None where it is not installed.
+        reason: in words.
+    """
 
     engine: str
     right: bool | None
@@ -100,7 +106,11 @@ def evaluations_table(evaluations: list[Evaluation]) -> Table:
 
 
 def bench_tables(found: dict[str, Any]) -> Iterator[Table]:
-    """Yields what `bench` found: its engines, then its front."""
+    """Yields what `bench` found: its engines, then its front.
+
+    Args:
+        found: as `bench` returned it.
+    """
     made = table("engines, with the middle subnet", "engine", "p50 ms", "p95 ms", "p99 ms", "runs")
     for row in found["engines"]:
         latency = row["latency"]

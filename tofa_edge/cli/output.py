@@ -20,23 +20,40 @@ PLAIN_LINES = 20  # of progress, where there is no terminal
 
 
 def tell(line: str) -> None:
-    """Prints a line for people to the error stream: the other one is for results."""
+    """Prints a line for people to the error stream: the other one is for results.
+
+    Args:
+        line: text in rich's markup.
+    """
     err.print(line, markup=False)
 
 
 def tell_on_terminal(line: str) -> None:
-    """Prints a line as `tell` does, but only where a person may be watching."""
+    """Prints a line as `tell` does, but only where a person may be watching.
+
+    Args:
+        line: text in rich's markup.
+    """
     if err.is_terminal:
         tell(line)
 
 
 def print_json(value: object) -> None:
-    """Prints one JSON document to the output stream."""
+    """Prints one JSON document to the output stream.
+
+    Args:
+        value: what JSON can hold.
+    """
     out.print(json.dumps(value, indent=2), markup=False)
 
 
 def table(title: str, *columns: str) -> Table:
-    """Returns an empty table; the first column is left-aligned, the others right."""
+    """Returns an empty table; the first column is left-aligned, the others right.
+
+    Args:
+        title: above it.
+        *columns: their headings.
+    """
     made = Table(title=title, title_justify="left", box=None, pad_edge=False, padding=(0, 2, 0, 0))
     for index, column in enumerate(columns):
         made.add_column(column, justify="right" if index else "left", no_wrap=index > 0)

@@ -41,12 +41,22 @@ class Checkpoint:
 
 
 def beside(out: Path) -> Path:
-    """Returns where the checkpoint of a bundle's training lies."""
+    """Returns where the checkpoint of a bundle's training lies.
+
+    Args:
+        out: the path of the bundle.
+    """
     return out.with_name(out.name + ".checkpoint")
 
 
 def save(path: Path, state: TrainingState, phase: Phase, identity: Mapping[str, str]) -> None:
     """Writes a checkpoint.
+
+    Args:
+        path: of the checkpoint.
+        state: to keep.
+        phase: that the run is in.
+        identity: what the run was started with, by name.
 
     Raises:
         TrainingError: it cannot be written; an older one is still there.
@@ -100,6 +110,10 @@ def read(path: Path) -> Checkpoint:
 
 def check_identity(checkpoint: Checkpoint, identity: Mapping[str, str]) -> None:
     """Checks that a checkpoint belongs to this run.
+
+    Args:
+        checkpoint: as it was read.
+        identity: of the run that goes on.
 
     Raises:
         TrainingError: something differs; it is named with both values.

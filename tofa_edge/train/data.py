@@ -53,7 +53,11 @@ class LabelledPaths:
     labels: NDArray[np.int64]
 
     def take(self, indices: Indices) -> LabelledPaths:
-        """Returns the chosen images."""
+        """Returns the chosen images.
+
+        Args:
+            indices: of images, (N,).
+        """
         return LabelledPaths(
             self.classes, tuple(self.paths[i] for i in indices), self.labels[indices]
         )
@@ -111,7 +115,13 @@ def read_csv(path: Path) -> LabelledPaths:
 
 
 def forget_labels(labels: NDArray[np.int64], per_class: int | None, seed: int) -> NDArray[np.int64]:
-    """Returns labels with all but `per_class` of each class replaced by `UNLABELLED`."""
+    """Returns labels with all but `per_class` of each class replaced by `UNLABELLED`.
+
+    Args:
+        labels: class indices, (N,).
+        per_class: how many stay; default: all.
+        seed: decides which.
+    """
     if per_class is None:
         return labels
     kept = np.full_like(labels, UNLABELLED)

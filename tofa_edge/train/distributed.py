@@ -69,6 +69,9 @@ class Processes:
     def check(self, *batches: int) -> None:
         """Checks that batches can be shared out evenly.
 
+        Args:
+            *batches: how many photos each has.
+
         Raises:
             TrainingError: one cannot.
         """
@@ -77,18 +80,30 @@ class Processes:
                 raise TrainingError(f"a batch of {batch} photos is not for {self.world} processes")
 
     def share(self, batch: Tensor) -> Tensor:
-        """Returns this process's images of a batch (N, …) that all have drawn alike."""
+        """Returns this process's images of a batch (N, …) that all have drawn alike.
+
+        Args:
+            batch: of any dtype.
+        """
         return batch if self.world == 1 else batch[self.rank :: self.world]
 
     def mean(self, value: Tensor) -> Tensor:
-        """Returns the average of a value over the processes; gradients are averaged back."""
+        """Returns the average of a value over the processes; gradients are averaged back.
+
+        Args:
+            value: floats, of the same shape everywhere.
+        """
         if self.world == 1:
             return value
         averaged: Tensor = _Mean.apply(value, self.world)  # type: ignore[no-untyped-call]
         return averaged
 
     def average_gradients(self, parameters: Iterable[torch.nn.Parameter]) -> None:
-        """Averages all gradients over the processes, in one message."""
+        """Averages all gradients over the processes, in one message.
+
+        Args:
+            parameters: in the same order everywhere.
+        """
         if self.world == 1:
             return
         gradients = [p.grad for p in parameters if p.grad is not None]

@@ -45,7 +45,12 @@ def estimated_seconds(
 
 
 def teacher_macs(space: SearchSpace, resolution: int) -> int:
-    """Returns the MACs of a space's largest subnet at another resolution, by area."""
+    """Returns the MACs of a space's largest subnet at another resolution, by area.
+
+    Args:
+        space: of the teacher.
+        resolution: in pixels.
+    """
     return round(_macs(space) * (resolution / space.resolutions[-1]) ** 2)
 
 

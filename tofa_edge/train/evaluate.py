@@ -23,7 +23,12 @@ def host_engine() -> Engine:
 
 
 def resized(images: ImageArray, size: int) -> ImageArray:
-    """Returns square images, uint8, (N, S, S, 3) or grey (N, S, S), as (N, size, size, 3)."""
+    """Returns square images, uint8, (N, S, S, 3) or grey (N, S, S), as (N, size, size, 3).
+
+    Args:
+        images: square already.
+        size: in pixels.
+    """
     return stack([prepare(image, size) for image in images], size)
 
 
@@ -57,12 +62,21 @@ def subnet_logits(
 
 
 def accuracy(logits: FloatArray, labels: NDArray[np.int64]) -> float:
-    """Returns the share of images whose largest logit is that of their label, 0..1."""
+    """Returns the share of images whose largest logit is that of their label, 0..1.
+
+    Args:
+        logits: (N, classes).
+        labels: class indices, (N,).
+    """
     return float((logits.argmax(axis=1) == labels).mean())
 
 
 def log_softmax(logits: FloatArray) -> FloatArray:
-    """Returns the logarithms of the probabilities of logits (…, classes), of the same shape."""
+    """Returns the logarithms of the probabilities of logits (…, classes), of the same shape.
+
+    Args:
+        logits: float32.
+    """
     shifted = logits - logits.max(axis=-1, keepdims=True)
     logs: FloatArray = shifted - np.log(np.exp(shifted).sum(axis=-1, keepdims=True))
     return logs

@@ -29,6 +29,11 @@ class Keeper:
     def open(path: Path, identity: Mapping[str, str], resume: bool) -> Keeper:
         """Returns the keeper, with what is there if resuming.
 
+        Args:
+            path: of the checkpoint.
+            identity: what the run was started with, by name.
+            resume: whether to go on where the checkpoint was made.
+
         Raises:
             TrainingError: nothing fits to resume from, or something is there and not resuming.
         """
@@ -43,7 +48,11 @@ class Keeper:
         return Keeper(path, identity, found)
 
     def is_at(self, *phases: str) -> bool:
-        """Whether the run to resume was in one of the phases."""
+        """Whether the run to resume was in one of the phases.
+
+        Args:
+            *phases: their names.
+        """
         return self.found is not None and self.found.phase in phases
 
     def restore(self, state: TrainingState, phase: Phase) -> None:

@@ -36,7 +36,11 @@ def read_named(name: str, size: int) -> Photos:
 
 
 def elpv() -> Raw:
-    """Returns 2,624 photos of solar cells (CC BY-NC-SA 4.0; Buerhop-Lutz et al., 2018)."""
+    """Returns 2,624 photos of solar cells (CC BY-NC-SA 4.0; Buerhop-Lutz et al., 2018).
+
+    Raises:
+        DataError: the package elpv-dataset is not installed.
+    """
     try:
         from elpv_dataset.utils import load_dataset
     except ImportError as error:
@@ -53,6 +57,9 @@ def fashion_mnist(role: str = "train") -> Raw:
 
     Args:
         role: "train" or "t10k".
+
+    Raises:
+        DataError: its files are not there, or cannot be read.
     """
     parts = []
     for kind, header in (("images-idx3", 16), ("labels-idx1", 8)):
@@ -72,7 +79,11 @@ def fashion_mnist(role: str = "train") -> Raw:
 
 
 def digits() -> Raw:
-    """Returns 1,797 images of 8 by 8 pixels (UCI; scikit-learn's copy)."""
+    """Returns 1,797 images of 8 by 8 pixels (UCI; scikit-learn's copy).
+
+    Raises:
+        DataError: scikit-learn is not installed.
+    """
     try:
         from sklearn.datasets import load_digits
     except ImportError as error:

@@ -38,13 +38,24 @@ class Objective(Protocol):
     def losses(
         self, step: Step, supernet: Supernet, averaged: Supernet, subnets: Sequence[Subnet]
     ) -> Iterator[Tensor]:
-        """Yields a loss for each subnet, the largest first."""
+        """Yields a loss for each subnet, the largest first.
+
+        Args:
+            step: whose images and views are drawn.
+            supernet: that learns.
+            averaged: its averaged weights, which give the pseudo-labels.
+            subnets: the largest first.
+        """
 
     def state(self) -> dict[str, Tensor]:
         """Returns what it has learned itself, for a checkpoint."""
 
     def load_state(self, state: dict[str, Tensor]) -> None:
-        """Goes on from such a state."""
+        """Goes on from such a state.
+
+        Args:
+            state: as `state` returned it.
+        """
 
     def metrics(self) -> dict[str, float]:
         """Returns figures of the last step."""
@@ -62,6 +73,7 @@ class Distillation:
         features: the teacher's, pooled, (N, channels).
         batch_size: images a step.
         processes: that share a batch.
+        images_per_step: images that one step draws.
     """
 
     images: ImageArray
@@ -115,6 +127,7 @@ class SemiSupervised:
             labels' own. Pseudo-labels are pulled to them, and labels count as if they were so.
         settled: whether the probe has its least part in a target from the first step on.
         pseudo: what is kept of the pseudo-labels from step to step.
+        images_per_step: images that one step draws, labelled or not.
     """
 
     images: ImageArray
@@ -203,5 +216,11 @@ def computes_bfloat16(device: str) -> bool:
 
 
 def pixels(images: ImageArray, chosen: Indices, device: torch.device) -> Tensor:
-    """Returns the chosen images as uint8 (N, 3, S, S) on the device."""
+    """Returns the chosen images as uint8 (N, 3, S, S) on the device.
+
+    Args:
+        images: uint8, (M, S, S, 3).
+        chosen: indices, (N,).
+        device: where to.
+    """
     return torch.from_numpy(images[chosen]).permute(0, 3, 1, 2).to(device)

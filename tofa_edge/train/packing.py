@@ -75,6 +75,13 @@ def pack(
     Golden cases are computed by torch from the weights as they are stored, so the supernet holds
     these afterwards.
 
+    Args:
+        out: the path of the bundle.
+        config: of the training.
+        supernet: whose weights are stored.
+        contents: photos and what was found out.
+        provenance: where it comes from, by name.
+
     Raises:
         BundleError: it cannot be written.
     """
@@ -110,7 +117,12 @@ def _encoded(image: ImageArray) -> bytes:
 
 
 def golden_cases(supernet: Supernet, seed: int) -> list[GoldenCase]:
-    """Returns what the smallest, the largest and two random subnets compute of random pixels."""
+    """Returns what the smallest, the largest and two random subnets compute of random pixels.
+
+    Args:
+        supernet: that computes.
+        seed: of subnets and pixels.
+    """
     rng = np.random.default_rng(seed)
     space = supernet.space
     subnets = [space.smallest(), space.largest()]

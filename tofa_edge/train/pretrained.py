@@ -174,7 +174,13 @@ def _permute(
 def new_classifier(
     arrays: Mapping[str, FloatArray], classes: int, rng: np.random.Generator
 ) -> dict[str, FloatArray]:
-    """Returns a supernet's arrays with a fresh, small classifier for other classes."""
+    """Returns a supernet's arrays with a fresh, small classifier for other classes.
+
+    Args:
+        arrays: by name.
+        classes: how many.
+        rng: of its weights.
+    """
     features = arrays[f"{LOGITS}.weight"].shape[1]
     weight = rng.normal(0, 0.1 / np.sqrt(features), (classes, features)).astype(np.float32)
     bias = np.zeros(classes, np.float32)

@@ -39,7 +39,11 @@ class Probe:
     bias: Tensor
 
     def probabilities(self, features: Tensor) -> Tensor:
-        """Returns probabilities, float32, (N, classes), of features (N, channels)."""
+        """Returns probabilities, float32, (N, classes), of features (N, channels).
+
+        Args:
+            features: float32.
+        """
         return F.linear(features, self.weight, self.bias).softmax(dim=1)
 
 
@@ -80,7 +84,7 @@ def fit_probe(
     round to round (curriculum labelling: Cascante-Bonilla et al., AAAI 2021).
 
     Args:
-        seen: features of all images, (N, channels).
+        seen: features of all images, float32, (N, channels).
         labels: class indices, −1 where unlabelled, (N,).
         classes: how many.
         rounds: of self-training; 0 uses the labels alone.
@@ -152,7 +156,13 @@ def _regression(seen: Tensor, targets: Tensor, weights: Tensor) -> tuple[Tensor,
 
 
 def probe_accuracy(probe: Probe, seen: Tensor, labels: NDArray[np.int64]) -> float:
-    """Returns the share of features whose most probable class is their label, 0..1."""
+    """Returns the share of features whose most probable class is their label, 0..1.
+
+    Args:
+        probe: what predicts.
+        seen: features, float32, (N, channels).
+        labels: class indices, (N,).
+    """
     guesses = probe.probabilities(seen).argmax(dim=1).cpu().numpy()
     return float((guesses == labels).mean())
 

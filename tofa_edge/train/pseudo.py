@@ -38,7 +38,10 @@ class PseudoLabels:
 
     @property
     def threshold(self) -> Tensor:
-        """The confidence that the largest class needs, before its correction by class."""
+        """The confidence that the largest class needs, before its correction by class.
+
+        A float32 scalar, 0..1.
+        """
         return self._confidence if self.adaptive else torch.tensor(0.95)
 
     def targets(
@@ -73,6 +76,10 @@ class PseudoLabels:
         return {"prior": self.prior, "mean": self._mean, "confidence": self._confidence}
 
     def load_state(self, state: dict[str, Tensor]) -> None:
-        """Goes on from such a state."""
+        """Goes on from such a state.
+
+        Args:
+            state: as `state` returned it.
+        """
         self.prior = state.get("prior", self.prior).clone()
         self._mean, self._confidence = state["mean"].clone(), state["confidence"].clone()

@@ -20,7 +20,7 @@ def rounded_weight(weight: Tensor, levels: int = MOST_LEVELS) -> Tensor:
     the same before and after.
 
     Args:
-        weight: (out, …).
+        weight: float32, (out, …).
         levels: steps on each side of 0.
     """
     with torch.no_grad():

@@ -38,11 +38,19 @@ class Step:
         return self.number / max(1, self.of)
 
     def rng(self, purpose: str) -> np.random.Generator:
-        """Returns a generator of its own for each seed, step and purpose."""
+        """Returns a generator of its own for each seed, step and purpose.
+
+        Args:
+            purpose: any word, the same for the same draw.
+        """
         return np.random.default_rng([self.seed, self.number, zlib.crc32(purpose.encode())])
 
     def generator(self, purpose: str) -> torch.Generator:
-        """The same for torch."""
+        """The same for torch.
+
+        Args:
+            purpose: any word, the same for the same draw.
+        """
         return torch.Generator().manual_seed(int(self.rng(purpose).integers(2**62)))
 
     def draw(self, pool: Indices, count: int, purpose: str) -> Indices:

@@ -105,7 +105,15 @@ def looks(
     on_step: OnStep = lambda progress: None,
     processes: Processes = ALONE,
 ) -> dict[str, Look]:
-    """Returns what several pretrained networks say of images, by name; see `look`."""
+    """Returns what several pretrained networks say of images, by name; see `look`.
+
+    Args:
+        names: of pretrained networks.
+        images: uint8, (N, S, S, 3).
+        device: that computes.
+        on_step: told of progress.
+        processes: that share the images.
+    """
     return {name: look(name, images, device, on_step, processes) for name in names}
 
 

@@ -1,0 +1,87 @@
+"""Figures of README and docs that no stored result stands behind, and why that is so.
+
+A figure that stands neither here nor in a stored result makes a test fail. Each entry is a piece of
+a page, word for word; what no page says any more has to go.
+"""
+
+from __future__ import annotations
+
+UNSTORED: dict[str, tuple[str, ...]] = {
+    "a version, of software or of a licence": (
+        "Python 3.10 to 3.13",
+        "3.13 and make",
+        "Python ≤ 3.11",
+        "Python 3.8",
+        "Python 3.10",
+        "Python 3.12",
+        "Python 3.11, trixie 3.13",
+        "Python 3.11 at most",
+        "bookworm (3.11) and trixie (3.13)",
+        "needs 3.10",
+        "Version 0.2",
+        "`tflite-runtime` 2.14",
+        "tflite-runtime 2.14",
+        "RTX 1.7",
+        "stubs of 10.13",
+        "CC BY-NC-SA 4.0",
+        "(Apache-2.0)",
+        "Ubuntu 22.04",
+        "Ubuntu 24.04",
+        "from 7.2 on",
+        "JetPack 6.1 and 6.2",
+    ),
+    "an example of a form, or the meaning of a word": (
+        "half of the predictions took at most 1.16 ms, 95 of 100 at most 2.08 ms",
+        "with its 95 % interval",
+    ),
+    "a setting or a bound, not a measurement": (
+        "| 80 % of its p50 |",
+        "| 50 % |",
+        "| 33 % |",
+        "accuracy with 95 % intervals",
+        "with 95 % intervals:",
+        "within ±10 %",
+        "every measurement off by 3 %",
+        "64 MB of memory",
+        "In 64 MB",
+        "A Zero 2 W has 512 MB",
+    ),
+    "follows from the space: counted by its own code": (
+        "1.4 · 10¹⁴ for EfficientNet-Lite0",
+        "| | largest, 31.4 MMACs | middle, 14.5 | picked ≤ 15 | picked ≤ 7 | smallest, 4.2 |",
+    ),
+    "printed by `tofa-edge demo`, older than 8-bit integers, not stored": (
+        "names 18 of 20 ImageNet photos",
+        "| none (largest subnet) | | 96 px | 70.5 | 1.16 ms | 2.08 ms | 87.4 % |",
+        "| 80 % of its p50 | 0.93 ms | 64 px | 30.5 | 0.54 ms | 0.64 ms | 82.4 % |",
+        "| 50 % | 0.58 ms | 48 px | 9.9 | 0.19 ms | 0.24 ms | 78.6 % |",
+        "| 33 % | 0.38 ms | 48 px | 10.3 | 0.20 ms | 0.24 ms | 79.1 % |",
+        "274 s without the installing",
+        "reached 84.4, 80.0 and 79.3 %",
+    ),
+    "printed by `benchmarks.spine` in the first version, not stored": (
+        "torch 8.6e-6, onnxruntime 1.0e-5, tflite 1.7e-5, reference 1.3e-5",
+        "onnxruntime 4.0e-6, tflite 4.8e-6, reference 3.1e-6",
+        "onnxruntime 3.9e-6, tflite 6.2e-5, reference 3.6e-6",
+        "onnxruntime 23 ms, tflite 14 ms",
+        "after 0.4 s of decoding | onnxruntime 0.87 s, tflite 0.73 s, reference 4.0 s",
+        "onnxruntime 61 of 158 MB, tflite 48 of 110 MB, reference 54 of 94 MB",
+        "48 px 1.11 to 1.08 ms; 224 px 7.53 to 7.47 ms",
+        "beyond numpy | 56 ms",
+    ),
+    "printed by `make fuzz`, not stored": ("slowest 0.37 s, 129 MB",),
+    "seen once, by hand or in a test, not stored": (
+        "scores within 1.2e-6 on 92 images tried",
+        "1,000 labels leave uncertain by 1.4",
+        "adds 1.7 s once, 4 ms afterwards",
+        "the other engines need some 20 MB more",
+    ),
+    "measured before a change that made it better": ("5 of 20, worst 1.31",),
+    "the time of a run whose result holds accuracies alone": ("1,500 steps, 23 min",),
+    "a run whose result was replaced by that of other settings": ("75.7, 69.1, 61.8 %",),
+    "printed by `make test-pi` and `make test-jetson`, not stored": (
+        "8 of 8 photos classified as on x86, logits within 8.2e-7 of the largest",
+        "with onnxruntime 288 MiB on the disk",
+        "the same, 8 of 8, within 8.2e-7",
+    ),
+}
