@@ -174,7 +174,7 @@ class OnnxGraph:
         Args:
             name: by which nodes know it.
             kind: its type as `TensorProto.DataType` numbers it.
-            array: little-endian.
+            array: of any shape (…) and dtype, little-endian.
         """
         flat = np.ascontiguousarray(array).reshape(-1)
         self.arrays.append((name, kind, array.shape, flat))
@@ -184,6 +184,9 @@ class OnnxGraph:
 
         Messages hold lengths and contents, so the arrays can be put between them: as fields of a
         message they would be copied three times, which took most of the time of writing.
+
+        Args:
+            model: to which this graph belongs.
         """
         from onnx import TensorProto
 

@@ -99,7 +99,12 @@ def at_all_sizes(space: SearchSpace) -> SearchSpace:
 
 
 def whole(space: SearchSpace, size: int) -> Subnet:
-    """Returns the whole network at a resolution in pixels."""
+    """Returns the whole network at a resolution.
+
+    Args:
+        space: that has it.
+        size: in pixels.
+    """
     return replace(space.largest(), resolution=size)
 
 
@@ -110,7 +115,12 @@ def ladder(space: SearchSpace, rng: np.random.Generator) -> list[Subnet]:
 
 
 def equal_steps(space: SearchSpace, steps: int) -> int:
-    """Returns how many steps of the peer take the MACs of so many steps of the supernet."""
+    """Returns how many steps of the peer take the MACs of so many steps of the supernet.
+
+    Args:
+        space: of the supernet.
+        steps: of its training.
+    """
     costs = []
     for choose, its in ((sandwich, space), (ladder, at_all_sizes(space))):
         rng = np.random.default_rng(0)

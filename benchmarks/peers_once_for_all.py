@@ -21,7 +21,11 @@ UNUSED = ("horovod", "horovod.torch", "torchvision", *(f"torchvision.{name}" for
 
 
 class Absent(types.ModuleType):
-    """A module whose every name is an empty class."""
+    """A module whose every name is an empty class.
+
+    Args:
+        name: of the module.
+    """
 
     def __init__(self, name: str) -> None:
         super().__init__(name)

@@ -24,18 +24,21 @@ ROUNDS = 300  # of expectation-maximisation, which need a matrix product each
 
 
 def labelled_shares(labels: NDArray[np.int64], classes: int) -> Tensor:
-    """Returns how frequent each class is among the labels, each counted once more, (classes,).
+    """Returns how frequent each class is among the labels, each counted once more.
 
     Args:
-        labels: class indices, −1 where unlabelled, (N,).
+        labels: class indices, int64, −1 where unlabelled, (N,).
         classes: how many.
+
+    Returns:
+        shares, float32, (classes,).
     """
     counts = torch.from_numpy(np.bincount(labels[labels >= 0], minlength=classes) + 1.0).float()
     return counts / counts.sum()
 
 
 def class_shares(seen: Tensor, labels: NDArray[np.int64], classes: int) -> Tensor:
-    """Returns how frequent each class is among the unlabelled images, (classes,).
+    """Returns how frequent each class is among the unlabelled images.
 
     The estimate is drawn to the shares of the labels as far as resampled labels say that its
     distance to them is chance (James and Stein's rule); with fewer than 20 labels of a class, or
@@ -43,8 +46,11 @@ def class_shares(seen: Tensor, labels: NDArray[np.int64], classes: int) -> Tenso
 
     Args:
         seen: features of all images, float32, (N, channels).
-        labels: class indices, −1 where unlabelled, (N,).
+        labels: class indices, int64, −1 where unlabelled, (N,).
         classes: how many.
+
+    Returns:
+        shares, float32, (classes,).
     """
     expected = labelled_shares(labels, classes)
     places = np.flatnonzero(labels >= 0)
