@@ -13,9 +13,7 @@ the bundle; both are timed again in turn, and compared on all test images, image
 from __future__ import annotations
 
 import argparse
-import datetime
 import json
-import platform
 import time
 from collections.abc import Sequence
 from dataclasses import replace
@@ -28,6 +26,7 @@ from numpy.typing import NDArray
 
 import tofa_edge
 from tofa_edge.backends import Engine, Session
+from tofa_edge.benchmarks.made import made
 from tofa_edge.benchmarks.study import Data, Study, read_zip, save, show, study_supernet
 from tofa_edge.benchmarks.transfer import study_config
 from tofa_edge.budget import Budget
@@ -77,9 +76,7 @@ def main() -> None:
     seconds = float(arrays.pop("cpu_seconds")[0])
     rows = _compared(study.data, arrays, Bundle.open(options.bundle), options.engine)
     found = {
-        "command": "python -m tofa_edge.benchmarks.fixed_network",
-        "date": datetime.date.today().isoformat(),
-        "python": platform.python_version(),
+        "made": made(),
         "device": fingerprint().to_dict(),
         "labels": options.labels,
         "draw": options.draw,

@@ -15,11 +15,9 @@
 from __future__ import annotations
 
 import argparse
-import datetime
 import importlib
 import importlib.metadata
 import json
-import platform
 import re
 import subprocess
 import sys
@@ -32,8 +30,8 @@ from typing import Any
 import numpy as np
 import torch
 
-from tofa_edge._version import __version__
 from tofa_edge.benchmarks import peers_once_for_all
+from tofa_edge.benchmarks.made import made
 from tofa_edge.device import fingerprint
 from tofa_edge.space import SearchSpace, Subnet
 from tofa_edge.spaces import mobilenet_v3
@@ -71,10 +69,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=Path("benchmarks/results/peers.json"))
     options = parser.parse_args()
     found: dict[str, Any] = {
-        "command": "python -m tofa_edge.benchmarks.peers",
-        "version": __version__,
-        "date": datetime.date.today().isoformat(),
-        "python": platform.python_version(),
+        "made": made(),
         "device": fingerprint().to_dict(),
         "versions": {name: _version(name) for name in ("torch", "onnx", "ofa", "onnxruntime")},
         "once_for_all": once_for_all(),

@@ -10,11 +10,9 @@ interpreter, compared by their logits, and timed in turn on one thread.
 from __future__ import annotations
 
 import argparse
-import datetime
 import importlib
 import importlib.metadata
 import json
-import platform
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -22,8 +20,8 @@ from typing import Any
 
 import numpy as np
 
-from tofa_edge._version import __version__
 from tofa_edge.backends import Target, backend
+from tofa_edge.benchmarks.made import made
 from tofa_edge.device import fingerprint
 from tofa_edge.layers import IMAGE, LOGITS, Add, Convolution, GlobalPool, Linear
 from tofa_edge.network import Network
@@ -43,10 +41,7 @@ def main() -> None:
     supernet = random_supernet(space, 0)
     rows = [_row(calibrated(space, varied_subnet(space, seed), supernet)) for seed in SEEDS]
     found = {
-        "command": "python -m tofa_edge.benchmarks.peers_tflite",
-        "version": __version__,
-        "date": datetime.date.today().isoformat(),
-        "python": platform.python_version(),
+        "made": made(),
         "device": fingerprint().to_dict(),
         "versions": {
             "tensorflow": importlib.import_module("tensorflow").__version__,
