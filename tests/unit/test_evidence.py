@@ -10,8 +10,10 @@ from pathlib import Path
 
 import pytest
 
+from tofa_edge import __version__
 from tofa_edge.benchmarks import claims, claims_training
 from tofa_edge.benchmarks.evidence import pages, prose, stale, unbacked, unused
+from tofa_edge.benchmarks.made import made
 
 RESULTS = sorted(claims.RESULTS.glob("*.json"))
 PAGES = pages()
@@ -55,13 +57,13 @@ def test_what_is_no_figure_is_let_be(words: str) -> None:
 
 @pytest.mark.parametrize("path", RESULTS, ids=lambda path: path.stem)
 def test_results_say_where_they_come_from(path: Path) -> None:
-    made = json.loads(path.read_text())["made"]
-    module = re.match(r"python -m (tofa_edge\.benchmarks\.\w+)", made["command"])
-    assert module, made["command"]
+    said = json.loads(path.read_text())["made"]
+    module = re.match(r"python -m (tofa_edge\.benchmarks\.\w+)", said["command"])
+    assert module, said["command"]
     assert find_spec(module[1]), "the command is there"
-    assert made["machine"]
-    assert re.fullmatch(r"\d+\.\d+\.\d+", made["versions"]["tofa_edge"])
-    assert date.fromisoformat(made["date"]) >= date(2026, 1, 1)
+    assert said["machine"]
+    assert re.fullmatch(r"\d+\.\d+\.\d+", said["versions"]["tofa_edge"])
+    assert date.fromisoformat(said["date"]) >= date(2026, 1, 1)
 
 
 def test_every_result_is_made_use_of(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -77,3 +79,17 @@ def test_every_result_is_made_use_of(monkeypatch: pytest.MonkeyPatch) -> None:
         for render in module.CLAIMS:
             assert list(render()), render.__name__
     assert read == {path.stem for path in RESULTS}
+
+
+def test_new_results_say_it_too() -> None:
+    found = made()
+    assert set(found) == {"command", "machine", "versions", "date"}
+    assert found["machine"].strip(", ")
+    assert found["versions"]["tofa_edge"] == __version__
+    assert date.fromisoformat(found["date"])
+    for path in RESULTS:
+        module = find_spec(json.loads(path.read_text())["made"]["command"].split()[2])
+        assert module is not None
+        assert module.origin is not None
+        source = Path(module.origin).read_text()
+        assert "made()" in source or "Results(" in source, module.name
