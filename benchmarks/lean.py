@@ -24,7 +24,7 @@ from typing import Any
 import numpy as np
 
 from tofa_edge._version import __version__
-from tofa_edge.benchmarks.bench import starts
+from tofa_edge.benchmarks.fresh import starts
 from tofa_edge.device import fingerprint, state
 
 EXTRAS = ("onnxruntime", "tflite", "openvino")

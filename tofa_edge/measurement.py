@@ -93,6 +93,14 @@ def _relative_error(seconds: Sequence[float]) -> float:
     return float(max(single, drifting, LEAST_ERROR * median) / max(median, 1e-12))
 
 
+@dataclass(frozen=True, eq=False, slots=True)
+class Recording:
+    """A latency, and the durations it was computed from, in seconds and in their order."""
+
+    latency: Latency
+    seconds: tuple[float, ...]
+
+
 class Stopwatch:
     """Times calls on one machine, the same reference between them.
 
@@ -102,6 +110,7 @@ class Stopwatch:
         most_runs: never exceeded.
         seconds: after `least_runs`, go on until so much time has passed.
         warm_up_runs: before, not counted: first runs allocate and fill caches.
+        again: how often at most what is doubtful is measured once more.
     """
 
     def __init__(
@@ -112,10 +121,11 @@ class Stopwatch:
         most_runs: int = MOST_RUNS,
         seconds: float = SECONDS,
         warm_up_runs: int = WARM_UP_RUNS,
+        again: int = AGAIN,
     ) -> None:
         self._reference, self._best = reference, float("inf")
         self._least, self._most, self._seconds = least_runs, most_runs, seconds
-        self._warm_up_runs = warm_up_runs
+        self._warm_up_runs, self._again = warm_up_runs, again
 
     def time(self, run: Run) -> Latency:
         """Returns the latency of a call; measured again, up to twice, where it is doubtful.
@@ -123,16 +133,24 @@ class Stopwatch:
         Args:
             run: what to time; it must not depend on how often it is called.
         """
-        found = [self._once(run)]
-        while found[-1].flags and len(found) <= AGAIN:
-            found.append(self._once(run))
-        best = min(found, key=lambda latency: (bool(latency.flags), latency.p95_ms))
-        if best.flags and len(found) > AGAIN:
-            again = f"measured {len(found)} times"
-            return replace(best, flags=(*best.flags, again))
+        return self.record(run).latency
+
+    def record(self, run: Run) -> Recording:
+        """Returns the latency of a call as `time` does, with the durations behind it."""
+        found = [self._recorded(run)]
+        while found[-1].latency.flags and len(found) <= self._again:
+            found.append(self._recorded(run))
+        best = min(found, key=lambda one: (bool(one.latency.flags), one.latency.p95_ms))
+        latency = best.latency
+        if latency.flags and len(found) > self._again > 0:
+            flags = (*latency.flags, f"measured {len(found)} times")
+            return replace(best, latency=replace(latency, flags=flags))
         return best
 
     def _once(self, run: Run) -> Latency:
+        return self._recorded(run).latency
+
+    def _recorded(self, run: Run) -> Recording:
         for _ in range(self._warm_up_runs):
             run()
         durations: list[float] = []
@@ -144,7 +162,8 @@ class Stopwatch:
                 references.append(min(timed(self._reference, VISIT)[-2:]))
             if len(durations) >= self._least and time.perf_counter() - begin > self._seconds:
                 break
-        return self._judged(percentiles(durations), references)
+        latency = self._judged(percentiles(durations), references)
+        return Recording(latency, tuple(durations))
 
     def _block(self, run: Run, count: int) -> list[float]:
         if self._reference is not None:
