@@ -103,9 +103,7 @@ class Measurer:
         self.bench, self._reference, self._alone, self._root = bench, reference, alone, root
         self.keep: Callable[[Finished, dict[str, Any]], None] = lambda made, row: None
         self._expected: tuple[Subnet, int, FloatArray] | None = None
-        self._stopwatch = Stopwatch(reference)
-        hasty = {"least_runs": BLOCK, "most_runs": BLOCK, "seconds": 0.0, "again": 0}
-        bench.careful = Stopwatch(None, **hasty)  # type: ignore[arg-type]
+        bench.careful = Stopwatch(None, least_runs=BLOCK, most_runs=BLOCK, seconds=0.0)
 
     def row(self, role: str, subnet: Subnet, engine: Engine, effort: Effort) -> dict[str, Any]:
         """Returns a row as `result_schema.json` describes it; a failure is a row too.
@@ -169,7 +167,6 @@ class Measurer:
             least_runs=least,
             most_runs=max(least, effort.most_runs),
             seconds=effort.seconds,
-            again=0,
         )
         before = glance(self._root)
         recording = stopwatch.record(run)

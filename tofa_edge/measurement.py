@@ -110,7 +110,6 @@ class Stopwatch:
         most_runs: never exceeded.
         seconds: after `least_runs`, go on until so much time has passed.
         warm_up_runs: before, not counted: first runs allocate and fill caches.
-        again: how often at most what is doubtful is measured once more.
     """
 
     def __init__(
@@ -121,11 +120,10 @@ class Stopwatch:
         most_runs: int = MOST_RUNS,
         seconds: float = SECONDS,
         warm_up_runs: int = WARM_UP_RUNS,
-        again: int = AGAIN,
     ) -> None:
         self._reference, self._best = reference, float("inf")
         self._least, self._most, self._seconds = least_runs, most_runs, seconds
-        self._warm_up_runs, self._again = warm_up_runs, again
+        self._warm_up_runs = warm_up_runs
 
     def time(self, run: Run) -> Latency:
         """Returns the latency of a call; measured again, up to twice, where it is doubtful.
@@ -133,24 +131,17 @@ class Stopwatch:
         Args:
             run: what to time; it must not depend on how often it is called.
         """
-        return self.record(run).latency
-
-    def record(self, run: Run) -> Recording:
-        """Returns the latency of a call as `time` does, with the durations behind it."""
-        found = [self._recorded(run)]
-        while found[-1].latency.flags and len(found) <= self._again:
-            found.append(self._recorded(run))
-        best = min(found, key=lambda one: (bool(one.latency.flags), one.latency.p95_ms))
-        latency = best.latency
-        if latency.flags and len(found) > self._again > 0:
-            flags = (*latency.flags, f"measured {len(found)} times")
-            return replace(best, latency=replace(latency, flags=flags))
+        found = [self._once(run)]
+        while found[-1].flags and len(found) <= AGAIN:
+            found.append(self._once(run))
+        best = min(found, key=lambda latency: (bool(latency.flags), latency.p95_ms))
+        if best.flags and len(found) > AGAIN:
+            again = f"measured {len(found)} times"
+            return replace(best, flags=(*best.flags, again))
         return best
 
-    def _once(self, run: Run) -> Latency:
-        return self._recorded(run).latency
-
-    def _recorded(self, run: Run) -> Recording:
+    def record(self, run: Run) -> Recording:
+        """Returns the latency of a call with the durations behind it, measured once, as it is."""
         for _ in range(self._warm_up_runs):
             run()
         durations: list[float] = []
@@ -164,6 +155,9 @@ class Stopwatch:
                 break
         latency = self._judged(percentiles(durations), references)
         return Recording(latency, tuple(durations))
+
+    def _once(self, run: Run) -> Latency:
+        return self.record(run).latency
 
     def _block(self, run: Run, count: int) -> list[float]:
         if self._reference is not None:
