@@ -20,24 +20,28 @@ import numpy as np
 
 from tofa_edge._version import __version__
 from tofa_edge.backends import Engine, working
+from tofa_edge.benchmarks.bench_besides import (
+    lasting,
+    profile_fields,
+    profile_of,
+    scenarios,
+    starts_and_memory,
+)
 from tofa_edge.benchmarks.bench_front import measured_front
-from tofa_edge.benchmarks.bench_row import QUICK, Effort, Measurer, OnceCutter
-from tofa_edge.benchmarks.fresh import cold_start, peak_memory
+from tofa_edge.benchmarks.bench_row import QUICK, Effort, Measurer, OnceCutter, is_of
 from tofa_edge.benchmarks.schedule import Schedule
 from tofa_edge.budget import Budget
 from tofa_edge.bundle import Bundle
-from tofa_edge.device import fingerprint, state
+from tofa_edge.device import State, fingerprint, state
 from tofa_edge.errors import BackendError, BundleError
 from tofa_edge.measurement import one_at_a_time
 from tofa_edge.probing import probed, sound_engines
 from tofa_edge.screening import reference_run
-from tofa_edge.space import Subnet
-from tofa_edge.workbench import Finished, Workbench
+from tofa_edge.workbench import Workbench
 
 SCHEMA = 2
 QUICK_SECONDS = 108.0  # two minutes, less what starting and the last step take
-ROWS_SHARE, FRONT_SHARE, STARTS_SHARE = 0.5, 0.8, 1.0  # of the time, when each part ends
-COLD_STARTS, QUICK_COLD_STARTS = 5, 1
+ROWS_SHARE, STARTS_SHARE = 0.45, 0.6  # of the time, at which these parts must be done
 
 Tell = Callable[[str], None]
 
@@ -141,12 +145,30 @@ def _measure(
     reference = reference_run(bench, offered)
     bench.stand_beside(reference)
     measurer = Measurer(bench, reference, alone)
+    try:
+        _everything(found, measurer, offered, wish, schedule)
+    finally:
+        made = profile_of(found, measurer, offered, State.from_dict(found["state_before"]))
+        found["profile"] = profile_fields(made)
+
+
+def _everything(
+    found: dict[str, Any],
+    measurer: Measurer,
+    offered: list[Engine],
+    wish: Wish,
+    schedule: Schedule,
+) -> None:
     _rows(found, measurer, offered, wish.quick, schedule)
     best = fastest_row(found["rows"])
     if best is None:
         return
-    engine = next(e for e in offered if row_names(best, e))
+    engine = next(e for e in offered if is_of(best, e))
     measured_front(found, measurer, engine, best, wish.quick, schedule)
+    if wish.scenarios:
+        scenarios(found, best, measurer, engine, wish.quick, schedule)
+    if wish.sustain_s > 0:
+        lasting(found, best, measurer, engine, wish.sustain_s, schedule)
 
 
 def _rows(
@@ -157,53 +179,21 @@ def _rows(
     schedule: Schedule,
 ) -> None:
     """Measures every engine; then starts and memory, each in processes of their own."""
-    artefacts: dict[int, bytes] = {}
-
-    def keep(made: Finished, row: dict[str, Any]) -> None:
-        artefacts[id(row)] = made.artefact
-
-    measurer.keep = keep
     space = measurer.bench.bundle.space
     subnets = {"middle": space.middle()} | ({} if quick else {"largest": space.largest()})
     schedule.part(len(offered) * len(subnets), ROWS_SHARE)
     for size, subnet in subnets.items():
         for engine in worth_first(offered):
-            what = f"{engine} with the {size} subnet"
-            if not schedule.has_time(what):
+            if not schedule.has_time(f"{engine} with the {size} subnet"):
                 continue
             row = measurer.row("engine", subnet, engine, QUICK if quick else Effort())
             row["size"] = size
             found["rows"].append(row)
             schedule.done(told(row))
-    _in_processes(found, measurer, artefacts, offered, quick, schedule)
-
-
-def _in_processes(
-    found: dict[str, Any],
-    measurer: Measurer,
-    artefacts: dict[int, bytes],
-    offered: list[Engine],
-    quick: bool,
-    schedule: Schedule,
-) -> None:
-    path, repeats = measurer.bench.bundle.path, QUICK_COLD_STARTS if quick else COLD_STARTS
     able = [row for row in found["rows"] if not row["failed"]]
     able.sort(key=lambda row: (row["size"] != "middle", row["latency"]["p50_ms"]))
-    schedule.part(len(able), ROWS_SHARE + (FRONT_SHARE - ROWS_SHARE) / 2)
-    for row in able:
-        engine = next(e for e in offered if row_names(row, e))
-        if not schedule.has_time(f"cold start and memory of {engine}, {row['size']} subnet"):
-            continue
-        subnet = Subnet.from_json(json.dumps(row["subnet"]))
-        try:
-            row["peak_memory_bytes"] = peak_memory(artefacts[id(row)], engine, subnet.resolution)
-            row["cold_start"] = cold_start(path, engine, subnet.to_json(), repeats)
-        except BackendError as error:
-            row["cold_start_failed"] = str(error)
-            schedule.done(f"{engine}: {error}")
-            continue
-        seconds, taken = row["cold_start"]["process_s"], row["peak_memory_bytes"] / 1e6
-        schedule.done(f"{engine}: first start {seconds:.2f} s, then at most {taken:.0f} MB")
+    schedule.part(len(able), STARTS_SHARE)
+    starts_and_memory(able, measurer, offered, quick, schedule)
 
 
 def worth_first(offered: Sequence[Engine]) -> Iterator[Engine]:
@@ -228,13 +218,6 @@ def fastest_row(rows: Sequence[dict[str, Any]]) -> dict[str, Any] | None:
     """Returns the row of the fastest engine with the middle subnet; None where all failed."""
     able = [row for row in rows if not row["failed"] and row["size"] == "middle"]
     return min(able, key=lambda row: float(row["latency"]["p50_ms"]), default=None)
-
-
-def row_names(row: dict[str, Any], engine: Engine) -> bool:
-    """Whether a row is of an engine."""
-    target = engine.target
-    names = (row["engine"], row["device"], row["precision"], row["threads"])
-    return names == (engine.backend.name, target.unit, target.precision, target.threads)
 
 
 def told(row: dict[str, Any]) -> str:

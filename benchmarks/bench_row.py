@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import time
-from collections.abc import Callable
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -23,7 +23,7 @@ from tofa_edge.cutting import CALIBRATION_IMAGES, Cutter
 from tofa_edge.errors import BackendError
 from tofa_edge.latency_features import operator_name
 from tofa_edge.layers import layers
-from tofa_edge.measurement import BLOCK, Recording, Run, Stopwatch
+from tofa_edge.measurement import BLOCK, Latency, Recording, Run, Stopwatch
 from tofa_edge.model import Model
 from tofa_edge.network import FloatArray, Network
 from tofa_edge.probing import calibrating_engine
@@ -94,14 +94,14 @@ class Measurer:
         root: of the machine's files.
 
     Attributes:
-        keep: called with what was finished and with its row, as long as it is loaded.
+        artefacts: of the engines' rows, by `row_key`.
     """
 
     def __init__(
         self, bench: Workbench, reference: Run | None, alone: bool, root: Path = Path("/")
     ) -> None:
         self.bench, self._reference, self._alone, self._root = bench, reference, alone, root
-        self.keep: Callable[[Finished, dict[str, Any]], None] = lambda made, row: None
+        self.artefacts: dict[str, bytes] = {}
         self._expected: tuple[Subnet, int, FloatArray] | None = None
         bench.careful = Stopwatch(None, least_runs=BLOCK, most_runs=BLOCK, seconds=0.0)
 
@@ -123,7 +123,8 @@ class Measurer:
         with made.model:
             try:
                 self._measure(found, made, effort)
-                self.keep(made, found)
+                if role == "engine":
+                    self.artefacts[row_key(found)] = made.artefact
             except BackendError as error:
                 return heading(role, subnet, engine) | {"failed": str(error), "valid": False}
         return found
@@ -255,6 +256,30 @@ def heading(role: str, subnet: Subnet, engine: Engine) -> dict[str, Any]:
         "parity": None,
         "layers": None,
     }
+
+
+def row_key(row: Mapping[str, Any]) -> str:
+    """Returns what tells a row from the others: its engine and its subnet."""
+    names = (row["engine"], row["device"], row["precision"], row["threads"])
+    return f"{' '.join(map(str, names))} {subnet_of(row).to_json()}"
+
+
+def subnet_of(row: Mapping[str, Any]) -> Subnet:
+    """Returns the subnet of a row."""
+    return Subnet.from_json(json.dumps(row["subnet"]))
+
+
+def is_of(row: Mapping[str, Any], engine: Engine) -> bool:
+    """Whether a row is of an engine."""
+    target = engine.target
+    names = (row["engine"], row["device"], row["precision"], row["threads"])
+    return names == (engine.backend.name, target.unit, target.precision, target.threads)
+
+
+def latency_of(row: Mapping[str, Any]) -> Latency:
+    """Returns the latency of a row that has one."""
+    fields = {name: row["latency"][name] for name in Latency.__slots__}
+    return Latency(**{**fields, "flags": tuple(fields["flags"])})
 
 
 def latency_fields(recording: Recording) -> dict[str, Any]:

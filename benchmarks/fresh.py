@@ -96,7 +96,7 @@ def cold_start(bundle: Path, engine: Engine, subnet: str, repeats: int) -> dict[
     Raises:
         BackendError: it fails.
     """
-    words = [sys.executable, "-c", COLD, str(bundle), _target(engine), subnet]
+    words = [sys.executable, "-c", COLD, str(bundle), engine_words(engine), subnet]
     rows = []
     for _ in range(repeats):
         spent, said = _run(words, None, f"{engine}: a start")
@@ -120,7 +120,7 @@ def peak_memory(artefact: bytes, engine: Engine, size: int) -> int:
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "artefact"
         path.write_bytes(artefact)
-        words = [sys.executable, "-c", SERVE, str(path), _target(engine), str(size)]
+        words = [sys.executable, "-c", SERVE, str(path), engine_words(engine), str(size)]
         return int(_run(words, None, f"{engine}: a process of its own")[1])
 
 
@@ -199,7 +199,8 @@ def _peak() -> int:
     return found * 1024
 
 
-def _target(engine: Engine) -> str:
+def engine_words(engine: Engine) -> str:
+    """Returns an engine as a word of a command line, for `engine_of`."""
     target = engine.target
     fields = {"unit": target.unit, "precision": target.precision, "threads": target.threads}
     return json.dumps({"backend": engine.backend.name, **fields})
