@@ -131,7 +131,8 @@ class Measurer:
 
     def _measure(self, found: dict[str, Any], made: Finished, effort: Effort) -> None:
         model, threads = made.model, made.model.engine.target.threads
-        recording, reasons = self.recorded(model, effort)
+        image = probe_images(model.input_size)[0]
+        recording, reasons = self.recorded(lambda: model(image), threads, effort)
         found |= {
             "valid": not reasons,
             "reasons": list(reasons),
@@ -146,18 +147,18 @@ class Measurer:
         }
         meter = Meter.here(self._root)
         if meter is not None:
-            image = probe_images(model.input_size)[0]
             found["energy"] = meter.spent(lambda: model(image), effort.energy_seconds)
         if threads > 1:
             time.sleep(0.03)  # threads of a pool spin on after a run
 
-    def recorded(self, model: Model, effort: Effort) -> tuple[Recording, tuple[str, ...]]:
-        """Returns the runs of a model, and why they do not count."""
-        image = probe_images(model.input_size)[0]
+    def recorded(self, run: Run, threads: int, effort: Effort) -> tuple[Recording, tuple[str, ...]]:
+        """Returns the durations of a call, and why they do not count.
 
-        def run() -> object:
-            return model(image)
-
+        Args:
+            run: predicts one image.
+            threads: that it runs on.
+            effort: how long to measure.
+        """
         begun = time.perf_counter()
         for _ in range(3):
             run()
@@ -171,7 +172,7 @@ class Measurer:
         )
         before = glance(self._root)
         recording = stopwatch.record(run)
-        reasons = doubts(before, glance(self._root), recording, model.engine.target.threads)
+        reasons = doubts(before, glance(self._root), recording, threads)
         if not self._alone:
             reasons = (*reasons, "background load: another process measures")
         return recording, reasons
