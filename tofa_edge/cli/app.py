@@ -10,7 +10,7 @@ from typing import Annotated, Any
 import typer
 
 from tofa_edge import __version__
-from tofa_edge.cli.output import out, print_json, tell_on_terminal
+from tofa_edge.cli.output import Told, out, print_json, tell, tell_on_terminal
 from tofa_edge.errors import BackendError
 
 app = typer.Typer(
@@ -291,7 +291,8 @@ def bench(
         for made in bench_tables(found):
             out.print(made)
     if found["interrupted"]:
-        raise typer.Exit(130)
+        tell("tofa-edge: interrupted; what was measured until then is written")
+        raise Told(130)
 
 
 def _budget(latency_ms: float | None, memory_mb: float | None, most_points: float) -> Any:
