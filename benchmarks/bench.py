@@ -6,6 +6,7 @@ predicted first and then measured. What the figures mean stands in `result_schem
 
 from __future__ import annotations
 
+import contextlib
 import json
 import math
 import platform
@@ -33,9 +34,10 @@ from tofa_edge.benchmarks.schedule import Schedule
 from tofa_edge.budget import Budget
 from tofa_edge.bundle import Bundle
 from tofa_edge.device import State, fingerprint, state
-from tofa_edge.errors import BackendError, BundleError
+from tofa_edge.errors import BackendError, BundleError, ProfileError
 from tofa_edge.measurement import one_at_a_time
 from tofa_edge.probing import probed, sound_engines
+from tofa_edge.profiling import keep_first
 from tofa_edge.screening import reference_run
 from tofa_edge.workbench import Workbench
 
@@ -150,6 +152,9 @@ def _measure(
     finally:
         made = profile_of(found, measurer, offered, State.from_dict(found["state_before"]))
         found["profile"] = profile_fields(made)
+    if made is not None and not wish.quick and not wish.engines:
+        with contextlib.suppress(ProfileError):  # deployments do without
+            keep_first(made)
 
 
 def _everything(

@@ -58,7 +58,7 @@ class Comparison:
         rows: what both have.
         ratio: the typical one, after over before.
         error: its relative standard error.
-        differing: what else differs: device, software, bundle, in words.
+        differing: what else differs: device, software, bundle, in words; and what does not count.
     """
 
     before: Path
@@ -144,7 +144,7 @@ def _compared(first: tuple[Path, dict[str, Any]], other: tuple[Path, dict[str, A
         rows,
         float(np.exp(np.median(logs))),
         float(np.hypot(standard_error, COMMON)),
-        tuple(_differing(first[1], other[1])),
+        (*_differing(first[1], other[1]), *_doubtful(first), *_doubtful(other)),
     )
 
 
@@ -194,6 +194,18 @@ def _verdict(ratio: float, error: float) -> str:
     if abs(moved) <= SURE * error:
         return "noise"
     return "slower" if moved > 0 else "faster"
+
+
+def _doubtful(named: tuple[Path, dict[str, Any]]) -> list[str]:
+    """Returns a line about the rows of a result that are not valid; schema 1 does not tell."""
+    path, result = named
+    rows = [*result.get("rows", ()), *result.get("front", ())]
+    invalid = [row for row in rows if row.get("latency") and row.get("reasons")]
+    if not invalid:
+        return []
+    words = (reason.partition(":")[0] for row in invalid for reason in row["reasons"])
+    kinds = ", ".join(sorted(set(words)))
+    return [f"{path}: {len(invalid)} of {len(rows)} rows are not valid: {kinds}"]
 
 
 def _differing(first: Mapping[str, Any], other: Mapping[str, Any]) -> list[str]:

@@ -181,6 +181,17 @@ def profiles_folder() -> Path:
     return cache_folder().parent / "profiles"
 
 
+def keep_first(made: Profile) -> Path | None:
+    """Keeps a profile for deployments here where there is none yet; None where there is.
+
+    Raises:
+        ProfileError: it cannot be written.
+    """
+    if (profiles_folder() / f"{made.space or 'unknown'}.json").exists():
+        return None  # perhaps of more subnets
+    return keep(made)[0]
+
+
 def keep(made: Profile, out: Path | None = None) -> list[Path]:
     """Writes a profile where deployments on this machine find it, in place of an earlier one.
 
