@@ -196,7 +196,9 @@ def _rows(
             found["rows"].append(row)
             schedule.done(told(row))
     able = [row for row in found["rows"] if not row["failed"]]
-    able.sort(key=lambda row: (row["size"] != "middle", row["latency"]["p50_ms"]))
+    able.sort(
+        key=lambda row: (row["size"] != "middle", row["threads"] > 1, row["latency"]["p50_ms"])
+    )
     schedule.part(len(able), STARTS_SHARE)
     starts_and_memory(able, measurer, offered, quick, schedule)
 

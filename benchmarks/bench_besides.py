@@ -35,7 +35,7 @@ def starts_and_memory(
     quick: bool,
     schedule: Schedule,
 ) -> None:
-    """Adds to rows what processes of their own take for them, the fastest first.
+    """Adds to rows what processes of their own take for them, in their order.
 
     Args:
         rows: that were measured.

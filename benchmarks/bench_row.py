@@ -20,7 +20,7 @@ from tofa_edge.benchmarks.validity import LEAST_RUNS, doubts, glance
 from tofa_edge.bundle import Bundle
 from tofa_edge.cost import layer_macs, value_elements
 from tofa_edge.cutting import CALIBRATION_IMAGES, Cutter
-from tofa_edge.errors import BackendError
+from tofa_edge.errors import TofaError
 from tofa_edge.latency_features import operator_name
 from tofa_edge.layers import layers
 from tofa_edge.measurement import BLOCK, Latency, Recording, Run, Stopwatch
@@ -68,7 +68,10 @@ QUICK_POINT = replace(QUICK, seconds=0.5, batches=(), photos=8)
 
 
 class OnceCutter(Cutter):
-    """A cutter that calibrates a subnet once for all engines: the statistics are the same."""
+    """A cutter that calibrates a subnet once for all engines: the statistics are the same.
+
+    A bundle without photos gives networks with stored statistics: they take as long.
+    """
 
     def __init__(self, bundle: Bundle) -> None:
         super().__init__(bundle)
@@ -78,6 +81,8 @@ class OnceCutter(Cutter):
         self, subnet: Subnet, engine: Engine, most_images: int = CALIBRATION_IMAGES
     ) -> Network:
         """Returns a calibrated subnet as `Cutter.network` does; the last one is kept."""
+        if not self.can_calibrate():
+            return self.stored_network(subnet)
         if self._kept is None or self._kept[:2] != (subnet, most_images):
             made = super().network(subnet, engine, most_images)
             self._kept = (subnet, most_images, made)
@@ -118,14 +123,14 @@ class Measurer:
         found["mmacs"] = round(sum(map(layer_macs, self._layers(subnet))) / 1e6, 3)
         try:
             made = self.bench.finished(subnet, engine)
-        except BackendError as error:
+        except TofaError as error:
             return found | {"failed": str(error), "valid": False}
         with made.model:
             try:
                 self._measure(found, made, effort)
                 if role == "engine":
                     self.artefacts[row_key(found)] = made.artefact
-            except BackendError as error:
+            except TofaError as error:
                 return heading(role, subnet, engine) | {"failed": str(error), "valid": False}
         return found
 
