@@ -1,19 +1,19 @@
-"""`tofa-edge bench`: what a bundle does on this machine, as figures that can be kept.
+"""`tofa-edge bench`: what a bundle does on this machine, as figures that can be kept and compared.
 
-Cold start split into its parts, latency percentiles of every engine and thread count, and the front
-of latency and accuracy, each point predicted first and then measured.
+Every engine × precision × threads on one subnet, then the front of latency and accuracy, each point
+predicted first and then measured. What the figures mean stands in `result_schema.json`.
 """
 
 from __future__ import annotations
 
-import dataclasses
+import contextlib
 import json
+import math
 import platform
-import subprocess
-import sys
 import tempfile
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -21,48 +21,61 @@ import numpy as np
 
 from tofa_edge._version import __version__
 from tofa_edge.backends import Engine, working
+from tofa_edge.benchmarks.bench_besides import (
+    lasting,
+    profile_fields,
+    profile_of,
+    scenarios,
+    starts_and_memory,
+)
+from tofa_edge.benchmarks.bench_front import measured_front
+from tofa_edge.benchmarks.bench_row import QUICK, Effort, Measurer, OnceCutter, is_of
+from tofa_edge.benchmarks.schedule import Schedule
 from tofa_edge.budget import Budget
 from tofa_edge.bundle import Bundle
-from tofa_edge.choosing import Chooser, Pick
-from tofa_edge.cutting import Cutter
-from tofa_edge.device import fingerprint, state
-from tofa_edge.errors import BackendError, BundleError
-from tofa_edge.measurement import Latency, one_at_a_time
-from tofa_edge.screening import Wanted, candidates_here
+from tofa_edge.device import State, fingerprint, state
+from tofa_edge.errors import BackendError, BundleError, ProfileError
+from tofa_edge.measurement import one_at_a_time
+from tofa_edge.probing import probed, sound_engines
+from tofa_edge.profiling import keep_first
+from tofa_edge.screening import reference_run
 from tofa_edge.workbench import Workbench
 
-SCHEMA = 1
-FRONT, QUICK_FRONT = 12, 8
-COLD_STARTS, QUICK_COLD_STARTS = 5, 2
-START = """
-import json, sys, time
-begun = time.perf_counter()
-from tofa_edge import deploy
-imported = time.perf_counter()
-model = deploy(sys.argv[1], remember=json.loads(sys.argv[2]))
-deployed = time.perf_counter()
-import numpy
-model(numpy.zeros((model.input_size, model.input_size, 3), numpy.uint8))
-done = time.perf_counter()
-parts = {f"deploy_{name}": spent for name, spent in model.explanation.seconds.items()}
-print(json.dumps({
-    "import": imported - begun, "deploy": deployed - imported,
-    "first_prediction": done - deployed, "processor": time.process_time(), **parts,
-}))
-"""
+SCHEMA = 2
+QUICK_SECONDS = 108.0  # two minutes, less what starting and the last step take
+ROWS_SHARE, STARTS_SHARE = 0.45, 0.6  # of the time, at which these parts must be done
 
 Tell = Callable[[str], None]
 
 
+@dataclass(frozen=True, slots=True)
+class Wish:
+    """What is measured besides the rows and the front.
+
+    Attributes:
+        quick: all within two minutes.
+        engines: names of backends, or of targets as `str(Engine)` says them; empty for all.
+        sustain_s: so long the fastest network runs without a pause; 0 for not at all.
+        scenarios: whether MLPerf's are run.
+    """
+
+    quick: bool = False
+    engines: tuple[str, ...] = ()
+    sustain_s: float = 0.0
+    scenarios: bool = True
+
+
 def bench(
-    bundle: Path, out: Path, quick: bool = False, tell: Tell = lambda line: None
+    bundle: Path, out: Path, wish: Wish = Wish(), tell: Tell = lambda line: None
 ) -> dict[str, Any]:
     """Measures a bundle on this machine and writes `bench-<bundle>-<date>.json` into a folder.
+
+    An interrupt (Ctrl-C) ends it; what was measured until then is written.
 
     Args:
         bundle: a `.tofa` file.
         out: folder, made if it is not there.
-        quick: fewer repeats: within two minutes.
+        wish: what to measure.
         tell: called with a line of text after each step.
 
     Returns:
@@ -70,114 +83,188 @@ def bench(
 
     Raises:
         BundleError: the bundle is damaged, or the folder cannot be written.
-        BackendError: no engine works here.
+        BackendError: no engine works here, or none of those wanted.
     """
     opened = Bundle.open(bundle)
     _check_folder(out)
     begun = time.time()
-    found: dict[str, Any] = {
+    found = _head(opened, wish, begun)
+    schedule = Schedule(QUICK_SECONDS if wish.quick else math.inf, tell)
+    try:
+        with one_at_a_time() as alone:
+            found["alone"] = alone
+            _measure(found, opened, wish, schedule, alone)
+    except KeyboardInterrupt:
+        found["interrupted"] = True
+    found["skipped"] = schedule.skipped
+    found["state_after"] = state().to_dict()
+    found["seconds"] = round(time.time() - begun, 1)
+    name = time.strftime("%Y%m%d-%H%M%S", time.gmtime(begun))
+    path = out / f"bench-{bundle.stem}-{name}.json"
+    write_result(path, found)
+    tell(f"wrote {path}")
+    return found
+
+
+def _head(opened: Bundle, wish: Wish, begun: float) -> dict[str, Any]:
+    return {
         "schema": SCHEMA,
         "tofa_edge": __version__,
         "date": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(begun)),
-        "bundle": {"name": bundle.name, "digest": opened.digest},
+        "seconds": 0.0,
+        "quick": wish.quick,
+        "interrupted": False,
+        "bundle": {
+            "name": opened.path.name,
+            "digest": opened.digest,
+            "classes": len(opened.classes),
+        },
         "device": fingerprint().to_dict(),
         "state_before": state().to_dict(),
         "versions": {name: item.version() for name, item in working().items()},
         "python": platform.python_version(),
+        "alone": True,
+        "rows": [],
+        "front": [],
+        "mean_prediction_error": None,
+        "sustained": None,
+        "scenarios": [],
+        "learned_from": [],
+        "predicts_accuracy": False,
+        "profile": None,
     }
-    with one_at_a_time() as alone:
-        found["alone"] = alone
-        found["cold_start_s"] = starts(bundle, QUICK_COLD_STARTS if quick else COLD_STARTS)
-        tell(f"cold start: {_told(found['cold_start_s'])}")
-        bench_ = Workbench(opened, Budget(), tell)
-        bench_.cutter = Cutter(opened)
-        found |= _measured(bench_, QUICK_FRONT if quick else FRONT)
-    found["state_after"] = state().to_dict()
-    found["seconds"] = round(time.time() - begun, 1)
-    name = time.strftime("%Y%m%d-%H%M%S", time.gmtime(begun))
-    _write(out / f"bench-{bundle.stem}-{name}.json", found)
-    return found
 
 
-def starts(
-    bundle: Path,
-    repeats: int,
-    python: str | Path = sys.executable,
-    environment: Mapping[str, str] | None = None,
-    remember: bool = False,
-) -> dict[str, float]:
-    """Returns medians in seconds of the parts of a start, each in a new process.
+def _measure(
+    found: dict[str, Any], opened: Bundle, wish: Wish, schedule: Schedule, alone: bool
+) -> None:
+    tell = schedule.say
+    probed(opened)
+    offered = chosen_engines(sound_engines(opened), wish.engines)
+    bench = Workbench(opened, Budget(max_accuracy_drop=None), lambda line: None)
+    bench.cutter = OnceCutter(opened)
+    tell(f"{len(offered)} engines and thread counts: {', '.join(map(str, offered))}")
+    reference = reference_run(bench, offered)
+    bench.stand_beside(reference)
+    measurer = Measurer(bench, reference, alone)
+    try:
+        _everything(found, measurer, offered, wish, schedule)
+    finally:
+        made = profile_of(found, measurer, offered, State.from_dict(found["state_before"]))
+        found["profile"] = profile_fields(made)
+    if made is not None and not wish.quick and not wish.engines:
+        with contextlib.suppress(ProfileError):  # deployments do without
+            keep_first(made)
 
-    "process" is the whole, from outside; "processor" is how long cores worked for it.
 
-    Args:
-        bundle: deployed without a budget.
-        repeats: how often.
-        python: that runs it.
-        environment: of the process; None is this one's.
-        remember: whether what was chosen before is used and kept.
+def _everything(
+    found: dict[str, Any],
+    measurer: Measurer,
+    offered: list[Engine],
+    wish: Wish,
+    schedule: Schedule,
+) -> None:
+    _rows(found, measurer, offered, wish.quick, schedule)
+    best = fastest_row(found["rows"])
+    if best is None:
+        return
+    engine = next(e for e in offered if is_of(best, e))
+    measured_front(found, measurer, engine, best, wish.quick, schedule)
+    if wish.scenarios:
+        scenarios(found, best, measurer, engine, wish.quick, schedule)
+    if wish.sustain_s > 0:
+        lasting(found, best, measurer, engine, wish.sustain_s, schedule)
+
+
+def _rows(
+    found: dict[str, Any],
+    measurer: Measurer,
+    offered: list[Engine],
+    quick: bool,
+    schedule: Schedule,
+) -> None:
+    """Measures every engine; then starts and memory, each in processes of their own."""
+    space = measurer.bench.bundle.space
+    subnets = {"middle": space.middle()} | ({} if quick else {"largest": space.largest()})
+    schedule.part(len(offered) * len(subnets), ROWS_SHARE)
+    for size, subnet in subnets.items():
+        for engine in worth_first(offered):
+            if not schedule.has_time(f"{engine} with the {size} subnet"):
+                continue
+            row = measurer.row("engine", subnet, engine, QUICK if quick else Effort())
+            row["size"] = size
+            found["rows"].append(row)
+            schedule.done(told(row))
+    able = [row for row in found["rows"] if not row["failed"]]
+    able.sort(
+        key=lambda row: (row["size"] != "middle", row["threads"] > 1, row["latency"]["p50_ms"])
+    )
+    schedule.part(len(able), STARTS_SHARE)
+    starts_and_memory(able, measurer, offered, quick, schedule)
+
+
+def worth_first(offered: Sequence[Engine]) -> Iterator[Engine]:
+    """Yields engines so that an early end leaves something of each: one thread, float first."""
+    yield from sorted(offered, key=lambda e: (e.target.threads > 1, e.target.is_integer))
+
+
+def chosen_engines(offered: list[Engine], names: Sequence[str]) -> list[Engine]:
+    """Returns the engines that were asked for, all without names.
 
     Raises:
-        BackendError: it fails.
+        BackendError: a name is of none that works here.
     """
-    rows, words = [], ["-c", START, str(bundle), json.dumps(remember)]
-    for _ in range(repeats):
-        begun = time.perf_counter()
-        command = [str(python), *words]
-        done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
-        whole = time.perf_counter() - begun
-        if done.returncode:
-            said = done.stderr.strip().splitlines()[-1:]
-            raise BackendError(f"{bundle}: its deployment failed in a new process: {said}")
-        rows.append({"process": whole, **json.loads(done.stdout.splitlines()[-1])})
-    names = rows[0]
-    return {name: round(float(np.median([row.get(name, 0) for row in rows])), 4) for name in names}
+    for name in names:
+        if not any(_is_called(engine, name) for engine in offered):
+            there = ", ".join(dict.fromkeys(str(engine) for engine in offered))
+            raise BackendError(f"wanted engine {name!r}, those that work here are {there}")
+    return [e for e in offered if not names or any(_is_called(e, name) for name in names)]
 
 
-def _measured(bench: Workbench, points: int) -> dict[str, Any]:
-    able = candidates_here(bench, bench.cutter.space.middle(), Wanted())
-    chooser = Chooser(bench.cutter, Budget(), able[:1], np.random.default_rng(0))
-    chooser.measure(bench.quickly_measured)
-    front = [_point(bench, pick) for pick in chooser.front(points)]
-    misses = [abs(row["predicted_p95_ms"] / row["latency"]["p95_ms"] - 1) for row in front]
-    return {
-        "engines": [
-            {"engine": s.engine, "reason": s.reason, "latency": s.latency and _plain(s.latency)}
-            for s in bench.explanation.screened
-        ],
-        "learned_from": [
-            {"subnet": m.subnet.to_json(), "latency": _plain(m.latency)}
-            for m in bench.explanation.measured
-        ],
-        "predicts_accuracy": chooser.predicts_accuracy,
-        "front": front,
-        "mean_prediction_error": round(float(np.mean(misses)), 4) if misses else None,
-    }
+def fastest_row(rows: Sequence[dict[str, Any]]) -> dict[str, Any] | None:
+    """Returns the row of the fastest engine with the middle subnet; None where all failed."""
+    able = [row for row in rows if not row["failed"] and row["size"] == "middle"]
+    return min(able, key=lambda row: float(row["latency"]["p50_ms"]), default=None)
 
 
-def _point(bench: Workbench, pick: Pick) -> dict[str, Any]:
-    engine: Engine = pick.engine
-    made = bench.finished(pick.subnet, engine, pick.accuracy, pick.predicted_ms)
-    with made.model:
-        return {
-            "subnet": pick.subnet.to_json(),
-            "engine": str(engine),
-            "mmacs": round(made.measured.macs / 1e6, 2),
-            "expected_accuracy": round(pick.accuracy, 4),
-            "predicted_p95_ms": round(pick.predicted_ms, 4),
-            "latency": _plain(made.measured.latency),
-            "artefact_bytes": len(made.artefact),
-        }
+def told(row: dict[str, Any]) -> str:
+    """Returns a row in a line for people."""
+    name = f"{row['engine']} {row['device']} {row['precision']} {row['threads']}t"
+    if row["failed"]:
+        return f"{name}: failed, {row['failed']}"
+    latency = row["latency"]
+    verdict = "VALID" if row["valid"] else f"INVALID, {'; '.join(row['reasons'])}"
+    return f"{name}: p50 {latency['p50_ms']:.2f} ms, p95 {latency['p95_ms']:.2f} ms; {verdict}"
 
 
-def _plain(latency: Latency) -> dict[str, Any]:
-    fields = dataclasses.asdict(latency)
-    return {k: round(v, 4) if isinstance(v, float) else v for k, v in fields.items()}
+def write_result(path: Path, found: dict[str, Any]) -> None:
+    """Writes a result under a temporary name and renames it when it is complete.
+
+    Raises:
+        BundleError: the file cannot be written.
+    """
+    temporary = path.with_suffix(".tmp")
+    try:
+        temporary.write_text(json.dumps(finite(found), indent=1, allow_nan=False))
+        temporary.replace(path)
+    except OSError as error:
+        temporary.unlink(missing_ok=True)
+        raise BundleError(f"{path}: cannot be written: {error.strerror or error}") from error
 
 
-def _told(parts: dict[str, float]) -> str:
-    names = ("process", "import", "deploy", "first_prediction")
-    return ", ".join(f"{name.replace('_', ' ')} {parts[name]:.2f} s" for name in names)
+def finite(value: Any) -> Any:
+    """Returns JSON values with null for each number that is none: JSON has no NaN."""
+    if isinstance(value, dict):
+        return {key: finite(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [finite(item) for item in value]
+    if isinstance(value, np.generic):
+        value = value.item()
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def _is_called(engine: Engine, name: str) -> bool:
+    return name in (engine.backend.name, str(engine))
 
 
 def _check_folder(out: Path) -> None:
@@ -187,13 +274,3 @@ def _check_folder(out: Path) -> None:
             pass
     except OSError as error:
         raise BundleError(f"{out}: cannot be written: {error.strerror or error}") from error
-
-
-def _write(path: Path, found: dict[str, Any]) -> None:
-    temporary = path.with_suffix(".tmp")
-    try:
-        temporary.write_text(json.dumps(found, indent=1))
-        temporary.replace(path)
-    except OSError as error:
-        temporary.unlink(missing_ok=True)
-        raise BundleError(f"{path}: cannot be written: {error.strerror or error}") from error

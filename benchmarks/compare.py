@@ -18,7 +18,7 @@ import numpy as np
 from tofa_edge.errors import DataError
 from tofa_edge.measurement import SLOWED
 
-SCHEMAS = (1,)
+SCHEMAS = {1: "engines", 2: "rows"}  # and where each keeps its engines
 BETWEEN = 0.02  # relative: two measurements of one network in two processes on one machine
 COMMON = 0.01  # relative: what moves all rows of a run alike
 SURE = 1.96
@@ -58,7 +58,7 @@ class Comparison:
         rows: what both have.
         ratio: the typical one, after over before.
         error: its relative standard error.
-        differing: what else differs: device, software, bundle, in words.
+        differing: what else differs: device, software, bundle, in words; and what does not count.
     """
 
     before: Path
@@ -117,10 +117,16 @@ def read(path: Path) -> dict[str, Any]:
         raise DataError(f"{path} cannot be read: {error.strerror or error}") from error
     except (ValueError, RecursionError) as error:
         raise DataError(f"{path} is no result of tofa-edge bench: {error}") from error
-    if not isinstance(found, dict) or found.get("schema") not in SCHEMAS or "engines" not in found:
-        known = ", ".join(map(str, SCHEMAS))
-        raise DataError(f"{path} is no result of tofa-edge bench of schema {known}")
-    return found
+    known = isinstance(found, dict) and SCHEMAS.get(_version(found), "") in found
+    if not known:
+        versions = " or ".join(map(str, SCHEMAS))
+        raise DataError(f"{path} is no result of tofa-edge bench of schema {versions}")
+    return dict(found)
+
+
+def _version(found: Mapping[str, Any]) -> int:
+    version = found.get("schema")
+    return version if type(version) is int else 0
 
 
 def _compared(first: tuple[Path, dict[str, Any]], other: tuple[Path, dict[str, Any]]) -> Comparison:
@@ -142,12 +148,14 @@ def _compared(first: tuple[Path, dict[str, Any]], other: tuple[Path, dict[str, A
         rows,
         float(np.exp(np.median(logs))),
         float(np.hypot(standard_error, COMMON)),
-        tuple(_differing(first[1], other[1])),
+        (*_differing(first[1], other[1]), *_doubtful(first), *_doubtful(other)),
     )
 
 
 def _networks(result: Mapping[str, Any]) -> dict[str, tuple[float, float]]:
     """Returns the median and its relative error of each network on an engine, by name."""
+    if result["schema"] == 2:
+        return _networks_of_rows(result)
     found = {}
     for row in result["engines"]:
         if row["latency"] is not None:
@@ -156,6 +164,19 @@ def _networks(result: Mapping[str, Any]) -> dict[str, tuple[float, float]]:
         engine = row.get("engine")
         if engine is not None:
             found[f"{row['subnet']} on {engine}"] = _steady(row["latency"])
+    return found
+
+
+def _networks_of_rows(result: Mapping[str, Any]) -> dict[str, tuple[float, float]]:
+    """Returns the same of schema 2; engines named as schema 1 names them."""
+    found = {}
+    for row in (*result["rows"], *result["front"]):
+        if row["latency"] is None:
+            continue
+        engine = f"{row['engine']} {row['device']} {row['precision']} {row['threads']}t"
+        subnet = json.dumps(row["subnet"], separators=(",", ":"))
+        name = "the middle subnet" if row.get("size") == "middle" else subnet
+        found[f"{name} on {engine}"] = _steady(row["latency"])
     return found
 
 
@@ -177,6 +198,18 @@ def _verdict(ratio: float, error: float) -> str:
     if abs(moved) <= SURE * error:
         return "noise"
     return "slower" if moved > 0 else "faster"
+
+
+def _doubtful(named: tuple[Path, dict[str, Any]]) -> list[str]:
+    """Returns a line about the rows of a result that are not valid; schema 1 does not tell."""
+    path, result = named
+    rows = [*result.get("rows", ()), *result.get("front", ())]
+    invalid = [row for row in rows if row.get("latency") and row.get("reasons")]
+    if not invalid:
+        return []
+    words = (reason.partition(":")[0] for row in invalid for reason in row["reasons"])
+    kinds = ", ".join(sorted(set(words)))
+    return [f"{path}: {len(invalid)} of {len(rows)} rows are not valid: {kinds}"]
 
 
 def _differing(first: Mapping[str, Any], other: Mapping[str, Any]) -> list[str]:

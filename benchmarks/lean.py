@@ -21,7 +21,7 @@ from typing import Any
 
 import numpy as np
 
-from tofa_edge.benchmarks.bench import starts
+from tofa_edge.benchmarks.fresh import starts
 from tofa_edge.benchmarks.made import made
 from tofa_edge.device import fingerprint, state
 

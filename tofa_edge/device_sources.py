@@ -210,7 +210,7 @@ def quota_cores(files: Files) -> float | None:
     Source: the kernel's documentation of cgroup v2 (cpu.max) and of the CFS bandwidth control.
     """
     limits = []
-    for folder in _control_groups(files, "cpu"):
+    for folder in control_groups(files, "cpu"):
         words = (files.line(f"{folder}/cpu.max") or "").split()
         if not words:
             names = ("cpu.cfs_quota_us", "cpu.cfs_period_us")
@@ -226,7 +226,7 @@ def memory_limit_bytes(files: Files) -> int | None:
     present = memory_fields(files).get("MemTotal")
     limits = [
         limit
-        for folder in _control_groups(files, "memory")
+        for folder in control_groups(files, "memory")
         for name in ("memory.max", "memory.limit_in_bytes")
         if (limit := files.number(f"{folder}/{name}")) is not None
     ]
@@ -234,7 +234,7 @@ def memory_limit_bytes(files: Files) -> int | None:
     return None if least is None or (present is not None and least >= present) else least
 
 
-def _control_groups(files: Files, controller: str) -> Iterator[str]:
+def control_groups(files: Files, controller: str) -> Iterator[str]:
     """Yields the folders of this process's control groups and of those around them.
 
     In a container the path is often that of the host and leads nowhere; the mount's root then

@@ -101,6 +101,14 @@ def _relative_error(seconds: Sequence[float]) -> float:
     return float(max(single, drifting, LEAST_ERROR * median) / max(median, 1e-12))
 
 
+@dataclass(frozen=True, eq=False, slots=True)
+class Recording:
+    """A latency, and the durations it was computed from, in seconds and in their order."""
+
+    latency: Latency
+    seconds: tuple[float, ...]
+
+
 class Stopwatch:
     """Times calls on one machine, the same reference between them.
 
@@ -140,7 +148,8 @@ class Stopwatch:
             return replace(best, flags=(*best.flags, again))
         return best
 
-    def _once(self, run: Run) -> Latency:
+    def record(self, run: Run) -> Recording:
+        """Returns the latency of a call with the durations behind it, measured once, as it is."""
         for _ in range(self._warm_up_runs):
             run()
         durations: list[float] = []
@@ -152,7 +161,11 @@ class Stopwatch:
                 references.append(min(timed(self._reference, VISIT)[-2:]))
             if len(durations) >= self._least and time.perf_counter() - begin > self._seconds:
                 break
-        return self._judged(percentiles(durations), references)
+        latency = self._judged(percentiles(durations), references)
+        return Recording(latency, tuple(durations))
+
+    def _once(self, run: Run) -> Latency:
+        return self.record(run).latency
 
     def _block(self, run: Run, count: int) -> list[float]:
         if self._reference is not None:

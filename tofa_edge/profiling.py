@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import datetime
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +15,7 @@ from tofa_edge.budget import Budget
 from tofa_edge.bundle import Bundle
 from tofa_edge.cutting import Cutter
 from tofa_edge.decisions import cache_folder
-from tofa_edge.device import Fingerprint, fingerprint, state
+from tofa_edge.device import Fingerprint, State, fingerprint, state
 from tofa_edge.device_profiles.matching import nearest
 from tofa_edge.device_profiles.profile import (
     MEASURED,
@@ -66,7 +66,7 @@ def profile(
         BundleError: the bundle is damaged.
         BackendError: no engine works here.
     """
-    space, device = bundle.space, fingerprint()
+    space = bundle.space
     bench = Workbench(bundle, Budget(), tell)
     bench.cutter = Cutter(bundle)
     offered = sound_engines(bundle, backend, threads)
@@ -85,10 +85,24 @@ def profile(
                     del rows[engine]
                     continue
                 flags = latency.flags if alone else (*latency.flags, "not alone")
-                rows[engine].append(_measurement(subnet, latency, float(macs[number]), flags))
+                rows[engine].append(measurement(subnet, latency, float(macs[number]), flags))
             if number % 10 == 9:
                 tell(f"{number + 1} of {len(encodings)} subnets measured")
-    targets = tuple(_target(engine, found) for engine, found in rows.items() if found)
+    return assembled(space.name, rows, began)
+
+
+def assembled(
+    space: str, measured: Mapping[Engine, Sequence[Measurement]], began: State
+) -> Profile:
+    """Returns the profile of this device from what was measured on it.
+
+    Args:
+        space: name of the one that the subnets are of.
+        measured: by engine; those without a measurement are left out.
+        began: how the device was doing when measuring began.
+    """
+    device = fingerprint()
+    targets = tuple(_target(engine, found) for engine, found in measured.items() if found)
     return Profile(
         name=device.board or ", ".join(device.processors or ()) or "unknown",
         fingerprint=device,
@@ -98,7 +112,7 @@ def profile(
         software=_software(),
         state=began,
         ranking=ranked(targets),
-        space=space.name,
+        space=space,
     )
 
 
@@ -165,6 +179,17 @@ def known_profiles() -> list[Profile]:
 def profiles_folder() -> Path:
     """Returns where profiles made here are kept, beside the remembered decisions."""
     return cache_folder().parent / "profiles"
+
+
+def keep_first(made: Profile) -> Path | None:
+    """Keeps a profile for deployments here where there is none yet; None where there is.
+
+    Raises:
+        ProfileError: it cannot be written.
+    """
+    if (profiles_folder() / f"{made.space or 'unknown'}.json").exists():
+        return None  # perhaps of more subnets
+    return keep(made)[0]
 
 
 def keep(made: Profile, out: Path | None = None) -> list[Path]:
@@ -241,9 +266,10 @@ def _software() -> dict[str, str]:
     return {"tofa-edge": __version__, **{n: b.version() for n, b in working().items()}}
 
 
-def _measurement(
-    subnet: Subnet, latency: Latency, mmacs: float, flags: tuple[str, ...]
+def measurement(
+    subnet: Subnet, latency: Latency, mmacs: float, flags: tuple[str, ...] = ()
 ) -> Measurement:
+    """Returns a latency as a profile holds it."""
     return Measurement(
         p50_ms=round(latency.steady_ms, 4),
         p95_ms=round(max(latency.p95_ms, latency.steady_ms), 4),
@@ -255,7 +281,7 @@ def _measurement(
     )
 
 
-def _target(engine: Engine, found: list[Measurement]) -> MeasuredTarget:
+def _target(engine: Engine, found: Sequence[Measurement]) -> MeasuredTarget:
     target = engine.target
     return MeasuredTarget(
         engine.backend.name, target.unit, target.precision, target.threads, tuple(found)

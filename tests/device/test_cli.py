@@ -192,32 +192,6 @@ def test_profile_is_kept_and_written(tiny_bundle: Path, tmp_path: Path) -> None:
     assert len(found["targets"][0]["measurements"]) == 3
 
 
-def test_bench_writes_what_it_shows(tiny_bundle: Path, tmp_path: Path) -> None:
-    shown = cli("bench", tiny_bundle, "--quick", "--out", tmp_path / "results").stdout
-    assert "front, predicted p95 off by" in shown
-    (path,) = (tmp_path / "results").iterdir()
-    found = json.loads(path.read_text())
-    assert {"import", "deploy", "first_prediction", "process"} <= found["cold_start_s"].keys()
-    assert 2 <= len(found["front"]) <= 8
-    predicted = [row["predicted_p95_ms"] for row in found["front"]]
-    assert predicted == sorted(predicted)
-    assert found["device"]
-    assert found["versions"]
-    refused = cli("bench", tiny_bundle, "--out", path, code=1)
-    assert "cannot be written" in refused.stderr
-    said = cli("compare", path, path, "--fail-above", 5).stdout
-    assert "no difference beyond noise; 1.000 × the time" in said
-    for row in (*found["front"], *found["engines"]):
-        if row["latency"]:
-            row["latency"]["p50_ms"] *= 1.2
-    slower = tmp_path / "slower.json"
-    slower.write_text(json.dumps(found))
-    cli("compare", path, slower, "--fail-above", 5, code=1)
-    (compared,) = json.loads(cli("compare", path, slower, "--json").stdout)
-    assert compared["verdict"] == "slower"
-    assert compared["ratio"] == pytest.approx(1.2)
-
-
 INTERRUPTED = """
 import runpy, sys
 import tofa_edge.cli.app, tofa_edge.cli.compare, tofa_edge.cli.conformance, tofa_edge.cli.export

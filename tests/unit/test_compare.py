@@ -35,6 +35,39 @@ def result(seed: int, slower: float = 1.0, **fields: Any) -> dict[str, Any]:
     return {"schema": 1, "engines": [*rows, refused], "front": front, "versions": {}, **fields}
 
 
+def as_schema_2(result: dict[str, Any], **fields: Any) -> dict[str, Any]:
+    """The same figures as the newer bench writes them."""
+
+    def row(old: dict[str, Any]) -> dict[str, Any]:
+        engine, unit, precision, threads = old["engine"].split()
+        named = {"engine": engine, "device": unit, "precision": precision, "reasons": []}
+        return {**named, "threads": int(threads[:-1]), "latency": old["latency"], **fields}
+
+    rows = [
+        {**row(old), "subnet": {"resolution": 96}, "size": "middle"} for old in result["engines"]
+    ]
+    front = [{**row(old), "subnet": {"resolution": n}} for n, old in enumerate(result["front"])]
+    return {"schema": 2, "rows": rows, "front": front, "versions": {}}
+
+
+def test_newer_results_are_compared_with_each_other_and_with_older_ones(tmp_path: Path) -> None:
+    old, new, slower = result(0), as_schema_2(result(1)), as_schema_2(result(2, 1.08))
+    (same,) = compare(written(tmp_path, old, new))
+    assert same.verdict == "noise"
+    assert len(same.rows) == 2, "both have the middle subnet on two engines"
+    (found,) = compare(written(tmp_path, new, slower))
+    assert found.is_slower_than(0.05)
+    assert len(found.rows) == NETWORKS + 2
+
+
+def test_rows_that_do_not_count_are_told(tmp_path: Path) -> None:
+    doubtful = as_schema_2(result(1), reasons=["throttled: too hot", "battery"])
+    (found,) = compare(written(tmp_path, as_schema_2(result(0)), doubtful))
+    assert found.differing == (
+        f"{tmp_path / '1.json'}: 10 of 11 rows are not valid: battery, throttled",
+    )
+
+
 def written(tmp_path: Path, *results: dict[str, Any]) -> list[Path]:
     paths = [tmp_path / f"{number}.json" for number in range(len(results))]
     for path, content in zip(paths, results, strict=True):

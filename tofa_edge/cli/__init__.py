@@ -23,14 +23,16 @@ def main() -> None:
     import tofa_edge.cli.export
     import tofa_edge.cli.host  # noqa: F401  their commands join those of a device
     from tofa_edge.cli.app import app
-    from tofa_edge.cli.output import tell
+    from tofa_edge.cli.output import Told, tell
     from tofa_edge.errors import BudgetError, TofaError
 
     debug = "--debug" in sys.argv
     try:
         app()
     except SystemExit as end:
-        if end.code == INTERRUPTED:  # by Ctrl-C, which the library turns into this
+        if end.code == INTERRUPTED and not isinstance(
+            end, Told
+        ):  # by Ctrl-C, which the library turns into this
             tell("tofa-edge: interrupted; no bundle was written")
         raise
     except Exception as error:

@@ -10,7 +10,7 @@ from typing import Annotated, Any
 import typer
 
 from tofa_edge import __version__
-from tofa_edge.cli.output import out, print_json, tell_on_terminal
+from tofa_edge.cli.output import Told, out, print_json, tell, tell_on_terminal
 from tofa_edge.errors import BackendError
 
 app = typer.Typer(
@@ -263,18 +263,36 @@ def bench(
         "results"
     ),
     quick: Annotated[bool, typer.Option("--quick", help="Within two minutes.")] = False,
+    sustain: Annotated[
+        float, typer.Option(metavar="SECONDS", help="Run the fastest network so long besides.")
+    ] = 0.0,
+    engines: Annotated[
+        str, typer.Option(help="Names, with commas between; default: all that work here.")
+    ] = "",
+    scenarios: Annotated[
+        bool, typer.Option(help="Run MLPerf's SingleStream and Offline, where loadgen is there.")
+    ] = True,
     as_json: Json = False,
 ) -> None:
-    """Measures a bundle here: cold start, engines, and its front, predicted and measured."""
+    """Measures a bundle here: every engine, and its front, predicted and measured.
+
+    Ctrl-C ends it and keeps what was measured.
+    """
+    from tofa_edge.benchmarks.bench import Wish
     from tofa_edge.benchmarks.bench import bench as measured
     from tofa_edge.cli.describe import bench_tables
 
-    found = measured(bundle, out_path, quick, tell_on_terminal)
+    names = tuple(name.strip() for name in engines.split(",") if name.strip())
+    wish = Wish(quick=quick, engines=names, sustain_s=sustain, scenarios=scenarios)
+    found = measured(bundle, out_path, wish, tell_on_terminal)
     if as_json:
         print_json(found)
-        return
-    for made in bench_tables(found):
-        out.print(made)
+    else:
+        for made in bench_tables(found):
+            out.print(made)
+    if found["interrupted"]:
+        tell("tofa-edge: interrupted; what was measured until then is written")
+        raise Told(130)
 
 
 def _budget(latency_ms: float | None, memory_mb: float | None, most_points: float) -> Any:

@@ -9,24 +9,60 @@ from typing import Annotated
 import typer
 
 from tofa_edge.cli.app import Json, app
-from tofa_edge.cli.output import out, print_json, table
+from tofa_edge.cli.output import out, print_json, table, tell_on_terminal
+
+
+def _percent(text: str) -> float:
+    """Returns the number in "5" or "5%"."""
+    try:
+        value = float(text.strip().removesuffix("%"))
+    except ValueError:
+        raise typer.BadParameter(f"wanted a number of percent, such as 5%, got {text}") from None
+    if not 0 <= value < float("inf"):
+        raise typer.BadParameter(f"wanted 0% or more, got {text}")
+    return value
 
 
 @app.command()
 def compare(
     results: Annotated[
-        list[Path], typer.Argument(metavar="RESULT…", help="Files of bench, the first to go by.")
+        list[Path],
+        typer.Argument(
+            metavar="RESULT…", help="Files of bench, the first to go by; or folders of them."
+        ),
     ],
     fail_above: Annotated[
         float | None,
-        typer.Option(metavar="PERCENT", help="Exit with 1 where one is slower by more, no noise."),
+        typer.Option(
+            metavar="PERCENT",
+            parser=_percent,
+            help="Exit with 1 where one is slower by more, such as 5%, and that is no noise.",
+        ),
+    ] = None,
+    merge: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FOLDER",
+            help="Write one table of all results there, and a registry of device profiles.",
+        ),
     ] = None,
     as_json: Json = False,
 ) -> None:
-    """Says what differs between results of bench, and whether that is more than noise."""
-    from tofa_edge.benchmarks.compare import compare as compared
+    """Says what differs between results of bench, and whether that is more than noise.
 
-    found = compared(results)
+    With --merge, results of many devices become one table; they are then compared only where
+    --fail-above says so.
+    """
+    from tofa_edge.benchmarks.compare import compare as compared
+    from tofa_edge.benchmarks.merging import files_of, merged
+
+    paths = files_of(results)
+    if merge is not None:
+        for path in merged(paths, merge):
+            tell_on_terminal(f"wrote {path}")
+        if len(paths) < 2 or fail_above is None:
+            return
+    found = compared(paths)
     if as_json:
         print_json(
             [

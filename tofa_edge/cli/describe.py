@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -111,32 +110,38 @@ def bench_tables(found: dict[str, Any]) -> Iterator[Table]:
     Args:
         found: as `bench` returned it.
     """
-    made = table("engines, with the middle subnet", "engine", "p50 ms", "p95 ms", "p99 ms", "runs")
-    for row in found["engines"]:
-        latency = row["latency"]
-        if latency is None:
-            made.add_row(row["engine"], row["reason"], "", "", "")
-            continue
-        figures = [f"{latency[name]:.2f}" for name in ("p50_ms", "p95_ms", "p99_ms")]
-        made.add_row(row["engine"], *figures, str(latency["count"]))
+    columns = ("engine", "p50 ms", "p95 ms", "p99 ms", "runs", "verdict")
+    made = table("engines, with the middle subnet", *columns)
+    for row in found["rows"]:
+        name = f"{row['engine']} {row['device']} {row['precision']} {row['threads']}t"
+        if row["size"] == "middle":
+            made.add_row(name, *_figures(row))
     yield made
     accuracy = "accuracy" if found["predicts_accuracy"] else "log MACs"
     made = table(
         f"front, predicted p95 off by {found['mean_prediction_error'] or 0:.1%} on average",
-        "px", "MMACs", accuracy, "predicted", "p50 ms", "p95 ms", "doubts",
+        "px", "MMACs", accuracy, "predicted", *columns[1:], "",
     )  # fmt: skip
     for row in found["front"]:
-        latency = row["latency"]
         made.add_row(
-            str(json.loads(row["subnet"])["resolution"]),
+            str(row["resolution"]),
             f"{row['mmacs']:.1f}",
             f"{row['expected_accuracy']:.1%}",
             f"{row['predicted_p95_ms']:.2f}",
-            f"{latency['p50_ms']:.2f}",
-            f"{latency['p95_ms']:.2f}",
-            ", ".join(latency["flags"]),
+            *_figures(row),
+            "largest, smaller images" if row["role"] != "front" else "",
         )
     yield made
+
+
+def _figures(row: dict[str, Any]) -> list[str]:
+    """Returns percentiles, runs and verdict of a row."""
+    latency = row["latency"]
+    if latency is None:
+        return ["", "", "", "", f"failed: {row['failed']}"]
+    figures = [f"{latency[name]:.2f}" for name in ("p50_ms", "p95_ms", "p99_ms")]
+    verdict = "VALID" if row["valid"] else "; ".join(row["reasons"])
+    return [*figures, str(latency["count"]), verdict]
 
 
 def evaluations_as_json(evaluations: list[Evaluation]) -> list[dict[str, object]]:

@@ -28,6 +28,10 @@ def tell(line: str) -> None:
     err.print(line, markup=False)
 
 
+class Told(SystemExit):
+    """The end of a command that has said itself why it ends."""
+
+
 def tell_on_terminal(line: str) -> None:
     """Prints a line as `tell` does, but only where a person may be watching.
 

@@ -1,0 +1,314 @@
+"""One network on one engine, measured in every respect that needs the network loaded here."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from tofa_edge.accuracy import wilson
+from tofa_edge.backends import Engine
+from tofa_edge.benchmarks.energy import Meter
+from tofa_edge.benchmarks.order_statistics import curve, interval
+from tofa_edge.benchmarks.validity import LEAST_RUNS, doubts, glance
+from tofa_edge.bundle import Bundle
+from tofa_edge.cost import layer_macs, value_elements
+from tofa_edge.cutting import CALIBRATION_IMAGES, Cutter
+from tofa_edge.errors import TofaError
+from tofa_edge.latency_features import operator_name
+from tofa_edge.layers import layers
+from tofa_edge.measurement import BLOCK, Latency, Recording, Run, Stopwatch
+from tofa_edge.model import Model
+from tofa_edge.network import FloatArray, Network
+from tofa_edge.probing import calibrating_engine
+from tofa_edge.proof import difference, probe_images, reference_logits
+from tofa_edge.space import Subnet
+from tofa_edge.workbench import Finished, Workbench
+
+DEPTHWISE = 8.0  # times as slow as dense multiply-accumulates, about, on every processor
+LAYERS_HOW = (
+    "predicted: the median shared out by multiply-accumulates, those of depthwise kernels counted "
+    "eight times, and by numbers written"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Effort:
+    """How much is measured of a network.
+
+    Attributes:
+        runs: timed at least, where they take less than `most_seconds`.
+        seconds: timed at least.
+        most_seconds: after which the runs that bound the p95 are enough.
+        most_runs: timed at most.
+        batches: whose throughput is measured.
+        batch_seconds: for each.
+        photos: that the reference computes too.
+        energy_seconds: of running, and of idling.
+    """
+
+    runs: int = 400
+    seconds: float = 3.0
+    most_seconds: float = 20.0
+    most_runs: int = 4000
+    batches: tuple[int, ...] = (1, 2, 4, 8, 16)
+    batch_seconds: float = 0.5
+    photos: int = 64
+    energy_seconds: float = 5.0
+
+
+QUICK = Effort(100, 0.8, 4.0, 600, (1, 4, 16), 0.2, 16, 1.0)
+QUICK_POINT = replace(QUICK, seconds=0.5, batches=(), photos=8)
+
+
+class OnceCutter(Cutter):
+    """A cutter that calibrates a subnet once for all engines: the statistics are the same.
+
+    A bundle without photos gives networks with stored statistics: they take as long.
+    """
+
+    def __init__(self, bundle: Bundle) -> None:
+        super().__init__(bundle)
+        self._kept: tuple[Subnet, int, Network] | None = None
+
+    def network(
+        self, subnet: Subnet, engine: Engine, most_images: int = CALIBRATION_IMAGES
+    ) -> Network:
+        """Returns a calibrated subnet as `Cutter.network` does; the last one is kept."""
+        if not self.can_calibrate():
+            return self.stored_network(subnet)
+        if self._kept is None or self._kept[:2] != (subnet, most_images):
+            made = super().network(subnet, engine, most_images)
+            self._kept = (subnet, most_images, made)
+        return self._kept[2]
+
+
+class Measurer:
+    """Measures networks of one bundle on this machine.
+
+    Args:
+        bench: with a `OnceCutter`.
+        reference: run between those of a network, see `Stopwatch`.
+        alone: whether no other process measures.
+        root: of the machine's files.
+
+    Attributes:
+        artefacts: of the engines' rows, by `row_key`.
+    """
+
+    def __init__(
+        self, bench: Workbench, reference: Run | None, alone: bool, root: Path = Path("/")
+    ) -> None:
+        self.bench, self._reference, self._alone, self._root = bench, reference, alone, root
+        self.artefacts: dict[str, bytes] = {}
+        self._expected: tuple[Subnet, int, FloatArray] | None = None
+        bench.careful = Stopwatch(None, least_runs=BLOCK, most_runs=BLOCK, seconds=0.0)
+
+    def row(self, role: str, subnet: Subnet, engine: Engine, effort: Effort) -> dict[str, Any]:
+        """Returns a row as `result_schema.json` describes it; a failure is a row too.
+
+        Args:
+            role: "engine", "front" or "largest at lower resolution".
+            subnet: which.
+            engine: to run it.
+            effort: how much to measure.
+        """
+        found = heading(role, subnet, engine)
+        found["mmacs"] = round(sum(map(layer_macs, self._layers(subnet))) / 1e6, 3)
+        try:
+            made = self.bench.finished(subnet, engine)
+        except TofaError as error:
+            return found | {"failed": str(error), "valid": False}
+        with made.model:
+            try:
+                self._measure(found, made, effort)
+                if role == "engine":
+                    self.artefacts[row_key(found)] = made.artefact
+            except TofaError as error:
+                return heading(role, subnet, engine) | {"failed": str(error), "valid": False}
+        return found
+
+    def _measure(self, found: dict[str, Any], made: Finished, effort: Effort) -> None:
+        model, threads = made.model, made.model.engine.target.threads
+        image = probe_images(model.input_size)[0]
+        recording, reasons = self.recorded(lambda: model(image), threads, effort)
+        found |= {
+            "valid": not reasons,
+            "reasons": list(reasons),
+            "latency": latency_fields(recording),
+            "curve_ms": [[p, round(value, 4)] for p, value in curve(_milliseconds(recording))],
+            "throughput": [throughput(model, b, effort.batch_seconds) for b in effort.batches],
+            "artefact_bytes": len(made.artefact),
+            "accuracy": self._accuracy(model),
+            "parity": self._parity(made, effort.photos),
+            "layers": self._shares(model.subnet, recording.latency.p50_ms),
+            "layers_how": LAYERS_HOW,
+        }
+        meter = Meter.here(self._root)
+        if meter is not None:
+            found["energy"] = meter.spent(lambda: model(image), effort.energy_seconds)
+        if threads > 1:
+            time.sleep(0.03)  # threads of a pool spin on after a run
+
+    def recorded(self, run: Run, threads: int, effort: Effort) -> tuple[Recording, tuple[str, ...]]:
+        """Returns the durations of a call, and why they do not count.
+
+        Args:
+            run: predicts one image.
+            threads: that it runs on.
+            effort: how long to measure.
+        """
+        begun = time.perf_counter()
+        for _ in range(3):
+            run()
+        each = (time.perf_counter() - begun) / 3
+        least = int(np.clip(effort.most_seconds / each, LEAST_RUNS, effort.runs))
+        stopwatch = Stopwatch(
+            self._reference,
+            least_runs=least,
+            most_runs=max(least, effort.most_runs),
+            seconds=effort.seconds,
+        )
+        before = glance(self._root)
+        recording = stopwatch.record(run)
+        reasons = doubts(before, glance(self._root), recording, threads)
+        if not self._alone:
+            reasons = (*reasons, "background load: another process measures")
+        return recording, reasons
+
+    def _layers(self, subnet: Subnet) -> Any:
+        return layers(self.bench.bundle.space, subnet)
+
+    def _shares(self, subnet: Subnet, median_ms: float) -> list[dict[str, Any]]:
+        network, rows = self._layers(subnet), []
+        for layer in network:
+            slower = DEPTHWISE if operator_name(layer).startswith("depthwise") else 1.0
+            rows.append((layer, slower * layer_macs(layer) + DEPTHWISE * value_elements(layer)))
+        whole = sum(work for _, work in rows) or 1.0
+        return [
+            {
+                "name": layer.name,
+                "mmacs": round(layer_macs(layer) / 1e6, 4),
+                "ms": round(median_ms * work / whole, 5),
+            }
+            for layer, work in rows
+            if work
+        ]
+
+    def _accuracy(self, model: Model) -> dict[str, Any] | None:
+        images, labels = self.bench.bundle.check_images(model.input_size)
+        if not len(images):
+            return None
+        right = sum(
+            model(image).index == label for image, label in zip(images, labels, strict=True)
+        )
+        low, high = wilson(int(right), len(labels))
+        return {"right": int(right), "of": len(labels), "low": low, "high": high}
+
+    def _parity(self, made: Finished, photos: int) -> dict[str, Any]:
+        """Compares with the reference; in integers, with it in the same integers, and in float."""
+        drop = made.measured.drop
+        if drop is not None:
+            same, of = drop.alike, drop.images
+            return {"largest_difference": made.difference, "same_class": same, "of": of}
+        subnet = made.model.subnet
+        images = self._photos(subnet.resolution, photos)
+        if self._expected is None or self._expected[:2] != (subnet, photos):
+            exact = self.bench.cutter.network(subnet, calibrating_engine(self.bench.bundle))
+            self._expected = (subnet, photos, reference_logits(exact, images))
+        wanted = self._expected[2]
+        logits = np.stack([made.model(image).logits for image in images])
+        same = int((logits.argmax(axis=1) == wanted.argmax(axis=1)).sum())
+        off = difference(logits, wanted)
+        return {"largest_difference": off, "same_class": same, "of": len(images)}
+
+    def _photos(self, size: int, most: int) -> Any:
+        check, _ = self.bench.bundle.check_images(size)
+        if len(check):
+            return check[:most]
+        if self.bench.cutter.can_calibrate():
+            return self.bench.cutter.images(size)[:most]
+        return probe_images(size, min(most, 8))
+
+
+def heading(role: str, subnet: Subnet, engine: Engine) -> dict[str, Any]:
+    """Returns what stands in a row before anything is measured."""
+    return {
+        "role": role,
+        "engine": engine.backend.name,
+        "device": engine.target.unit,
+        "precision": engine.target.precision,
+        "threads": engine.target.threads,
+        "subnet": json.loads(subnet.to_json()),
+        "resolution": subnet.resolution,
+        "mmacs": None,
+        "failed": None,
+        "valid": False,
+        "reasons": [],
+        "latency": None,
+        "curve_ms": None,
+        "cold_start": None,
+        "throughput": None,
+        "peak_memory_bytes": None,
+        "artefact_bytes": None,
+        "energy": None,
+        "accuracy": None,
+        "parity": None,
+        "layers": None,
+    }
+
+
+def row_key(row: Mapping[str, Any]) -> str:
+    """Returns what tells a row from the others: its engine and its subnet."""
+    names = (row["engine"], row["device"], row["precision"], row["threads"])
+    return f"{' '.join(map(str, names))} {subnet_of(row).to_json()}"
+
+
+def subnet_of(row: Mapping[str, Any]) -> Subnet:
+    """Returns the subnet of a row."""
+    return Subnet.from_json(json.dumps(row["subnet"]))
+
+
+def is_of(row: Mapping[str, Any], engine: Engine) -> bool:
+    """Whether a row is of an engine."""
+    target = engine.target
+    names = (row["engine"], row["device"], row["precision"], row["threads"])
+    return names == (engine.backend.name, target.unit, target.precision, target.threads)
+
+
+def latency_of(row: Mapping[str, Any]) -> Latency:
+    """Returns the latency of a row that has one."""
+    fields = {name: row["latency"][name] for name in Latency.__slots__}
+    return Latency(**{**fields, "flags": tuple(fields["flags"])})
+
+
+def latency_fields(recording: Recording) -> dict[str, Any]:
+    """Returns a latency with intervals of 95 %, from order statistics; None where runs are few."""
+    fields = dataclasses.asdict(recording.latency)
+    found = {k: round(v, 4) if isinstance(v, float) else v for k, v in fields.items()}
+    values = _milliseconds(recording)
+    for percentile in (50, 95, 99):
+        ends = interval(values, percentile)
+        found[f"p{percentile}_interval_ms"] = ends and [round(end, 4) for end in ends]
+    return found
+
+
+def throughput(model: Model, batch: int, seconds: float) -> dict[str, Any]:
+    """Returns images a second in batches of a size."""
+    images = probe_images(model.input_size, batch)
+    model.batch(images)
+    begun, count = time.perf_counter(), 0
+    while not count or (spent := time.perf_counter() - begun) < seconds:
+        model.batch(images)
+        count += batch
+    return {"batch": batch, "images_per_s": round(count / spent, 2)}
+
+
+def _milliseconds(recording: Recording) -> list[float]:
+    return [1e3 * value for value in recording.seconds]

@@ -1,0 +1,111 @@
+"""How far benches of one network differ from each other on this machine.
+
+`python -m tofa_edge.benchmarks.repeatability BUNDLE --out repeatability.json` measures one network
+ten times, each in a process of its own, as `bench` measures a row. An unfinished run goes on where
+it was; `--count 3` does three and stops.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from tofa_edge.backends import Engine, usable_cores
+from tofa_edge.benchmarks.bench import chosen_engines
+from tofa_edge.benchmarks.bench_row import Effort, Measurer, OnceCutter, latency_fields
+from tofa_edge.budget import Budget
+from tofa_edge.bundle import Bundle
+from tofa_edge.measurement import one_at_a_time
+from tofa_edge.probing import sound_engines
+from tofa_edge.proof import probe_images
+from tofa_edge.screening import reference_run
+from tofa_edge.workbench import Workbench
+
+BENCHES = 10
+EFFORT = Effort(runs=2000, seconds=8.0, most_seconds=12.0, most_runs=20_000)
+MEDIAN_SPREAD, TAIL_SPREAD, MOST_FLAGGED = 0.03, 0.10, 2
+
+
+def main() -> None:
+    """Measures ten times, or once in this process."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("bundle", type=Path)
+    parser.add_argument("--out", type=Path, default=Path("repeatability.json"))
+    parser.add_argument("--engine", default="", help="by default the first with one thread")
+    parser.add_argument("--count", type=int, default=BENCHES, help="benches to do now at most")
+    parser.add_argument("--one", action="store_true", help="in this process")
+    options = parser.parse_args()
+    if options.one:
+        print(json.dumps(one_bench(options.bundle, options.engine)))
+        return
+    rows = json.loads(options.out.read_text())["benches"] if options.out.exists() else []
+    for _ in range(min(options.count, BENCHES - len(rows))):
+        rows.append(_in_a_process(options.bundle, options.engine))
+        found = {"date": time.strftime("%Y-%m-%d"), "cores": usable_cores()}
+        found |= {"summary": summary(rows), "benches": rows}
+        options.out.write_text(json.dumps(found, indent=1) + "\n")
+        print(json.dumps(found["summary"]), flush=True)
+
+
+def summary(rows: list[dict[str, Any]]) -> dict[str, Any]:
+    """Returns how far benches are from their median, and how many are flagged.
+
+    Args:
+        rows: as `one_bench` returns them.
+    """
+    found: dict[str, Any] = {"benches": len(rows), "engine": rows[0]["engine"]}
+    for name in ("p50_ms", "p99_ms"):
+        values = np.array([row["latency"][name] for row in rows])
+        median = float(np.median(values))
+        found[name] = round(median, 4)
+        found[f"{name}_farthest"] = round(float(np.abs(values / median - 1).max()), 4)
+    found["flagged"] = sum(not row["valid"] for row in rows)
+    kept = found["p50_ms_farthest"] <= MEDIAN_SPREAD and found["p99_ms_farthest"] <= TAIL_SPREAD
+    return {**found, "within": bool(kept and found["flagged"] <= MOST_FLAGGED)}
+
+
+def one_bench(path: Path, name: str = "") -> dict[str, Any]:
+    """Returns the latency of the middle subnet, and whether it counts.
+
+    Args:
+        path: of a bundle.
+        name: of an engine, as `str(Engine)` says it; empty for the first.
+    """
+    bundle = Bundle.open(path)
+    engine = _engine(bundle, name)
+    bench = Workbench(bundle, Budget(max_accuracy_drop=None), lambda line: None)
+    bench.cutter = OnceCutter(bundle)
+    with one_at_a_time() as alone:
+        measurer = Measurer(bench, reference_run(bench, [engine]), alone)
+        with bench.finished(bundle.space.middle(), engine).model as model:
+            image = probe_images(model.input_size)[0]
+            threads = engine.target.threads
+            recording, reasons = measurer.recorded(lambda: model(image), threads, EFFORT)
+    return {
+        "engine": str(engine),
+        "latency": latency_fields(recording),
+        "valid": not reasons,
+        "reasons": list(reasons),
+    }
+
+
+def _engine(bundle: Bundle, name: str) -> Engine:
+    offered = [engine for engine in sound_engines(bundle) if engine.target.threads == 1]
+    return (chosen_engines(sound_engines(bundle), [name]) if name else offered)[0]
+
+
+def _in_a_process(bundle: Path, engine: str) -> dict[str, Any]:
+    words = ["-m", "tofa_edge.benchmarks.repeatability", str(bundle), "--one", "--engine", engine]
+    done = subprocess.run([sys.executable, *words], capture_output=True, text=True, check=True)
+    return dict(json.loads(done.stdout.splitlines()[-1]))
+
+
+if __name__ == "__main__":
+    main()
