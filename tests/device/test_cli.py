@@ -46,6 +46,7 @@ def test_help_names_every_command() -> None:
         "export",
         "bench",
         "compare",
+        "report",
         "demo",
     ):
         assert command in text
@@ -221,7 +222,7 @@ def test_bench_writes_what_it_shows(tiny_bundle: Path, tmp_path: Path) -> None:
 INTERRUPTED = """
 import runpy, sys
 import tofa_edge.cli.app, tofa_edge.cli.compare, tofa_edge.cli.conformance, tofa_edge.cli.export
-import tofa_edge.cli.host
+import tofa_edge.cli.host, tofa_edge.cli.report
 
 def interrupted():
     try:
