@@ -42,7 +42,7 @@ document.addEventListener("focusin", (event) => {
 document.addEventListener("keydown", (event) => { if (event.key === "Escape") hide(); });
 
 // One stop of the tab key for a plot; arrows go from mark to mark, left to right.
-for (const plot of document.querySelectorAll("svg.wide, svg.narrow")) {
+for (const plot of document.querySelectorAll("svg.wide, svg.middle, svg.narrow")) {
   const place = (mark) => mark.getBoundingClientRect().left;
   const marks = () => [...plot.querySelectorAll(".tip")].filter((m) => m.getClientRects().length);
   for (const [index, mark] of [...plot.querySelectorAll(".tip")].entries()) {

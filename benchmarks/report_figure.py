@@ -1,15 +1,17 @@
-"""A figure of the report: plot, key, note, and the same as a table."""
+"""A figure of the report: plot, key, note, doubts, and the same as a table."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from html import escape
 
+from tofa_edge.benchmarks.report_data import Row
 from tofa_edge.benchmarks.report_svg import SERIES, marker
-from tofa_edge.benchmarks.report_tables import Table
+from tofa_edge.benchmarks.report_tables import Table, doubts
 
 ENGINES = ("onnxruntime", "openvino", "tflite", "tensorrt", "ncnn", "mnn", "torch", "reference")
+MOST_DOUBTS = 6
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,6 +26,8 @@ class Figure:
         key: HTML; empty for none.
         note: how to read it.
         table: the same figures.
+        doubts: what makes figures doubtful, in words.
+        full: whether it takes the whole width.
     """
 
     identity: str
@@ -33,18 +37,43 @@ class Figure:
     key: str
     note: str
     table: Table
+    doubts: tuple[str, ...] = ()
+    full: bool = False
 
     def html(self) -> str:
         """Returns the card."""
         name = f"{self.identity}-h"
         note = f'<p class="note">{escape(self.note)}</p>' if self.note else ""
         return (
-            f'<section class="card" id="{self.identity}" aria-labelledby="{name}">'
-            f'<h3 id="{name}">{escape(self.title)}</h3><p class="said">{escape(self.said)}</p>'
+            f'<section class="card{" full" * self.full}" id="{self.identity}" '
+            f'aria-labelledby="{name}"><h3 id="{name}">{escape(self.title)}</h3>'
+            f'<p class="said">{escape(self.said)}</p>{badges(self.doubts)}'
             f"{self.key}{self.drawn}{note}"
             "<details><summary>The same as a table</summary>"
             f"{self.table.html()}</details></section>"
         )
+
+
+def badges(words: Sequence[str]) -> str:
+    """Returns doubts as HTML, beside the figures that they belong to."""
+    shown = [*words[:MOST_DOUBTS]]
+    if len(words) > MOST_DOUBTS:
+        shown.append(f"{len(words) - MOST_DOUBTS} more in the table")
+    return "".join(f'<span class="doubt">{escape(word)}</span>' for word in shown)
+
+
+def doubted(rows: Iterable[Row]) -> tuple[str, ...]:
+    """Returns what makes rows doubtful, and which; failed ones too."""
+    found: dict[str, list[str]] = {}
+    for row in rows:
+        if row.failed or row.reasons:
+            found.setdefault(doubts(row), []).append(row.configuration)
+    return tuple(
+        f"{', '.join(dict.fromkeys(names))}: {reason}"
+        if len(set(names)) < 4
+        else f"{len(names)} rows: {reason}"
+        for reason, names in found.items()
+    )
 
 
 def series(engine: str) -> int:
@@ -56,12 +85,17 @@ def series(engine: str) -> int:
     return sum(name.encode()) % SERIES
 
 
-def key(engines: Sequence[str], numbers: Mapping[str, int] | None = None) -> str:
-    """Returns buttons that switch series on and off; empty where there is but one."""
-    if len(engines) < 2:
+def key(names: Sequence[str], numbers: Mapping[str, int] | None = None) -> str:
+    """Returns buttons that switch series on and off; empty where there is but one.
+
+    Args:
+        names: of the series.
+        numbers: of their colours and markers; those of engines by default.
+    """
+    if len(names) < 2:
         return ""
     found = ""
-    for name in engines:
+    for name in names:
         number = series(name) if numbers is None else numbers[name]
         found += (
             f'<button type="button" class="s{number % SERIES}" aria-pressed="true" '
@@ -69,3 +103,13 @@ def key(engines: Sequence[str], numbers: Mapping[str, int] | None = None) -> str
             f'<path class="mark" d="{marker(number, 8, 8)}"/></svg>{escape(name)}</button>'
         )
     return f'<div class="key" role="group" aria-label="show or hide">{found}</div>'
+
+
+def legend(names: Sequence[str]) -> str:
+    """Returns what the colours of stacked bars mean, in the order of the stack."""
+    shown = "".join(
+        f'<span class="s{number % SERIES}"><svg viewBox="0 0 16 16" aria-hidden="true">'
+        f'<rect class="bar" x="1" y="2" width="14" height="12" rx="2"/></svg>{escape(name)}</span>'
+        for number, name in enumerate(names)
+    )
+    return f'<div class="key legend">{shown}</div>'

@@ -1,201 +1,176 @@
-"""The front of latency and accuracy: its plot, and what is best within a budget."""
+"""The plot of fronts of latency and accuracy, with a budget that can be moved."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
 from html import escape
 
-from tofa_edge.benchmarks.report_data import Result, Row
-from tofa_edge.benchmarks.report_figure import Figure, key, series
-from tofa_edge.benchmarks.report_svg import (
-    NARROW,
-    WIDE,
-    Canvas,
-    Size,
-    canvas,
-    even_range,
-    log_range,
+from tofa_edge.benchmarks.report_budgets import (
+    Group,
+    Plot,
+    Point,
+    best_within,
+    budgets,
+    headline_budget,
+    quality_name,
+    said_of,
 )
-from tofa_edge.benchmarks.report_tables import doubts, front_table, quality, right
-from tofa_edge.benchmarks.report_words import (
-    UNKNOWN,
-    digits,
-    interval,
-    milliseconds,
-)
-
-ROUND = (1, 2, 5)
-BUDGETS = 5
+from tofa_edge.benchmarks.report_figure import Figure, doubted, key
+from tofa_edge.benchmarks.report_svg import SIZES, Canvas, Size, canvas, even_range, log_range
+from tofa_edge.benchmarks.report_tables import Table, doubts, quality, right
+from tofa_edge.benchmarks.report_words import UNKNOWN, digits, interval, milliseconds, plain
 
 
-@dataclass(frozen=True, slots=True)
-class Point:
-    """A network of a front: latency in milliseconds, quality in per cent or MMACs."""
+def front_figure(plot: Plot, identity: str, table: Table, error: float | None) -> Figure | None:
+    """Returns the plot of fronts; None where there is none.
 
-    row: Row
-    ms: float
-    quality: float
-
-
-def points(result: Result, rows: Sequence[Row]) -> list[Point]:
-    """Returns what can be drawn of a front, quickest first."""
-    found = []
-    for row in rows:
-        accuracy = row.expected_accuracy
-        value = row.mmacs if not result.predicts_accuracy else accuracy and 100 * accuracy
-        if row.p95_ms and value is not None:
-            found.append(Point(row, row.p95_ms, value))
-    return sorted(found, key=lambda point: point.ms)
-
-
-def best_within(front: Sequence[Point], budget_ms: float) -> Point | None:
-    """Returns the best network whose measured p95 keeps a budget; the quicker of equals."""
-    within = [point for point in front if point.ms <= budget_ms]
-    return max(within, key=lambda point: (point.quality, -point.ms), default=None)
-
-
-def budgets(front: Sequence[Point]) -> list[float]:
-    """Returns round budgets in milliseconds across a front, up to the first that allows all."""
-    if not front:
-        return []
-    low, high = front[0].ms, front[-1].ms
-    first, last = math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1
-    values = [step * 10.0**decade for decade in range(first, last + 1) for step in ROUND]
-    found = [value for value in values if low <= value < high]
-    found += [next(value for value in values if value >= high)]
-    return found[-BUDGETS:]
-
-
-def headline_budget(front: Sequence[Point]) -> float:
-    """Returns a round budget in the middle of a front."""
-    found = budgets(front)
-    middle = math.sqrt(front[0].ms * front[-1].ms)
-    return next((value for value in found if value >= middle), found[-1])
-
-
-def quality_name(result: Result) -> str:
-    """Returns what a front calls better."""
-    return "expected accuracy" if result.predicts_accuracy else "size of the network"
-
-
-def said_of(result: Result, point: Point) -> str:
-    """Returns a network in one clause: quality, latency, engine."""
-    shown = quality(point.row, result.predicts_accuracy)
-    return f"{shown} at {milliseconds(point.ms)} on {point.row.configuration}"
-
-
-def front_figure(result: Result, identity: str) -> Figure | None:
-    """Returns the plot of a front; None where there is none."""
-    front, lower = points(result, result.front), points(result, result.lower)
+    Args:
+        plot: what to draw.
+        identity: of the figure, unique in the page.
+        table: the same as a table.
+        error: mean relative error of the predicted p95, if known.
+    """
+    front = plot.front
     if not front:
         return None
-    budget = headline_budget(front)
-    best = best_within(front, budget)
-    title = "Latency and accuracy" if result.predicts_accuracy else "Latency and size"
-    said = f"{len(front)} networks, measured from {milliseconds(front[0].ms)} to "
+    title = "Latency and accuracy" if plot.predicts_accuracy else "Latency and size"
+    said = f"{len(front)} networks, measured: {milliseconds(front[0].ms)} to "
     said += f"{milliseconds(front[-1].ms)} at p95."
-    if best is not None:
-        said += f" Best within {milliseconds(budget)}: {said_of(result, best)}."
+    if error is not None:
+        said += f" Predicted before, p95 was off by {100 * error:.1f} % on average."
     drawn = "".join(
-        _drawn(result, front, lower, size).drawn(identity, title, said, _scale(size, front, lower))
-        for size in (WIDE, NARROW)
+        _drawn(plot, size).drawn(identity, title, said, _scale(plot, size)) for size in SIZES
     )
-    note = "The line joins the networks that no quicker one beats. Whiskers: 95 % of p95."
-    if lower:
+    note = "Up and left is better. A line joins the networks that no quicker one beats."
+    if any(point.row.interval_ms for point in front):
+        note += " Whiskers: the 95 % interval of p95."
+    if plot.lower:
         note += " Dashed: the largest network at lower resolutions."
+    if any(point.row.reasons for point in front):
+        note += " Hollow: doubtful, the reason is told where it is pointed at."
+    names = [group.name for group in plot.groups]
     return Figure(
         identity,
         title,
         said,
-        _controls(identity, front, budget, "" if best is None else said_of(result, best)) + drawn,
-        key(sorted({(p.row.engine) for p in (*front, *lower)})),
+        _controls(identity, plot) + drawn + _fits(plot).html(),
+        key(names, {group.name: group.number for group in plot.groups}),
         note,
-        front_table(result, quality_name(result)),
+        table,
+        doubted([point.row for point in front]),
+        full=True,
     )
 
 
-def _controls(identity: str, front: Sequence[Point], budget: float, said: str) -> str:
+def _fits(plot: Plot) -> Table:
+    """Returns what is best within round budgets."""
+    rows = []
+    for budget in budgets(plot.front):
+        best = best_within(plot.front, budget)
+        if best is not None:
+            shown = quality(best.row, plot.predicts_accuracy)
+            rows.append(
+                (f"{plain(budget)} ms", shown, milliseconds(best.ms), best.row.configuration,
+                 doubts(best.row))
+            )  # fmt: skip
+    columns = ("budget", quality_name(plot.predicts_accuracy), "p95", "on", "doubts")
+    return Table("Best within a budget", columns, tuple(rows))
+
+
+def _controls(identity: str, plot: Plot) -> str:
+    front = plot.front
     low, high = math.log10(front[0].ms), math.log10(front[-1].ms * 1.05)
+    budget = headline_budget(front)
+    best = best_within(front, budget)
+    said = "nothing is so quick" if best is None else said_of(best, plot.predicts_accuracy)
     return (
-        f'<div class="budget"><label for="{identity}-budget">Budget for p95 '
-        f'<input class="amount" id="{identity}-amount" type="number" min="0" step="any" '
-        f'value="{budget:.6g}" aria-label="budget in milliseconds" inputmode="decimal"> ms</label>'
+        f'<div class="budget"><label for="{identity}-amount">Budget for p95</label> '
+        f'<span><input class="amount" id="{identity}-amount" type="number" min="0" step="any" '
+        f'value="{budget:.6g}" inputmode="decimal"> ms</span>'
         f'<input id="{identity}-budget" type="range" min="{low:.4f}" max="{high:.4f}" '
         f'step="0.005" value="{math.log10(budget):.4f}" aria-label="budget, logarithmic">'
         f'<output for="{identity}-budget {identity}-amount" aria-live="polite">'
-        f"{escape(said) or 'nothing is so quick'}</output></div>"
+        f"{escape(said)}</output></div>"
     )
 
 
-def _ranges(front: Sequence[Point], lower: Sequence[Point]) -> tuple[tuple[float, float], ...]:
-    every = (*front, *lower)
-    return log_range([p.ms for p in every]), even_range([p.quality for p in every])
+def _empty(plot: Plot, size: Size) -> Canvas:
+    every = [*plot.front, *plot.lower]
+    x, y = log_range([p.ms for p in every]), even_range([p.quality for p in every])
+    if plot.predicts_accuracy:
+        y = (max(0.0, y[0]), min(100.0, y[1]))
+    return canvas(size, x, y, (True, False))
 
 
-def _scale(size: Size, front: Sequence[Point], lower: Sequence[Point]) -> str:
+def _scale(plot: Plot, size: Size) -> str:
     """Returns where budgets lie, for the script that moves the line."""
-    x, y = _ranges(front, lower)
-    axis = canvas(size, x, y, (True, False)).x
+    axis = _empty(plot, size).x
     return (
         f'data-low="{axis.low:.6g}" data-high="{axis.high:.6g}" '
         f'data-start="{axis.start:.1f}" data-end="{axis.end:.1f}"'
     )
 
 
-def _drawn(result: Result, front: Sequence[Point], lower: Sequence[Point], size: Size) -> Canvas:
-    x, y = _ranges(front, lower)
-    made = canvas(size, x, y, (True, False))
-    unit = "expected accuracy, %" if result.predicts_accuracy else "size, MMACs"
-    made.frame("measured p95, ms", unit)
-    budget = made.x.at(headline_budget(front))
+def _drawn(plot: Plot, size: Size) -> Canvas:
+    made, budget = _empty(plot, size), headline_budget(plot.front)
+    made.frame(
+        "measured p95, ms", "expected accuracy, %" if plot.predicts_accuracy else "size, MMACs"
+    )
+    at = min(made.x.at(budget), made.x.end)
     top, bottom = made.y.end, made.y.start
     made.parts.append(
-        f'<rect class="beyond" x="{budget:.1f}" y="{top:.1f}" height="{bottom - top:.1f}" '
-        f'width="{max(0.0, made.x.end - budget):.1f}"/>'
-        f'<path class="limit" d="M0 {top:.1f}V{bottom:.1f}" transform="translate({budget:.1f} 0)"/>'
+        f'<rect class="beyond" x="{at:.1f}" y="{top:.1f}" height="{bottom - top:.1f}" '
+        f'width="{made.x.end - at:.1f}"/>'
+        f'<path class="limit" d="M0 {top:.1f}V{bottom:.1f}" transform="translate({at:.1f} 0)"/>'
     )
-    if len(lower) > 1:
-        made.line([(p.ms, p.quality) for p in lower], "line dashed other")
-    made.line(_stairs(front), "line stairs")
-    best = best_within(front, headline_budget(front))
-    for engine in sorted({p.row.engine for p in (*front, *lower)}):
-        made.begin(series(engine), engine)
-        for point in (*lower, *front):
-            if point.row.engine == engine:
-                _mark(made, result, point, point is best)
+    if plot.joined:
+        made.line([(p.ms, p.quality) for p in plot.lower], "line dashed other")
+        made.line(_stairs(plot.front), "line stairs")
+    best = best_within(plot.front, budget)
+    for group in plot.groups:
+        made.begin(group.number, group.name)
+        if not plot.joined:
+            made.line([(p.ms, p.quality) for p in group.lower], "line dashed")
+            made.line(_stairs(group.points), "line")
+        for point in (*group.lower, *group.points):
+            _mark(made, plot, group, point, point is best)
         made.end()
     return made
 
 
-def _mark(made: Canvas, result: Result, point: Point, best: bool) -> None:
-    row = point.row
-    bounds = row.interval_ms.get(95)
+def _mark(made: Canvas, plot: Plot, group: Group, point: Point, best: bool) -> None:
+    bounds = point.row.interval_ms.get(95)
     if bounds is not None:
         made.line([(bounds[0], point.quality), (bounds[1], point.quality)], "whisker")
-    said = "\n".join(
-        line
-        for line in (
-            row.configuration,
-            f"{row.resolution or UNKNOWN} px, {digits(row.mmacs)} MMACs",
-            f"p95 {milliseconds(point.ms)}"
-            + (f", 95 %: {interval(bounds, 'ms')}" if bounds else "")
-            + (f", predicted {milliseconds(row.predicted_p95_ms)}" if row.predicted_p95_ms else ""),
-            f"{quality_name(result)} {quality(row, result.predicts_accuracy)}",
-            f"right: {right(row)}" if row.accuracy else "",
-            f"doubtful: {doubts(row)}" if row.reasons else "",
-            "" if row.role == "front" else row.role,
-        )
-        if line
-    )
     extra = ""
-    if row.role == "front":
+    if point.row.role == "front":
+        said = said_of(point, plot.predicts_accuracy) + ("" if plot.joined else f", {group.name}")
         extra = (
             f'data-ms="{point.ms:.6g}" data-quality="{point.quality:.6g}" '
-            f'data-said="{escape(said_of(result, point))}"' + (" data-best" if best else "")
+            f'data-said="{escape(said)}"' + (" data-best" if best else "")
         )
-    made.mark((point.ms, point.quality), series(row.engine), said, bool(row.reasons), extra)
+    at = (point.ms, point.quality)
+    lines = [] if plot.joined else [group.name]
+    lines += _lines(point, plot.predicts_accuracy)
+    made.mark(at, group.number, "\n".join(lines), bool(point.row.reasons), extra)
+
+
+def _lines(point: Point, predicts_accuracy: bool) -> list[str]:
+    row, bounds = point.row, point.row.interval_ms.get(95)
+    measured = f"p95 {milliseconds(point.ms)}"
+    measured += f", 95 %: {interval(bounds, 'ms')}" if bounds else ""
+    measured += f", predicted {milliseconds(row.predicted_p95_ms)}" if row.predicted_p95_ms else ""
+    lines = (
+        row.configuration,
+        f"{row.resolution or UNKNOWN} px, {digits(row.mmacs)} MMACs",
+        measured,
+        f"{quality_name(predicts_accuracy)} {quality(row, predicts_accuracy)}",
+        f"right {right(row)}" if row.accuracy else "",
+        f"doubtful: {doubts(row)}" if row.reasons else "",
+        "" if row.role == "front" else row.role,
+    )
+    return [line for line in lines if line]
 
 
 def _stairs(front: Sequence[Point]) -> list[tuple[float, float]]:

@@ -9,16 +9,25 @@ from html import escape
 from importlib.resources import files
 
 from tofa_edge._version import __version__
+from tofa_edge.benchmarks.report_bars import cold_start_figure, layer_figures
+from tofa_edge.benchmarks.report_budgets import engine_plot, headline, quality_name
 from tofa_edge.benchmarks.report_data import Result
-from tofa_edge.benchmarks.report_front import (
-    best_within,
-    front_figure,
-    headline_budget,
-    points,
-    said_of,
+from tofa_edge.benchmarks.report_figure import Figure, badges
+from tofa_edge.benchmarks.report_front import front_figure
+from tofa_edge.benchmarks.report_merged import (
+    engine_device_table,
+    merged_figure,
+    names,
+    overview_table,
 )
-from tofa_edge.benchmarks.report_tables import Table, engine_table
-from tofa_edge.benchmarks.report_words import milliseconds
+from tofa_edge.benchmarks.report_plots import engines_figure, percentile_figure
+from tofa_edge.benchmarks.report_sustained import sustained_figure
+from tofa_edge.benchmarks.report_tables import Table, fact_table, front_table, scenario_table
+
+FOOTER = (
+    "Latency: wall-clock time of one prediction by the engine, image in, logits out. p95: 95 of "
+    "100 predictions were as quick or quicker. Intervals hold with 95 %."
+)
 
 
 def page(results: Sequence[Result]) -> str:
@@ -29,6 +38,7 @@ def page(results: Sequence[Result]) -> str:
     """
     style, script = (_part(f"report.{kind}") for kind in ("css", "js"))
     title = page_title(results)
+    body = _alone(results[0]) if len(results) == 1 else _together(results)
     return (
         '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'
         f'<meta http-equiv="Content-Security-Policy" content="{_policy(script)}">'
@@ -36,10 +46,8 @@ def page(results: Sequence[Result]) -> str:
         f'<title>{escape(title)}</title><link rel="icon" href="data:,"><style>{style}</style>'
         '</head><body><a class="skip" href="#main">To the figures</a>'
         f'<header><h1>{escape(title)}</h1><button type="button" class="theme" hidden>Dark</button>'
-        f'</header><main id="main">{"".join(map(_section, results))}</main>'
-        f"<footer>Made by tofa-edge {escape(__version__)}. Latencies are wall-clock times of one "
-        "prediction, photo in, probabilities out; p95: 95 of 100 are as quick or quicker."
-        f"</footer><script>{script}</script></body></html>\n"
+        f'</header><main id="main">{body}</main><footer>{FOOTER} Made by tofa-edge '
+        f"{escape(__version__)}.</footer><script>{script}</script></body></html>\n"
     )
 
 
@@ -50,37 +58,60 @@ def page_title(results: Sequence[Result]) -> str:
         return f"{first.bundle} on {first.device}"
     bundles = list(dict.fromkeys(result.bundle for result in results))
     named = bundles[0] if len(bundles) == 1 else f"{len(bundles)} bundles"
-    return f"{named}: {len(results)} results"
+    devices = list(dict.fromkeys(result.device for result in results))
+    return f"{named} on {len(devices)} devices" if len(devices) > 1 else f"{named} on {devices[0]}"
 
 
-def headline(result: Result) -> tuple[str, str]:
-    """Returns the budget's clause, and the best network within it; empty without a front."""
-    front = points(result, result.front)
-    if not front:
-        return "", ""
-    budget = headline_budget(front)
-    best = best_within(front, budget)
-    return f"Best within {milliseconds(budget)}", "" if best is None else said_of(result, best)
+def _alone(result: Result) -> str:
+    return _summary(result) + _cards(result, 0)
 
 
-def _section(result: Result) -> str:
-    when = " · ".join(word for word in (result.date, result.digest and result.digest[:12]) if word)
-    identity = hashlib.sha256(str(result.path).encode()).hexdigest()[:8]
+def _together(results: Sequence[Result]) -> str:
+    whole = merged_figure(results)
+    tables = _table_card(overview_table(results)) + _table_card(engine_device_table(results))
+    parts = [f'<div class="cards">{tables}{"" if whole is None else whole.html()}</div>']
+    for number, (name, result) in enumerate(zip(names(results), results, strict=True)):
+        parts.append(
+            f'<details class="result"><summary><h2>{escape(name)}</h2></summary>'
+            f"{_summary(result)}{_cards(result, number)}</details>"
+        )
+    return "".join(parts)
+
+
+def _summary(result: Result) -> str:
     budget, best = headline(result)
-    said = (
-        f"{escape(budget)}: <strong>{escape(best)}</strong>" if best else "No front was measured."
-    )
-    figures = [front_figure(result, f"front-{identity}")]
-    cards = "".join(figure.html() for figure in figures if figure is not None)
+    said = f"{escape(budget)}: <strong>{escape(best)}</strong>"
+    parts = [
+        result.bundle,
+        result.date,
+        result.digest and f"digest {result.digest[:12]}",
+        None if result.seconds is None else f"measured in {result.seconds:.0f} s",
+    ]
     return (
-        f'<p class="headline">{said}</p><p class="quiet">{escape(when)}</p>{_remarks(result)}'
-        f'<div class="cards">{cards}{_table_card(engine_table(result))}'
-        f"{_table_card(Table('Machine and software', ('what', 'value'), result.facts))}</div>"
+        f'<p class="headline">{said if best else "No front was measured."}</p>'
+        f'<p class="quiet">{escape(" · ".join(part for part in parts if part))}</p>'
+        f"{badges(result.remarks)}"
     )
 
 
-def _remarks(result: Result) -> str:
-    return "".join(f'<span class="doubt">{escape(word)}</span>' for word in result.remarks)
+def _cards(result: Result, number: int) -> str:
+    table = front_table(result, quality_name(result.predicts_accuracy))
+    figures: list[Figure | None] = [
+        front_figure(engine_plot(result), f"front-{number}", table, result.prediction_error),
+        engines_figure(result, f"engines-{number}"),
+        percentile_figure(result, f"percentiles-{number}"),
+        cold_start_figure(result, f"start-{number}"),
+        sustained_figure(result.sustained, f"sustained-{number}"),
+        *layer_figures(result, f"layers-{number}"),
+    ]
+    cards = [figure.html() for figure in figures if figure is not None]
+    cards += [_table_card(table) for table in (scenario_table(result),) if table.rows]
+    facts = fact_table(result).html()
+    cards.append(
+        '<section class="card full facts"><details><summary>Machine and software</summary>'
+        f"{facts}</details></section>"
+    )
+    return f'<div class="cards">{"".join(cards)}</div>'
 
 
 def _table_card(table: Table) -> str:

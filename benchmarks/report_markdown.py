@@ -4,29 +4,40 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from tofa_edge.benchmarks.report_budgets import headline, quality_name
 from tofa_edge.benchmarks.report_data import Result
-from tofa_edge.benchmarks.report_front import quality_name
-from tofa_edge.benchmarks.report_html import headline, page_title
-from tofa_edge.benchmarks.report_tables import Table, engine_table, front_table, markdown_text
+from tofa_edge.benchmarks.report_html import page_title
+from tofa_edge.benchmarks.report_merged import engine_device_table, names, overview_table
+from tofa_edge.benchmarks.report_tables import (
+    engine_table,
+    fact_table,
+    front_table,
+    markdown_text,
+    scenario_table,
+)
 
 
 def markdown(results: Sequence[Result]) -> str:
     """Returns what the page says, without its plots."""
     parts = [f"# {markdown_text(page_title(results))}\n"]
-    for result in results:
-        parts += _section(result)
+    if len(results) > 1:
+        parts += [overview_table(results).markdown(), engine_device_table(results).markdown()]
+    for name, result in zip(names(results), results, strict=True):
+        parts += _section(name, result)
     return "\n".join(parts)
 
 
-def _section(result: Result) -> list[str]:
+def _section(name: str, result: Result) -> list[str]:
     budget, best = headline(result)
     said = f"{budget}: **{markdown_text(best)}**" if best else "No front was measured."
-    when = f"{markdown_text(result.device)}, {markdown_text(result.date or 'no date')}"
+    when = ", ".join(word for word in (result.bundle, result.date) if word)
     doubts = [f"- {markdown_text(word)}" for word in result.remarks]
     tables = (
         engine_table(result),
-        front_table(result, quality_name(result)),
-        Table("Machine and software", ("what", "value"), result.facts),
+        front_table(result, quality_name(result.predicts_accuracy)),
+        scenario_table(result),
+        fact_table(result),
     )
     shown = [table.markdown() for table in tables if table.rows]
-    return [f"## {when}\n", f"{said}\n", "\n".join([*doubts, ""]) if doubts else "", *shown]
+    head = [f"## {markdown_text(name)}\n", f"{said}\n", f"{markdown_text(when)}\n"]
+    return [*head, *(["\n".join([*doubts, ""])] if doubts else []), *shown]

@@ -1,4 +1,4 @@
-"""Plots as inline SVG: axes, marks and lines, in a wide and a narrow form.
+"""Plots as inline SVG: axes, marks and lines, in forms for wide and narrow screens.
 
 Colours come from the page's style sheet by class, so that light and dark are one drawing. Every
 series has a marker of its own besides its colour.
@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from html import escape
 
-from tofa_edge.benchmarks.report_words import digits
+from tofa_edge.benchmarks.report_words import plain
 
 SERIES = 8  # colours and markers in the style sheet
 NICE = (1, 2, 5, 10)
@@ -27,7 +27,9 @@ class Size:
     height: int
 
 
-WIDE, NARROW = Size("wide", 720, 360), Size("narrow", 340, 300)
+WIDE, MIDDLE, NARROW = Size("wide", 1120, 400), Size("middle", 560, 340), Size("narrow", 340, 300)
+SIZES = (WIDE, MIDDLE, NARROW)
+HALVES = (MIDDLE, NARROW)  # for plots that never get the whole width
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,21 +94,72 @@ class Canvas:
     y: Axis
     parts: list[str] = field(default_factory=list)
 
-    def frame(self, x_label: str, y_label: str, x_names: Sequence[tuple[float, str]] = ()) -> None:
-        """Draws grid, ticks and labels; x_names are ticks of x that are no round values."""
+    def frame(
+        self,
+        x_label: str,
+        y_label: str,
+        x_names: Sequence[tuple[float, str]] = (),
+        *,
+        upright: bool = True,
+        label_y: float = 12,
+    ) -> None:
+        """Draws grid, ticks and labels.
+
+        Args:
+            x_label: below; without one the x axis has no numbers.
+            y_label: above.
+            x_names: ticks of the x axis that are no round values.
+            upright: whether ticks of the x axis have lines.
+            label_y: base line of `y_label`.
+        """
         left, right, bottom, top = self.x.start, self.x.end, self.y.start, self.y.end
-        across = max(2, int((right - left) // 60))
         for value in self.y.ticks(max(2, int((bottom - top) // 42))):
             at = self.y.at(value)
             self.parts.append(f'<path class="grid" d="M{left:.1f} {at:.1f}H{right:.1f}"/>')
-            self.text(left - 8, at + 4, digits(value), "end")
-        for value, name in x_names or [(v, digits(v)) for v in self.x.ticks(across)]:
-            at = self.x.at(value)
-            self.parts.append(f'<path class="grid" d="M{at:.1f} {top:.1f}V{bottom:.1f}"/>')
-            self.text(at, bottom + 18, name, "middle")
+            self.text(left - 8, at + 4, plain(value), "end")
+        self.text(0, label_y, y_label, "start", "label")
         self.parts.append(f'<path class="axis" d="M{left:.1f} {bottom:.1f}H{right:.1f}"/>')
-        self.text(right, bottom + 38, x_label, "end", "label")
-        self.text(0, 12, y_label, "start", "label")
+        if x_label:
+            self.columns(x_label, (top, bottom), x_names, upright=upright)
+
+    def columns(
+        self,
+        label: str,
+        between: tuple[float, float],
+        names: Sequence[tuple[float, str]] = (),
+        *,
+        upright: bool = True,
+    ) -> None:
+        """Draws the ticks of the x axis and their lines between two heights, label below."""
+        top, bottom = between
+        most = max(2, int((self.x.end - self.x.start) // 60))
+        for value, name in names or [(v, plain(v)) for v in self.x.ticks(most)]:
+            at = self.x.at(value)
+            if upright:
+                self.parts.append(f'<path class="grid" d="M{at:.1f} {top:.1f}V{bottom:.1f}"/>')
+            self.text(at, bottom + 18, name, "middle")
+        self.text(self.x.end, bottom + 38, label, "end", "label")
+
+    def bar(
+        self,
+        series: int,
+        x: tuple[float, float],
+        y: tuple[float, float],
+        said: str,
+        reach: float | None = None,
+    ) -> None:
+        """Draws a bar between pixels; it can be pointed at from reach downwards, if given."""
+        left, width = x[0], max(x[1] - x[0], 0.5)
+        drawn = (
+            f'<rect class="bar s{series % SERIES}" x="{left:.1f}" y="{y[0]:.1f}" '
+            f'width="{width:.1f}" height="{max(y[1] - y[0], 0.5):.1f}"/>'
+        )
+        if reach is not None:
+            drawn += (
+                f'<rect class="halo" x="{left:.1f}" y="{reach:.1f}" width="{width:.1f}" '
+                f'height="{y[1] - reach:.1f}"/>'
+            )
+        self.target(drawn, said)
 
     def text(self, x: float, y: float, said: str, anchor: str = "start", kind: str = "") -> None:
         """Writes text; its base line starts, ends or has its middle at a point."""

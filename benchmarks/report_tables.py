@@ -107,6 +107,35 @@ def front_table(result: Result, name: str) -> Table:
     )  # fmt: skip
 
 
+def per_second(row: Row) -> str:
+    """Returns the best throughput as a clause; empty where it is not known."""
+    if not row.images_per_s:
+        return ""
+    batch = max(row.images_per_s, key=lambda batch: row.images_per_s[batch])
+    return f", {digits(row.images_per_s[batch])} images/s in batches of {batch}"
+
+
+def scenario_table(result: Result) -> Table:
+    """Returns the MLPerf scenarios."""
+    rows = tuple(
+        (
+            f"{item.scenario}, {item.configuration}",
+            UNKNOWN if item.queries is None else f"{item.queries:,}",
+            milliseconds(item.p90_ms),
+            digits(item.images_per_s),
+            item.failed or ", ".join(item.reasons) or "none",
+        )
+        for item in result.scenarios
+    )
+    columns = ("scenario", "queries", "p90", "images/s", "doubts")
+    return Table("MLPerf scenarios, by its load generator", columns, rows)
+
+
+def fact_table(result: Result) -> Table:
+    """Returns what is known of machine and software."""
+    return Table("Machine and software", ("what", "value"), result.facts)
+
+
 def right(row: Row) -> str:
     """Returns the share of labelled photos that were right, with its interval."""
     found = row.accuracy

@@ -19,6 +19,11 @@ def digits(value: float | None) -> str:
     return f"{rounded:,.{max(0, min(behind, 6))}f}"
 
 
+def plain(value: float) -> str:
+    """Returns a round number without zeros behind: 0.05, 20, 1,000."""
+    return f"{value:,.9f}".rstrip("0").rstrip(".")
+
+
 def with_unit(value: float | None, unit: str) -> str:
     """Returns a number of three digits and its unit."""
     return UNKNOWN if value is None else f"{digits(value)} {unit}"
