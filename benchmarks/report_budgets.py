@@ -103,10 +103,19 @@ def headline_budget(front: Sequence[Point]) -> float:
 
 
 def headline(result: Result) -> tuple[str, str]:
-    """Returns the budget's clause, and the best network within it; empty without a front."""
+    """Returns the budget's clause, and the best network within it.
+
+    Without a front it is the quickest engine; both are empty where nothing was measured.
+    """
     front = points(result.front, result.predicts_accuracy)
     if not front:
-        return "", ""
+        rows = [row for row in result.engines if row.p95_ms]
+        quickest = min(rows, key=lambda row: row.p95_ms or 0, default=None)
+        if quickest is None:
+            return "", ""
+        doubt = f" ({doubts(quickest)})" if quickest.reasons else ""
+        said = f"p95 {milliseconds(quickest.p95_ms)} on {quickest.configuration}{doubt}"
+        return "Quickest engine", said
     budget = headline_budget(front)
     best = best_within(front, budget)
     said = "" if best is None else said_of(best, result.predicts_accuracy)

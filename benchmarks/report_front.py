@@ -21,6 +21,8 @@ from tofa_edge.benchmarks.report_svg import SIZES, Canvas, Size, canvas, even_ra
 from tofa_edge.benchmarks.report_tables import Table, doubts, quality, right
 from tofa_edge.benchmarks.report_words import UNKNOWN, digits, interval, milliseconds, plain
 
+NOTHING = "nothing is so quick"
+
 
 def front_figure(plot: Plot, identity: str, table: Table, error: float | None) -> Figure | None:
     """Returns the plot of fronts; None where there is none.
@@ -58,13 +60,25 @@ def front_figure(plot: Plot, identity: str, table: Table, error: float | None) -
         key(names, {group.name: group.number for group in plot.groups}),
         note,
         table,
-        doubted([point.row for point in front]),
+        _doubted(plot),
         full=True,
+    )
+
+
+def _doubted(plot: Plot) -> tuple[str, ...]:
+    if plot.joined:
+        return doubted(point.row for point in plot.front)
+    return tuple(
+        f"{group.name}, {said}"
+        for group in plot.groups
+        for said in doubted(point.row for point in group.points)
     )
 
 
 def _fits(plot: Plot) -> Table:
     """Returns what is best within round budgets."""
+    if not plot.joined:
+        return _fits_apart(plot)
     rows = []
     for budget in budgets(plot.front):
         best = best_within(plot.front, budget)
@@ -78,12 +92,35 @@ def _fits(plot: Plot) -> Table:
     return Table("Best within a budget", columns, tuple(rows))
 
 
+def _fits_apart(plot: Plot) -> Table:
+    """Returns the same with a column for each device."""
+    rows = []
+    for budget in budgets(plot.front):
+        found = [best_within(group.points, budget) for group in plot.groups]
+        shown = [
+            UNKNOWN if best is None else said_of(best, plot.predicts_accuracy) for best in found
+        ]
+        rows.append((f"{plain(budget)} ms", *shown))
+    return Table(
+        "Best within a budget", ("budget", *(group.name for group in plot.groups)), tuple(rows)
+    )
+
+
+def _best_said(plot: Plot, budget: float) -> str:
+    """Returns what is best within a budget, as the script says it when the budget is moved."""
+    groups = [("", plot.front)] if plot.joined else [(f"{g.name}: ", g.points) for g in plot.groups]
+    said = []
+    for name, front in groups:
+        best = best_within(front, budget)
+        shown = NOTHING if best is None else said_of(best, plot.predicts_accuracy)
+        said.append(f"{name}{shown}")
+    return "\n".join(said)
+
+
 def _controls(identity: str, plot: Plot) -> str:
     front = plot.front
     low, high = math.log10(front[0].ms), math.log10(front[-1].ms * 1.05)
     budget = headline_budget(front)
-    best = best_within(front, budget)
-    said = "nothing is so quick" if best is None else said_of(best, plot.predicts_accuracy)
     return (
         f'<div class="budget"><label for="{identity}-amount">Budget for p95</label> '
         f'<span><input class="amount" id="{identity}-amount" type="number" min="0" step="any" '
@@ -91,13 +128,14 @@ def _controls(identity: str, plot: Plot) -> str:
         f'<input id="{identity}-budget" type="range" min="{low:.4f}" max="{high:.4f}" '
         f'step="0.005" value="{math.log10(budget):.4f}" aria-label="budget, logarithmic">'
         f'<output for="{identity}-budget {identity}-amount" aria-live="polite">'
-        f"{escape(said)}</output></div>"
+        f"{escape(_best_said(plot, budget))}</output></div>"
     )
 
 
 def _empty(plot: Plot, size: Size) -> Canvas:
     every = [*plot.front, *plot.lower]
-    x, y = log_range([p.ms for p in every]), even_range([p.quality for p in every])
+    latencies = [ms for p in every for ms in (p.ms, *p.row.interval_ms.get(95, ()))]
+    x, y = log_range(latencies), even_range([p.quality for p in every])
     if plot.predicts_accuracy:
         y = (max(0.0, y[0]), min(100.0, y[1]))
     return canvas(size, x, y, (True, False))
@@ -109,6 +147,8 @@ def _scale(plot: Plot, size: Size) -> str:
     return (
         f'data-low="{axis.low:.6g}" data-high="{axis.high:.6g}" '
         f'data-start="{axis.start:.1f}" data-end="{axis.end:.1f}"'
+        + " data-apart"
+        * (not plot.joined)
     )
 
 
@@ -127,14 +167,15 @@ def _drawn(plot: Plot, size: Size) -> Canvas:
     if plot.joined:
         made.line([(p.ms, p.quality) for p in plot.lower], "line dashed other")
         made.line(_stairs(plot.front), "line stairs")
-    best = best_within(plot.front, budget)
+    fronts = [plot.front] if plot.joined else [group.points for group in plot.groups]
+    best = [best_within(front, budget) for front in fronts]
     for group in plot.groups:
         made.begin(group.number, group.name)
         if not plot.joined:
             made.line([(p.ms, p.quality) for p in group.lower], "line dashed")
             made.line(_stairs(group.points), "line")
         for point in (*group.lower, *group.points):
-            _mark(made, plot, group, point, point is best)
+            _mark(made, plot, group, point, point in best)
         made.end()
     return made
 
@@ -145,7 +186,7 @@ def _mark(made: Canvas, plot: Plot, group: Group, point: Point, best: bool) -> N
         made.line([(bounds[0], point.quality), (bounds[1], point.quality)], "whisker")
     extra = ""
     if point.row.role == "front":
-        said = said_of(point, plot.predicts_accuracy) + ("" if plot.joined else f", {group.name}")
+        said = said_of(point, plot.predicts_accuracy)
         extra = (
             f'data-ms="{point.ms:.6g}" data-quality="{point.quality:.6g}" '
             f'data-said="{escape(said)}"' + (" data-best" if best else "")

@@ -88,7 +88,7 @@ def _summary(result: Result) -> str:
         None if result.seconds is None else f"measured in {result.seconds:.0f} s",
     ]
     return (
-        f'<p class="headline">{said if best else "No front was measured."}</p>'
+        f'<p class="headline">{said if best else "Nothing was measured."}</p>'
         f'<p class="quiet">{escape(" · ".join(part for part in parts if part))}</p>'
         f"{badges(result.remarks)}"
     )
@@ -99,8 +99,8 @@ def _cards(result: Result, number: int) -> str:
     figures: list[Figure | None] = [
         front_figure(engine_plot(result), f"front-{number}", table, result.prediction_error),
         engines_figure(result, f"engines-{number}"),
-        percentile_figure(result, f"percentiles-{number}"),
         cold_start_figure(result, f"start-{number}"),
+        percentile_figure(result, f"percentiles-{number}"),
         sustained_figure(result.sustained, f"sustained-{number}"),
         *layer_figures(result, f"layers-{number}"),
     ]

@@ -29,7 +29,7 @@ def markdown(results: Sequence[Result]) -> str:
 
 def _section(name: str, result: Result) -> list[str]:
     budget, best = headline(result)
-    said = f"{budget}: **{markdown_text(best)}**" if best else "No front was measured."
+    said = f"{budget}: **{markdown_text(best)}**" if best else "Nothing was measured."
     when = ", ".join(word for word in (result.bundle, result.date) if word)
     doubts = [f"- {markdown_text(word)}" for word in result.remarks]
     tables = (

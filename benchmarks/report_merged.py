@@ -46,7 +46,26 @@ def merged_plot(results: Sequence[Result]) -> Plot:
 
 def merged_figure(results: Sequence[Result]) -> Figure | None:
     """Returns the fronts of all results in one plot; None where none has one."""
-    return front_figure(merged_plot(results), "fronts", overview_table(results), None)
+    return front_figure(merged_plot(results), "fronts", _fronts_table(results), None)
+
+
+def _fronts_table(results: Sequence[Result]) -> Table:
+    """Returns every network that the plot of fronts shows."""
+    plot = merged_plot(results)
+    better = quality_name(plot.predicts_accuracy)
+    rows = tuple(
+        (
+            group.name,
+            point.row.configuration,
+            point.row.role,
+            quality(point.row, plot.predicts_accuracy),
+            milliseconds(point.ms),
+            doubts(point.row),
+        )
+        for group in plot.groups
+        for point in (*group.points, *group.lower)
+    )
+    return Table("Fronts", ("device", "engine", "network", better, "p95", "doubts"), rows)
 
 
 def overview_table(results: Sequence[Result]) -> Table:

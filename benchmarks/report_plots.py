@@ -9,6 +9,7 @@ from tofa_edge.benchmarks.report_data import Result, Row
 from tofa_edge.benchmarks.report_figure import Figure, doubted, key, series
 from tofa_edge.benchmarks.report_svg import (
     HALVES,
+    SIZES,
     Axis,
     Canvas,
     Size,
@@ -19,7 +20,7 @@ from tofa_edge.benchmarks.report_tables import Table, doubts, engine_table, per_
 from tofa_edge.benchmarks.report_words import digits, interval, milliseconds
 
 MOST_ROWS = 16
-ROW_PX = 34
+ROW_PX = 38
 TAIL = ((0.0, "0"), (50.0, "50"), (90.0, "90"), (99.0, "99"), (99.9, "99.9"))
 MARKED = (50, 90, 95, 99)
 DASHES = {"fp32": "line", "fp16": "line", "int8": "line dashed", "dynamic": "line dotted"}
@@ -68,8 +69,8 @@ def _ranges(rows: Sequence[Row], size: Size) -> Canvas:
     made.columns("latency, ms", (30, 30 + ROW_PX * len(rows)))
     for index, row in enumerate(rows):
         made.begin(series(row.engine), row.engine)
-        made.text(made.x.start, made.y.at(index + 0.36), row.configuration, "start", "name")
-        _range(made, row, index + 0.68)
+        made.text(made.x.start, made.y.at(index + 0.38), row.configuration, "start", "name")
+        _range(made, row, index + 0.66)
         made.end()
     return made
 
@@ -110,7 +111,7 @@ def percentile_figure(result: Result, identity: str) -> Figure | None:
     steadiest = min(drawn_rows, key=_spread)
     title = "Percentiles of latency"
     said = f"Steadiest: {steadiest.configuration}, p99 is {digits(_spread(steadiest))} × its p50."
-    drawn = "".join(_curves(drawn_rows, size).drawn(identity, title, said) for size in HALVES)
+    drawn = "".join(_curves(drawn_rows, size).drawn(identity, title, said) for size in SIZES)
     names = sorted({row.engine for row in drawn_rows})
     precisions = {row.precision for row in drawn_rows}
     note = "Each engine and precision with its quickest number of threads."
@@ -123,7 +124,9 @@ def percentile_figure(result: Result, identity: str) -> Figure | None:
         (row.configuration, *(milliseconds(row.latency_ms.get(p)) for p in MARKED)) for row in rows
     )
     table = Table("Percentiles of latency", columns, cells)
-    return Figure(identity, title, said, drawn, key(names), note, table, doubted(drawn_rows))
+    return Figure(
+        identity, title, said, drawn, key(names), note, table, doubted(drawn_rows), full=True
+    )
 
 
 def _spread(row: Row) -> float:

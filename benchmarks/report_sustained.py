@@ -80,11 +80,8 @@ def _said(moments: Sequence[Moment]) -> str:
 def _traces(moments: Sequence[Moment], panels: Sequence[Panel], size: Size) -> Canvas:
     minutes = [moment.at_s / 60 for moment in moments]
     made = canvas(size, (minutes[0], max(minutes[-1], minutes[0] + 0.1)), (0, 1))
-    for index, panel in enumerate(panels):
-        top = 26 + index * (PANEL_PX + GAP_PX)
-        _panel(made, moments, panel, top, last=index == len(panels) - 1)
     bottom = 26 + len(panels) * (PANEL_PX + GAP_PX) - GAP_PX
-    step = max(1, -(-len(moments) // MOST_TIPS))
+    step, targets = max(1, -(-len(moments) // MOST_TIPS)), []
     for first in range(0, len(moments), step):
         part = moments[first : first + step]
         left = made.x.at(part[0].at_s / 60)
@@ -92,7 +89,12 @@ def _traces(moments: Sequence[Moment], panels: Sequence[Panel], size: Size) -> C
         width = max(2.0, made.x.at(after) - left)
         if any(moment.throttled for moment in part):
             made.parts.append(_rectangle("hot", left, 26, width, bottom - 26))
-        made.target(_rectangle("halo", left, 26, width, bottom - 26), _told(part[0]))
+        targets.append((_rectangle("halo", left, 26, width, bottom - 26), _told(part[0])))
+    for index, panel in enumerate(panels):
+        top = 26 + index * (PANEL_PX + GAP_PX)
+        _panel(made, moments, panel, top, last=index == len(panels) - 1)
+    for drawn, said in targets:  # above all lines, to be pointed at
+        made.target(drawn, said)
     return made
 
 

@@ -60,6 +60,10 @@ class Axis:
         wanted = (self.high - self.low) / max(most, 1) or 1
         step = 10 ** math.floor(math.log10(wanted))
         step *= next(nice for nice in NICE if nice * step >= wanted * 0.999)
+        found = self._multiples(step)
+        return found if len(found) > 1 else self._multiples(step / 2)
+
+    def _multiples(self, step: float) -> list[float]:
         first, last = math.ceil(self.low / step - 1e-9), math.floor(self.high / step + 1e-9)
         return [index * step for index in range(first, last + 1)]
 

@@ -33,8 +33,10 @@ class Table:
 
     def html(self) -> str:
         """Returns it as HTML, in a box that scrolls by itself where the screen is narrow."""
-        head = "".join(f'<th scope="col">{escape(name)}</th>' for name in self.columns)
-        body = "".join(f"<tr>{_html_row(row)}</tr>" for row in self.rows)
+        kinds = [_kind([row[index] for row in self.rows]) for index in range(len(self.columns))]
+        named = zip(kinds, self.columns, strict=True)
+        head = "".join(f'<th scope="col"{kind}>{escape(name)}</th>' for kind, name in named)
+        body = "".join(f"<tr>{_html_row(row, kinds)}</tr>" for row in self.rows)
         title = escape(self.title)
         return (
             f'<div class="scroll" tabindex="0" role="region" aria-label="{title}"><table>'
@@ -194,9 +196,15 @@ def _csv_cell(value: object) -> object:
     return value
 
 
-def _html_row(row: Cells) -> str:
+def _kind(cells: Sequence[str]) -> str:
+    """Returns how a column is written: words from the left, figures to the right."""
+    return "" if any(cell[:1].isdigit() for cell in cells) else ' class="words"'
+
+
+def _html_row(row: Cells, kinds: Sequence[str]) -> str:
     first, *others = map(escape, row)
-    return f'<th scope="row">{first}</th>' + "".join(f"<td>{cell}</td>" for cell in others)
+    cells = zip(kinds[1:], others, strict=True)
+    return f'<th scope="row">{first}</th>' + "".join(f"<td{k}>{cell}</td>" for k, cell in cells)
 
 
 def _without_unknown(title: str, columns: Cells, rows: Iterable[Cells]) -> Table:
