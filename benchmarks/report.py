@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 
 from tofa_edge.benchmarks.report_html import page
@@ -56,6 +57,7 @@ def _written(path: Path, said: str) -> Path:
         temporary.write_text(said, encoding="utf-8")
         temporary.replace(path)
     except OSError as error:
-        temporary.unlink(missing_ok=True)
+        with suppress(OSError):
+            temporary.unlink()
         raise DataError(f"{path}: cannot be written: {error.strerror or error}") from error
     return path

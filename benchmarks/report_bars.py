@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 from tofa_edge.benchmarks.report_data import COLD_START, OLD_COLD_START, Layer, Result, Row
 from tofa_edge.benchmarks.report_figure import Figure, doubted, legend, series
@@ -13,6 +14,7 @@ from tofa_edge.benchmarks.report_words import UNKNOWN, digits, percent, with_uni
 MOST_ROWS = 12
 MOST_LAYERS = 400
 ROW_PX = 40
+LAYERS_PX = 260  # high
 NAMED = 3  # of the layers that cost most
 Start = tuple[str, Mapping[str, float]]
 
@@ -49,7 +51,7 @@ def cold_start_figure(result: Result, identity: str) -> Figure | None:
     )
     note = "Medians over new processes; files are in the page cache, as after the first start."
     if len(starts) > len(shown):
-        note += f" {len(starts) - len(shown)} slower ones are in the table."
+        note += f" The table has {len(starts) - len(shown)} more, slower."
     key = legend([name.replace("_", " ") for name in used])
     failed = doubted(row for row in result.engines if row.cold_start_s)
     return Figure(identity, title, said, drawn, key, note, Table(title, columns, rows), failed)
@@ -96,7 +98,8 @@ def _layer_figure(row: Row, identity: str) -> Figure:
         f"{layer.name} {with_unit(layer.ms, 'ms')}" for layer in dearest
     )
     drawn = "".join(
-        _columns(row, layers, size).drawn(identity, title, f"{said}.") for size in SIZES
+        _columns(row, layers, replace(size, height=LAYERS_PX)).drawn(identity, title, f"{said}.")
+        for size in SIZES
     )
     cells = tuple(
         (

@@ -49,7 +49,7 @@ def engines_figure(result: Result, identity: str) -> Figure | None:
     )
     note = "Marker: p50; thick line up to p95, thin line up to p99. One network, the same on all."
     if len(rows) > len(shown):
-        note += f" {len(rows) - len(shown)} slower ones are in the table."
+        note += f" The table has {len(rows) - len(shown)} more, slower."
     return Figure(
         identity,
         title,

@@ -15,7 +15,7 @@ from tofa_edge.benchmarks.report_words import plain
 
 SERIES = 8  # colours and markers in the style sheet
 NICE = (1, 2, 5, 10)
-CHARACTER_PX = 6.4  # of the plots' text, on average
+REACH_PX = 11  # around a mark, for fingers
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,7 +27,7 @@ class Size:
     height: int
 
 
-WIDE, MIDDLE, NARROW = Size("wide", 1120, 400), Size("middle", 560, 340), Size("narrow", 340, 300)
+WIDE, MIDDLE, NARROW = Size("wide", 960, 380), Size("middle", 560, 340), Size("narrow", 312, 290)
 SIZES = (WIDE, MIDDLE, NARROW)
 HALVES = (MIDDLE, NARROW)  # for plots that never get the whole width
 
@@ -173,7 +173,9 @@ class Canvas:
         )
 
     def line(self, points: Sequence[tuple[float, float]], kind: str = "line") -> None:
-        """Draws a line through values."""
+        """Draws a line through values; one point makes none."""
+        if len(points) < 2:
+            return
         pixels = [f"{self.x.at(x):.1f} {self.y.at(y):.1f}" for x, y in points]
         self.parts.append(f'<path class="{kind}" d="M{"L".join(pixels)}"/>')
 
@@ -186,8 +188,12 @@ class Canvas:
         extra: str = "",
     ) -> None:
         """Draws the marker of a series, which tells something when pointed at; hollow in doubt."""
-        shape = marker(series, self.x.at(at[0]), self.y.at(at[1]))
-        self.target(f'<path class="mark{" hollow" * doubtful}" d="{shape}"/>', said, extra)
+        x, y = self.x.at(at[0]), self.y.at(at[1])
+        drawn = (
+            f'<circle class="halo" cx="{x:.1f}" cy="{y:.1f}" r="{REACH_PX}"/>'
+            f'<path class="mark{" hollow" * doubtful}" d="{marker(series, x, y)}"/>'
+        )
+        self.target(drawn, said, extra)
 
     def target(self, drawn: str, said: str, extra: str = "") -> None:
         """Draws something that tells something when pointed at or reached by keyboard."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from math import floor, log10
 
 UNKNOWN = "–"
-DIGITS = 3
+DIGITS, MOST_BEHIND = 3, 9  # figures; places behind the point
 
 
 def digits(value: float | None) -> str:
@@ -14,9 +14,9 @@ def digits(value: float | None) -> str:
         return UNKNOWN
     if value == 0:
         return "0"
-    behind = DIGITS - 1 - floor(log10(abs(value)))
-    rounded = round(value, behind)
-    return f"{rounded:,.{max(0, min(behind, 6))}f}"
+    rounded = float(f"{value:.{DIGITS - 1}e}")
+    behind = DIGITS - 1 - floor(log10(abs(rounded)))
+    return f"{rounded:,.{max(0, min(behind, MOST_BEHIND))}f}"
 
 
 def plain(value: float) -> str:
