@@ -40,13 +40,13 @@ class Figure:
     doubts: tuple[str, ...] = ()
     full: bool = False
 
-    def html(self) -> str:
-        """Returns the card."""
+    def html(self, level: int) -> str:
+        """Returns the card, its title a heading of a level."""
         name = f"{self.identity}-h"
         note = f'<p class="note">{escape(self.note)}</p>' if self.note else ""
         return (
             f'<section class="card{" full" * self.full}" id="{self.identity}" '
-            f'aria-labelledby="{name}"><h3 id="{name}">{escape(self.title)}</h3>'
+            f'aria-labelledby="{name}"><h{level} id="{name}">{escape(self.title)}</h{level}>'
             f'<p class="said">{escape(self.said)}</p>{badges(self.doubts)}'
             f"{self.key}{self.drawn}{note}"
             "<details><summary>The same as a table</summary>"

@@ -63,17 +63,17 @@ def page_title(results: Sequence[Result]) -> str:
 
 
 def _alone(result: Result) -> str:
-    return _summary(result) + _cards(result, 0)
+    return _summary(result) + _cards(result, 0, 2)
 
 
 def _together(results: Sequence[Result]) -> str:
     whole = merged_figure(results)
     tables = _table_card(overview_table(results)) + _table_card(engine_device_table(results))
-    parts = [f'<div class="cards">{tables}{"" if whole is None else whole.html()}</div>']
+    parts = [f'<div class="cards">{tables}{"" if whole is None else whole.html(2)}</div>']
     for number, (name, result) in enumerate(zip(names(results), results, strict=True)):
         parts.append(
             f'<details class="result"><summary><h2>{escape(name)}</h2></summary>'
-            f"{_summary(result)}{_cards(result, number)}</details>"
+            f"{_summary(result)}{_cards(result, number, 3)}</details>"
         )
     return "".join(parts)
 
@@ -94,7 +94,7 @@ def _summary(result: Result) -> str:
     )
 
 
-def _cards(result: Result, number: int) -> str:
+def _cards(result: Result, number: int, level: int) -> str:
     table = front_table(result, quality_name(result.predicts_accuracy))
     figures: list[Figure | None] = [
         front_figure(engine_plot(result), f"front-{number}", table, result.prediction_error),
@@ -104,7 +104,7 @@ def _cards(result: Result, number: int) -> str:
         sustained_figure(result.sustained, f"sustained-{number}"),
         *layer_figures(result, f"layers-{number}"),
     ]
-    cards = [figure.html() for figure in figures if figure is not None]
+    cards = [figure.html(level) for figure in figures if figure is not None]
     cards += [_table_card(table) for table in (scenario_table(result),) if table.rows]
     facts = fact_table(result).html()
     cards.append(

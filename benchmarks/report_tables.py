@@ -39,7 +39,7 @@ class Table:
         body = "".join(f"<tr>{_html_row(row, kinds)}</tr>" for row in self.rows)
         title = escape(self.title)
         return (
-            f'<div class="scroll" tabindex="0" role="region" aria-label="{title}"><table>'
+            f'<div class="scroll" tabindex="0" role="group" aria-label="{title}"><table>'
             f"<caption>{title}</caption><thead><tr>{head}</tr></thead><tbody>{body}</tbody>"
             "</table></div>"
         )
