@@ -70,8 +70,10 @@ def points(rows: Sequence[Row], predicts_accuracy: bool) -> tuple[Point, ...]:
     """Returns what can be drawn of a front, quickest first."""
     found = []
     for row in rows:
-        accuracy = row.expected_accuracy
-        value = accuracy and 100 * accuracy if predicts_accuracy else row.mmacs
+        value = row.mmacs
+        if predicts_accuracy:
+            accuracy = row.expected_accuracy
+            value = None if accuracy is None or accuracy > 1 else 100 * accuracy
         if row.p95_ms and value is not None:
             found.append(Point(row, row.p95_ms, value))
     return tuple(sorted(found, key=lambda point: point.ms))

@@ -42,11 +42,10 @@ class Figure:
 
     def html(self, level: int) -> str:
         """Returns the card, its title a heading of a level."""
-        name = f"{self.identity}-h"
         note = f'<p class="note">{escape(self.note)}</p>' if self.note else ""
         return (
-            f'<section class="card{" full" * self.full}" id="{self.identity}" '
-            f'aria-labelledby="{name}"><h{level} id="{name}">{escape(self.title)}</h{level}>'
+            f'<section class="card{" full" * self.full}" id="{self.identity}">'
+            f"<h{level}>{escape(self.title)}</h{level}>"
             f'<p class="said">{escape(self.said)}</p>{badges(self.doubts)}'
             f"{self.key}{self.drawn}{note}"
             "<details><summary>The same as a table</summary>"

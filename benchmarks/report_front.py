@@ -119,7 +119,7 @@ def _best_said(plot: Plot, budget: float) -> str:
 
 def _controls(identity: str, plot: Plot) -> str:
     front = plot.front
-    low, high = math.log10(front[0].ms), math.log10(front[-1].ms * 1.05)
+    low, high = math.log10(front[0].ms), math.log10(budgets(front)[-1])
     budget = headline_budget(front)
     return (
         f'<div class="budget"><label for="{identity}-amount">Budget for p95</label> '

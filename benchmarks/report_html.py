@@ -68,7 +68,9 @@ def _alone(result: Result) -> str:
 
 def _together(results: Sequence[Result]) -> str:
     whole = merged_figure(results)
-    tables = _table_card(overview_table(results)) + _table_card(engine_device_table(results))
+    tables = "".join(
+        _table_card(table, 2) for table in (overview_table(results), engine_device_table(results))
+    )
     parts = [f'<div class="cards">{tables}{"" if whole is None else whole.html(2)}</div>']
     for number, (name, result) in enumerate(zip(names(results), results, strict=True)):
         parts.append(
@@ -105,7 +107,7 @@ def _cards(result: Result, number: int, level: int) -> str:
         *layer_figures(result, f"layers-{number}"),
     ]
     cards = [figure.html(level) for figure in figures if figure is not None]
-    cards += [_table_card(table) for table in (scenario_table(result),) if table.rows]
+    cards += [_table_card(table, level) for table in (scenario_table(result),) if table.rows]
     facts = fact_table(result).html()
     cards.append(
         '<section class="card full facts"><details><summary>Machine and software</summary>'
@@ -114,8 +116,9 @@ def _cards(result: Result, number: int, level: int) -> str:
     return f'<div class="cards">{"".join(cards)}</div>'
 
 
-def _table_card(table: Table) -> str:
-    return f'<section class="card full">{table.html()}</section>'
+def _table_card(table: Table, level: int) -> str:
+    title = escape(table.title)
+    return f'<section class="card full titled"><h{level}>{title}</h{level}>{table.html()}</section>'
 
 
 def _part(name: str) -> str:

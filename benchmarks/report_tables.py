@@ -20,6 +20,7 @@ from tofa_edge.benchmarks.report_words import (
 )
 
 Cells = tuple[str, ...]
+LONG = 28  # characters, from which a cell has several lines
 FORMULA = ("=", "+", "-", "@", "\t", "\r")  # what a spreadsheet would compute
 
 
@@ -204,7 +205,14 @@ def _kind(cells: Sequence[str]) -> str:
 def _html_row(row: Cells, kinds: Sequence[str]) -> str:
     first, *others = map(escape, row)
     cells = zip(kinds[1:], others, strict=True)
-    return f'<th scope="row">{first}</th>' + "".join(f"<td{k}>{cell}</td>" for k, cell in cells)
+    shown = "".join(
+        f"<td{kind}>{cell if len(cell) < LONG else _wrapped(cell)}</td>" for kind, cell in cells
+    )
+    return f'<th scope="row">{first}</th>{shown}'
+
+
+def _wrapped(cell: str) -> str:
+    return f'<span class="long">{cell}</span>'
 
 
 def _without_unknown(title: str, columns: Cells, rows: Iterable[Cells]) -> Table:
