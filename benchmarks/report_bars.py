@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
-from tofa_edge.benchmarks.report_data import COLD_START, OLD_COLD_START, Layer, Result, Row
+from tofa_edge.benchmarks.report_data import COLD_START, OLD_COLD_START, Layer, Result, Row, kind_of
 from tofa_edge.benchmarks.report_figure import Figure, doubted, legend, series
 from tofa_edge.benchmarks.report_svg import HALVES, SIZES, Axis, Canvas, Size, canvas
 from tofa_edge.benchmarks.report_tables import Table
@@ -92,7 +92,7 @@ def _layer_figure(row: Row, identity: str) -> Figure:
     layers = row.layers[:MOST_LAYERS]
     total = sum(layer.ms for layer in layers)
     dearest = sorted(layers, key=lambda layer: -layer.ms)[:NAMED]
-    how = f", {row.layers_how}" if row.layers_how else ""
+    how = f", {kind_of(row.layers_how)}" if row.layers_how else ""
     title = f"Cost of each layer: {row.configuration}{how}"
     said = f"{len(layers)} layers, {with_unit(total, 'ms')} together. Most: " + "; ".join(
         f"{layer.name} {with_unit(layer.ms, 'ms')}" for layer in dearest
@@ -111,8 +111,9 @@ def _layer_figure(row: Row, identity: str) -> Figure:
         for layer in layers
     )
     table = Table(title, ("layer", "MMACs", "time", "share"), cells)
+    note = f"In the order they run. {row.layers_how or ''}".strip()
     return Figure(
-        identity, title, f"{said}.", drawn, "", "In the order they run.", table,
+        identity, title, f"{said}.", drawn, "", note, table,
         doubted([row]), full=True,
     )  # fmt: skip
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from tofa_edge.benchmarks.report_data import Result, Row
 from tofa_edge.benchmarks.report_figure import series
-from tofa_edge.benchmarks.report_tables import doubts, quality
+from tofa_edge.benchmarks.report_tables import quality
 from tofa_edge.benchmarks.report_words import milliseconds, plain
 
 ROUND = (1, 2, 5)
@@ -115,7 +115,7 @@ def headline(result: Result) -> tuple[str, str]:
         quickest = min(rows, key=lambda row: row.p95_ms or 0, default=None)
         if quickest is None:
             return "", ""
-        doubt = f" ({doubts(quickest)})" if quickest.reasons else ""
+        doubt = f" ({', '.join(quickest.kinds)})" if quickest.reasons else ""
         said = f"p95 {milliseconds(quickest.p95_ms)} on {quickest.configuration}{doubt}"
         return "Quickest engine", said
     budget = headline_budget(front)
@@ -132,7 +132,7 @@ def quality_name(predicts_accuracy: bool) -> str:
 def said_of(point: Point, predicts_accuracy: bool) -> str:
     """Returns a network in one clause: quality, latency, engine, doubts."""
     shown = quality(point.row, predicts_accuracy)
-    doubt = f" ({doubts(point.row)})" if point.row.reasons else ""
+    doubt = f" ({', '.join(point.row.kinds)})" if point.row.reasons else ""
     return f"{shown} at {milliseconds(point.ms)} on {point.row.configuration}{doubt}"
 
 

@@ -38,6 +38,7 @@ class Row:
 
     Attributes:
         role: "engine", "front", "largest at lower resolution".
+        size: which network all engines run: "middle", "largest"; None where it is not told.
         engine: its name alone.
         device: where it runs, such as "cpu".
         precision: such as "fp32".
@@ -66,6 +67,7 @@ class Row:
     """
 
     role: str
+    size: str | None
     engine: str
     device: str | None
     precision: str | None
@@ -102,9 +104,19 @@ class Row:
         return " ".join(part for part in (self.engine, device, self.precision, threads) if part)
 
     @property
+    def kinds(self) -> tuple[str, ...]:
+        """Returns the reasons without their figures."""
+        return tuple(dict.fromkeys(kind_of(reason) for reason in self.reasons))
+
+    @property
     def p95_ms(self) -> float | None:
         """Returns the measured 95th percentile."""
         return self.latency_ms.get(95)
+
+
+def kind_of(reason: str) -> str:
+    """Returns what a reason begins with: "background load: …" is "background load"."""
+    return reason.split(":")[0].split(",")[0]
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,6 +167,7 @@ class Result:
         seconds: it took.
         remarks: about the whole: interrupted, not alone, throttled.
         engines: one network on every engine.
+        largest: the largest network on every engine.
         front: networks on the front of latency and accuracy.
         lower: the largest network at lower resolutions.
         predicts_accuracy: whether `expected_accuracy` is one.
@@ -173,6 +186,7 @@ class Result:
     seconds: float | None
     remarks: tuple[str, ...]
     engines: tuple[Row, ...]
+    largest: tuple[Row, ...]
     front: tuple[Row, ...]
     lower: tuple[Row, ...]
     predicts_accuracy: bool

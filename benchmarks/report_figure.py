@@ -6,12 +6,12 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from html import escape
 
-from tofa_edge.benchmarks.report_data import Row
+from tofa_edge.benchmarks.report_data import Row, kind_of
 from tofa_edge.benchmarks.report_svg import SERIES, marker
-from tofa_edge.benchmarks.report_tables import Table, doubts
+from tofa_edge.benchmarks.report_tables import Table
 
 ENGINES = ("onnxruntime", "openvino", "tflite", "tensorrt", "ncnn", "mnn", "torch", "reference")
-MOST_DOUBTS = 6
+MOST_DOUBTS, FEW = 6, 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,17 +62,22 @@ def badges(words: Sequence[str]) -> str:
 
 
 def doubted(rows: Iterable[Row]) -> tuple[str, ...]:
-    """Returns what makes rows doubtful, and which; failed ones too."""
-    found: dict[str, list[str]] = {}
+    """Returns what makes rows doubtful, and which; what few rows have in full, what many short."""
+    found: dict[str, list[Row]] = {}
+    count = 0
     for row in rows:
-        if row.failed or row.reasons:
-            found.setdefault(doubts(row), []).append(row.configuration)
-    return tuple(
-        f"{', '.join(dict.fromkeys(names))}: {reason}"
-        if len(set(names)) < 4
-        else f"{len(names)} rows: {reason}"
-        for reason, names in found.items()
-    )
+        count += 1
+        for kind in (row.failed,) if row.failed else row.kinds:
+            found.setdefault(kind, []).append(row)
+    return tuple(_doubt(kind, some, count) for kind, some in found.items())
+
+
+def _doubt(kind: str, rows: Sequence[Row], count: int) -> str:
+    names = list(dict.fromkeys(row.configuration for row in rows))
+    if len(rows) > FEW:
+        return f"{kind}: {len(rows)} of {count} measurements"
+    reasons = [reason for row in rows for reason in row.reasons if kind_of(reason) == kind]
+    return f"{', '.join(names)}: {'; '.join(dict.fromkeys(reasons)) or kind}"
 
 
 def series(engine: str) -> int:

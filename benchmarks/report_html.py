@@ -22,7 +22,13 @@ from tofa_edge.benchmarks.report_merged import (
 )
 from tofa_edge.benchmarks.report_plots import engines_figure, percentile_figure
 from tofa_edge.benchmarks.report_sustained import sustained_figure
-from tofa_edge.benchmarks.report_tables import Table, fact_table, front_table, scenario_table
+from tofa_edge.benchmarks.report_tables import (
+    Table,
+    engine_table,
+    fact_table,
+    front_table,
+    scenario_table,
+)
 
 FOOTER = (
     "Latency: wall-clock time of one prediction by the engine, image in, logits out. p95: 95 of "
@@ -106,8 +112,9 @@ def _cards(result: Result, number: int, level: int) -> str:
         sustained_figure(result.sustained, f"sustained-{number}"),
         *layer_figures(result, f"layers-{number}"),
     ]
+    tables = (engine_table(result, largest=True), scenario_table(result))
     cards = [figure.html(level) for figure in figures if figure is not None]
-    cards += [_table_card(table, level) for table in (scenario_table(result),) if table.rows]
+    cards += [_table_card(table, level) for table in tables if table.rows]
     facts = fact_table(result).html()
     cards.append(
         '<section class="card full facts"><details><summary>Machine and software</summary>'

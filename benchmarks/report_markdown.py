@@ -34,6 +34,7 @@ def _section(name: str, result: Result) -> list[str]:
     doubts = [f"- {markdown_text(word)}" for word in result.remarks]
     tables = (
         engine_table(result),
+        engine_table(result, largest=True),
         front_table(result, quality_name(result.predicts_accuracy)),
         scenario_table(result),
         fact_table(result),

@@ -23,6 +23,7 @@ from tofa_edge.benchmarks.report_data import (
     Scenario,
     Share,
     Sustained,
+    kind_of,
 )
 from tofa_edge.errors import DataError
 
@@ -86,7 +87,8 @@ def _result(path: Path, found: Mapping[str, Any]) -> Result:
         date=text(found.get("date")),
         seconds=number(found.get("seconds")),
         remarks=_remarks(found),
-        engines=tuple(row for row in rows if row.role == "engine"),
+        engines=tuple(row for row in rows if row.role == "engine" and row.size != "largest"),
+        largest=tuple(row for row in rows if row.role == "engine" and row.size == "largest"),
         front=tuple(row for row in front if row.role == "front"),
         lower=tuple(row for row in (*front, *rows) if row.role not in ("front", "engine")),
         predicts_accuracy=predicts,
@@ -116,7 +118,9 @@ def _row(found: Mapping[str, Any]) -> Row:
     measured = {p: v for p in (50, 90, 95, 99) if (v := number(latency.get(f"p{p}_ms")))}
     parity = _mapping(found.get("parity"))
     same, of = number(parity.get("same_class")), number(parity.get("of"))
-    words = [*_texts(found.get("reasons")), *_texts(latency.get("flags"))]
+    words = _texts(found.get("reasons"))
+    told = {kind_of(word) for word in words}
+    words += [word for word in _texts(latency.get("flags")) if kind_of(word) not in told]
     throughput = _mappings(found.get("throughput"))
     subnet = _subnet(found.get("subnet"))
     resolution = number(found.get("resolution")) or _resolution(subnet)
@@ -124,6 +128,7 @@ def _row(found: Mapping[str, Any]) -> Row:
         words = ["not valid"]
     return Row(
         role=text(found.get("role")) or "engine",
+        size=text(found.get("size")),
         engine=engine,
         device=parts.get("device"),
         precision=parts.get("precision"),
@@ -178,6 +183,9 @@ def _remarks(found: Mapping[str, Any]) -> tuple[str, ...]:
     for when in ("before", "after"):
         for word in _texts(_mapping(found.get(f"state_{when}")).get("throttled_now")):
             said.append(f"{word} {when} measuring")
+    skipped = _texts(found.get("skipped"))
+    if skipped:
+        said.append(f"no time for {len(skipped)} measurements: {', '.join(skipped)}"[:LONGEST])
     if found.get("quick") is True:
         said.append("quick: fewer repeats")
     return tuple(said)

@@ -60,12 +60,19 @@ def markdown_text(said: str) -> str:
     return shown.replace("\n", " ")
 
 
-def engine_table(result: Result) -> Table:
-    """Returns one network on every engine: what it costs."""
+def engine_table(result: Result, largest: bool = False) -> Table:
+    """Returns one network on every engine: what it costs.
+
+    Args:
+        result: which.
+        largest: of the largest network rather than the usual one.
+    """
+    title = "The largest network on the engines" if largest else "Engines side by side"
+    rows = result.largest if largest else result.engines
     columns = ("engine", "px", "MMACs", "p50", "p95", "95 % interval of p95", "p99", "runs",
                "images/s", "memory", "file", "energy/image", "right", "same class",
                "doubts")  # fmt: skip
-    return _without_unknown("Engines side by side", columns, map(_engine_cells, result.engines))
+    return _without_unknown(title, columns, map(_engine_cells, rows))
 
 
 def _engine_cells(row: Row) -> Cells:
@@ -172,7 +179,7 @@ def csv_text(results: Sequence[Result]) -> str:
          "failed", "reasons", "subnet")
     )  # fmt: skip
     for result in results:
-        for row in (*result.engines, *result.front, *result.lower):
+        for row in (*result.engines, *result.largest, *result.front, *result.lower):
             writer.writerow([_csv_cell(value) for value in _csv_row(result, row)])
     return stream.getvalue()
 
