@@ -81,7 +81,7 @@ def _stacked(starts: Sequence[Start], names: Sequence[str], size: Size) -> Canva
 def layer_figures(result: Result, identity: str) -> list[Figure]:
     """Returns what each layer costs, for the quickest configuration of each engine."""
     found: dict[str, Row] = {}
-    rows = (*result.engines, *result.front)
+    rows = result.engines if any(row.layers for row in result.engines) else result.front
     for row in sorted(rows, key=lambda row: row.p95_ms or float("inf")):
         if row.layers:
             found.setdefault(row.engine, row)
