@@ -30,6 +30,7 @@ from tofa_edge.benchmarks.bench_besides import (
 )
 from tofa_edge.benchmarks.bench_front import measured_front
 from tofa_edge.benchmarks.bench_row import QUICK, Effort, Measurer, OnceCutter, is_of
+from tofa_edge.benchmarks.report import write_beside
 from tofa_edge.benchmarks.schedule import Schedule
 from tofa_edge.budget import Budget
 from tofa_edge.bundle import Bundle
@@ -70,6 +71,8 @@ def bench(
 ) -> dict[str, Any]:
     """Measures a bundle on this machine and writes `bench-<bundle>-<date>.json` into a folder.
 
+    Beside it lies the same as a page (`.html`), as Markdown and as CSV; see `report`.
+
     An interrupt (Ctrl-C) ends it; what was measured until then is written.
 
     Args:
@@ -102,7 +105,8 @@ def bench(
     name = time.strftime("%Y%m%d-%H%M%S", time.gmtime(begun))
     path = out / f"bench-{bundle.stem}-{name}.json"
     write_result(path, found)
-    tell(f"wrote {path}")
+    for written in (path, *write_beside(path)):
+        tell(f"wrote {written}")
     return found
 
 

@@ -46,6 +46,7 @@ def test_help_names_every_command() -> None:
         "export",
         "bench",
         "compare",
+        "report",
         "demo",
     ):
         assert command in text
@@ -192,10 +193,21 @@ def test_profile_is_kept_and_written(tiny_bundle: Path, tmp_path: Path) -> None:
     assert len(found["targets"][0]["measurements"]) == 3
 
 
+def test_report_makes_one_page_of_results(tmp_path: Path) -> None:
+    results = sorted((Path(__file__).parents[1] / "results").glob("bench_schema_2*.json"))
+    out = tmp_path / "made" / "page.html"
+    said = cli("report", *results, "--out", out).stdout.splitlines()
+    assert said == [f"wrote {out.with_suffix(suffix)}" for suffix in (".html", ".md", ".csv")]
+    assert "Raspberry Pi 4" in out.read_text()
+    (tmp_path / "other.json").write_text("{}")
+    refused = cli("report", tmp_path / "other.json", "--out", out, code=1).stderr
+    assert "is no result of tofa-edge bench" in refused
+
+
 INTERRUPTED = """
 import runpy, sys
 import tofa_edge.cli.app, tofa_edge.cli.compare, tofa_edge.cli.conformance, tofa_edge.cli.export
-import tofa_edge.cli.host
+import tofa_edge.cli.host, tofa_edge.cli.report
 
 def interrupted():
     try:

@@ -21,7 +21,8 @@ def main() -> None:
     import tofa_edge.cli.compare
     import tofa_edge.cli.conformance
     import tofa_edge.cli.export
-    import tofa_edge.cli.host  # noqa: F401  their commands join those of a device
+    import tofa_edge.cli.host
+    import tofa_edge.cli.report  # noqa: F401  their commands join those of a device
     from tofa_edge.cli.app import app
     from tofa_edge.cli.output import Told, tell
     from tofa_edge.errors import BudgetError, TofaError

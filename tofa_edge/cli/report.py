@@ -1,0 +1,27 @@
+"""The command that shows results of `bench`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from tofa_edge.cli.app import app
+from tofa_edge.cli.output import out
+
+
+@app.command()
+def report(
+    results: Annotated[
+        list[Path], typer.Argument(metavar="RESULT…", help="Files of bench; several: one page.")
+    ],
+    out_path: Annotated[
+        Path, typer.Option("--out", help="HTML file; Markdown and CSV go beside it.")
+    ] = Path("report.html"),
+) -> None:
+    """Makes a page of results of bench that opens anywhere, with Markdown and CSV beside it."""
+    from tofa_edge.benchmarks.report import report as written
+
+    for path in written(results, out_path):
+        out.print(f"wrote {path}", markup=False)
