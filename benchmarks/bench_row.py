@@ -32,6 +32,7 @@ from tofa_edge.space import Subnet
 from tofa_edge.workbench import Finished, Workbench
 
 DEPTHWISE = 8.0  # times as slow as dense multiply-accumulates, about, on every processor
+LONG_BLOCK = 24  # runs after a visit of the reference are slower: few of many do not move p50
 LAYERS_HOW = (
     "predicted: the median shared out by multiply-accumulates, those of depthwise kernels counted "
     "eight times, and by numbers written"
@@ -174,6 +175,7 @@ class Measurer:
             least_runs=least,
             most_runs=max(least, effort.most_runs),
             seconds=effort.seconds,
+            block=LONG_BLOCK,
         )
         before = glance(self._root)
         recording = stopwatch.record(run)

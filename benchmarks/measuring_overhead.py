@@ -3,7 +3,7 @@
 `python -m tofa_edge.benchmarks.measuring_overhead BUNDLE --out measuring_overhead.json` times one
 network in turn: as `bench` does, with its clocks, its looks at the machine and its fixed reference
 between the runs, and in a loop that does nothing else, of which only begin and end are clocked. The
-figure is the median over turns of one over the other; both are medians of blocks of six runs.
+figure is the median over turns of one over the other; both are medians over blocks of runs.
 """
 
 from __future__ import annotations
@@ -17,10 +17,10 @@ from typing import Any
 import numpy as np
 
 from tofa_edge.backends import usable_cores
-from tofa_edge.benchmarks.bench_row import Effort, Measurer, OnceCutter
+from tofa_edge.benchmarks.bench_row import LONG_BLOCK, Effort, Measurer, OnceCutter
 from tofa_edge.budget import Budget
 from tofa_edge.bundle import Bundle
-from tofa_edge.measurement import BLOCK, Run
+from tofa_edge.measurement import Run
 from tofa_edge.probing import sound_engines
 from tofa_edge.proof import probe_images
 from tofa_edge.screening import reference_run
@@ -85,19 +85,20 @@ def overhead(path: Path, name: str, turns: int) -> dict[str, Any]:
 def _as_bench(measurer: Measurer, run: Run) -> float:
     """Returns the median over blocks of a call's mean, in seconds, as `bench` records them."""
     seconds = measurer.recorded(run, 1, EFFORT)[0].seconds
-    return float(np.median([np.mean(part) for part in np.split(np.array(seconds), RUNS // BLOCK)]))
+    parts = np.split(np.array(seconds), RUNS // LONG_BLOCK)
+    return float(np.median([np.mean(part) for part in parts]))
 
 
 def _bare(run: Run) -> float:
     """Returns the median over blocks of a call's share of the block, in seconds."""
-    for _ in range(BLOCK):
+    for _ in range(LONG_BLOCK):
         run()
     blocks = []
-    for _ in range(RUNS // BLOCK):
+    for _ in range(RUNS // LONG_BLOCK):
         begun = time.perf_counter()
-        for _ in range(BLOCK):
+        for _ in range(LONG_BLOCK):
             run()
-        blocks.append((time.perf_counter() - begun) / BLOCK)
+        blocks.append((time.perf_counter() - begun) / LONG_BLOCK)
     return float(np.median(blocks))
 
 

@@ -22,7 +22,7 @@ Run = Callable[[], object]
 LEAST_RUNS, MOST_RUNS = 30, 200
 SECONDS = 0.5
 WARM_UP_RUNS = 5
-BLOCK = 6  # timed runs between two visits of the reference
+BLOCK = 6  # timed runs between two visits of the reference, where few are made
 VISIT = 5  # its runs then: the first ones fill the caches again, the quicker of the last two counts
 SLOWED = 1.15  # the reference over its best
 UNSTEADY = 0.05  # relative standard error of the median
@@ -118,6 +118,7 @@ class Stopwatch:
         most_runs: never exceeded.
         seconds: after `least_runs`, go on until so much time has passed.
         warm_up_runs: before, not counted: first runs allocate and fill caches.
+        block: timed runs between two visits of the reference.
     """
 
     def __init__(
@@ -128,10 +129,11 @@ class Stopwatch:
         most_runs: int = MOST_RUNS,
         seconds: float = SECONDS,
         warm_up_runs: int = WARM_UP_RUNS,
+        block: int = BLOCK,
     ) -> None:
         self._reference, self._best = reference, float("inf")
         self._least, self._most, self._seconds = least_runs, most_runs, seconds
-        self._warm_up_runs = warm_up_runs
+        self._warm_up_runs, self._size = warm_up_runs, block
 
     def time(self, run: Run) -> Latency:
         """Returns the latency of a call; measured again, up to twice, where it is doubtful.
@@ -156,7 +158,7 @@ class Stopwatch:
         references: list[float] = []
         begin = time.perf_counter()
         while len(durations) < self._most:
-            durations += self._block(run, min(BLOCK, self._most - len(durations)))
+            durations += self._block(run, min(self._size, self._most - len(durations)))
             if self._reference is not None:
                 references.append(min(timed(self._reference, VISIT)[-2:]))
             if len(durations) >= self._least and time.perf_counter() - begin > self._seconds:
