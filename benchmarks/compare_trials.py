@@ -14,7 +14,6 @@ import json
 import subprocess
 import sys
 import tempfile
-import time
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +22,7 @@ import numpy as np
 from tofa_edge.backends import Session, usable_cores
 from tofa_edge.benchmarks.bench_row import Effort, Measurer, OnceCutter, heading, latency_fields
 from tofa_edge.benchmarks.compare import compare
+from tofa_edge.benchmarks.made import made
 from tofa_edge.benchmarks.planted import Slowed
 from tofa_edge.budget import Budget
 from tofa_edge.bundle import Bundle
@@ -53,7 +53,7 @@ def main() -> None:
     rows = json.loads(options.out.read_text())["pairs"] if options.out.exists() else []
     for _ in range(min(options.pairs, PAIRS - len(rows))):
         rows.append(_pairs(options.bundle))
-        found = {"date": time.strftime("%Y-%m-%d"), "cores": usable_cores()}
+        found = {"made": made(), "cores": usable_cores()}
         found |= {"summary": summary(rows), "pairs": rows}
         options.out.write_text(json.dumps(found, indent=1) + "\n")
         print(json.dumps(found["summary"]), flush=True)

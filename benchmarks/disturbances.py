@@ -13,13 +13,13 @@ import json
 import subprocess
 import sys
 import tempfile
-import time
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from tofa_edge.backends import usable_cores
+from tofa_edge.benchmarks.made import made
 from tofa_edge.benchmarks.planted import (
     busy_cores,
     join,
@@ -65,7 +65,7 @@ def main() -> None:
         small_bundle(bundle)
         sound_engines(Bundle.open(bundle))  # so that trials know the engines already
         rows = [trials(name, bundle, options.trials) for name in EXPECTED]
-    found = {"date": time.strftime("%Y-%m-%d"), "cores": usable_cores(), "rows": rows}
+    found = {"made": made(), "cores": usable_cores(), "rows": rows}
     options.out.write_text(json.dumps(found, indent=1) + "\n")
     for row in rows:
         said = ", ".join(f"{what} {count}" for what, count in row["reasons"].items()) or "valid"

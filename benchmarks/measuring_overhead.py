@@ -18,6 +18,7 @@ import numpy as np
 
 from tofa_edge.backends import usable_cores
 from tofa_edge.benchmarks.bench_row import LONG_BLOCK, Effort, Measurer, OnceCutter
+from tofa_edge.benchmarks.made import made
 from tofa_edge.budget import Budget
 from tofa_edge.bundle import Bundle
 from tofa_edge.measurement import Run
@@ -38,7 +39,7 @@ def main() -> None:
     parser.add_argument("--turns", type=int, default=TURNS)
     options = parser.parse_args()
     rows = [overhead(options.bundle, name, options.turns) for name in ("middle", "largest")]
-    found = {"date": time.strftime("%Y-%m-%d"), "cores": usable_cores(), "rows": rows}
+    found = {"made": made(), "cores": usable_cores(), "rows": rows}
     options.out.write_text(json.dumps(found, indent=1) + "\n")
     print(json.dumps(rows))
 

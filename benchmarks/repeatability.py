@@ -11,7 +11,6 @@ import argparse
 import json
 import subprocess
 import sys
-import time
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +19,7 @@ import numpy as np
 from tofa_edge.backends import Engine, usable_cores
 from tofa_edge.benchmarks.bench import chosen_engines
 from tofa_edge.benchmarks.bench_row import Effort, Measurer, OnceCutter, latency_fields
+from tofa_edge.benchmarks.made import made
 from tofa_edge.budget import Budget
 from tofa_edge.bundle import Bundle
 from tofa_edge.measurement import one_at_a_time
@@ -48,7 +48,7 @@ def main() -> None:
     rows = json.loads(options.out.read_text())["benches"] if options.out.exists() else []
     for _ in range(min(options.count, BENCHES - len(rows))):
         rows.append(_in_a_process(options.bundle, options.engine))
-        found = {"date": time.strftime("%Y-%m-%d"), "cores": usable_cores()}
+        found = {"made": made(), "cores": usable_cores()}
         found |= {"summary": summary(rows), "benches": rows}
         options.out.write_text(json.dumps(found, indent=1) + "\n")
         print(json.dumps(found["summary"]), flush=True)
