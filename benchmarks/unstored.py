@@ -33,6 +33,8 @@ UNSTORED: dict[str, tuple[str, ...]] = {
     "an example of a form, or the meaning of a word": (
         "half of the predictions took at most 1.16 ms, 95 of 100 at most 2.08 ms",
         "with its 95 % interval",
+        "with 95 % intervals from order statistics",
+        "such as 5%",
     ),
     "a setting or a bound, not a measurement": (
         "| 80 % of its p50 |",
