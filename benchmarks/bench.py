@@ -208,12 +208,20 @@ def _rows(
 
 
 def worth_first(offered: Sequence[Engine]) -> Iterator[Engine]:
-    """Yields engines so that an early end leaves something of each: one thread, float first."""
+    """Yields engines so that an early end leaves something of each: one thread, float first.
+
+    Args:
+        offered: in any order.
+    """
     yield from sorted(offered, key=lambda e: (e.target.threads > 1, e.target.is_integer))
 
 
 def chosen_engines(offered: list[Engine], names: Sequence[str]) -> list[Engine]:
     """Returns the engines that were asked for, all without names.
+
+    Args:
+        offered: that work here.
+        names: of backends, or as `str(Engine)` says it.
 
     Raises:
         BackendError: a name is of none that works here.
@@ -226,13 +234,21 @@ def chosen_engines(offered: list[Engine], names: Sequence[str]) -> list[Engine]:
 
 
 def fastest_row(rows: Sequence[dict[str, Any]]) -> dict[str, Any] | None:
-    """Returns the row of the fastest engine with the middle subnet; None where all failed."""
+    """Returns the row of the fastest engine with the middle subnet; None where all failed.
+
+    Args:
+        rows: of a result.
+    """
     able = [row for row in rows if not row["failed"] and row["size"] == "middle"]
     return min(able, key=lambda row: float(row["latency"]["p50_ms"]), default=None)
 
 
 def told(row: dict[str, Any]) -> str:
-    """Returns a row in a line for people."""
+    """Returns a row in a line for people.
+
+    Args:
+        row: measured or failed.
+    """
     name = f"{row['engine']} {row['device']} {row['precision']} {row['threads']}t"
     if row["failed"]:
         return f"{name}: failed, {row['failed']}"
@@ -243,6 +259,10 @@ def told(row: dict[str, Any]) -> str:
 
 def write_result(path: Path, found: dict[str, Any]) -> None:
     """Writes a result under a temporary name and renames it when it is complete.
+
+    Args:
+        path: of the file.
+        found: the result.
 
     Raises:
         BundleError: the file cannot be written.
@@ -257,7 +277,11 @@ def write_result(path: Path, found: dict[str, Any]) -> None:
 
 
 def finite(value: Any) -> Any:
-    """Returns JSON values with null for each number that is none: JSON has no NaN."""
+    """Returns JSON values with null for each number that is none: JSON has no NaN.
+
+    Args:
+        value: as `json` takes it: nested lists and dictionaries.
+    """
     if isinstance(value, dict):
         return {key: finite(item) for key, item in value.items()}
     if isinstance(value, (list, tuple)):

@@ -66,6 +66,14 @@ def lasting(
 ) -> None:
     """Runs one network for minutes, and sets "sustained" of a result.
 
+    Args:
+        found: the result, added to.
+        row: of the network.
+        measurer: that times it.
+        engine: that runs it.
+        seconds: how long.
+        schedule: that is told how far it is.
+
     Raises:
         KeyboardInterrupt: after what was measured until then is in the result.
     """
@@ -82,7 +90,16 @@ def lasting(
 def scenarios(
     found: Row, row: Row, measurer: Measurer, engine: Engine, quick: bool, schedule: Schedule
 ) -> None:
-    """Runs MLPerf's scenarios with one network, and adds them to a result."""
+    """Runs MLPerf's scenarios with one network, and adds them to a result.
+
+    Args:
+        found: the result, added to.
+        row: of the network.
+        measurer: that times it.
+        engine: that runs it.
+        quick: whether two seconds of each are enough.
+        schedule: that is told how far it is.
+    """
     schedule.part(len(SCENARIOS), 1.0)
     for name in SCENARIOS:
         if not schedule.has_time(f"MLPerf's {name}"):
@@ -98,7 +115,14 @@ def scenarios(
 def profile_of(
     found: Row, measurer: Measurer, offered: Sequence[Engine], began: State
 ) -> Profile | None:
-    """Returns the device profile of a result; None where nothing was measured."""
+    """Returns the device profile of a result; None where nothing was measured.
+
+    Args:
+        found: the result.
+        measurer: that times it.
+        offered: engines that were measured.
+        began: what the machine said before.
+    """
     measured: dict[Engine, dict[str, Measurement]] = {}
     bench = measurer.bench
     for quickly, engine in bench.on_the_way:

@@ -81,7 +81,13 @@ class OnceCutter(Cutter):
     def network(
         self, subnet: Subnet, engine: Engine, most_images: int = CALIBRATION_IMAGES
     ) -> Network:
-        """Returns a calibrated subnet as `Cutter.network` does; the last one is kept."""
+        """Returns a calibrated subnet as `Cutter.network` does; the last one is kept.
+
+        Args:
+            subnet: which.
+            engine: that runs it.
+            most_images: of the bundle's photos.
+        """
         if not self.can_calibrate():
             return self.stored_network(subnet)
         if self._kept is None or self._kept[:2] != (subnet, most_images):
@@ -240,7 +246,13 @@ class Measurer:
 
 
 def heading(role: str, subnet: Subnet, engine: Engine) -> dict[str, Any]:
-    """Returns what stands in a row before anything is measured."""
+    """Returns what stands in a row before anything is measured.
+
+    Args:
+        role: "engine", "front" or "largest at lower resolution".
+        subnet: which.
+        engine: that runs it.
+    """
     return {
         "role": role,
         "engine": engine.backend.name,
@@ -267,25 +279,42 @@ def heading(role: str, subnet: Subnet, engine: Engine) -> dict[str, Any]:
 
 
 def row_key(row: Mapping[str, Any]) -> str:
-    """Returns what tells a row from the others: its engine and its subnet."""
+    """Returns what tells a row from the others: its engine and its subnet.
+
+    Args:
+        row: with at least its heading.
+    """
     names = (row["engine"], row["device"], row["precision"], row["threads"])
     return f"{' '.join(map(str, names))} {subnet_of(row).to_json()}"
 
 
 def subnet_of(row: Mapping[str, Any]) -> Subnet:
-    """Returns the subnet of a row."""
+    """Returns the subnet of a row.
+
+    Args:
+        row: with at least its heading.
+    """
     return Subnet.from_json(json.dumps(row["subnet"]))
 
 
 def is_of(row: Mapping[str, Any], engine: Engine) -> bool:
-    """Whether a row is of an engine."""
+    """Whether a row is of an engine.
+
+    Args:
+        row: with at least its heading.
+        engine: that runs it.
+    """
     target = engine.target
     names = (row["engine"], row["device"], row["precision"], row["threads"])
     return names == (engine.backend.name, target.unit, target.precision, target.threads)
 
 
 def latency_of(row: Mapping[str, Any]) -> Latency:
-    """Returns the latency of a row that has one."""
+    """Returns the latency of a row that has one.
+
+    Args:
+        row: valid or not.
+    """
     fields = {name: row["latency"][name] for name in Latency.__slots__}
     return Latency(**{**fields, "flags": tuple(fields["flags"])})
 
@@ -302,7 +331,13 @@ def latency_fields(recording: Recording) -> dict[str, Any]:
 
 
 def throughput(model: Model, batch: int, seconds: float) -> dict[str, Any]:
-    """Returns images a second in batches of a size."""
+    """Returns images a second in batches of a size.
+
+    Args:
+        model: loaded.
+        batch: images in one call.
+        seconds: how long, at least.
+    """
     images = probe_images(model.input_size, batch)
     model.batch(images)
     begun, count = time.perf_counter(), 0

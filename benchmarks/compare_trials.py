@@ -60,7 +60,11 @@ def main() -> None:
 
 
 def summary(rows: list[dict[str, Any]]) -> dict[str, Any]:
-    """Returns how many pairs of either kind were called slower than allowed."""
+    """Returns how many pairs of either kind were called slower than allowed.
+
+    Args:
+        rows: as `_pairs` returns them.
+    """
     ratios = {kind: [row[kind]["ratio"] for row in rows] for kind in ("identical", "slower")}
     return {
         "pairs": len(rows),

@@ -49,7 +49,11 @@ class Meter:
 
     @staticmethod
     def here(root: Path = Path("/")) -> Meter | None:
-        """Returns the first sensor that answers, None where there is none."""
+        """Returns the first sensor that answers, None where there is none.
+
+        Args:
+            root: below which files are read; a recorded machine may stand in.
+        """
         files = Files(Path(root))
         found = (*_counters(files), *_rails(files), *_regulators(files))
         return next((meter for meter in found if meter.answers()), None)
@@ -59,7 +63,11 @@ class Meter:
         return any(read is not None and read() is not None for read in (self.joules, self.watts))
 
     def now_watts(self, seconds: float = SAMPLE_S) -> float | None:
-        """Returns the power over some time; at this moment where the sensor gives power."""
+        """Returns the power over some time; at this moment where the sensor gives power.
+
+        Args:
+            seconds: to sample for, where the sensor counts energy.
+        """
         return self.watts() if self.watts is not None else self._over(lambda: time.sleep(seconds))
 
     def spent(self, run: Callable[[], object], seconds: float) -> dict[str, Any] | None:

@@ -125,7 +125,11 @@ def peak_memory(artefact: bytes, engine: Engine, size: int) -> int:
 
 
 def engine_of(fields: Mapping[str, Any]) -> Engine:
-    """Returns the engine that a process was asked for; what it needs is imported after that."""
+    """Returns the engine that a process was asked for; what it needs is imported after that.
+
+    Args:
+        fields: backend, unit, precision and threads.
+    """
     backend = backends.backend(str(fields["backend"]))
     target = Target(str(fields["unit"]), str(fields["precision"]), int(fields["threads"]))
     backend.targets()
@@ -134,6 +138,11 @@ def engine_of(fields: Mapping[str, Any]) -> Engine:
 
 def parts_of_a_start(bundle: str, engine: Engine, subnet: str) -> dict[str, float]:
     """Returns the parts of a start in this process but the imports, see `cold_start`.
+
+    Args:
+        bundle: path of a `.tofa` file.
+        engine: that runs it.
+        subnet: as JSON.
 
     Raises:
         TofaError: a part fails.
@@ -169,6 +178,11 @@ def parts_of_a_start(bundle: str, engine: Engine, subnet: str) -> dict[str, floa
 
 def peak_of_serving(path: str, engine: Engine, size: int) -> int:
     """Returns the peak memory of this process in bytes, after some predictions.
+
+    Args:
+        path: of an artefact of the engine.
+        engine: that runs it.
+        size: height and width of its input in pixels.
 
     Raises:
         BackendError: the engine refuses the artefact.

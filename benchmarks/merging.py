@@ -84,7 +84,11 @@ def merged(paths: Sequence[Path], out: Path) -> list[Path]:
 
 
 def table_rows(result: Row) -> list[Row]:
-    """Returns the rows of a table that a result adds, with `COLUMNS`; None where not known."""
+    """Returns the rows of a table that a result adds, with `COLUMNS`; None where not known.
+
+    Args:
+        result: of either schema.
+    """
     shared = {
         "device": device_name(result),
         "date": result.get("date"),
@@ -95,7 +99,11 @@ def table_rows(result: Row) -> list[Row]:
 
 
 def device_name(result: Row) -> str:
-    """Returns what a device is called: its board, else its processor."""
+    """Returns what a device is called: its board, else its processor.
+
+    Args:
+        result: of either schema.
+    """
     device = result.get("device") or {}
     processors = device.get("processors") or {}
     return str(device.get("board") or ", ".join(processors) or "unknown")

@@ -31,7 +31,11 @@ def interval(values: Sequence[float], percentile: float) -> tuple[float, float] 
 
 
 def least_count(percentile: float) -> int:
-    """Returns how many values bound a percentile from both sides with 95 %."""
+    """Returns how many values bound a percentile from both sides with 95 %.
+
+    Args:
+        percentile: above 0, below 100.
+    """
     count = 2
     while _places(count, percentile / 100) is None:
         count += 1
@@ -39,7 +43,11 @@ def least_count(percentile: float) -> int:
 
 
 def curve(values: Sequence[float]) -> list[tuple[float, float]]:
-    """Returns pairs of a percentile and its value, from the least to the largest."""
+    """Returns pairs of a percentile and its value, from the least to the largest.
+
+    Args:
+        values: of any unit, which is kept.
+    """
     if not len(values):
         return []
     found = np.percentile(np.asarray(values, np.float64), CURVE)

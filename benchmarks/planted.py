@@ -43,7 +43,11 @@ Change = Callable[[], None]
 
 @contextlib.contextmanager
 def busy_cores(count: int) -> Iterator[None]:
-    """Keeps cores busy with as many processes."""
+    """Keeps cores busy with as many processes.
+
+    Args:
+        count: of processes.
+    """
     spinning = [subprocess.Popen([sys.executable, "-c", SPIN]) for _ in range(count)]
     try:
         time.sleep(0.2)
@@ -85,7 +89,11 @@ def memory_hog() -> Iterator[bool]:
 
 
 def join(group: Path) -> None:
-    """Moves this process into a control group."""
+    """Moves this process into a control group.
+
+    Args:
+        group: its folder.
+    """
     (group / "cgroup.procs").write_text(str(os.getpid()))
 
 
@@ -142,7 +150,11 @@ class Slowed:
         self._session, self._share, self.unit = session, share, session.unit
 
     def run(self, batch: ImageArray) -> dict[str, FloatArray]:
-        """Runs a batch as the session does, and goes on."""
+        """Runs a batch as the session does, and goes on.
+
+        Args:
+            batch: uint8, (N, S, S, 3).
+        """
         begun = time.perf_counter()
         outputs = self._session.run(batch)
         until = begun + (1 + self._share) * (time.perf_counter() - begun)
@@ -156,7 +168,11 @@ class Slowed:
 
 
 def recorded_machine(root: Path) -> None:
-    """Writes what a quiet machine of four cores says of itself below a root."""
+    """Writes what a quiet machine of four cores says of itself below a root.
+
+    Args:
+        root: an empty folder.
+    """
     busy = "\n".join(f"cpu{n} 100 0 100 90000 0 0 0 0 0 0" for n in range(4))
     files = {
         "proc/stat": f"cpu  400 0 400 360000 0 0 0 0 0 0\n{busy}\n",
@@ -188,7 +204,11 @@ def recorded_machine(root: Path) -> None:
 
 
 def throttling(root: Path) -> dict[str, Change]:
-    """Returns ways in which a recorded machine throttles meanwhile, by name."""
+    """Returns ways in which a recorded machine throttles meanwhile, by name.
+
+    Args:
+        root: of a recorded machine.
+    """
     firmware = root / "sys/devices/platform/soc/soc:firmware/get_throttled"
     counter = root / "sys/devices/system/cpu/cpu0/thermal_throttle/core_throttle_count"
     cooling = root / "sys/class/thermal/cooling_device0/cur_state"
@@ -202,7 +222,11 @@ def throttling(root: Path) -> dict[str, Change]:
 
 
 def other_disturbances(root: Path) -> dict[str, tuple[str, Change]]:
-    """Returns what else can befall a recorded machine, by name, each with the reason expected."""
+    """Returns what else can befall a recorded machine, by name, each with the reason expected.
+
+    Args:
+        root: of a recorded machine.
+    """
     group, clocks = root / "sys/fs/cgroup/tofa", "sys/devices/system/cpu/cpu{}/cpufreq/{}"
 
     def every_core(name: str, value: str) -> None:

@@ -20,7 +20,12 @@ Start = tuple[str, Mapping[str, float]]
 
 
 def cold_start_figure(result: Result, identity: str) -> Figure | None:
-    """Returns stacked bars of the time to the first prediction; None where it is not known."""
+    """Returns stacked bars of the time to the first prediction; None where it is not known.
+
+    Args:
+        result: to draw.
+        identity: unique in the page.
+    """
     starts: list[Start] = [
         (row.configuration, row.cold_start_s) for row in result.engines if row.cold_start_s
     ]
@@ -79,7 +84,12 @@ def _stacked(starts: Sequence[Start], names: Sequence[str], size: Size) -> Canva
 
 
 def layer_figures(result: Result, identity: str) -> list[Figure]:
-    """Returns what each layer costs, for the quickest configuration of each engine."""
+    """Returns what each layer costs, for the quickest configuration of each engine.
+
+    Args:
+        result: to draw.
+        identity: that theirs begin with, unique in the page.
+    """
     found: dict[str, Row] = {}
     rows = result.engines if any(row.layers for row in result.engines) else result.front
     for row in sorted(rows, key=lambda row: row.p95_ms or float("inf")):

@@ -17,7 +17,13 @@ BUDGETS = 5
 
 @dataclass(frozen=True, slots=True)
 class Point:
-    """A network of a front: latency in milliseconds, quality in per cent or MMACs."""
+    """A network of a front: latency in milliseconds, quality in per cent or MMACs.
+
+    Attributes:
+        row: as measured.
+        ms: its p95 in milliseconds.
+        quality: expected accuracy in per cent, or MMACs.
+    """
 
     row: Row
     ms: float
@@ -67,7 +73,12 @@ class Plot:
 
 
 def points(rows: Sequence[Row], predicts_accuracy: bool) -> tuple[Point, ...]:
-    """Returns what can be drawn of a front, quickest first."""
+    """Returns what can be drawn of a front, quickest first.
+
+    Args:
+        rows: of a result.
+        predicts_accuracy: whether quality is accuracy; else it is the logarithm of MACs.
+    """
     found = []
     for row in rows:
         value = row.mmacs
@@ -80,13 +91,22 @@ def points(rows: Sequence[Row], predicts_accuracy: bool) -> tuple[Point, ...]:
 
 
 def best_within(front: Sequence[Point], budget_ms: float) -> Point | None:
-    """Returns the best network whose measured p95 keeps a budget; the quicker of equals."""
+    """Returns the best network whose measured p95 keeps a budget; the quicker of equals.
+
+    Args:
+        front: in any order.
+        budget_ms: of the p95, in milliseconds.
+    """
     within = [point for point in front if point.ms <= budget_ms]
     return max(within, key=lambda point: (point.quality, -point.ms), default=None)
 
 
 def budgets(front: Sequence[Point]) -> list[float]:
-    """Returns round budgets in milliseconds across a front, up to the first that allows all."""
+    """Returns round budgets in milliseconds across a front, up to the first that allows all.
+
+    Args:
+        front: with at least one point.
+    """
     if not front:
         return []
     low, high = front[0].ms, front[-1].ms
@@ -98,7 +118,11 @@ def budgets(front: Sequence[Point]) -> list[float]:
 
 
 def headline_budget(front: Sequence[Point]) -> float:
-    """Returns a round budget in the middle of a front."""
+    """Returns a round budget in the middle of a front.
+
+    Args:
+        front: with at least one point.
+    """
     found = budgets(front)
     middle = math.sqrt(front[0].ms * front[-1].ms)
     return next((value for value in found if value >= middle), found[-1])
@@ -125,12 +149,21 @@ def headline(result: Result) -> tuple[str, str]:
 
 
 def quality_name(predicts_accuracy: bool) -> str:
-    """Returns what a front calls better."""
+    """Returns what a front calls better.
+
+    Args:
+        predicts_accuracy: whether the bundle has an accuracy predictor.
+    """
     return "expected accuracy" if predicts_accuracy else "size of the network"
 
 
 def said_of(point: Point, predicts_accuracy: bool) -> str:
-    """Returns a network in one clause: quality, latency, engine, doubts."""
+    """Returns a network in one clause: quality, latency, engine, doubts.
+
+    Args:
+        point: to speak of.
+        predicts_accuracy: whether the bundle has an accuracy predictor.
+    """
     shown = quality(point.row, predicts_accuracy)
     doubt = f" ({', '.join(point.row.kinds)})" if point.row.reasons else ""
     return f"{shown} at {milliseconds(point.ms)} on {point.row.configuration}{doubt}"

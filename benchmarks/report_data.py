@@ -15,7 +15,14 @@ OLD_COLD_START = ("import", "deploy", "first_prediction")
 
 @dataclass(frozen=True, slots=True)
 class Share:
-    """A share of right answers, 0 to 1, with the bounds of its 95 % interval."""
+    """A share of right answers, 0 to 1, with the bounds of its 95 % interval.
+
+    Attributes:
+        share: 0 to 1.
+        low: bound of the interval.
+        high: bound of the interval.
+        count: of images.
+    """
 
     share: float
     low: float | None
@@ -25,7 +32,13 @@ class Share:
 
 @dataclass(frozen=True, slots=True)
 class Layer:
-    """What one layer costs: multiply-accumulates in millions, and milliseconds."""
+    """What one layer costs: multiply-accumulates in millions, and milliseconds.
+
+    Attributes:
+        name: as in the network.
+        mmacs: in millions.
+        ms: of one run.
+    """
 
     name: str
     mmacs: float | None
@@ -115,13 +128,27 @@ class Row:
 
 
 def kind_of(reason: str) -> str:
-    """Returns what a reason begins with: "background load: …" is "background load"."""
+    """Returns what a reason begins with: "background load: …" is "background load".
+
+    Args:
+        reason: why a measurement does not count.
+    """
     return reason.split(":")[0].split(",")[0]
 
 
 @dataclass(frozen=True, slots=True)
 class Moment:
-    """One point of a sustained run; None for what no sensor told."""
+    """One point of a sustained run; None for what no sensor told.
+
+    Attributes:
+        at_s: seconds from the start.
+        p50_ms: since the moment before.
+        p95_ms: since the moment before.
+        temperature_c: of the hottest zone.
+        clock_mhz: of the fastest core.
+        watts: of the whole sensor.
+        throttled: whether the machine said so.
+    """
 
     at_s: float
     p50_ms: float | None
@@ -134,7 +161,13 @@ class Moment:
 
 @dataclass(frozen=True, slots=True)
 class Sustained:
-    """A network run over minutes."""
+    """A network run over minutes.
+
+    Attributes:
+        configuration: engine, precision and threads, in words.
+        moments: in their order.
+        reasons: why it does not count.
+    """
 
     configuration: str
     moments: tuple[Moment, ...]
@@ -143,7 +176,17 @@ class Sustained:
 
 @dataclass(frozen=True, slots=True)
 class Scenario:
-    """One MLPerf scenario of an engine."""
+    """One MLPerf scenario of an engine.
+
+    Attributes:
+        scenario: "SingleStream" or "Offline".
+        configuration: engine, precision and threads, in words.
+        failed: why there are no figures.
+        reasons: why it does not count.
+        queries: that were answered.
+        p90_ms: of SingleStream.
+        images_per_s: of Offline.
+    """
 
     scenario: str
     configuration: str

@@ -41,7 +41,11 @@ class Figure:
     full: bool = False
 
     def html(self, level: int) -> str:
-        """Returns the card, its title a heading of a level."""
+        """Returns the card, its title a heading of a level.
+
+        Args:
+            level: 2 to 6, as in `<h2>`.
+        """
         note = f'<p class="note">{escape(self.note)}</p>' if self.note else ""
         return (
             f'<section class="card{" full" * self.full}" id="{self.identity}">'
@@ -54,7 +58,11 @@ class Figure:
 
 
 def badges(words: Sequence[str]) -> str:
-    """Returns doubts as HTML, beside the figures that they belong to."""
+    """Returns doubts as HTML, beside the figures that they belong to.
+
+    Args:
+        words: a doubt each.
+    """
     shown = [*words[:MOST_DOUBTS]]
     if len(words) > MOST_DOUBTS:
         shown.append(f"{len(words) - MOST_DOUBTS} more in the table")
@@ -81,7 +89,11 @@ def _doubt(kind: str, rows: Sequence[Row], count: int) -> str:
 
 
 def series(engine: str) -> int:
-    """Returns which colour and marker belong to an engine, the same in every report."""
+    """Returns which colour and marker belong to an engine, the same in every report.
+
+    Args:
+        engine: name of its backend.
+    """
     name = engine.lower()
     for index, known in enumerate(ENGINES):
         if name.startswith(known):
@@ -110,7 +122,11 @@ def key(names: Sequence[str], numbers: Mapping[str, int] | None = None) -> str:
 
 
 def legend(names: Sequence[str]) -> str:
-    """Returns what the colours of stacked bars mean, in the order of the stack."""
+    """Returns what the colours of stacked bars mean, in the order of the stack.
+
+    Args:
+        names: from the bottom of a stack.
+    """
     shown = "".join(
         f'<span class="s{number % SERIES}"><svg viewBox="0 0 16 16" aria-hidden="true">'
         f'<rect class="bar" x="1" y="2" width="14" height="12" rx="2"/></svg>{escape(name)}</span>'

@@ -33,7 +33,12 @@ def measured(result: Result) -> list[Row]:
 
 
 def engines_figure(result: Result, identity: str) -> Figure | None:
-    """Returns every engine on one axis of latency; None where nothing was measured."""
+    """Returns every engine on one axis of latency; None where nothing was measured.
+
+    Args:
+        result: to draw.
+        identity: unique in the page.
+    """
     rows = measured(result)
     if not rows:
         return None
@@ -100,6 +105,10 @@ def percentile_figure(result: Result, identity: str) -> Figure | None:
     """Returns latency by percentile, the tail drawn wide; None where nothing was measured.
 
     The quickest thread count of each engine and precision is drawn; the table has all.
+
+    Args:
+        result: to draw.
+        identity: unique in the page.
     """
     rows = measured(result)
     if not rows:

@@ -52,7 +52,11 @@ def read(path: Path) -> Result:
 
 
 def number(value: object) -> float | None:
-    """Returns a finite number that is not negative, None for anything else."""
+    """Returns a finite number that is not negative, None for anything else.
+
+    Args:
+        value: anything that JSON holds.
+    """
     if isinstance(value, bool) or not isinstance(value, (int, float)):
         return None
     try:
@@ -63,7 +67,11 @@ def number(value: object) -> float | None:
 
 
 def text(value: object) -> str | None:
-    """Returns text of bounded length without control characters, None for anything else."""
+    """Returns text of bounded length without control characters, None for anything else.
+
+    Args:
+        value: anything that JSON holds.
+    """
     if not isinstance(value, str):
         return None
     shown = "".join(c if c.isprintable() else " " for c in value[: LONGEST + 1]).strip()
@@ -101,7 +109,11 @@ def _result(path: Path, found: Mapping[str, Any]) -> Result:
 
 
 def device_name(facts: Mapping[str, Any]) -> str:
-    """Returns what people call a machine: its board, else its processor and cores."""
+    """Returns what people call a machine: its board, else its processor and cores.
+
+    Args:
+        facts: a result's `device`.
+    """
     board = text(facts.get("board"))
     if board:
         return board

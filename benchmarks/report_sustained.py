@@ -18,7 +18,12 @@ Take = Callable[[Moment], float | None]
 
 @dataclass(frozen=True, slots=True)
 class Panel:
-    """One quantity over time: its name, and the lines in it as (style, colour, values)."""
+    """One quantity over time: its name, and the lines in it as (style, colour, values).
+
+    Attributes:
+        name: with its unit.
+        lines: each a style, a colour, and what it takes of a moment.
+    """
 
     name: str
     lines: tuple[tuple[str, int, Take], ...]
@@ -36,7 +41,12 @@ PANELS = (
 
 
 def sustained_figure(found: Sustained | None, identity: str) -> Figure | None:
-    """Returns the trace; None where there is none."""
+    """Returns the trace; None where there is none.
+
+    Args:
+        found: the trace of minutes.
+        identity: unique in the page.
+    """
     if found is None or not found.moments:
         return None
     moments = sorted(found.moments, key=lambda moment: moment.at_s)

@@ -20,7 +20,13 @@ REACH_PX = 11  # around a mark, for fingers
 
 @dataclass(frozen=True, slots=True)
 class Size:
-    """How large a plot is drawn, in pixels; the page shows the form that fits the screen."""
+    """How large a plot is drawn, in pixels; the page shows the form that fits the screen.
+
+    Attributes:
+        name: class of the style sheet.
+        width: in pixels.
+        height: in pixels.
+    """
 
     name: str
     width: int
@@ -34,7 +40,15 @@ HALVES = (MIDDLE, NARROW)  # for plots that never get the whole width
 
 @dataclass(frozen=True, slots=True)
 class Axis:
-    """Values from low to high along pixels from start to end; logarithmic where log is set."""
+    """Values from low to high along pixels from start to end; logarithmic where log is set.
+
+    Attributes:
+        low: value at the start.
+        high: value at the end.
+        start: pixel.
+        end: pixel.
+        log: whether it is logarithmic.
+    """
 
     low: float
     high: float
@@ -43,12 +57,20 @@ class Axis:
     log: bool = False
 
     def at(self, value: float) -> float:
-        """Returns the pixel of a value."""
+        """Returns the pixel of a value.
+
+        Args:
+            value: in the unit of the axis; above 0 where it is logarithmic.
+        """
         low, high, value = map(self._scaled, (self.low, self.high, value))
         return self.start + (value - low) / ((high - low) or 1) * (self.end - self.start)
 
     def ticks(self, most: int) -> list[float]:
-        """Returns about as many round values within the axis, no more."""
+        """Returns about as many round values within the axis, no more.
+
+        Args:
+            most: values.
+        """
         if self.log:
             for steps in ((1, 2, 5), (1, 3), (1,)):
                 found = self._decades(steps)
@@ -77,13 +99,23 @@ class Axis:
 
 
 def log_range(values: Sequence[float], room: float = 1.15) -> tuple[float, float]:
-    """Returns bounds around positive values with room on both sides."""
+    """Returns bounds around positive values with room on both sides.
+
+    Args:
+        values: above 0; at least one.
+        room: factor on either side.
+    """
     low, high = min(values), max(values)
     return low / room, high * room
 
 
 def even_range(values: Sequence[float], room: float = 0.08) -> tuple[float, float]:
-    """Returns bounds around values with room on both sides."""
+    """Returns bounds around values with room on both sides.
+
+    Args:
+        values: at least one.
+        room: share of the range on either side.
+    """
     low, high = min(values), max(values)
     spread = (high - low) or abs(high) or 1.0
     return low - room * spread, high + room * spread
@@ -91,7 +123,14 @@ def even_range(values: Sequence[float], room: float = 0.08) -> tuple[float, floa
 
 @dataclass(slots=True)
 class Canvas:
-    """One plot being drawn."""
+    """One plot being drawn.
+
+    Attributes:
+        size: of the whole.
+        x: from left to right.
+        y: from bottom to top.
+        parts: SVG, in the order of drawing.
+    """
 
     size: Size
     x: Axis
@@ -134,7 +173,14 @@ class Canvas:
         *,
         upright: bool = True,
     ) -> None:
-        """Draws the ticks of the x axis and their lines between two heights, label below."""
+        """Draws the ticks of the x axis and their lines between two heights, label below.
+
+        Args:
+            label: what the axis shows, with its unit.
+            between: pixels from top to bottom.
+            names: values with words for them, instead of ticks.
+            upright: whether names stand level; else they lean.
+        """
         top, bottom = between
         most = max(2, int((self.x.end - self.x.start) // 60))
         for value, name in names or [(v, plain(v)) for v in self.x.ticks(most)]:
@@ -152,7 +198,15 @@ class Canvas:
         said: str,
         reach: float | None = None,
     ) -> None:
-        """Draws a bar between pixels; it can be pointed at from reach downwards, if given."""
+        """Draws a bar between pixels; it can be pointed at from reach downwards, if given.
+
+        Args:
+            series: whose colour it has.
+            x: pixels from left to right.
+            y: pixels from top to bottom.
+            said: what it tells.
+            reach: pixel from which it can be pointed at.
+        """
         left, width = x[0], max(x[1] - x[0], 0.5)
         drawn = (
             f'<rect class="bar s{series % SERIES}" x="{left:.1f}" y="{y[0]:.1f}" '
@@ -166,14 +220,27 @@ class Canvas:
         self.target(drawn, said)
 
     def text(self, x: float, y: float, said: str, anchor: str = "start", kind: str = "") -> None:
-        """Writes text; its base line starts, ends or has its middle at a point."""
+        """Writes text; its base line starts, ends or has its middle at a point.
+
+        Args:
+            x: in pixels.
+            y: of the base line, in pixels.
+            said: escaped here.
+            anchor: "start", "middle" or "end".
+            kind: class of the style sheet.
+        """
         named = f' class="{kind}"' if kind else ""
         self.parts.append(
             f'<text x="{x:.1f}" y="{y:.1f}" text-anchor="{anchor}"{named}>{escape(said)}</text>'
         )
 
     def line(self, points: Sequence[tuple[float, float]], kind: str = "line") -> None:
-        """Draws a line through values; one point makes none."""
+        """Draws a line through values; one point makes none.
+
+        Args:
+            points: values of x and y.
+            kind: class of the style sheet.
+        """
         if len(points) < 2:
             return
         pixels = [f"{self.x.at(x):.1f} {self.y.at(y):.1f}" for x, y in points]
@@ -187,7 +254,15 @@ class Canvas:
         doubtful: bool = False,
         extra: str = "",
     ) -> None:
-        """Draws the marker of a series, which tells something when pointed at; hollow in doubt."""
+        """Draws the marker of a series, which tells something when pointed at; hollow in doubt.
+
+        Args:
+            at: value of x and y.
+            series: whose colour and shape it has.
+            said: what it tells.
+            doubtful: whether it is hollow.
+            extra: attributes, escaped before.
+        """
         x, y = self.x.at(at[0]), self.y.at(at[1])
         drawn = (
             f'<circle class="halo" cx="{x:.1f}" cy="{y:.1f}" r="{REACH_PX}"/>'
@@ -196,12 +271,23 @@ class Canvas:
         self.target(drawn, said, extra)
 
     def target(self, drawn: str, said: str, extra: str = "") -> None:
-        """Draws something that tells something when pointed at or reached by keyboard."""
+        """Draws something that tells something when pointed at or reached by keyboard.
+
+        Args:
+            drawn: SVG of what is seen.
+            said: what it tells, escaped here.
+            extra: attributes, escaped before.
+        """
         told = escape(said)
         self.parts.append(f'<g class="tip" role="img" aria-label="{told}" {extra}>{drawn}</g>')
 
     def begin(self, series: int, name: str) -> None:
-        """Begins what belongs to a series, which can be switched off by its name."""
+        """Begins what belongs to a series, which can be switched off by its name.
+
+        Args:
+            series: whose colour it has.
+            name: by which it is switched off.
+        """
         self.parts.append(f'<g class="series s{series % SERIES}" data-series="{escape(name)}">')
 
     def end(self) -> None:
@@ -209,7 +295,14 @@ class Canvas:
         self.parts.append("</g>")
 
     def drawn(self, identity: str, title: str, description: str, extra: str = "") -> str:
-        """Returns the SVG; identity is unique in the page."""
+        """Returns the SVG; identity is unique in the page.
+
+        Args:
+            identity: of the element.
+            title: for who cannot see it.
+            description: for who cannot see it.
+            extra: attributes, escaped before.
+        """
         name = f"{identity}-{self.size.name}"
         return (
             f'<svg class="{self.size.name}" viewBox="0 0 {self.size.width} {self.size.height}" '
@@ -226,7 +319,15 @@ def canvas(
     log: tuple[bool, bool] = (False, False),
     left: float = 52,
 ) -> Canvas:
-    """Returns an empty plot of two ranges of values, each logarithmic or not."""
+    """Returns an empty plot of two ranges of values, each logarithmic or not.
+
+    Args:
+        size: of the plot.
+        x: least and largest value.
+        y: least and largest value.
+        log: whether x and y are logarithmic.
+        left: pixels for the labels of the y axis.
+    """
     return Canvas(
         size,
         Axis(*x, left, size.width - 14, log[0]),
@@ -235,7 +336,14 @@ def canvas(
 
 
 def marker(series: int, x: float, y: float, r: float = 5.5) -> str:
-    """Returns the path of a series' marker around a point."""
+    """Returns the path of a series' marker around a point.
+
+    Args:
+        series: which shape.
+        x: pixel of the middle.
+        y: pixel of the middle.
+        r: radius in pixels.
+    """
     s, d, w = 0.86 * r, 1.25 * r, 0.42 * r
     shapes = (
         f"M{x - r:.1f} {y:.1f}a{r} {r} 0 1 0 {2 * r} 0a{r} {r} 0 1 0 {-2 * r} 0Z",

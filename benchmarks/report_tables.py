@@ -26,7 +26,13 @@ FORMULA = ("=", "+", "-", "@", "\t", "\r")  # what a spreadsheet would compute
 
 @dataclass(frozen=True, slots=True)
 class Table:
-    """Text in rows; the first column names a row."""
+    """Text in rows; the first column names a row.
+
+    Attributes:
+        title: for people.
+        columns: their names.
+        rows: as many cells as columns in each.
+    """
 
     title: str
     columns: Cells
@@ -53,7 +59,11 @@ class Table:
 
 
 def markdown_text(said: str) -> str:
-    """Returns text that Markdown shows as it is."""
+    """Returns text that Markdown shows as it is.
+
+    Args:
+        said: text that may hold Markdown's signs.
+    """
     shown = escape(said, quote=False).replace("\\", "\\\\")
     for sign in "|`*_[]!#":
         shown = shown.replace(sign, f"\\{sign}")
@@ -95,7 +105,12 @@ def _engine_cells(row: Row) -> Cells:
 
 
 def front_table(result: Result, name: str) -> Table:
-    """Returns the networks of the front; name is what the accuracy is called."""
+    """Returns the networks of the front; name is what the accuracy is called.
+
+    Args:
+        result: to draw.
+        name: such as "expected accuracy".
+    """
     columns = ("engine", "px", "MMACs", name, "right on labelled photos", "predicted p95",
                "measured p95", "95 % interval", "p50", "doubts")  # fmt: skip
     rows = sorted((*result.front, *result.lower), key=lambda row: row.p95_ms or 0)
@@ -158,7 +173,12 @@ def right(row: Row) -> str:
 
 
 def quality(row: Row, predicts_accuracy: bool) -> str:
-    """Returns what a network is expected to reach: accuracy, or its size where none is known."""
+    """Returns what a network is expected to reach: accuracy, or its size where none is known.
+
+    Args:
+        row: of the network.
+        predicts_accuracy: whether the bundle has an accuracy predictor.
+    """
     return percent(row.expected_accuracy) if predicts_accuracy else digits(row.mmacs) + " MMACs"
 
 

@@ -9,7 +9,11 @@ DIGITS, MOST_BEHIND = 3, 9  # figures; places behind the point
 
 
 def digits(value: float | None) -> str:
-    """Returns a number of three digits: 0.0624, 0.624, 6.24, 62.4, 624, 6,240."""
+    """Returns a number of three digits: 0.0624, 0.624, 6.24, 62.4, 624, 6,240.
+
+    Args:
+        value: None is a dash.
+    """
     if value is None:
         return UNKNOWN
     if value == 0:
@@ -20,32 +24,58 @@ def digits(value: float | None) -> str:
 
 
 def plain(value: float) -> str:
-    """Returns a round number without zeros behind: 0.05, 20, 1,000."""
+    """Returns a round number without zeros behind: 0.05, 20, 1,000.
+
+    Args:
+        value: not negative.
+    """
     return f"{value:,.9f}".rstrip("0").rstrip(".")
 
 
 def with_unit(value: float | None, unit: str) -> str:
-    """Returns a number of three digits and its unit."""
+    """Returns a number of three digits and its unit.
+
+    Args:
+        value: None is a dash.
+        unit: such as "ms".
+    """
     return UNKNOWN if value is None else f"{digits(value)} {unit}"
 
 
 def milliseconds(value: float | None) -> str:
-    """Returns milliseconds with their unit."""
+    """Returns milliseconds with their unit.
+
+    Args:
+        value: in milliseconds; None is a dash.
+    """
     return with_unit(value, "ms")
 
 
 def percent(share: float | None) -> str:
-    """Returns a share of 0 to 1 in per cent."""
+    """Returns a share of 0 to 1 in per cent.
+
+    Args:
+        share: None is a dash.
+    """
     return UNKNOWN if share is None else f"{100 * share:.1f} %"
 
 
 def megabytes(size_bytes: float | None) -> str:
-    """Returns bytes in MB, millions of bytes."""
+    """Returns bytes in MB, millions of bytes.
+
+    Args:
+        size_bytes: None is a dash.
+    """
     return with_unit(None if size_bytes is None else size_bytes / 1e6, "MB")
 
 
 def interval(bounds: tuple[float, float] | None, unit: str) -> str:
-    """Returns the two bounds of a 95 % interval."""
+    """Returns the two bounds of a 95 % interval.
+
+    Args:
+        bounds: None where it is not known.
+        unit: such as "ms".
+    """
     if bounds is None:
         return UNKNOWN
     return f"{digits(bounds[0])} to {digits(bounds[1])} {unit}"

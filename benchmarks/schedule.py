@@ -56,11 +56,19 @@ class Schedule:
         return False
 
     def say(self, line: str) -> None:
-        """Passes on a line that is no step."""
+        """Passes on a line that is no step.
+
+        Args:
+            line: for people.
+        """
         self._tell(line)
 
     def done(self, line: str) -> None:
-        """Says that a step of this part is done, and about when the part will be."""
+        """Says that a step of this part is done, and about when the part will be.
+
+        Args:
+            line: what was done.
+        """
         self._done += 1
         left = min(
             self._each() * max(0, self._steps - self._done),

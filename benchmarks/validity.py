@@ -121,7 +121,11 @@ def doubts(
 
 
 def kind(reason: str) -> str:
-    """Returns what a reason of `doubts` is, without its figures."""
+    """Returns what a reason of `doubts` is, without its figures.
+
+    Args:
+        reason: words, perhaps with figures after a colon.
+    """
     return reason.partition(":")[0]
 
 

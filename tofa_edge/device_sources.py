@@ -239,6 +239,10 @@ def control_groups(files: Files, controller: str) -> Iterator[str]:
 
     In a container the path is often that of the host and leads nowhere; the mount's root then
     holds the container's own limits.
+
+    Args:
+        files: of the machine.
+        controller: such as "cpu" or "memory"; its own hierarchy where the machine has several.
     """
     lines = (files.text("proc/self/cgroup") or "0::/").splitlines()
     for line in lines[:MOST_DEPTH]:

@@ -103,7 +103,12 @@ def _relative_error(seconds: Sequence[float]) -> float:
 
 @dataclass(frozen=True, eq=False, slots=True)
 class Recording:
-    """A latency, and the durations it was computed from, in seconds and in their order."""
+    """A latency, and the durations it was computed from, in seconds and in their order.
+
+    Attributes:
+        latency: its percentiles.
+        seconds: of each run, in their order.
+    """
 
     latency: Latency
     seconds: tuple[float, ...]

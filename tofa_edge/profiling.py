@@ -184,6 +184,9 @@ def profiles_folder() -> Path:
 def keep_first(made: Profile) -> Path | None:
     """Keeps a profile for deployments here where there is none yet; None where there is.
 
+    Args:
+        made: of this machine.
+
     Raises:
         ProfileError: it cannot be written.
     """
@@ -269,7 +272,14 @@ def _software() -> dict[str, str]:
 def measurement(
     subnet: Subnet, latency: Latency, mmacs: float, flags: tuple[str, ...] = ()
 ) -> Measurement:
-    """Returns a latency as a profile holds it."""
+    """Returns a latency as a profile holds it.
+
+    Args:
+        subnet: which.
+        latency: as measured.
+        mmacs: of the subnet, in millions.
+        flags: doubts to add to those of the latency.
+    """
     return Measurement(
         p50_ms=round(latency.steady_ms, 4),
         p95_ms=round(max(latency.p95_ms, latency.steady_ms), 4),
