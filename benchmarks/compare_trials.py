@@ -35,7 +35,7 @@ from tofa_edge.workbench import Workbench
 
 PAIRS = 20
 PLANTED, ALLOWED = 0.08, 0.05
-NETWORKS = 6
+NETWORKS = 12
 EFFORT = Effort(runs=100, seconds=0.3, most_seconds=1.0, most_runs=600)
 
 
