@@ -13,7 +13,7 @@ import sys
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-from tofa_edge.benchmarks import claims, claims_training
+from tofa_edge.benchmarks import claims, claims_bench, claims_training
 from tofa_edge.benchmarks.unstored import UNSTORED
 
 ROOT = Path(claims.__file__).resolve().parents[1]
@@ -50,7 +50,7 @@ def stale(texts: Mapping[str, str]) -> Iterator[tuple[str, str]]:
     Args:
         texts: of pages, as `prose` returns them.
     """
-    for render in (*claims.CLAIMS, *claims_training.CLAIMS):
+    for render in (*claims.CLAIMS, *claims_bench.CLAIMS, *claims_training.CLAIMS):
         for sentence in render():
             if not any(sentence in text for text in texts.values()):
                 yield render.__name__, sentence
@@ -65,7 +65,7 @@ def unbacked(text: str) -> Iterator[str]:
     backed = [
         *(
             sentence
-            for render in (*claims.CLAIMS, *claims_training.CLAIMS)
+            for render in (*claims.CLAIMS, *claims_bench.CLAIMS, *claims_training.CLAIMS)
             for sentence in render()
         ),
         *(words for group in UNSTORED.values() for words in group),

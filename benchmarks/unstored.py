@@ -18,7 +18,6 @@ UNSTORED: dict[str, tuple[str, ...]] = {
         "Python 3.11 at most",
         "bookworm (3.11) and trixie (3.13)",
         "needs 3.10",
-        "Version 0.2",
         "`tflite-runtime` 2.14",
         "tflite-runtime 2.14",
         "RTX 1.7",
@@ -52,14 +51,13 @@ UNSTORED: dict[str, tuple[str, ...]] = {
         "1.4 · 10¹⁴ for EfficientNet-Lite0",
         "| | largest, 31.4 MMACs | middle, 14.5 | picked ≤ 15 | picked ≤ 7 | smallest, 4.2 |",
     ),
-    "printed by `tofa-edge demo`, older than 8-bit integers, not stored": (
+    "printed by `tofa-edge demo`, not stored": (
         "names 18 of 20 ImageNet photos",
-        "| none (largest subnet) | | 96 px | 70.5 | 1.16 ms | 2.08 ms | 87.4 % |",
-        "| 80 % of its p50 | 0.93 ms | 64 px | 30.5 | 0.54 ms | 0.64 ms | 82.4 % |",
-        "| 50 % | 0.58 ms | 48 px | 9.9 | 0.19 ms | 0.24 ms | 78.6 % |",
-        "| 33 % | 0.38 ms | 48 px | 10.3 | 0.20 ms | 0.24 ms | 79.1 % |",
-        "274 s without the installing",
-        "reached 84.4, 80.0 and 79.3 %",
+        "| none (largest subnet) | | tflite fp32 | 96 px | 70.5 | 1.26 ms | 1.38 ms | 87.4 % |",
+        "| 80 % of its p50 | 1.01 ms | tflite int8 | 96 px | 61.0 | 0.66 ms | 0.79 ms | 84.5 % |",
+        "| 50 % | 0.63 ms | tflite int8 | 64 px | 28.4 | 0.23 ms | 0.26 ms | 79.9 % |",
+        "| 33 % | 0.42 ms | tflite int8 | 64 px | 30.5 | 0.24 ms | 0.27 ms | 81.7 % |",
+        "321 s without the installing",
     ),
     "printed by `benchmarks.spine` in the first version, not stored": (
         "torch 8.6e-6, onnxruntime 1.0e-5, tflite 1.7e-5, reference 1.3e-5",

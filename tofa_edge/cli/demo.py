@@ -167,8 +167,8 @@ def _row(name: str, budget: float | None, model: Model, test: LabelledPaths) -> 
 
 def _print(rows: list[dict[str, object]]) -> None:
     made = table(
-        f"\n{rows[0]['test_photos']} photos never seen in training, {rows[0]['engine']}",
-        "budget", "p95 ≤ ms", "pixels", "MMACs", "p50 ms", "p95 ms", "accuracy",
+        f"\n{rows[0]['test_photos']} photos never seen in training",
+        "budget", "p95 ≤ ms", "engine", "pixels", "MMACs", "p50 ms", "p95 ms", "accuracy",
     )  # fmt: skip
     for row in rows:
         latency, budget = row["latency"], row["budget_ms"]
@@ -176,6 +176,7 @@ def _print(rows: list[dict[str, object]]) -> None:
         made.add_row(
             str(row["name"]),
             "" if budget is None else f"{budget:.2f}",
+            str(row["engine"]),
             str(row["input_size"]),
             str(row["mmacs"]),
             f"{latency['p50_ms']:.2f}",
