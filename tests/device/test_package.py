@@ -121,6 +121,8 @@ def test_torch_is_loaded_in_train_alone() -> None:
         "tofa_edge.benchmarks.study",
         "tofa_edge.benchmarks.accuracy_prediction",
         "tofa_edge.benchmarks.quantisation_aware",
+        "tofa_edge.benchmarks.fixed_network",
+        "tofa_edge.benchmarks.peers",
     )
     names = [name for name in modules() if not name.startswith(host)]
     imports = "\n".join(f"import {name}" for name in names)
