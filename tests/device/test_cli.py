@@ -199,6 +199,10 @@ def test_report_makes_one_page_of_results(tmp_path: Path) -> None:
     said = cli("report", *results, "--out", out).stdout.splitlines()
     assert said == [f"wrote {out.with_suffix(suffix)}" for suffix in (".html", ".md", ".csv")]
     assert "Raspberry Pi 4" in out.read_text()
+    (tmp_path / "results").mkdir()
+    (tmp_path / "results" / "bench-pi.json").write_bytes(results[0].read_bytes())
+    cli("report", tmp_path / "results", "--out", tmp_path / "folder.html")
+    assert (tmp_path / "folder.html").exists()
     (tmp_path / "other.json").write_text("{}")
     refused = cli("report", tmp_path / "other.json", "--out", out, code=1).stderr
     assert "is no result of tofa-edge bench" in refused

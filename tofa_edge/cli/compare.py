@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from tofa_edge.cli.app import Json, app
-from tofa_edge.cli.output import out, print_json, table, tell_on_terminal
+from tofa_edge.cli.output import out, print_json, table
 
 
 def _percent(text: str) -> float:
@@ -59,7 +59,8 @@ def compare(
     paths = files_of(results)
     if merge is not None:
         for path in merged(paths, merge):
-            tell_on_terminal(f"wrote {path}")
+            if not as_json:
+                out.print(f"wrote {path}", markup=False)
         if len(paths) < 2 or fail_above is None:
             return
     found = compared(paths)

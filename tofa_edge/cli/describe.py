@@ -47,7 +47,10 @@ def describe(path: Path) -> dict[str, object]:
         "smallest_subnet": space.smallest().to_json(),
         "largest_subnet": space.largest().to_json(),
         **({"note": "not trained as a supernet: use the largest subnet only"} if untrained else {}),
-        **bundle.provenance,
+        **{
+            name: round(value, 4) if isinstance(value, float) else value
+            for name, value in bundle.provenance.items()
+        },
     }
 
 

@@ -14,14 +14,18 @@ from tofa_edge.cli.output import out
 @app.command()
 def report(
     results: Annotated[
-        list[Path], typer.Argument(metavar="RESULT…", help="Files of bench; several: one page.")
+        list[Path],
+        typer.Argument(
+            metavar="RESULT…", help="Files of bench, or folders of them; several: one page."
+        ),
     ],
     out_path: Annotated[
         Path, typer.Option("--out", help="HTML file; Markdown and CSV go beside it.")
     ] = Path("report.html"),
 ) -> None:
     """Makes a page of results of bench that opens anywhere, with Markdown and CSV beside it."""
+    from tofa_edge.benchmarks.merging import files_of
     from tofa_edge.benchmarks.report import report as written
 
-    for path in written(results, out_path):
+    for path in written(files_of(results), out_path):
         out.print(f"wrote {path}", markup=False)
