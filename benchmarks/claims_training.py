@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from tofa_edge.benchmarks.claims import Claims, average, result
@@ -139,6 +139,26 @@ def _mean_on_elpv(kind: str) -> list[float]:
     return [sum(accuracies) / len(EIGHT) for accuracies in each]
 
 
+def transfer_fashion_mnist() -> Claims:
+    """What unlabelled photos are worth with ten labels of a class."""
+    runs = result("transfer_fashion_mnist")["runs"]
+    draws = sorted({int(name.rsplit(" ", 1)[1]) for name in runs})
+
+    def drawn(kind: str, columns: Sequence[str]) -> str:
+        rows = [runs[f"{kind}, 10 labels a class, draw {number}"]["accuracy"] for number in draws]
+        values = [sum(row[column] for column in columns) / len(columns) for row in rows]
+        return average(values) if len(values) > 1 else f"{100 * values[0]:.1f} %"
+
+    for title, kind in (
+        ("one semi-supervised loss", "semi-supervised, 400 steps"),
+        ("labels only", "labels only, 400 steps"),
+    ):
+        cells = [drawn(kind, columns) for columns in (*((name,) for name in ENDS), EIGHT)]
+        yield f"| {title} | {' | '.join(cells)} |"
+    probe = drawn("frozen-feature probe teachers", ("probe",))
+    yield f"| probe on the teachers' features | {probe} |"
+
+
 def scenarios() -> Claims:
     """One training for all devices, or one for each."""
     alone, shared = result("scenarios")["runs"], result("transfer")["runs"]
@@ -219,6 +239,7 @@ CLAIMS: tuple[Callable[[], Claims], ...] = (
     transfer,
     ranking,
     transfer_elpv,
+    transfer_fashion_mnist,
     scenarios,
     summary,
 )
