@@ -51,8 +51,16 @@ def network() -> Any:
 
 def random_network() -> Any:
     """Returns it with statistics and kernel matrices as different as trained ones are."""
+    return randomised(network())
+
+
+def randomised(made: Any) -> Any:
+    """Returns a network of the package for inference, its values drawn anew from seed 0.
+
+    Args:
+        made: changed in place.
+    """
     torch.manual_seed(0)
-    made = network()
     with torch.no_grad():
         for name, value in made.state_dict().items():
             if name.endswith(("running_mean", "bn.bias")):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-import types
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -13,6 +12,7 @@ import numpy as np
 import pytest
 import torch
 
+from tofa_edge.benchmarks.peers_once_for_all import UNUSED, Absent, randomised
 from tofa_edge.bundle import Bundle
 from tofa_edge.errors import TrainingError
 from tofa_edge.space import SearchSpace, Subnet
@@ -25,29 +25,12 @@ from tofa_edge.train.trainer import train
 SUBNETS = 50
 
 
-class Absent(types.ModuleType):
-    """A package whose every name is an empty class."""
-
-    def __init__(self, name: str) -> None:
-        super().__init__(name)
-        self.__path__ = []
-
-    def __getattr__(self, name: str) -> Any:
-        if name.startswith("__"):
-            raise AttributeError(name)
-        known = sys.modules.get(f"{self.__name__}.{name}")
-        return known or type(name, (), {})
-
-
 @pytest.fixture(scope="module")
 def networks() -> Iterator[Any]:
     """The package's networks."""
     # what the package imports for its data loaders, unused here
-    names = ["torchvision", "horovod", "horovod.torch"]
-    names += [f"torchvision.{n}" for n in ("datasets", "models", "models.utils", "transforms")]
-    names += ["torchvision.transforms.functional"]
     with pytest.MonkeyPatch.context() as patch:
-        for name in names:
+        for name in UNUSED:
             patch.setitem(sys.modules, name, Absent(name))
         yield pytest.importorskip("ofa.imagenet_classification.elastic_nn.networks")
     for name in [name for name in sys.modules if name.split(".")[0] == "ofa"]:
@@ -56,20 +39,11 @@ def networks() -> Iterator[Any]:
 
 def oracle(networks: Any, width: float) -> Any:
     """A once-for-all network with random weights, statistics and kernel matrices."""
-    torch.manual_seed(0)
-    net = networks.OFAMobileNetV3(
+    made = networks.OFAMobileNetV3(
         n_classes=1000, bn_param=(0.1, 1e-5), dropout_rate=0.1, base_stage_width="proxyless",
         width_mult=width, ks_list=[3, 5, 7], expand_ratio_list=[3, 4, 6], depth_list=[2, 3, 4],
     )  # fmt: skip
-    with torch.no_grad():
-        for name, value in net.state_dict().items():
-            if name.endswith(("running_mean", "bn.bias")):
-                value.normal_(0, 0.1)
-            elif name.endswith(("running_var", "bn.weight")):
-                value.uniform_(0.7, 1.3)
-            elif name.endswith("_matrix"):
-                value.add_(0.1 * torch.randn_like(value))
-    return net.eval()
+    return randomised(made)
 
 
 def activate(net: Any, space: SearchSpace, subnet: Subnet) -> None:
