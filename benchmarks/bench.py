@@ -29,18 +29,16 @@ from tofa_edge.benchmarks.bench_besides import (
     starts_and_memory,
 )
 from tofa_edge.benchmarks.bench_front import measured_front
-from tofa_edge.benchmarks.bench_row import QUICK, Effort, Measurer, OnceCutter, is_of
+from tofa_edge.benchmarks.bench_row import QUICK, Effort, Measurer, measurer_of
 from tofa_edge.benchmarks.report import write_beside
+from tofa_edge.benchmarks.row_fields import engine_name, is_of
 from tofa_edge.benchmarks.schedule import Schedule
-from tofa_edge.budget import Budget
 from tofa_edge.bundle import Bundle
 from tofa_edge.device import State, fingerprint, state
 from tofa_edge.errors import BackendError, BundleError, ProfileError
 from tofa_edge.measurement import one_at_a_time
 from tofa_edge.probing import probed, sound_engines
 from tofa_edge.profiling import keep_first
-from tofa_edge.screening import reference_run
-from tofa_edge.workbench import Workbench
 
 SCHEMA = 2
 QUICK_SECONDS = 108.0  # two minutes, less what starting and the last step take
@@ -145,12 +143,8 @@ def _measure(
     tell = schedule.say
     probed(opened)
     offered = chosen_engines(sound_engines(opened), wish.engines)
-    bench = Workbench(opened, Budget(max_accuracy_drop=None), lambda line: None)
-    bench.cutter = OnceCutter(opened)
     tell(f"{len(offered)} engines and thread counts: {', '.join(map(str, offered))}")
-    reference = reference_run(bench, offered)
-    bench.stand_beside(reference)
-    measurer = Measurer(bench, reference, alone)
+    measurer = measurer_of(opened, offered, alone)
     try:
         _everything(found, measurer, offered, wish, schedule)
     finally:
@@ -249,7 +243,7 @@ def told(row: dict[str, Any]) -> str:
     Args:
         row: measured or failed.
     """
-    name = f"{row['engine']} {row['device']} {row['precision']} {row['threads']}t"
+    name = engine_name(row)
     if row["failed"]:
         return f"{name}: failed, {row['failed']}"
     latency = row["latency"]

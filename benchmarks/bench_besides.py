@@ -9,9 +9,10 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from tofa_edge.backends import Engine
-from tofa_edge.benchmarks.bench_row import Measurer, is_of, latency_of, row_key, subnet_of
+from tofa_edge.benchmarks.bench_row import Measurer
 from tofa_edge.benchmarks.fresh import cold_start, peak_memory
 from tofa_edge.benchmarks.loadgen import SCENARIOS, scenario
+from tofa_edge.benchmarks.row_fields import is_of, latency_of, row_key, subnet_of
 from tofa_edge.benchmarks.schedule import Schedule
 from tofa_edge.benchmarks.sustained import sustained
 from tofa_edge.benchmarks.validity import kind

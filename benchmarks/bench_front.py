@@ -12,12 +12,12 @@ from typing import Any
 import numpy as np
 
 from tofa_edge.backends import Engine
-from tofa_edge.benchmarks.bench_row import QUICK_POINT, Effort, Measurer, latency_of
+from tofa_edge.benchmarks.bench_row import QUICK_POINT, Effort, Measurer
+from tofa_edge.benchmarks.row_fields import latency_of, rounded
 from tofa_edge.benchmarks.schedule import Schedule
 from tofa_edge.budget import Budget
 from tofa_edge.choosing import Chooser, Pick
 from tofa_edge.forecast import expected_accuracy, expected_drop
-from tofa_edge.measurement import Latency
 from tofa_edge.screening import Candidate
 from tofa_edge.search import encoded
 from tofa_edge.space import Subnet
@@ -53,7 +53,7 @@ def measured_front(
     schedule.say(f"measuring subnets on {engine} to predict the others")
     chooser.measure(bench.quickly_measured)
     found["learned_from"] = [
-        {"subnet": m.subnet.to_json(), "engine": m.engine, "latency": _plain(m.latency)}
+        {"subnet": m.subnet.to_json(), "engine": m.engine, "latency": rounded(m.latency)}
         for m in bench.explanation.measured
     ]
     points = chooser.front(QUICK_POINTS if quick else POINTS)
@@ -98,11 +98,6 @@ def _mixed(points: list[Pick], plain: list[tuple[str, Pick]]) -> list[tuple[str,
     front = [("front", pick) for pick in (*points[::2], *points[1::2])]
     half = len(points) - len(points) // 2
     return [*front[:half], *plain, *front[half:]]
-
-
-def _plain(latency: Latency) -> dict[str, Any]:
-    values = {name: getattr(latency, name) for name in Latency.__slots__}
-    return {k: round(v, 4) if isinstance(v, float) else v for k, v in values.items()}
 
 
 def _told(row: dict[str, Any]) -> str:

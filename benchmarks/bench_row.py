@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import dataclasses
-import json
 import time
-from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -15,19 +12,22 @@ import numpy as np
 from tofa_edge.accuracy import wilson
 from tofa_edge.backends import Engine
 from tofa_edge.benchmarks.energy import Meter
-from tofa_edge.benchmarks.order_statistics import curve, interval
+from tofa_edge.benchmarks.order_statistics import curve
+from tofa_edge.benchmarks.row_fields import heading, latency_fields, milliseconds, row_key
 from tofa_edge.benchmarks.validity import LEAST_RUNS, doubts, glance
+from tofa_edge.budget import Budget
 from tofa_edge.bundle import Bundle
 from tofa_edge.cost import layer_macs, value_elements
 from tofa_edge.cutting import CALIBRATION_IMAGES, Cutter
 from tofa_edge.errors import TofaError
 from tofa_edge.latency_features import operator_name
 from tofa_edge.layers import layers
-from tofa_edge.measurement import BLOCK, Latency, Recording, Run, Stopwatch
+from tofa_edge.measurement import BLOCK, Recording, Run, Stopwatch
 from tofa_edge.model import Model
 from tofa_edge.network import FloatArray, Network
 from tofa_edge.probing import calibrating_engine
 from tofa_edge.proof import difference, probe_images, reference_logits
+from tofa_edge.screening import reference_run
 from tofa_edge.space import Subnet
 from tofa_edge.workbench import Finished, Workbench
 
@@ -149,7 +149,7 @@ class Measurer:
             "valid": not reasons,
             "reasons": list(reasons),
             "latency": latency_fields(recording),
-            "curve_ms": [[p, round(value, 4)] for p, value in curve(_milliseconds(recording))],
+            "curve_ms": [[p, round(value, 4)] for p, value in curve(milliseconds(recording))],
             "throughput": [throughput(model, b, effort.batch_seconds) for b in effort.batches],
             "artefact_bytes": len(made.artefact),
             "accuracy": self._accuracy(model),
@@ -245,89 +245,19 @@ class Measurer:
         return probe_images(size, min(most, 8))
 
 
-def heading(role: str, subnet: Subnet, engine: Engine) -> dict[str, Any]:
-    """Returns what stands in a row before anything is measured.
+def measurer_of(bundle: Bundle, engines: list[Engine], alone: bool) -> Measurer:
+    """Returns what measures networks of a bundle, whatever integers cost them.
 
     Args:
-        role: "engine", "front" or "largest at lower resolution".
-        subnet: which.
-        engine: that runs it.
+        bundle: opened.
+        engines: that will be measured; the first runs the reference.
+        alone: whether no other process measures.
     """
-    return {
-        "role": role,
-        "engine": engine.backend.name,
-        "device": engine.target.unit,
-        "precision": engine.target.precision,
-        "threads": engine.target.threads,
-        "subnet": json.loads(subnet.to_json()),
-        "resolution": subnet.resolution,
-        "mmacs": None,
-        "failed": None,
-        "valid": False,
-        "reasons": [],
-        "latency": None,
-        "curve_ms": None,
-        "cold_start": None,
-        "throughput": None,
-        "peak_memory_bytes": None,
-        "artefact_bytes": None,
-        "energy": None,
-        "accuracy": None,
-        "parity": None,
-        "layers": None,
-    }
-
-
-def row_key(row: Mapping[str, Any]) -> str:
-    """Returns what tells a row from the others: its engine and its subnet.
-
-    Args:
-        row: with at least its heading.
-    """
-    names = (row["engine"], row["device"], row["precision"], row["threads"])
-    return f"{' '.join(map(str, names))} {subnet_of(row).to_json()}"
-
-
-def subnet_of(row: Mapping[str, Any]) -> Subnet:
-    """Returns the subnet of a row.
-
-    Args:
-        row: with at least its heading.
-    """
-    return Subnet.from_json(json.dumps(row["subnet"]))
-
-
-def is_of(row: Mapping[str, Any], engine: Engine) -> bool:
-    """Whether a row is of an engine.
-
-    Args:
-        row: with at least its heading.
-        engine: that runs it.
-    """
-    target = engine.target
-    names = (row["engine"], row["device"], row["precision"], row["threads"])
-    return names == (engine.backend.name, target.unit, target.precision, target.threads)
-
-
-def latency_of(row: Mapping[str, Any]) -> Latency:
-    """Returns the latency of a row that has one.
-
-    Args:
-        row: valid or not.
-    """
-    fields = {name: row["latency"][name] for name in Latency.__slots__}
-    return Latency(**{**fields, "flags": tuple(fields["flags"])})
-
-
-def latency_fields(recording: Recording) -> dict[str, Any]:
-    """Returns a latency with intervals of 95 %, from order statistics; None where runs are few."""
-    fields = dataclasses.asdict(recording.latency)
-    found = {k: round(v, 4) if isinstance(v, float) else v for k, v in fields.items()}
-    values = _milliseconds(recording)
-    for percentile in (50, 95, 99):
-        ends = interval(values, percentile)
-        found[f"p{percentile}_interval_ms"] = ends and [round(end, 4) for end in ends]
-    return found
+    bench = Workbench(bundle, Budget(max_accuracy_drop=None), lambda line: None)
+    bench.cutter = OnceCutter(bundle)
+    reference = reference_run(bench, engines)
+    bench.stand_beside(reference)
+    return Measurer(bench, reference, alone)
 
 
 def throughput(model: Model, batch: int, seconds: float) -> dict[str, Any]:
@@ -345,7 +275,3 @@ def throughput(model: Model, batch: int, seconds: float) -> dict[str, Any]:
         model.batch(images)
         count += batch
     return {"batch": batch, "images_per_s": round(count / spent, 2)}
-
-
-def _milliseconds(recording: Recording) -> list[float]:
-    return [1e3 * value for value in recording.seconds]

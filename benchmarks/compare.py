@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 
+from tofa_edge.benchmarks.row_fields import engine_name
 from tofa_edge.errors import DataError
 from tofa_edge.measurement import SLOWED
 
@@ -173,10 +174,9 @@ def _networks_of_rows(result: Mapping[str, Any]) -> dict[str, tuple[float, float
     for row in (*result["rows"], *result["front"]):
         if row["latency"] is None:
             continue
-        engine = f"{row['engine']} {row['device']} {row['precision']} {row['threads']}t"
         subnet = json.dumps(row["subnet"], separators=(",", ":"))
         name = "the middle subnet" if row.get("size") == "middle" else subnet
-        found[f"{name} on {engine}"] = _steady(row["latency"])
+        found[f"{name} on {engine_name(row)}"] = _steady(row["latency"])
     return found
 
 

@@ -20,18 +20,16 @@ from typing import Any
 import numpy as np
 
 from tofa_edge.backends import Session, usable_cores
-from tofa_edge.benchmarks.bench_row import Effort, Measurer, OnceCutter, heading, latency_fields
+from tofa_edge.benchmarks.bench_row import Effort, measurer_of
 from tofa_edge.benchmarks.compare import compare
 from tofa_edge.benchmarks.made import made
 from tofa_edge.benchmarks.planted import Slowed
-from tofa_edge.budget import Budget
+from tofa_edge.benchmarks.row_fields import heading, latency_fields
 from tofa_edge.bundle import Bundle
 from tofa_edge.measurement import one_at_a_time
 from tofa_edge.probing import sound_engines
 from tofa_edge.proof import probe_images
-from tofa_edge.screening import reference_run
 from tofa_edge.search import decoded, distinct, sample
-from tofa_edge.workbench import Workbench
 
 PAIRS = 20
 PLANTED, ALLOWED = 0.08, 0.05
@@ -86,14 +84,12 @@ def one_result(path: Path, slower: float = 0.0) -> dict[str, Any]:
     """
     bundle = Bundle.open(path)
     engine = next(e for e in sound_engines(bundle) if e.target.threads == 1)
-    bench = Workbench(bundle, Budget(), lambda line: None)
-    bench.cutter = OnceCutter(bundle)
     space, rows = bundle.space, []
     subnets = decoded(space, distinct(space, sample(space, np.random.default_rng(5), NETWORKS)))
     with one_at_a_time() as alone:
-        measurer = Measurer(bench, reference_run(bench, [engine]), alone)
+        measurer = measurer_of(bundle, [engine], alone)
         for subnet in subnets:
-            session: Session = engine.load(bench.stored(subnet, engine))
+            session: Session = engine.load(measurer.bench.stored(subnet, engine))
             watched = Slowed(session, slower) if slower else session
             image = probe_images(subnet.resolution)[:1]
             recording, reasons = measurer.recorded(

@@ -17,15 +17,12 @@ from typing import Any
 import numpy as np
 
 from tofa_edge.backends import usable_cores
-from tofa_edge.benchmarks.bench_row import LONG_BLOCK, Effort, Measurer, OnceCutter
+from tofa_edge.benchmarks.bench_row import LONG_BLOCK, Effort, Measurer, measurer_of
 from tofa_edge.benchmarks.made import made
-from tofa_edge.budget import Budget
 from tofa_edge.bundle import Bundle
 from tofa_edge.measurement import Run
 from tofa_edge.probing import sound_engines
 from tofa_edge.proof import probe_images
-from tofa_edge.screening import reference_run
-from tofa_edge.workbench import Workbench
 
 TURNS, RUNS = 40, 240
 EFFORT = Effort(runs=RUNS, seconds=0.0, most_seconds=60.0, most_runs=RUNS)
@@ -54,11 +51,9 @@ def overhead(path: Path, name: str, turns: int) -> dict[str, Any]:
     """
     bundle = Bundle.open(path)
     engine = next(e for e in sound_engines(bundle) if e.target.threads == 1)
-    bench = Workbench(bundle, Budget(), lambda line: None)
-    bench.cutter = OnceCutter(bundle)
     subnet = getattr(bundle.space, name)()
-    measurer = Measurer(bench, reference_run(bench, [engine]), alone=True)
-    session = engine.load(bench.stored(subnet, engine))
+    measurer = measurer_of(bundle, [engine], alone=True)
+    session = engine.load(measurer.bench.stored(subnet, engine))
     image = probe_images(subnet.resolution)[:1]
 
     def run() -> object:

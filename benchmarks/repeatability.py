@@ -18,15 +18,13 @@ import numpy as np
 
 from tofa_edge.backends import Engine, usable_cores
 from tofa_edge.benchmarks.bench import chosen_engines
-from tofa_edge.benchmarks.bench_row import Effort, Measurer, OnceCutter, latency_fields
+from tofa_edge.benchmarks.bench_row import Effort, measurer_of
 from tofa_edge.benchmarks.made import made
-from tofa_edge.budget import Budget
+from tofa_edge.benchmarks.row_fields import latency_fields
 from tofa_edge.bundle import Bundle
 from tofa_edge.measurement import one_at_a_time
 from tofa_edge.probing import sound_engines
 from tofa_edge.proof import probe_images
-from tofa_edge.screening import reference_run
-from tofa_edge.workbench import Workbench
 
 BENCHES = 10
 EFFORT = Effort(runs=2000, seconds=8.0, most_seconds=12.0, most_runs=20_000)
@@ -80,11 +78,9 @@ def one_bench(path: Path, name: str = "") -> dict[str, Any]:
     """
     bundle = Bundle.open(path)
     engine = _engine(bundle, name)
-    bench = Workbench(bundle, Budget(max_accuracy_drop=None), lambda line: None)
-    bench.cutter = OnceCutter(bundle)
     with one_at_a_time() as alone:
-        measurer = Measurer(bench, reference_run(bench, [engine]), alone)
-        with bench.finished(bundle.space.middle(), engine).model as model:
+        measurer = measurer_of(bundle, [engine], alone)
+        with measurer.bench.finished(bundle.space.middle(), engine).model as model:
             image = probe_images(model.input_size)[0]
             threads = engine.target.threads
             recording, reasons = measurer.recorded(lambda: model(image), threads, EFFORT)

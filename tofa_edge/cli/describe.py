@@ -113,12 +113,13 @@ def bench_tables(found: dict[str, Any]) -> Iterator[Table]:
     Args:
         found: as `bench` returned it.
     """
+    from tofa_edge.benchmarks.row_fields import engine_name
+
     columns = ("engine", "p50 ms", "p95 ms", "p99 ms", "runs", "verdict")
     made = table("engines, with the middle subnet", *columns)
     for row in found["rows"]:
-        name = f"{row['engine']} {row['device']} {row['precision']} {row['threads']}t"
         if row["size"] == "middle":
-            made.add_row(name, *_figures(row))
+            made.add_row(engine_name(row), *_figures(row))
     yield made
     accuracy = "accuracy" if found["predicts_accuracy"] else "log MACs"
     made = table(
