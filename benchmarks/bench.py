@@ -20,6 +20,7 @@ from typing import Any
 import numpy as np
 
 from tofa_edge._version import __version__
+from tofa_edge.archive import whole_file
 from tofa_edge.backends import Engine, working
 from tofa_edge.benchmarks.bench_besides import (
     lasting,
@@ -261,12 +262,11 @@ def write_result(path: Path, found: dict[str, Any]) -> None:
     Raises:
         BundleError: the file cannot be written.
     """
-    temporary = path.with_suffix(".tmp")
+    content = json.dumps(finite(found), indent=1, allow_nan=False).encode()
     try:
-        temporary.write_text(json.dumps(finite(found), indent=1, allow_nan=False))
-        temporary.replace(path)
+        with whole_file(path) as stream:
+            stream.write(content)
     except OSError as error:
-        temporary.unlink(missing_ok=True)
         raise BundleError(f"{path}: cannot be written: {error.strerror or error}") from error
 
 

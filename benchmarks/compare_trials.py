@@ -11,20 +11,20 @@ from __future__ import annotations
 
 import argparse
 import json
-import subprocess
-import sys
 import tempfile
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from tofa_edge.backends import Session, usable_cores
+from tofa_edge.backends import Session
 from tofa_edge.benchmarks.bench_row import Effort, measurer_of
 from tofa_edge.benchmarks.compare import compare
 from tofa_edge.benchmarks.made import made
 from tofa_edge.benchmarks.planted import Slowed
 from tofa_edge.benchmarks.row_fields import heading, latency_fields
+from tofa_edge.benchmarks.trials import in_a_process, resumed
 from tofa_edge.bundle import Bundle
 from tofa_edge.measurement import one_at_a_time
 from tofa_edge.probing import sound_engines
@@ -48,13 +48,8 @@ def main() -> None:
     if options.one is not None:
         print(json.dumps(one_result(options.bundle, options.one)))
         return
-    rows = json.loads(options.out.read_text())["pairs"] if options.out.exists() else []
-    for _ in range(min(options.pairs, PAIRS - len(rows))):
-        rows.append(_pairs(options.bundle))
-        found = {"made": made(), "cores": usable_cores()}
-        found |= {"summary": summary(rows), "pairs": rows}
-        options.out.write_text(json.dumps(found, indent=1) + "\n")
-        print(json.dumps(found["summary"]), flush=True)
+    trial = partial(_pairs, options.bundle)
+    resumed(options.out, made(), "pairs", PAIRS, options.pairs, trial, summary)
 
 
 def summary(rows: list[dict[str, Any]]) -> dict[str, Any]:
@@ -128,9 +123,7 @@ def _pairs(bundle: Path) -> dict[str, Any]:
 
 
 def _in_a_process(bundle: Path, slower: float) -> dict[str, Any]:
-    words = ["-m", "tofa_edge.benchmarks.compare_trials", str(bundle), "--one", str(slower)]
-    done = subprocess.run([sys.executable, *words], capture_output=True, text=True, check=True)
-    return dict(json.loads(done.stdout.splitlines()[-1]))
+    return dict(in_a_process("compare_trials", [str(bundle), "--one", str(slower)]))
 
 
 if __name__ == "__main__":

@@ -10,8 +10,6 @@ from __future__ import annotations
 import argparse
 import contextlib
 import json
-import subprocess
-import sys
 import tempfile
 from collections import Counter
 from collections.abc import Iterator
@@ -19,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from tofa_edge.backends import usable_cores
-from tofa_edge.benchmarks.made import made
+from tofa_edge.benchmarks.made import made, store
 from tofa_edge.benchmarks.planted import (
     busy_cores,
     join,
@@ -30,6 +28,7 @@ from tofa_edge.benchmarks.planted import (
     throttling,
 )
 from tofa_edge.benchmarks.small_bundle import small_bundle
+from tofa_edge.benchmarks.trials import in_a_process
 from tofa_edge.benchmarks.validity import doubts, glance, kind
 from tofa_edge.bundle import Bundle
 from tofa_edge.cutting import Cutter
@@ -65,8 +64,7 @@ def main() -> None:
         small_bundle(bundle)
         sound_engines(Bundle.open(bundle))  # so that trials know the engines already
         rows = [trials(name, bundle, options.trials) for name in EXPECTED]
-    found = {"made": made(), "cores": usable_cores(), "rows": rows}
-    options.out.write_text(json.dumps(found, indent=1) + "\n")
+    store(options.out, {"made": made(), "cores": usable_cores(), "rows": rows})
     for row in rows:
         said = ", ".join(f"{what} {count}" for what, count in row["reasons"].items()) or "valid"
         print(f"{row['planted']} ({row['how']}): {row['found']} of {row['of']}; {said}")
@@ -128,10 +126,7 @@ def _planted(name: str, number: int) -> Iterator[tuple[str, str, str]]:
 
 
 def _in_a_process(bundle: Path, group: str, variant: str) -> list[str]:
-    words = ["--one", str(bundle), group, variant]
-    command = [sys.executable, "-m", "tofa_edge.benchmarks.disturbances", *words]
-    done = subprocess.run(command, capture_output=True, text=True, check=True)
-    return list(json.loads(done.stdout.splitlines()[-1]))
+    return list(in_a_process("disturbances", ["--one", str(bundle), group, variant]))
 
 
 def _measured(bundle: Path, group: str, variant: str) -> list[str]:

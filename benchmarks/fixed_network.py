@@ -26,7 +26,7 @@ from numpy.typing import NDArray
 
 import tofa_edge
 from tofa_edge.backends import Engine, Session
-from tofa_edge.benchmarks.made import made
+from tofa_edge.benchmarks.made import made, store
 from tofa_edge.benchmarks.study import Data, Study, read_zip, save, show, study_supernet
 from tofa_edge.benchmarks.transfer import study_config
 from tofa_edge.budget import Budget
@@ -86,9 +86,7 @@ def main() -> None:
         "budgets": rows,
         "better_beyond_the_interval": sum(row["gain_interval"][0] > 0 for row in rows),
     }
-    temporary = options.out.with_suffix(".tmp")
-    temporary.write_text(json.dumps(found, indent=1))
-    temporary.replace(options.out)
+    store(options.out, found)
 
 
 def at_all_sizes(space: SearchSpace) -> SearchSpace:

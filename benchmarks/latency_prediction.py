@@ -27,7 +27,7 @@ from tofa_edge.benchmarks.latency_data import (
     nb201,
     ncnn_boards,
 )
-from tofa_edge.benchmarks.made import made
+from tofa_edge.benchmarks.made import made, store
 from tofa_edge.latency import LatencyPredictor
 from tofa_edge.latency_model import FloatArray
 
@@ -62,9 +62,7 @@ def main() -> None:
             print(key, json.dumps(results[key]), flush=True)
         print(f"{name}: {seconds:.0f} s of CPU", flush=True)
         results["made"] = made()
-        temporary = options.out.with_suffix(".part")
-        temporary.write_text(json.dumps(results, indent=1) + "\n")
-        temporary.replace(options.out)
+        store(options.out, results)
 
 
 def help_fbnet_rows(folder: Path, seeds: int) -> dict[str, Row]:

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import json
 import platform
 import sys
 import time
+from collections.abc import Mapping
 from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
 from typing import Any
 
 from tofa_edge._version import __version__
+from tofa_edge.archive import whole_file
 from tofa_edge.device import fingerprint
 
 PACKAGES = ("numpy", "onnxruntime", "openvino", "ai-edge-litert", "tflite-runtime", "torch")
@@ -29,6 +33,20 @@ def made() -> dict[str, Any]:
         "versions": {"tofa_edge": __version__, "python": platform.python_version(), **_packages()},
         "date": time.strftime("%Y-%m-%d"),
     }
+
+
+def store(path: Path, found: Mapping[str, Any]) -> None:
+    """Writes a result as JSON, whole or not at all.
+
+    Args:
+        path: of the file.
+        found: the result.
+
+    Raises:
+        OSError: it cannot be written.
+    """
+    with whole_file(path) as stream:
+        stream.write(f"{json.dumps(found, indent=1)}\n".encode())
 
 
 def _machine() -> str:

@@ -18,7 +18,7 @@ import numpy as np
 
 from tofa_edge.backends import usable_cores
 from tofa_edge.benchmarks.bench_row import LONG_BLOCK, Effort, Measurer, measurer_of
-from tofa_edge.benchmarks.made import made
+from tofa_edge.benchmarks.made import made, store
 from tofa_edge.bundle import Bundle
 from tofa_edge.measurement import Run
 from tofa_edge.probing import sound_engines
@@ -36,8 +36,7 @@ def main() -> None:
     parser.add_argument("--turns", type=int, default=TURNS)
     options = parser.parse_args()
     rows = [overhead(options.bundle, name, options.turns) for name in ("middle", "largest")]
-    found = {"made": made(), "cores": usable_cores(), "rows": rows}
-    options.out.write_text(json.dumps(found, indent=1) + "\n")
+    store(options.out, {"made": made(), "cores": usable_cores(), "rows": rows})
     print(json.dumps(rows))
 
 

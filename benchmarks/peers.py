@@ -31,7 +31,7 @@ import numpy as np
 import torch
 
 from tofa_edge.benchmarks import peers_once_for_all
-from tofa_edge.benchmarks.made import made
+from tofa_edge.benchmarks.made import made, store
 from tofa_edge.device import fingerprint
 from tofa_edge.space import SearchSpace, Subnet
 from tofa_edge.spaces import mobilenet_v3
@@ -74,9 +74,7 @@ def main() -> None:
         "versions": {name: _version(name) for name in ("torch", "onnx", "ofa", "onnxruntime")},
         "once_for_all": once_for_all(),
     }
-    temporary = options.out.with_suffix(".tmp")
-    temporary.write_text(json.dumps(found, indent=1))
-    temporary.replace(options.out)
+    store(options.out, found)
     print(json.dumps(found["once_for_all"], indent=1))
 
 

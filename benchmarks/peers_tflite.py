@@ -21,7 +21,7 @@ from typing import Any
 import numpy as np
 
 from tofa_edge.backends import Target, backend
-from tofa_edge.benchmarks.made import made
+from tofa_edge.benchmarks.made import made, store
 from tofa_edge.device import fingerprint
 from tofa_edge.layers import IMAGE, LOGITS, Add, Convolution, GlobalPool, Linear
 from tofa_edge.network import Network
@@ -52,9 +52,7 @@ def main() -> None:
         "latency_over_theirs": round(float(np.median([r["ratio"] for r in rows])), 3),
         "difference_of_logits": max(row["difference"] for row in rows),
     }
-    temporary = options.out.with_suffix(".tmp")
-    temporary.write_text(json.dumps(found, indent=1))
-    temporary.replace(options.out)
+    store(options.out, found)
     print(json.dumps(found, indent=1))
 
 

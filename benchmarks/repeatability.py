@@ -9,18 +9,18 @@ from __future__ import annotations
 
 import argparse
 import json
-import subprocess
-import sys
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from tofa_edge.backends import Engine, usable_cores
+from tofa_edge.backends import Engine
 from tofa_edge.benchmarks.bench import chosen_engines
 from tofa_edge.benchmarks.bench_row import Effort, measurer_of
 from tofa_edge.benchmarks.made import made
 from tofa_edge.benchmarks.row_fields import latency_fields
+from tofa_edge.benchmarks.trials import in_a_process, resumed
 from tofa_edge.bundle import Bundle
 from tofa_edge.measurement import one_at_a_time
 from tofa_edge.probing import sound_engines
@@ -43,13 +43,9 @@ def main() -> None:
     if options.one:
         print(json.dumps(one_bench(options.bundle, options.engine)))
         return
-    rows = json.loads(options.out.read_text())["benches"] if options.out.exists() else []
-    for _ in range(min(options.count, BENCHES - len(rows))):
-        rows.append(_in_a_process(options.bundle, options.engine))
-        found = {"made": made(), "cores": usable_cores()}
-        found |= {"summary": summary(rows), "benches": rows}
-        options.out.write_text(json.dumps(found, indent=1) + "\n")
-        print(json.dumps(found["summary"]), flush=True)
+    words = [str(options.bundle), "--one", "--engine", options.engine]
+    trial = partial(in_a_process, "repeatability", words)
+    resumed(options.out, made(), "benches", BENCHES, options.count, trial, summary)
 
 
 def summary(rows: list[dict[str, Any]]) -> dict[str, Any]:
@@ -95,12 +91,6 @@ def one_bench(path: Path, name: str = "") -> dict[str, Any]:
 def _engine(bundle: Bundle, name: str) -> Engine:
     offered = [engine for engine in sound_engines(bundle) if engine.target.threads == 1]
     return (chosen_engines(sound_engines(bundle), [name]) if name else offered)[0]
-
-
-def _in_a_process(bundle: Path, engine: str) -> dict[str, Any]:
-    words = ["-m", "tofa_edge.benchmarks.repeatability", str(bundle), "--one", "--engine", engine]
-    done = subprocess.run([sys.executable, *words], capture_output=True, text=True, check=True)
-    return dict(json.loads(done.stdout.splitlines()[-1]))
 
 
 if __name__ == "__main__":

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from contextlib import suppress
 from pathlib import Path
 
+from tofa_edge.archive import whole_file
 from tofa_edge.benchmarks.report_html import page
 from tofa_edge.benchmarks.report_markdown import markdown
 from tofa_edge.benchmarks.report_reading import read
@@ -51,13 +51,10 @@ def write_beside(result: Path) -> tuple[Path, ...]:
 
 
 def _written(path: Path, said: str) -> Path:
-    temporary = path.with_name(f"{path.name}.tmp")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        temporary.write_text(said, encoding="utf-8")
-        temporary.replace(path)
+        with whole_file(path) as stream:
+            stream.write(said.encode())
     except OSError as error:
-        with suppress(OSError):
-            temporary.unlink()
         raise DataError(f"{path}: cannot be written: {error.strerror or error}") from error
     return path

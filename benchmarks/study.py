@@ -17,7 +17,7 @@ import torch
 from numpy.typing import NDArray
 from PIL import Image
 
-from tofa_edge.benchmarks.made import made
+from tofa_edge.benchmarks.made import made, store
 from tofa_edge.network import LITE_PREPROCESSING, FloatArray, ImageArray
 from tofa_edge.space import SearchSpace, Subnet
 from tofa_edge.spaces import efficientnet_lite0
@@ -158,10 +158,10 @@ class Results:
         row = make()
         took = {"wall_s": time.perf_counter() - wall, "cpu_s": time.process_time() - cpu}
         self.rows[name] = {**row, **{key: round(value, 1) for key, value in took.items()}}
-        found = {"made": made(), "threads": torch.get_num_threads(), "runs": self.rows}
-        temporary = self.path.with_suffix(".tmp")
-        temporary.write_text(json.dumps(found, indent=1))
-        temporary.replace(self.path)
+        store(
+            self.path,
+            {"made": made(), "threads": torch.get_num_threads(), "runs": self.rows},
+        )
         print(json.dumps(self.rows[name]), flush=True)
 
 
