@@ -21,6 +21,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from tofa_edge.benchmarks.picking import picked_below
 from tofa_edge.benchmarks.study import (
     POOL,
     RESOLUTION,
@@ -37,7 +38,6 @@ from tofa_edge.cost import macs
 from tofa_edge.cutting import CALIBRATION_IMAGES
 from tofa_edge.layers import layers
 from tofa_edge.network import LITE_PREPROCESSING, FloatArray
-from tofa_edge.search import candidates
 from tofa_edge.space import Subnet
 from tofa_edge.train.config import TrainingConfig
 from tofa_edge.train.data import forget_labels
@@ -45,8 +45,8 @@ from tofa_edge.train.evaluate import accuracy, subnet_logits
 from tofa_edge.train.loop import Choose, sandwich
 from tofa_edge.train.phases import optimise
 from tofa_edge.train.probe import fit_probe, probe_accuracy
-from tofa_edge.train.ranking import rank
 from tofa_edge.train.supernet import Supernet
+from tofa_edge.train.teachers import Look
 
 RESULTS = "transfer.json"
 PRETRAINING_STEP = 0.6  # its MACs over those of a semi-supervised one: 64 images, no averaged view
@@ -57,7 +57,7 @@ KINDS = {  # unlabelled images for each labelled one, whether pretrained, steps 
     "semi-supervised, not pretrained, equal time": (2, False, 1.0),
 }
 CEILINGS = (32, 15, 7)  # MMACs
-RANKED, RANKED_IMAGES = 16, 1000  # subnets below each ceiling, by agreement on unlabelled images
+RANKED_IMAGES = 1000  # unlabelled, on which subnets below a ceiling are compared
 
 
 def main() -> None:
@@ -121,6 +121,7 @@ def study_run(
     steps: int,
     seed: int,
     choose: Choose = sandwich,
+    looks: Sequence[Look] | None = None,
 ) -> tuple[Supernet, float]:
     """Returns a trained supernet and the seconds of its training, the probe included.
 
@@ -132,10 +133,12 @@ def study_run(
         steps: of training.
         seed: of the run.
         choose: the subnets of a step.
+        looks: what teachers say of the images; None takes the study's where images are unlabelled.
     """
     data = study.data
     used = labels >= 0 if not ratio else np.ones(len(labels), bool)
-    looks = study.looks() if ratio else ()
+    if looks is None:
+        looks = study.looks() if ratio else ()
     config = study_config(steps, labels, ratio, seed, len(data.images))
     supernet = study_supernet(len(data.classes), start)
     begun = time.perf_counter()
@@ -188,34 +191,9 @@ def measured_on_test(supernet: Supernet, data: Data, names: Sequence[str] = ()) 
 
 
 def below(supernet: Supernet, data: Data) -> dict[str, Subnet]:
-    """Returns the best subnet below each ceiling of MACs, without looking at any label.
-
-    Of 16 random ones that use 85 % or more of it, the one that agrees best with the largest subnet
-    on unlabelled training images.
-    """
-    space, rng = supernet.space, np.random.default_rng(5)
-    found = {}
-    for ceiling in CEILINGS:
-        fitting: list[Subnet] = []
-        while len(fitting) < RANKED:
-            fitting += [
-                subnet
-                for subnet in [*candidates(space, rng, 500), space.largest()]
-                if 0.85 * ceiling <= macs(layers(space, subnet)) / 1e6 <= ceiling
-            ]
-        images, nothing = data.images[:RANKED_IMAGES], data.images[:0]
-        ranking = rank(
-            space,
-            supernet.to_arrays(),
-            LITE_PREPROCESSING,
-            fitting[-RANKED:],
-            images,
-            nothing,
-            data.labels[:0],
-        )
-        best = int(np.argmin(ranking.divergence))
-        found[f"≤ {ceiling} MMACs"] = ranking.subnets[best]
-    return found
+    """Returns the best subnet below each ceiling of MACs, without looking at any label."""
+    picked = picked_below(supernet, data.images[:RANKED_IMAGES], CEILINGS)
+    return {f"≤ {ceiling} MMACs": subnet for ceiling, subnet in picked.items()}
 
 
 def trained_path(work: Path, labels: NDArray[np.int64], draw: int) -> Path:

@@ -132,7 +132,8 @@ def _parse(path: Path, content: bytes, sizes: Mapping[str, int]) -> Manifest:
     pre, provenance = _preprocessing(value["preprocessing"]), value["provenance"]
     if not all(_printable(key) and _plain(item) for key, item in provenance.items()):
         raise ValueError("provenance wants plain values without control characters")
-    temperature = _temperature(value.get("temperature", 1.0))
+    given = value["temperature"] if value["schema"] > 1 else value.get("temperature", 1.0)
+    temperature = _temperature(given)
     return Manifest(space, classes, pre, provenance, labels, golden, hashes, temperature)
 
 

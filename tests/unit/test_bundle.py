@@ -162,6 +162,14 @@ def test_newer_schema_names_the_remedy(sample: Sample, tmp_path: Path) -> None:
         refused(tmp_path, content, "manifest is wrong: its schema is no positive integer")
 
 
+def test_temperature_is_missing_in_the_first_schema_only(sample: Sample, tmp_path: Path) -> None:
+    manifest = {key: item for key, item in sample.manifest().items() if key != "temperature"}
+    refused(tmp_path, seal(sample.members, manifest), "lacks a field.*temperature")
+    first = tmp_path / "first.tofa"
+    first.write_bytes(seal(sample.members, {**manifest, "schema": 1}))
+    assert Bundle.open(first).temperature == 1.0
+
+
 @pytest.mark.parametrize("field", ["schema", "classes", "space", "preprocessing", "members"])
 def test_missing_and_mistyped_fields(sample: Sample, tmp_path: Path, field: str) -> None:
     manifest = sample.manifest()

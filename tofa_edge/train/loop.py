@@ -19,6 +19,7 @@ import torch
 from tofa_edge.errors import TrainingError
 from tofa_edge.layers import LOGITS
 from tofa_edge.space import SearchSpace, Subnet
+from tofa_edge.train.allocation import keep_freed_memory
 from tofa_edge.train.config import Progress
 from tofa_edge.train.distributed import ALONE, Processes
 from tofa_edge.train.objectives import Objective
@@ -124,6 +125,7 @@ def run(
     Raises:
         TrainingError: a loss is not finite; the step is named. The averaged weights stay good.
     """
+    keep_freed_memory()
     began = time.perf_counter() - state.seconds
     with _interrupted_between_steps() as interrupted:
         while state.step < phase.steps:
