@@ -14,7 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tofa_edge.backends.labelling import Labelling
-from tofa_edge.backends.onnx_format import INPUT, OnnxGraph, finished, started
+from tofa_edge.backends.onnx_format import finished, started
+from tofa_edge.backends.onnx_graph import INPUT, OnnxGraph
 from tofa_edge.layers import IMAGE, Add, Convolution, GlobalPool, Layer, Linear, Multiply
 from tofa_edge.network import Network, Quantisation
 from tofa_edge.quantisation import affine, image_range, pixels_as_steps, stepped

@@ -16,7 +16,8 @@ from tofa_edge.backends import (
     cpu_targets,
     package_version,
 )
-from tofa_edge.backends.onnx_format import INPUT, write_onnx
+from tofa_edge.backends.onnx_format import write_onnx
+from tofa_edge.backends.onnx_graph import INPUT
 from tofa_edge.backends.onnx_quantised import TENSORRT, Scheme, write_onnx_int8
 from tofa_edge.backends.onnxruntime_providers import (
     check_listed,

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from tofa_edge.backends import Target, cpu_targets
-from tofa_edge.backends.onnx_format import PREPARATION
+from tofa_edge.backends.onnx_graph import PREPARATION
 from tofa_edge.errors import BackendError
 
 PROVIDERS = {

@@ -14,7 +14,7 @@ from functools import cache
 from types import ModuleType
 from typing import TYPE_CHECKING
 
-from tofa_edge.backends.onnx_format import INPUT
+from tofa_edge.backends.onnx_graph import INPUT
 from tofa_edge.errors import BackendError
 
 if TYPE_CHECKING:

@@ -11,7 +11,7 @@ import numpy as np
 
 from tofa_edge.backends import check_batch
 from tofa_edge.backends.cuda import Cuda
-from tofa_edge.backends.onnx_format import INPUT
+from tofa_edge.backends.onnx_graph import INPUT
 from tofa_edge.backends.tensorrt_build import sizes
 from tofa_edge.errors import BackendError
 from tofa_edge.network import FloatArray, ImageArray

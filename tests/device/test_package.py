@@ -114,6 +114,9 @@ def test_torch_is_loaded_in_train_alone() -> None:
     host = (
         "tofa_edge.train",
         "tofa_edge.cli.demo",
+        "tofa_edge.benchmarks.demo",
+        "tofa_edge.benchmarks.ingredients",
+        "tofa_edge.benchmarks.picking",
         "tofa_edge.benchmarks.spine",
         "tofa_edge.benchmarks.transfer",
         "tofa_edge.benchmarks.ranking",

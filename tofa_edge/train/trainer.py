@@ -6,25 +6,22 @@ import contextlib
 import hashlib
 import time
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
-from tofa_edge.accuracy import AccuracyPredictor
 from tofa_edge.cutting import CALIBRATION_IMAGES
 from tofa_edge.errors import TrainingError
-from tofa_edge.network import LITE_PREPROCESSING, ImageArray
+from tofa_edge.network import ImageArray
 from tofa_edge.train import checkpoint
-from tofa_edge.train.config import PRETRAINED, Progress, Report, TrainingConfig
+from tofa_edge.train.config import PRETRAINED, Report, TrainingConfig
 from tofa_edge.train.data import Photos, decode_all, forget_labels, read_folder, read_photos, split
 from tofa_edge.train.distributed import Processes
-from tofa_edge.train.evaluate import accuracy, fit_temperature
-from tofa_edge.train.integer_drop import integer_drop
+from tofa_edge.train.finishing import bundle_as_is, pack_trained
 from tofa_edge.train.keeper import Keeper
 from tofa_edge.train.loop import OnStep
-from tofa_edge.train.once_for_all import load_once_for_all
 from tofa_edge.train.packing import Contents, check_writable, pack
 from tofa_edge.train.phases import (
     QUANTISATION_AWARE,
@@ -33,20 +30,16 @@ from tofa_edge.train.phases import (
     optimise,
     pretrain_supernet,
 )
-from tofa_edge.train.pretrained import load_lite
 from tofa_edge.train.start import new_supernet, read_start, used_device
 from tofa_edge.train.supernet import Supernet
 from tofa_edge.train.teachers import Look, look, looks
-from tofa_edge.train.tested import evaluate_subnets
 from tofa_edge.train.watch import LEAST_LABELS, Watch
 
 SHARES = {"train": 0.8, "validation": 0.1, "check": 0.1}
-IMAGENET_CROP = 0.875  # how EfficientNet-Lite's published accuracies were measured
 FREE = {  # to differ when resuming
     "device", "calibration_photos", "check_photos", "predictor_subnets", "half_precision",
 }  # fmt: skip
 
-TESTING = "testing subnets"
 AFTER_LOOKING = (TRAINING, QUANTISATION_AWARE)  # whose checkpoints hold what the teachers said
 
 Tell = Callable[[str], None]
@@ -86,7 +79,7 @@ def train(
         on_step, tell = _silent, _silent
     check_writable(out)
     if config.epochs == 0:
-        return _bundle_as_is(data, out, config, tell)
+        return bundle_as_is(data, out, config, tell)
     if data is None:
         raise TrainingError("training wants a folder of photos; only --epochs 0 goes without")
     start = read_start(config)
@@ -114,7 +107,7 @@ def train(
     processes.leave()
     if not processes.first:
         return Report(out, {}, seconds)
-    report = _pack_trained(out, config, supernet.cpu(), photos, roles, seconds, on_step)
+    report = pack_trained(out, config, supernet.cpu(), photos, roles, seconds, on_step)
     keeper.remove()
     return report
 
@@ -251,99 +244,3 @@ def _identity(photos: Photos, config: TrainingConfig) -> dict[str, str]:
     digest.update(photos.labels.tobytes())
     settings = {name: str(value) for name, value in asdict(config).items() if name not in FREE}
     return {"classes": ", ".join(photos.classes), "photos": digest.hexdigest()[:16], **settings}
-
-
-def _pack_trained(
-    out: Path,
-    config: TrainingConfig,
-    supernet: Supernet,
-    photos: Photos,
-    roles: Mapping[str, NDArray[np.int64]],
-    seconds: float,
-    on_step: OnStep,
-) -> Report:
-    trained, validated = roles["train"], roles["validation"]
-    check = roles["check"][: config.check_photos]
-    images, labels = photos.images[validated], photos.labels[validated]
-    seen = photos.images[trained[:CALIBRATION_IMAGES]]
-    logits = Watch(images, labels, seen, _silent).logits(supernet)
-    accuracies = {name: accuracy(found, labels) for name, found in logits.items()}
-    temperature = fit_temperature(np.stack(list(logits.values())), labels)
-    predictor = None
-    if len(labels):
-        predictor = _predictor(supernet, config, photos, roles, temperature, on_step)
-    contents = Contents(
-        photos.classes,
-        photos.images[trained[: config.calibration_photos]],
-        photos.images[check],
-        photos.labels[check],
-        temperature,
-        predictor,
-    )
-    provenance = {f"accuracy_{name}": share for name, share in accuracies.items()}
-    if predictor is not None:
-        provenance |= {"predictor_error": predictor.error, "predictor_tau": predictor.tau}
-        provenance |= {"integer_drop": predictor.integer_drop}
-    provenance |= {"epochs": config.epochs}
-    provenance |= {"pretrain_epochs": config.pretrain_epochs if config.is_plain else 0}
-    provenance |= {"quantisation_aware_epochs": config.quantisation_aware_epochs}
-    provenance |= {"photos_trained_on": len(trained), "photos_validated_on": len(validated)}
-    pack(out, config, supernet, contents, provenance)
-    return Report(out, accuracies, seconds)
-
-
-def _predictor(
-    supernet: Supernet,
-    config: TrainingConfig,
-    photos: Photos,
-    roles: Mapping[str, NDArray[np.int64]],
-    temperature: float,
-    on_step: OnStep,
-) -> AccuracyPredictor | None:
-    if not config.predictor_subnets:
-        return None
-    validated = roles["validation"]
-
-    def told(number: int, count: int, seconds: float) -> None:
-        on_step(Progress(number, count, (), seconds, number / seconds, TESTING))
-
-    whole = (supernet.space, supernet.to_arrays(), supernet.preprocessing)
-    unlabelled = photos.images[roles["train"]]
-    tested = evaluate_subnets(
-        *whole,
-        unlabelled,
-        photos.images[validated],
-        photos.labels[validated],
-        config.predictor_subnets,
-        config.seed,
-        told,
-    )
-    rounding = integer_drop(*whole, unlabelled, tested.encodings, temperature)
-    predictor = tested.predictor()
-    return predictor if rounding is None else replace(predictor, rounding=rounding)
-
-
-def _bundle_as_is(data: Path | None, out: Path, config: TrainingConfig, tell: Tell) -> Report:
-    """Bundles a pretrained network with its own classes and all its resolutions.
-
-    `data` gives calibration photos only.
-    """
-    if not config.is_plain and config.pretrained is None:
-        raise TrainingError(f"--epochs 0 wants pretrained weights, {config.start} has none")
-    if config.pretrained is None:
-        space, arrays = load_lite(config.start)
-        preprocessing = LITE_PREPROCESSING
-    else:
-        space, arrays, preprocessing = load_once_for_all(Path(config.pretrained))
-    supernet = Supernet(space, replace(preprocessing, crop=IMAGENET_CROP))
-    supernet.load_arrays(arrays)
-    size = space.resolutions[-1]
-    calibration = np.zeros((0, size, size, 3), np.uint8)
-    if data is not None:
-        folder = read_folder(data)
-        order = np.random.default_rng(config.seed).permutation(len(folder))
-        chosen = folder.take(order[: config.calibration_photos])
-        calibration = decode_all(chosen, size, tell)[0]
-    classes = [f"imagenet {index}" for index in range(space.classes)]
-    pack(out, config, supernet, Contents(classes, calibration), {"epochs": 0})
-    return Report(out, {}, 0.0)
