@@ -1,8 +1,9 @@
 """`tofa-edge compare`: what differs between results of `tofa-edge bench`, and what is noise.
 
-Rows that two results share (the same subnet on the same engine) are compared by their medians. The
-noise of a row comes from the runs of both, and from what two processes on one machine differ by
-anyway. Over all rows the typical ratio counts: the median, which a few disturbed rows do not move.
+Rows that two results share (the same subnet on the same engine) are compared by their medians;
+results of two bundles share none, whatever the names. The noise of a row comes from the runs of
+both, and from what two processes on one machine differ by anyway. Over all rows the typical ratio
+counts: the median, which a few disturbed rows do not move.
 """
 
 from __future__ import annotations
@@ -16,8 +17,9 @@ from typing import Any
 import numpy as np
 
 from tofa_edge.benchmarks.row_fields import engine_name
-from tofa_edge.errors import DataError
+from tofa_edge.errors import DataError, SubnetError
 from tofa_edge.measurement import SLOWED
+from tofa_edge.space import Subnet
 
 SCHEMAS = {1: "engines", 2: "rows"}  # and where each keeps its engines
 BETWEEN = 0.02  # relative: two measurements of one network in two processes on one machine
@@ -98,7 +100,8 @@ def compare(paths: Sequence[Path]) -> list[Comparison]:
         paths: of files that `tofa-edge bench` wrote, two or more.
 
     Raises:
-        DataError: there is one file only, one is no such result, or two have no network in common.
+        DataError: there is one file only, one is no such result, or two have no network in common,
+            as those of different bundles.
     """
     if len(paths) < 2:
         raise DataError(f"wanted two results or more to compare, got {len(paths)}")
@@ -135,6 +138,12 @@ def _compared(first: tuple[Path, dict[str, Any]], other: tuple[Path, dict[str, A
         before, after = (_networks(result) for _, result in (first, other))
     except (KeyError, TypeError, ValueError) as error:
         raise DataError(f"{first[0]} or {other[0]} lacks what bench writes: {error!r}") from error
+    digests = _digest(first[1]), _digest(other[1])
+    if None not in digests and digests[0] != digests[1]:
+        raise DataError(
+            f"{first[0]} and {other[0]} have no network in common: the bundles differ "
+            "(their digests); compare results of one bundle"
+        )
     shared = [name for name in before if name in after]
     if not shared:
         raise DataError(f"{first[0]} and {other[0]} have no network on an engine in common")
@@ -164,7 +173,7 @@ def _networks(result: Mapping[str, Any]) -> dict[str, tuple[float, float]]:
     for row in (*result.get("learned_from", ()), *result.get("front", ())):
         engine = row.get("engine")
         if engine is not None:
-            found[f"{row['subnet']} on {engine}"] = _steady(row["latency"])
+            found[f"{_named(str(row['subnet']))} on {engine}"] = _steady(row["latency"])
     return found
 
 
@@ -175,9 +184,23 @@ def _networks_of_rows(result: Mapping[str, Any]) -> dict[str, tuple[float, float
         if row["latency"] is None:
             continue
         subnet = json.dumps(row["subnet"], separators=(",", ":"))
-        name = "the middle subnet" if row.get("size") == "middle" else subnet
+        name = "the middle subnet" if row.get("size") == "middle" else _named(subnet)
         found[f"{name} on {engine_name(row)}"] = _steady(row["latency"])
     return found
+
+
+def _named(subnet: str) -> str:
+    """Returns the short form of a subnet in JSON, and any other name as it is."""
+    try:
+        return str(Subnet.from_json(subnet))
+    except SubnetError:
+        return subnet
+
+
+def _digest(result: Mapping[str, Any]) -> object:
+    """Returns the digest of the bundle that was measured; None where the result does not tell."""
+    bundle = result.get("bundle")
+    return bundle.get("digest") if isinstance(bundle, Mapping) else None
 
 
 def _steady(latency: Mapping[str, Any]) -> tuple[float, float]:
@@ -216,7 +239,7 @@ def _differing(first: Mapping[str, Any], other: Mapping[str, Any]) -> list[str]:
     found = []
     if first.get("device") != other.get("device"):
         found.append("the devices differ")
-    if first.get("bundle", {}).get("digest") != other.get("bundle", {}).get("digest"):
+    if _digest(first) != _digest(other):
         found.append("the bundles differ")
     versions = [dict(r.get("versions", {}), tofa_edge=r.get("tofa_edge")) for r in (first, other)]
     for name in sorted(versions[0].keys() | versions[1].keys()):

@@ -197,10 +197,20 @@ def _remarks(found: Mapping[str, Any]) -> tuple[str, ...]:
             said.append(f"{word} {when} measuring")
     skipped = _texts(found.get("skipped"))
     if skipped:
-        said.append(f"no time for {len(skipped)} measurements: {', '.join(skipped)}"[:LONGEST])
+        said.append(_listed(f"no time for {len(skipped)} measurements: ", skipped))
     if found.get("quick") is True:
         said.append("quick: fewer repeats")
     return tuple(said)
+
+
+def _listed(heading: str, items: Sequence[str]) -> str:
+    """Returns a heading and as many items as fit, one at least, and how many more there are."""
+    for shown in range(min(len(items), LONGEST), 0, -1):
+        more = f", and {len(items) - shown} more" if shown < len(items) else ""
+        line = f"{heading}{', '.join(items[:shown])}{more}"
+        if len(line) <= LONGEST:
+            break
+    return line
 
 
 def _facts(found: Mapping[str, Any], device: Mapping[str, Any]) -> list[tuple[str, str]]:

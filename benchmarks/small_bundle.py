@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from tofa_edge.accuracy import AccuracyPredictor
 from tofa_edge.backends.reference import ReferenceSession
 from tofa_edge.bundle import GoldenCase, stored_precision, write_bundle
 from tofa_edge.layers import LOGITS, layers
@@ -31,6 +32,7 @@ def small_bundle(
     half: bool = False,
     calibration_photos: int = CALIBRATION_PHOTOS,
     check_photos: int = CHECK_PHOTOS,
+    predictor: AccuracyPredictor | None = None,
 ) -> dict[str, NDArray[Any]]:
     """Writes a bundle of the space `tiny` and returns the arrays that it stores.
 
@@ -40,6 +42,7 @@ def small_bundle(
         half: whether the weights are stored in float16.
         calibration_photos: how many it carries; under 16 only the largest subnet can be deployed.
         check_photos: how many it carries.
+        predictor: of accuracy, that it carries besides.
     """
     rng, space = np.random.default_rng(seed), tiny()
     stored = stored_precision(random_arrays(space, rng), half)
@@ -54,6 +57,7 @@ def small_bundle(
         calibration=[smooth_photo(rng) for _ in range(calibration_photos)],
         check=[(smooth_photo(rng), index) for index in range(check_photos)],
         provenance={"made_by": "small_bundle", "seed": seed, "accuracy": 0.1, "note": None},
+        predictor=predictor,
     )
     return stored
 

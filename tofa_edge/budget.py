@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
+from numbers import Real
 
 from tofa_edge.backends import Engine, usable_cores
-from tofa_edge.errors import BudgetError
+from tofa_edge.errors import LimitError
 
 PERCENTILES = (50, 95)
 LIMITS = ("latency_ms", "memory_mb", "size_mb", "mmacs", "accuracy")
@@ -28,7 +30,8 @@ class Budget:
             (`tofa_edge.guard`); None for any. It says nothing of float networks.
 
     Raises:
-        BudgetError: on construction, when a limit is not positive, or the percentile another.
+        LimitError: on construction, when a limit is no positive number (the drop may be 0), or the
+            percentile another.
     """
 
     latency_ms: float | None = None
@@ -40,14 +43,17 @@ class Budget:
     max_accuracy_drop: float | None = MAX_ACCURACY_DROP
 
     def __post_init__(self) -> None:
-        for name in (*LIMITS, "max_accuracy_drop"):
+        for name in LIMITS:
             value = getattr(self, name)
-            if value is not None and not value > 0:
-                raise BudgetError(f"wanted {name} > 0, got {value}")
+            if value is not None and not (_is_number(value) and value > 0):
+                raise LimitError(f"wanted {name} as a number above 0, got {value!r}")
+        drop = self.max_accuracy_drop
+        if drop is not None and not (_is_number(drop) and drop >= 0):
+            raise LimitError(f"wanted max_accuracy_drop as a number from 0 on, got {drop!r}")
         if self.percentile not in PERCENTILES:
-            raise BudgetError(f"wanted a percentile of 95 or 50, got {self.percentile}")
+            raise LimitError(f"wanted a percentile of 95 or 50, got {self.percentile}")
         if self.accuracy is not None and self.accuracy > 1:
-            raise BudgetError(f"wanted an accuracy of at most 1, got {self.accuracy}")
+            raise LimitError(f"wanted an accuracy of at most 1, got {self.accuracy}")
 
     @property
     def is_free(self) -> bool:
@@ -66,6 +72,10 @@ class Budget:
             (self.accuracy, f"accuracy ≥ {self.accuracy:.1%}" if self.accuracy else ""),
         ]
         return ", ".join(text for value, text in parts if value is not None) or "no limits"
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, Real) and not isinstance(value, bool) and math.isfinite(value)
 
 
 def headroom(engine: Engine) -> float:

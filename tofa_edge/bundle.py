@@ -90,8 +90,11 @@ class Bundle:
         """Opens a bundle and checks its manifest.
 
         Raises:
-            BundleError: it cannot be read, is damaged, hostile, or of a newer schema.
+            BundleError: it cannot be read, is damaged, hostile, or of a newer schema; or `path` is
+                no path.
         """
+        if not isinstance(path, str | Path):
+            raise BundleError(f"wanted the path of a .tofa file, got {path!r}")
         archive = Archive.open(Path(path))
         content = archive.read(MANIFEST, MOST_MANIFEST_BYTES)
         manifest = read_manifest(archive.path, content, archive.sizes)

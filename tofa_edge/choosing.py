@@ -192,7 +192,36 @@ class Chooser:
         worst = latency.percentile_ms(self.budget.percentile) * headroom(engine)
         quick = limit is None or worst <= limit
         genes = encoded(self.cutter.space, [subnet])
-        return quick and bool(self._allowed(genes, engine)[0])
+        slow = replace(self.budget, latency_ms=None)  # what is expected of it; it was measured
+        return quick and bool(np.isfinite(self._worth(genes, engine, slow)[0]))
+
+    def beyond(self, subnet: Subnet, engine: Engine) -> str:
+        """Returns which limits but latency a subnet is beyond, with what it has; empty for none.
+
+        Args:
+            subnet: such as the smallest, which no other is below.
+            engine: that would run it.
+        """
+        space, budget, precision = self.cutter.space, self.budget, engine.target.precision
+        genes = encoded(space, [subnet])
+        costs = tables(space).costs(genes)
+        stored = FLOAT_BYTES * SHARES.get(precision, 1.0) * costs.parameters / MEGA
+        grown = peak_memory_mb(space, genes, engine.backend.name, precision)
+        have = (
+            ("memory", budget.memory_mb, float(grown[0]), "MB expected"),
+            ("size", budget.size_mb, float(stored[0]), "MB"),
+            ("work", budget.mmacs, float(costs.macs[0]) / MEGA, "MMACs"),
+        )
+        found = [
+            f"{name} of the smallest is {value:.3g} {unit}"
+            for name, limit, value, unit in have
+            if limit is not None and value > limit
+        ]
+        largest = encoded(space, [space.largest()])
+        reached = float(expected_accuracy(space, self._predictor, largest)[0])
+        if budget.accuracy is not None and reached < budget.accuracy:
+            found.append(f"the largest is expected to reach {reached:.1%}")
+        return ", ".join(found)
 
     def _surely_fits(self, subnet: Subnet, limit: float) -> bool:
         genes = encoded(self.cutter.space, [subnet])

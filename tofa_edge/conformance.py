@@ -44,6 +44,9 @@ FUNCTIONS: tuple[CheckFunction, ...] = (
 CHECKS = {function.__name__.replace("_", " "): function for function in FUNCTIONS}
 
 
+APOSTROPHES = {"networks own": "network's own", "the callers": "the caller's"}  # no function has
+
+
 @dataclass(frozen=True, slots=True)
 class Check:
     """What one check found.
@@ -60,9 +63,14 @@ class Check:
     reason: str
     seconds: float
 
+    @property
+    def title(self) -> str:
+        """Returns the name as a person reads it."""
+        return _title(self.name)
+
     def __str__(self) -> str:
         reason = f": {self.reason}" if self.reason else ""
-        return f"{self.outcome} {self.name}{reason} ({self.seconds:.1f} s)"
+        return f"{self.outcome} {self.title}{reason} ({self.seconds:.1f} s)"
 
 
 def run(
@@ -77,7 +85,7 @@ def run(
         backend: to examine; an instance, registered under its name as an entry point.
         quick: fewer subnets (15 in place of 52) and fewer loads (200 in place of 1,000).
         tolerance: of the largest logit; default: 1e-3 for fp32, 2e-2 for lower precisions.
-        tell: is given the name of each check before it starts.
+        tell: is given the title of each check before it starts.
 
     Raises:
         BackendError: its engine cannot run here.
@@ -87,7 +95,7 @@ def run(
         raise BackendError(f"backend {backend.name} cannot run here: {missing}")
     subject, made = Subject(backend, quick, tolerance), []
     for name in CHECKS:
-        tell(name)
+        tell(_title(name))
         made.append(check(name, subject))
     return tuple(made)
 
@@ -110,3 +118,9 @@ def check(name: str, subject: Subject) -> Check:
     except Exception as error:  # whatever an engine raises where it should not
         outcome, reason = "failed", f"{type(error).__name__}: {error}"
     return Check(name, outcome, reason, time.perf_counter() - started)
+
+
+def _title(name: str) -> str:
+    for written, said in APOSTROPHES.items():
+        name = name.replace(written, said)
+    return name

@@ -24,7 +24,7 @@ from tofa_edge.cutting import FRAMES_SHARE, Cutter
 from tofa_edge.decisions import decision_key
 from tofa_edge.device import fingerprint
 from tofa_edge.device_profiles.profile import Profile
-from tofa_edge.errors import BackendError, BudgetError
+from tofa_edge.errors import BackendError, BudgetError, LimitError, SubnetError
 from tofa_edge.forecast import Forecast
 from tofa_edge.images import ImageSource
 from tofa_edge.measurement import one_at_a_time
@@ -36,6 +36,7 @@ from tofa_edge.space import Subnet
 from tofa_edge.workbench import Finished, Workbench
 
 TRIES = 3
+UNSTEADY = 3.0  # p95 over p50 that tells of other work on the machine
 CAUTIOUS = 0.6  # of the budget is aimed at when all tries were over it
 
 Tell = Callable[[str], None]
@@ -89,11 +90,16 @@ def deploy(
 
     Raises:
         BundleError: the bundle is damaged, or has no photos and too few frames were given.
-        BudgetError: no network measured is within the budget, or limits contradict each other.
+        BudgetError: no network measured is within the budget.
+        LimitError: a limit or the seed is no number in its range, or limits contradict each other.
         BackendError: no engine works here, or the one asked for does not.
         SubnetError: the bundle's space does not contain the subnet.
         ImageError: a calibration frame cannot be read, or their share is out of range.
     """
+    if seed < 0:
+        raise LimitError(f"wanted a seed of 0 or more, got {seed}")
+    if subnet is not None and not isinstance(subnet, Subnet):
+        raise SubnetError(f"wanted a Subnet, got {subnet!r}: Subnet.from_json reads printed ones")
     limits = _limits(latency_ms, memory_mb, budget, subnet)
     opened = bundle if isinstance(bundle, Bundle) else Bundle.open(bundle)
     if subnet is not None:
@@ -131,6 +137,12 @@ def deploy(
         else:
             rng = np.random.default_rng(seed)
             made = _chosen(bench, foremost(candidates), profiles, rng, until)
+    latency = made.measured.latency
+    if latency.p95_ms > UNSTEADY * latency.p50_ms:
+        bench.note(
+            f"p95 is {latency.p95_ms / latency.p50_ms:.0f} × p50: other work kept this machine "
+            "busy; choose again when it is quiet (--anew, remember=False)"
+        )
     model = bench.delivered(made)
     if key is not None:
         kept(bench, key, made)
@@ -146,10 +158,10 @@ def _limits(
 ) -> Budget:
     short = latency_ms is not None or memory_mb is not None
     if budget is not None and short:
-        raise BudgetError("wanted either budget, or latency_ms and memory_mb; got both")
+        raise LimitError("wanted either budget, or latency_ms and memory_mb; got both")
     limits = budget or Budget(latency_ms=latency_ms, memory_mb=memory_mb)
     if subnet is not None and not limits.is_free:
-        raise BudgetError(f"wanted a budget or a subnet, got {limits} and {subnet}")
+        raise LimitError(f"wanted a budget or a subnet, got {limits} and {subnet}")
     return limits
 
 
@@ -271,6 +283,9 @@ def _last_resort(bench: Workbench, chooser: Chooser) -> Finished:
         if keeps and not _refusal(tried, bench.budget):
             return tried
         tried.model.close()
+    beyond = chooser.beyond(smallest, engine)
+    if beyond:
+        raise BudgetError(f"wanted {bench.budget}; {beyond}: allow more, or less accuracy")
     raise BudgetError(
         f"wanted {bench.budget} on {engine}; the fastest network measured is "
         f"{bench.explanation.fastest()}: allow more, quiet the machine, or use a faster one"

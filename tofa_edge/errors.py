@@ -12,6 +12,7 @@ TofaError
 ├── BackendError      an engine that is missing, refuses, or computes wrong numbers
 ├── LatencyError      latencies that cannot be predicted from what was given
 └── BudgetError       no measured network is within the budget
+    └── LimitError    a limit is no number above 0, or limits contradict each other
 
 A message says what was wanted, what came, and what to do.
 """
@@ -65,3 +66,7 @@ class LatencyError(TofaError, ValueError):
 
 class BudgetError(TofaError):
     """No measured network is within the budget; the message names the fastest one measured."""
+
+
+class LimitError(BudgetError, ValueError):
+    """A limit is no number in its range, or limits contradict each other: no device could help."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -76,7 +78,10 @@ def evaluate(
     size = space.resolutions[-1]
     seen = bundle.calibration_images(size, CALIBRATION_IMAGES)
     if not len(seen):
-        raise BundleError(f"{bundle.path}: no calibration photos in it to evaluate subnets with")
+        raise BundleError(
+            f"{bundle.path}: no calibration photos in it to evaluate subnets with: train it with "
+            "--calibration-photos of 1 or more"
+        )
     images, labels = _labelled(bundle, data, size, tell)
     rng = np.random.default_rng(seed)
     chosen = {"largest": space.largest(), "middle": space.middle(), "smallest": space.smallest()}
@@ -131,6 +136,37 @@ def calibration_error(confidence: FloatArray, right: NDArray[np.bool_]) -> float
     bins = np.minimum((confidence * CONFIDENCE_BINS).astype(int), CONFIDENCE_BINS - 1)
     gaps = np.bincount(bins, confidence - right, minlength=CONFIDENCE_BINS)
     return float(np.abs(gaps).sum() / len(confidence))
+
+
+def check_plot(path: Path) -> None:
+    """Checks that `plot` can write an image, before minutes of evaluation are lost.
+
+    Args:
+        path: of the image file; its suffix says the format, such as .png, .svg, .pdf or .jpg.
+
+    Raises:
+        DataError: matplotlib is not installed or cannot write that format, the folder is missing
+            or not writable, or `path` is a folder.
+    """
+    try:
+        from matplotlib.figure import Figure
+    except ImportError as error:
+        raise DataError("plots need matplotlib: pip install matplotlib") from error
+    formats = Figure().canvas.get_supported_filetypes()
+    if path.suffix.lower().removeprefix(".") not in formats:
+        wanted = ", ".join(f".{name}" for name in sorted(formats))
+        got = path.suffix or "none"
+        raise DataError(f"{path}: wanted a suffix that matplotlib can write ({wanted}), got {got}")
+    if path.is_dir():
+        raise DataError(f"{path}: wanted a file name for the plot, it is a folder")
+    try:
+        with tempfile.TemporaryFile(dir=path.parent):
+            pass
+    except OSError as error:
+        reason = f"folder {path.parent}: {error.strerror or error}"
+        raise DataError(f"{path}: the plot cannot be written: {reason}") from error
+    if path.exists() and not os.access(path, os.W_OK):
+        raise DataError(f"{path}: the plot cannot be written: the file there is write-protected")
 
 
 def plot(evaluations: list[Evaluation], classes: tuple[str, ...], path: Path) -> None:

@@ -137,6 +137,9 @@ class Model:
         self._calls: deque[tuple[float, float]] = deque(maxlen=REMEMBERED_CALLS)
         self._count = 0
 
+    def __repr__(self) -> str:
+        return f"Model({self.subnet} on {self.engine}, {len(self.classes)} classes)"
+
     def __call__(self, image: ImageSource) -> Prediction:
         """Predicts one image.
 

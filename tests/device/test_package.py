@@ -87,9 +87,9 @@ def test_public_names_are_pinned() -> None:
     assert tofa_edge.__all__ == sorted(
         [
             "BackendError", "Budget", "BudgetError", "Bundle", "BundleError", "DataError",
-            "ExportError", "ImageError", "LatencyError", "Model", "Prediction", "ProfileError",
-            "SearchSpace", "SpaceError", "Subnet", "SubnetError", "TofaError", "TrainingError",
-            "__version__", "deploy", "export",
+            "ExportError", "ImageError", "LatencyError", "LimitError", "Model", "Prediction",
+            "ProfileError", "SearchSpace", "SpaceError", "Subnet", "SubnetError", "TofaError",
+            "TrainingError", "__version__", "deploy", "export",
         ]
     )  # fmt: skip
     for name in tofa_edge.__all__:
@@ -118,6 +118,8 @@ def test_torch_is_loaded_in_train_alone() -> None:
         "tofa_edge.benchmarks.ingredients",
         "tofa_edge.benchmarks.picking",
         "tofa_edge.benchmarks.spine",
+        "tofa_edge.benchmarks.training_plot",
+        "tofa_edge.benchmarks.training_speed",
         "tofa_edge.benchmarks.transfer",
         "tofa_edge.benchmarks.ranking",
         "tofa_edge.benchmarks.scenarios",

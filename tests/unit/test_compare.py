@@ -11,6 +11,7 @@ import pytest
 
 from tofa_edge.benchmarks.compare import compare
 from tofa_edge.errors import DataError
+from tofa_edge.spaces import tiny
 
 NETWORKS, RUNS = 8, 60
 NOISE = 0.02  # of one network's median between two processes
@@ -151,3 +152,23 @@ def test_missing_and_single_files_are_refused(tmp_path: Path) -> None:
         compare([good, tmp_path / "nothing.json"])
     with pytest.raises(DataError, match="two results or more"):
         compare([good])
+
+
+def test_networks_of_other_bundles_are_not_compared(tmp_path: Path) -> None:
+    ours, same, other = (
+        result(number, bundle={"digest": digest}) for number, digest in enumerate("aab")
+    )
+    (found,) = compare(written(tmp_path, ours, same))
+    assert len(found.rows) == NETWORKS + 2
+    with pytest.raises(DataError, match="no network in common: the bundles differ"):
+        compare(written(tmp_path, ours, other))
+
+
+def test_subnets_have_their_short_form(tmp_path: Path) -> None:
+    subnet = tiny().middle()
+    old, new = result(0), as_schema_2(result(1))
+    old["front"][0]["subnet"] = subnet.to_json()
+    new["front"][0]["subnet"] = json.loads(subnet.to_json())
+    (found,) = compare(written(tmp_path, old, new))
+    assert f"{subnet} on onnxruntime cpu fp32 1t" in [row.name for row in found.rows]
+    assert len(found.rows) == 3

@@ -25,7 +25,7 @@ def main() -> None:
     import tofa_edge.cli.report  # noqa: F401  their commands join those of a device
     from tofa_edge.cli.app import app
     from tofa_edge.cli.output import Told, tell
-    from tofa_edge.errors import BudgetError, TofaError
+    from tofa_edge.errors import TofaError
 
     debug = "--debug" in sys.argv
     try:
@@ -42,7 +42,15 @@ def main() -> None:
         known = isinstance(error, TofaError)
         tell(f"tofa-edge: {error if known else _unexpected(error)}")
         _drop_unwritten()
-        sys.exit(3 if isinstance(error, BudgetError) else 1)
+        sys.exit(_exit_code(error))
+
+
+def _exit_code(error: Exception) -> int:
+    from tofa_edge.errors import BudgetError, LimitError
+
+    if isinstance(error, LimitError):
+        return 2
+    return 3 if isinstance(error, BudgetError) else 1
 
 
 def _settle_streams() -> None:

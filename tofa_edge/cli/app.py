@@ -42,7 +42,9 @@ Precision = Annotated[
 ]
 MaxDrop = Annotated[
     float,
-    typer.Option(metavar="POINTS", help="Of accuracy that 8-bit integers may cost, measured."),
+    typer.Option(
+        min=0, metavar="POINTS", help="Of accuracy that 8-bit integers may cost, measured."
+    ),
 ]
 Frames = Annotated[
     Path | None,
@@ -53,7 +55,11 @@ Frames = Annotated[
 ]
 FramesShare = Annotated[
     float | None,
-    typer.Option(help="At most so much of what calibrates are frames, 0 to 1; default: a quarter."),
+    typer.Option(
+        min=0,
+        max=1,
+        help="At most so much of what calibrates are frames, 0 to 1; default: a quarter.",
+    ),
 ]
 
 
@@ -93,6 +99,8 @@ def inspect(
     """
     from tofa_edge.cli.describe import describe
 
+    if not of_layers and (subnet is not None or precision != "fp32"):
+        raise typer.BadParameter("--subnet and --precision go with --layers")
     if of_layers:
         _inspect_layers(bundle, subnet, precision, as_json)
         return
@@ -172,12 +180,13 @@ def deploy(
     precision: Precision = None,
     max_accuracy_drop: MaxDrop = 1.0,
     max_seconds: Annotated[
-        float | None, typer.Option(help="Measure about so long at most; the choice is worse.")
+        float | None,
+        typer.Option(min=0, help="Measure about so long at most; the choice is worse."),
     ] = None,
     anew: Annotated[
         bool, typer.Option("--anew", help="Choose again, whatever was chosen here before.")
     ] = False,
-    seed: Annotated[int, typer.Option(help="Of the candidates drawn.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, help="Of the candidates drawn.")] = 0,
     frames: Frames = None,
     frames_share: FramesShare = None,
     as_json: Json = False,
@@ -207,9 +216,12 @@ def run(
     threads: Threads = None,
     precision: Precision = None,
     max_accuracy_drop: MaxDrop = 1.0,
-    top: Annotated[int, typer.Option(help="Classes to print for each photo.")] = 1,
+    top: Annotated[int, typer.Option(min=1, help="Classes to print for each photo.")] = 1,
     unknown_below: Annotated[
-        float, typer.Option(help="Photos whose best class is less probable are called unknown.")
+        float,
+        typer.Option(
+            min=0, max=1, help="Photos whose best class is less probable are called unknown."
+        ),
     ] = 0.0,
     frames: Frames = None,
     frames_share: FramesShare = None,
@@ -220,14 +232,14 @@ def run(
     asked: dict[str, Any] = {"backend": backend, "threads": threads, "precision": precision}
     asked |= {"budget": budget, "unknown_below": unknown_below}
     with _deployed(bundle, subnet, frames, frames_share, **asked) as model:
-        predictions = {str(image): model(image) for image in images}
-    if as_json:
-        print_json({name: prediction.top(top) for name, prediction in predictions.items()})
-        return
-    for name, prediction in predictions.items():
-        best = prediction.top(top)
-        named = ", ".join(f"{label} {probability:.1%}" for label, probability in best)
-        out.print(f"{name}: {'' if prediction.known else 'unknown, '}{named}", markup=False)
+        if as_json:
+            print_json({str(image): model(image).top(top) for image in images})
+            return
+        for image in images:  # each as it comes: a later one may be unreadable
+            prediction = model(image)
+            best = prediction.top(top)
+            named = ", ".join(f"{label} {probability:.1%}" for label, probability in best)
+            out.print(f"{image}: {'' if prediction.known else 'unknown, '}{named}", markup=False)
 
 
 @app.command()
@@ -237,7 +249,7 @@ def profile(
         Path | None,
         typer.Option("--out", help="File to write besides; deployments here know it anyway."),
     ] = None,
-    subnets: Annotated[int, typer.Option(help="To measure on each engine.")] = 40,
+    subnets: Annotated[int, typer.Option(min=1, help="To measure on each engine.")] = 40,
     backend: BackendName = None,
     threads: Threads = None,
     as_json: Json = False,
@@ -264,7 +276,8 @@ def bench(
     ),
     quick: Annotated[bool, typer.Option("--quick", help="Within two minutes.")] = False,
     sustain: Annotated[
-        float, typer.Option(metavar="SECONDS", help="Run the fastest network so long besides.")
+        float,
+        typer.Option(min=0, metavar="SECONDS", help="Run the fastest network so long besides."),
     ] = 0.0,
     engines: Annotated[
         str, typer.Option(help="Names, with commas between; default: all that work here.")
@@ -284,7 +297,11 @@ def bench(
 
     names = tuple(name.strip() for name in engines.split(",") if name.strip())
     wish = Wish(quick=quick, engines=names, sustain_s=sustain, scenarios=scenarios)
-    found = measured(bundle, out_path, wish, tell_on_terminal)
+
+    def told(line: str) -> None:
+        (tell if line.startswith("wrote ") else tell_on_terminal)(line)
+
+    found = measured(bundle, out_path, wish, told)
     if as_json:
         print_json(found)
     else:
@@ -321,6 +338,10 @@ def _deployed(
 
 def _as_json(model: Any) -> dict[str, object]:
     explanation = dataclasses.asdict(model.explanation)
+    if not model.explanation.predicts_accuracy:  # what orders subnets then is no accuracy
+        chosen = [explanation["chosen"]] if explanation["chosen"] else []
+        for row in (*explanation["measured"], *explanation["finished"], *chosen):
+            row["accuracy"] = None
     return {
         **explanation,
         "bundle": str(model.explanation.bundle),

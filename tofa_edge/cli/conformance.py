@@ -30,7 +30,7 @@ def conformance(
     else:
         for check in checks:
             out.print(str(check), markup=False)
-    failed = [check.name for check in checks if check.outcome == "failed"]
+    failed = [check.title for check in checks if check.outcome == "failed"]
     if failed:
         count = f"{len(failed)} of {len(checks)} checks failed"
         raise BackendError(f"{name}: {count}: {', '.join(failed)}")

@@ -116,21 +116,25 @@ def bench_tables(found: dict[str, Any]) -> Iterator[Table]:
     from tofa_edge.benchmarks.row_fields import engine_name
 
     columns = ("engine", "p50 ms", "p95 ms", "p99 ms", "runs", "verdict")
-    made = table("engines, with the middle subnet", *columns)
+    made = table("engines, with the middle subnet", *columns, words=("verdict",))
     for row in found["rows"]:
         if row["size"] == "middle":
             made.add_row(engine_name(row), *_figures(row))
     yield made
-    accuracy = "accuracy" if found["predicts_accuracy"] else "log MACs"
+    accuracy = "accuracy" if found["predicts_accuracy"] else "log MACs over the largest's"
+    error = found["mean_prediction_error"]
+    off = "nothing of it was measured" if error is None else f"predicted p95 off by {error:.1%}"
     made = table(
-        f"front, predicted p95 off by {found['mean_prediction_error'] or 0:.1%} on average",
-        "px", "MMACs", accuracy, "predicted", *columns[1:], "",
+        f"front, {off}{' on average' if error is not None else ''}",
+        "px", "MMACs", accuracy, "predicted", *columns[1:], "", words=("verdict", ""),
     )  # fmt: skip
     for row in found["front"]:
         made.add_row(
             str(row["resolution"]),
             f"{row['mmacs']:.1f}",
-            f"{row['expected_accuracy']:.1%}",
+            f"{row['expected_accuracy']:.1%}"
+            if found["predicts_accuracy"]
+            else f"{row['expected_accuracy']:.2f}",
             f"{row['predicted_p95_ms']:.2f}",
             *_figures(row),
             "largest, smaller images" if row["role"] != "front" else "",

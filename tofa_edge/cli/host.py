@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from pathlib import Path
+from shlex import quote
 from typing import Annotated, Any
 
 import typer
@@ -38,7 +39,7 @@ Log = Annotated[
 ]
 Resume = Annotated[bool, typer.Option("--resume", help="Go on with an interrupted run.")]
 OutPath = Annotated[Path, typer.Option("--out", help="The bundle to write.")]
-Seed = Annotated[int, typer.Option(help="Same seed, same bundle.")]
+Seed = Annotated[int, typer.Option(min=0, help="Same seed, same bundle.")]
 
 
 @app.command()
@@ -129,7 +130,8 @@ def train(
     for name, share in report.accuracies.items():
         out.print(f"{name} subnet: {share:.1%} of the validation photos right")
     out.print(
-        f"{_written(out_path)}. Next: tofa-edge deploy {out_path} --latency-ms 10", markup=False
+        f"{_written(out_path)}. Next: tofa-edge deploy {quote(str(out_path))} --latency-ms 10",
+        markup=False,
     )
 
 
@@ -169,7 +171,8 @@ def pretrain(
         print_json({**dataclasses.asdict(report), "bundle": str(report.bundle)})
         return
     out.print(
-        f"{_written(out_path)}. Next: tofa-edge train PHOTOS --from {out_path} --out parts.tofa",
+        f"{_written(out_path)}. Next: "
+        f"tofa-edge train PHOTOS --from {quote(str(out_path))} --out parts.tofa",
         markup=False,
     )
 
@@ -180,9 +183,9 @@ def evaluate(
     data: Annotated[
         Path, typer.Argument(metavar="DATA", help="Labelled photos, as for train; not the same.")
     ],
-    subnets: Annotated[int, typer.Option(help="Random ones, beside three named ones.")] = 20,
+    subnets: Annotated[int, typer.Option(min=0, help="Random ones, beside three named ones.")] = 20,
     plot: Annotated[Path | None, typer.Option(help="Picture to draw (.png, .svg).")] = None,
-    seed: Annotated[int, typer.Option(help="Of the random subnets.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, help="Of the random subnets.")] = 0,
     as_json: Json = False,
 ) -> None:
     """Says how often subnets are right on labelled photos, and how sure one can be of that."""
@@ -191,6 +194,8 @@ def evaluate(
     from tofa_edge.cli.describe import evaluations_as_json, evaluations_table
 
     opened = Bundle.open(bundle)
+    if plot is not None:
+        evaluation.check_plot(plot)
     made = evaluation.evaluate(opened, data, subnets, seed, tell_on_terminal)
     if plot is not None:
         evaluation.plot(made, opened.classes, plot)

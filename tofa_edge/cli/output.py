@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator
+import os
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
@@ -14,9 +15,18 @@ from rich.table import Table
 if TYPE_CHECKING:
     from tofa_edge.train.config import Progress as Step
 
-out = Console(highlight=False, soft_wrap=True)
-err = Console(stderr=True, highlight=False, soft_wrap=True)
 PLAIN_LINES = 20  # of progress, where there is no terminal
+FILE_WIDTH = 160  # columns of a table where there is no terminal, and COLUMNS says nothing
+
+
+def _console(stderr: bool) -> Console:
+    made = Console(stderr=stderr, highlight=False, soft_wrap=True)
+    if not made.is_terminal and "COLUMNS" not in os.environ:
+        made.width = FILE_WIDTH
+    return made
+
+
+out, err = _console(stderr=False), _console(stderr=True)
 
 
 def tell(line: str) -> None:
@@ -51,16 +61,20 @@ def print_json(value: object) -> None:
     out.print(json.dumps(value, indent=2), markup=False)
 
 
-def table(title: str, *columns: str) -> Table:
-    """Returns an empty table; the first column is left-aligned, the others right.
+def table(title: str, *columns: str, words: Collection[str] = ()) -> Table:
+    """Returns an empty table; the first column is left-aligned, figures right.
 
     Args:
         title: above it.
         *columns: their headings.
+        words: those that hold sentences: left-aligned, and folded where the screen is narrow.
     """
     made = Table(title=title, title_justify="left", box=None, pad_edge=False, padding=(0, 2, 0, 0))
     for index, column in enumerate(columns):
-        made.add_column(column, justify="right" if index else "left", no_wrap=index > 0)
+        folds = column in words or not index
+        made.add_column(
+            column, justify="left" if folds else "right", no_wrap=not folds, overflow="fold"
+        )
     return made
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -43,7 +44,7 @@ class TrainingConfig:
         device: "cpu", "cuda" (in bfloat16 where that is safe), or "auto": cuda if there is one.
 
     Raises:
-        TrainingError: on construction, when a value is out of range.
+        TrainingError: on construction, when a value is out of range or two contradict each other.
     """
 
     start: str = "lite0"
@@ -69,6 +70,11 @@ class TrainingConfig:
             raise TrainingError(
                 f"no start {self.start!r}; there are {', '.join(STARTS)} and bundles (*.tofa)"
             )
+        if self.pretrained is not None and self.start.endswith(".tofa"):
+            raise TrainingError(
+                f"wanted one start, got the weights {self.pretrained} (--pretrained) and the "
+                f"bundle {self.start} (--from): give one of them"
+            )
         if self.device not in DEVICES:
             raise TrainingError(f"no device {self.device!r}; there are {', '.join(DEVICES)}")
         leasts = {"epochs": 0, "pretrain_epochs": 0, "batch_size": 2, "seed": 0, "resolution": 1}
@@ -76,6 +82,9 @@ class TrainingConfig:
         for name, least in leasts.items():
             if not getattr(self, name) >= least:
                 raise TrainingError(f"{name} must be {least} or more, got {getattr(self, name)}")
+        for name in ("epochs", "pretrain_epochs", "quantisation_aware_epochs"):
+            if not math.isfinite(getattr(self, name)):
+                raise TrainingError(f"{name} must be a finite number, got {getattr(self, name)}")
         if self.quantisation_aware_epochs and not self.epochs:
             raise TrainingError(
                 "quantisation-aware epochs end a training; with 0 epochs there is none"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -154,6 +154,8 @@ def read_folder(root: Path, labelled: bool = True) -> LabelledPaths:
     unlabelled = files.pop(UNLABELLED_FOLDER, [])
     if len(files) < 2:
         found = f"only {next(iter(files))!r}" if files else "none"
+        if unlabelled and not files:
+            found = f"only unlabelled photos ({root / UNLABELLED_FOLDER})"
         raise DataError(f"{root}: wanted a folder per class ({root}/<class>/*.jpg), found {found}")
     empty = [name for name, paths in files.items() if not paths]
     if empty:
@@ -170,7 +172,8 @@ def read_folder(root: Path, labelled: bool = True) -> LabelledPaths:
 
 def _unlabelled(root: Path) -> LabelledPaths:
     if not root.is_dir():
-        raise DataError(f"{root}: wanted a folder of photos, there is none")
+        found = "it is a file" if root.exists() else "there is none"
+        raise DataError(f"{root}: wanted a folder of photos, {found}")
     try:
         paths = tuple(files_in(root))
     except OSError as error:
@@ -180,7 +183,12 @@ def _unlabelled(root: Path) -> LabelledPaths:
     return LabelledPaths((), paths, np.full(len(paths), UNLABELLED))
 
 
-def split(labels: NDArray[np.int64], shares: Mapping[str, float], seed: int) -> dict[str, Indices]:
+def split(
+    labels: NDArray[np.int64],
+    shares: Mapping[str, float],
+    seed: int,
+    classes: Sequence[str] = (),
+) -> dict[str, Indices]:
     """Returns disjoint indices by role, each class divided alike; the first role takes the rest.
 
     Unlabelled images all go to the first role.
@@ -190,16 +198,20 @@ def split(labels: NDArray[np.int64], shares: Mapping[str, float], seed: int) -> 
         shares: by role, for example {"train": 0.8, "validation": 0.2}; each role gets at least one
             image of every class, and the first gets the rest.
         seed: of the shuffle.
+        classes: names that a message uses, by label.
 
     Raises:
         DataError: a class has fewer images than there are roles.
     """
     present = np.unique(labels[labels >= 0])
-    rarest = min((int((labels == label).sum()) for label in present), default=0)
-    if rarest < len(shares):
+    counts = {int(label): int((labels == label).sum()) for label in present}
+    rarest = min(counts, key=lambda label: counts[label], default=UNLABELLED)
+    fewest = counts.get(rarest, 0)
+    if fewest < len(shares):
+        named = f"class {classes[rarest]!r}" if 0 <= rarest < len(classes) else "one class"
         raise DataError(
             f"wanted {len(shares)} photos or more of each class, one for each of "
-            f"{', '.join(shares)}; one class has {rarest}"
+            f"{', '.join(shares)}; {named} has {fewest}"
         )
     rng = np.random.default_rng(seed)
     first, *others = shares

@@ -24,6 +24,7 @@ STATISTICS = dict(
     zip(NORMALISED_ROLES, ("weight", "bias", "running_mean", "running_var"), strict=True)
 )
 WIDTHS = {16: 1.0, 24: 1.2}  # of the first convolution, by width multiplier
+STEM = "first_conv.conv.weight"
 
 
 def load_once_for_all(path: Path) -> tuple[SearchSpace, dict[str, FloatArray], Preprocessing]:
@@ -37,16 +38,20 @@ def load_once_for_all(path: Path) -> tuple[SearchSpace, dict[str, FloatArray], P
             weights only. Names of older releases are understood.
 
     Raises:
-        TrainingError: it cannot be read, or an array is missing or has another shape; it is named.
+        TrainingError: it is a bundle or cannot be read, or an array is missing or has another
+            shape; it is named.
     """
     state = _state(path)
-    stem = state.get("first_conv.conv.weight")
-    if stem is None or len(stem) not in WIDTHS:
-        raise TrainingError(f"{path}: wanted a once-for-all MobileNetV3 of width 1.0 or 1.2")
+    stem = state.get(STEM)
+    if stem is None or stem.ndim != 4 or len(stem) not in WIDTHS:
+        held = _keys(state) if stem is None else f"{STEM} of shape {tuple(stem.shape)}"
+        wanted = f"a once-for-all MobileNetV3 of width 1.0 or 1.2, with its {STEM}"
+        raise TrainingError(f"{path}: wanted {wanted}; found {held}")
     classes = state.get("classifier.linear.weight")
     space = mobilenet_v3(WIDTHS[len(stem)])
-    if classes is None or len(classes) != space.classes:
-        raise TrainingError(f"{path}: wanted a classifier of {space.classes} classes")
+    if classes is None or classes.ndim != 2 or len(classes) != space.classes:
+        held = "none" if classes is None else f"one of shape {tuple(classes.shape)}"
+        raise TrainingError(f"{path}: wanted a classifier of {space.classes} classes, got {held}")
     sources = _sources(space)
     arrays: dict[str, FloatArray] = {}
     for name, shape in supernet_shapes(space).items():
@@ -66,20 +71,49 @@ def load_once_for_all(path: Path) -> tuple[SearchSpace, dict[str, FloatArray], P
 
 
 def _state(path: Path) -> dict[str, Tensor]:
+    if path.name.endswith(".tofa"):
+        raise TrainingError(f"{path} is a bundle: use --from {path}")
     try:
         found = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # the reader of weights raises many kinds for damaged files
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise TrainingError(f"{path}: cannot be read as torch weights: {reason}") from error
+        if isinstance(error, OSError) and error.strerror:
+            raise TrainingError(f"{path}: cannot be read: {error.strerror}") from error
+        raise TrainingError(
+            f"{path}: wanted a PyTorch checkpoint of arrays (a state dict) of a once-for-all "
+            "MobileNetV3, cannot be read as one: save the network's state_dict()"
+        ) from error
     if isinstance(found, Mapping) and isinstance(found.get("state_dict"), Mapping):
         found = found["state_dict"]
-    if not isinstance(found, Mapping) or not all(isinstance(v, Tensor) for v in found.values()):
-        raise TrainingError(f"{path}: wanted a dictionary of named tensors")
+    if not isinstance(found, Mapping):
+        kind = type(found).__name__
+        raise TrainingError(f"{path}: wanted a dictionary of named tensors, found a {kind}")
+    if not all(isinstance(name, str) and _is_array(value) for name, value in found.items()):
+        raise TrainingError(
+            f"{path}: wanted a dictionary of named tensors (a state dict), found {_keys(found)}"
+        )
     state = {}
     for name, value in found.items():
         name = name.replace(".mobile_inverted_conv.", ".conv.")
         state[DOUBLED.sub(r".\1.", name)] = value
     return state
+
+
+def _is_array(value: object) -> bool:
+    """Whether numpy can hold it: neither sparse nor quantised, and with its numbers."""
+    return (
+        isinstance(value, Tensor)
+        and value.layout == torch.strided
+        and not value.is_quantized
+        and value.device.type == "cpu"
+    )
+
+
+def _keys(found: Mapping[object, object] | Mapping[str, Tensor]) -> str:
+    """Returns what a dictionary holds, in words: its first keys, escaped and of bounded length."""
+    if not found:
+        return "an empty dictionary"
+    first = ", ".join(" ".join(repr(name).split())[:60] for name in [*found][:2])
+    return f"the keys {first}, …" if len(found) > 2 else f"the keys {first}"
 
 
 def _sources(space: SearchSpace) -> dict[str, str]:

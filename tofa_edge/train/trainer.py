@@ -85,7 +85,7 @@ def train(
     start = read_start(config)
     photos = read_photos(data, start.space.resolutions[-1], tell)  # uint8 (N, S, S, 3)
     supernet = new_supernet(start, config, len(photos.classes))
-    roles = split(photos.labels, SHARES, config.seed)
+    roles = split(photos.labels, SHARES, config.seed, photos.classes)
     trained = roles["train"]
     labels = forget_labels(photos.labels[trained], config.labels_per_class, config.seed)
     tell(_summary(photos, roles, labels, supernet))
@@ -136,8 +136,11 @@ def pretrain(
         DataError, TrainingError, BundleError: as for `train`.
     """
     config = config or TrainingConfig()
-    if not config.is_plain or not config.pretrain_epochs:
-        raise TrainingError(f"pretraining wants a start of {', '.join(PRETRAINED)} and an epoch")
+    if not config.is_plain:
+        got = config.pretrained or config.start
+        raise TrainingError(f"pretraining wants a start of {', '.join(PRETRAINED)}, got {got}")
+    if not config.pretrain_epochs:
+        raise TrainingError("pretraining wants pretrain_epochs of more than 0, got 0")
     check_writable(out)
     processes = Processes.join(used_device(config).type)
     if not processes.first:
@@ -201,7 +204,8 @@ def _watch(
     if processes.world > 1:
         return None
     if fewest < LEAST_LABELS:
-        tell(f"{fewest} labels of a class, fewer than {LEAST_LABELS}: training does not stop early")
+        count = "1 label" if fewest == 1 else f"{fewest} labels"
+        tell(f"{count} of a class, fewer than {LEAST_LABELS}: training does not stop early")
         return None
     validated, seen = roles["validation"], photos.images[roles["train"][:CALIBRATION_IMAGES]]
     return Watch(photos.images[validated], photos.labels[validated], seen, tell)

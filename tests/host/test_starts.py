@@ -1,0 +1,139 @@
+"""What training and evaluation start from is checked first, and refused in one line."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from tofa_edge.bundle import Bundle
+from tofa_edge.errors import BundleError, DataError, TrainingError
+from tofa_edge.evaluation import check_plot, evaluate
+from tofa_edge.train.config import TrainingConfig
+from tofa_edge.train.data import read_folder, split
+from tofa_edge.train.once_for_all import load_once_for_all
+from tofa_edge.train.trainer import pretrain
+
+STEM = "first_conv.conv.weight"
+
+
+def photo(path: Path) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.fromarray(np.zeros((8, 8, 3), np.uint8)).save(path)
+    return path
+
+
+@pytest.mark.parametrize("name", ["epochs", "pretrain_epochs", "quantisation_aware_epochs"])
+@pytest.mark.parametrize("value", [float("inf"), float("nan"), -1.0])
+def test_passes_without_end_are_refused(name: str, value: float) -> None:
+    wrong: dict[str, Any] = {name: value}
+    with pytest.raises(TrainingError, match=f"^{name} must be .*, got {value}$"):
+        TrainingConfig(**wrong)
+
+
+def test_two_starts_are_refused() -> None:
+    with pytest.raises(TrainingError, match=r"ofa\.pth.*toy\.tofa.*give one of them"):
+        TrainingConfig(pretrained="ofa.pth", start="toy.tofa")
+    assert TrainingConfig(pretrained="ofa.pth").start == "lite0"
+
+
+def refused_checkpoint(path: Path) -> str:
+    """The one printable line that refuses the checkpoint."""
+    with pytest.raises(TrainingError) as caught:
+        load_once_for_all(path)
+    said = str(caught.value)
+    assert said.startswith(str(path))
+    assert said.isprintable(), "one line, no ANSI"
+    return said
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        ({STEM: torch.tensor(1.0)}, f"found {STEM} of shape ()"),
+        ({STEM: torch.zeros(17, 3, 3, 3)}, f"found {STEM} of shape (17, 3, 3, 3)"),
+        (
+            {STEM: torch.zeros(16, 3, 3, 3), "classifier.linear.weight": torch.tensor(1.0)},
+            "wanted a classifier of 1000 classes, got one of shape ()",
+        ),
+        ({STEM: torch.zeros(16, 3, 3, 3)}, "wanted a classifier of 1000 classes, got none"),
+        ({0: torch.zeros(2), 1: torch.zeros(2), 2: torch.zeros(2)}, "found the keys 0, 1, …"),
+        ({"a\n\x1b[1m": torch.zeros(2)}, r"found the keys 'a\n\x1b[1m'"),
+        ({"x": torch.zeros(2), "y": torch.zeros(2)}, "found the keys 'x', 'y'"),
+        ({"epoch": 3, "model": {}}, "found the keys 'epoch', 'model'"),
+        ({STEM: torch.zeros(16, 3).to_sparse()}, "wanted a dictionary of named tensors"),
+        ({}, "found an empty dictionary"),
+        ([1, 2], "found a list"),
+    ],
+)
+def test_other_dictionaries_are_refused(tmp_path: Path, content: object, said: str) -> None:
+    path = tmp_path / "checkpoint.pth"
+    torch.save(content, path)
+    assert said in refused_checkpoint(path)
+
+
+def test_what_is_no_checkpoint_is_refused_in_our_words(tmp_path: Path) -> None:
+    module, picture = tmp_path / "module.pth", photo(tmp_path / "photo.jpg")
+    torch.save(torch.nn.Linear(2, 2), module)
+    for path in (module, picture):
+        said = refused_checkpoint(path)
+        assert "wanted a PyTorch checkpoint of arrays (a state dict)" in said
+        assert "weights_only" not in said
+    assert refused_checkpoint(tmp_path / "nowhere").endswith("No such file or directory")
+
+
+def test_a_bundle_is_no_checkpoint(tiny_bundle: Path) -> None:
+    assert f"is a bundle: use --from {tiny_bundle}" in refused_checkpoint(tiny_bundle)
+
+
+@pytest.mark.parametrize(
+    ("config", "said"),
+    [
+        (TrainingConfig(start="tiny"), "wants a start of lite0, lite1, lite2, got tiny"),
+        (TrainingConfig(pretrained="ofa.pth"), "wants a start of lite0, .*, got ofa.pth"),
+        (TrainingConfig(pretrain_epochs=0), "wants pretrain_epochs of more than 0, got 0"),
+    ],
+)
+def test_pretraining_says_which_is_wrong(tmp_path: Path, config: TrainingConfig, said: str) -> None:
+    with pytest.raises(TrainingError, match=said):
+        pretrain(tmp_path, tmp_path / "x.tofa", config)
+
+
+def test_a_class_with_too_few_photos_is_named() -> None:
+    labels = np.array([0, 0, 0, 1, 1, -1], np.int64)
+    with pytest.raises(DataError, match="class 'dog' has 2"):
+        split(labels, {"train": 0.8, "validation": 0.1, "check": 0.1}, 0, ("cat", "dog"))
+
+
+def test_folders_are_told_from_what_they_are_not(tmp_path: Path) -> None:
+    path = photo(tmp_path / "unlabelled" / "photo.jpg")
+    with pytest.raises(DataError, match=r"found only unlabelled photos \(.*unlabelled\)"):
+        read_folder(tmp_path)
+    with pytest.raises(DataError, match="wanted a folder of photos, it is a file"):
+        read_folder(path, labelled=False)
+    with pytest.raises(DataError, match="wanted a folder of photos, there is none"):
+        read_folder(tmp_path / "nowhere", labelled=False)
+
+
+def test_a_plot_is_checked_before(tmp_path: Path) -> None:
+    pytest.importorskip("matplotlib")
+    for name in ("a.png", "a.svg", "a.pdf", "a.JPG"):
+        check_plot(tmp_path / name)
+    assert not [*tmp_path.iterdir()], "nothing is left"
+    for name in ("a.txt", "a"):
+        with pytest.raises(DataError, match=r"wanted a suffix .*\.png, .*got"):
+            check_plot(tmp_path / name)
+    with pytest.raises(DataError, match=r"nowhere: No such file"):
+        check_plot(tmp_path / "nowhere" / "a.png")
+    (tmp_path / "folder.png").mkdir()
+    with pytest.raises(DataError, match="it is a folder"):
+        check_plot(tmp_path / "folder.png")
+
+
+def test_the_way_out_of_no_calibration_photos(bare_bundle: Path, tmp_path: Path) -> None:
+    with pytest.raises(BundleError, match="train it with --calibration-photos"):
+        evaluate(Bundle.open(bare_bundle), tmp_path)
