@@ -202,6 +202,6 @@ def test_unknown_precision_names_those_there_are(tiny_bundle: Path) -> None:
 
 
 def test_a_budget_for_the_drop_is_checked() -> None:
-    with pytest.raises(BudgetError, match="max_accuracy_drop > 0"):
-        Budget(max_accuracy_drop=0)
+    with pytest.raises(BudgetError, match="max_accuracy_drop as a number from 0 on"):
+        Budget(max_accuracy_drop=-0.01)
     assert replace(Budget(), max_accuracy_drop=0.05).is_free
