@@ -240,6 +240,15 @@ def average(values: list[float]) -> str:
     return f"{100 * mean(values):.1f} ± {100 * stdev(values):.1f} %"
 
 
+def tau(value: float) -> str:
+    """Returns a Kendall's τ as tables show it.
+
+    Args:
+        value: −1..1.
+    """
+    return _short(value, 2)
+
+
 CLAIMS: tuple[Callable[[], Claims], ...] = (
     frames,
     quantisation_aware,

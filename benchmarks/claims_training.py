@@ -1,87 +1,16 @@
-"""What README and docs say of accuracy, engines and training, rendered from the stored results."""
+"""What README and docs say of training, rendered from the stored results."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from tofa_edge.benchmarks.claims import Claims, average, result
+from tofa_edge.benchmarks.claims import Claims, average, result, tau
 
 PICKED = ("largest", "middle", "≤ 15 MMACs", "≤ 7 MMACs", "smallest")
 ENDS = ("largest", "middle", "smallest")
 DRAWS = (0, 1, 2)
 EIGHT = (*ENDS, *(f"random {number}" for number in range(5)))  # subnets of a study
-
-
-def accuracy_prediction() -> Claims:
-    """How well the accuracy of unseen subnets is expected."""
-    found = result("accuracy_prediction")
-    many, few = (found[f"{count} validation images"] for count in (1000, 100))
-    yield (
-        f"Kendall's τ {_tau(many['tau'])} (MACs alone {_tau(found['tau_of_macs'])}), mean error "
-        f"{100 * many['mean_error']:.1f} points, {_tenths(many['mean_error_but_for_level'])} but "
-        "for the common level"
-    )
-    yield (
-        f"τ {_tau(few['tau'])}, mean error {100 * few['mean_error']:.1f} points, "
-        f"{_tenths(few['mean_error_but_for_level'])} but for the level"
-    )
-    yield f"accuracy of {found['unseen_subnets']} unseen subnets on {found['test_images']:,} test"
-
-
-def searching() -> Claims:
-    """How fast the search is, and what it misses."""
-    found = result("searching")
-    assert not any(found["points_missed"])
-    yield (
-        f"{round(found['candidates_per_s'], -3):,} candidates a second; against all "
-        f"{found['subnets']:,} subnets of a small space: nothing missed for "
-        f"{len(found['points_missed'])} budgets"
-    )
-
-
-def parity() -> Claims:
-    """How far engines are from the reference."""
-    found = result("parity")
-    engines = [f"{name} cpu fp32 1t" for name in ("onnxruntime", "openvino", "tflite")]
-    each = [f"{found['random'][e]['worst_difference']:.1e}".replace("e-0", "e-") for e in engines]
-    worst = " | ".join(each)
-    yield "onnxruntime {}, openvino {}, tflite {}".format(*each)
-    yield (
-        f"| {found['random'][engines[0]]['subnets']} random Lite0 subnets against the reference, "
-        f"worst difference over the largest logit | {worst} |"
-    )
-    same = [found["trained"][engine] for engine in engines]
-    assert all(row["same"] == row["photos"] for row in same)
-    cells = " | ".join(f"all {row['photos']:,}" for row in same)
-    yield f"the same top-1 as the reference | {cells} |"
-    tflite, onnx = (found["writing_ms"][name]["processor"] for name in ("tflite", "onnx"))
-    yield (
-        f"takes {tflite['median']:.0f} ms (worst {tflite['worst']:.0f}) as TFLite and "
-        f"{onnx['median']:.0f} ms (worst {onnx['worst']:.0f}, the largest) as ONNX"
-    )
-
-
-def engines() -> Claims:
-    """Which engine is fastest, and whether it is chosen."""
-    one, every = result("engines_one_thread"), result("engines")
-    names = ("onnxruntime", "openvino", "tflite")
-    rows = [one["engines"][f"{name} cpu fp32 1t"] for name in names]
-    cells = " | ".join(f"{r['fastest_of']}; {r['median_slower']:.2f}" for r in rows)
-    yield (
-        f"| {one['subnets']} subnets, one thread: fastest of; median over the fastest | {cells} |"
-    )
-    sums = [
-        sum(row["fastest_of"] for key, row in every["engines"].items() if key.startswith(name))
-        for name in names
-    ]
-    yield f"| the same, one and two threads: fastest of | {' | '.join(map(str, sums))} |"
-    yield (
-        f"within 3 % of the fastest for {one['within_3_percent']} of {one['subnets']} subnets, "
-        f"worst {100 * (one['worst'] - 1):.0f} %. With all threads for "
-        f"{every['within_3_percent']} of {every['subnets']}, worst "
-        f"{100 * (every['worst'] - 1):.0f} %"
-    )
 
 
 def transfer() -> Claims:
@@ -96,18 +25,89 @@ def transfer() -> Claims:
         ("one semi-supervised loss", "semi-supervised, 1200 steps"),
         ("labels only", "labels only, 1200 steps"),
     ):
+        each = zip(*(drawn(name, column) for column in EIGHT), strict=True)
+        mean = average([sum(accuracies) / len(EIGHT) for accuracies in each])
         cells = " | ".join(average(drawn(name, column)) for column in PICKED)
-        yield f"| {title} | {cells} |"
+        yield f"| {title} | {cells} | {mean} |"
     yield f"127 MMACs | {average(drawn('frozen-feature probe lite0 128 px', 'probe'))} |"
     yield f"720 MMACs | {average(drawn('frozen-feature probe teachers', 'probe'))} |"
     longer = runs["labels only, equal time, 2760 steps, 25 labels a class, draw 0"]["accuracy"]
     yield f"2,760 steps of them, which take as long, give {_percents(longer)} %"
 
 
+def transfer_more() -> Claims:
+    """More steps, more labels, fewer labels, and no pretraining: one draw of each."""
+    runs = result("transfer_more")["runs"]
+
+    def cells(name: str, columns: Sequence[str] = PICKED) -> str:
+        accuracies = runs[f"{name}, draw 0"]["accuracy"]
+        return " | ".join(f"{100 * accuracies[column]:.1f} %" for column in columns)
+
+    for count, steps in ((100, 1800), (25, 1800), (4, 500)):
+        yield (
+            f"| {count} labels a class, one loss, {steps:,} steps | "
+            f"{cells(f'semi-supervised, {steps} steps, {count} labels a class')} |"
+        )
+        probe = runs[f"frozen-feature probe teachers, {count} labels a class, draw 0"]
+        small = runs[f"frozen-feature probe lite0 128 px, {count} labels a class, draw 0"]
+        yield (
+            f"| {count} labels a class, probes at 127 and 720 MMACs | "
+            f"{100 * small['accuracy']['probe']:.1f} and {100 * probe['accuracy']['probe']:.1f} % |"
+        )
+    for count, steps in ((100, 800), (4, 500)):
+        yield (
+            f"| {count} labels a class, labels only, {steps:,} steps | "
+            f"{cells(f'labels only, {steps} steps, {count} labels a class')} |"
+        )
+    name = "semi-supervised, not pretrained, equal time, 2100 steps, 25 labels a class"
+    yield f"| not pretrained, 2,100 steps | {cells(name, ENDS)} |"
+    pretrained = result("transfer")["runs"][
+        "semi-supervised, 1200 steps, 25 labels a class, draw 0"
+    ]
+    each = (f"{100 * pretrained['accuracy'][column]:.1f} %" for column in ENDS)
+    yield f"| pretrained for 1,500 steps, then 1,200 steps | {' | '.join(each)} |"
+    one, few = (
+        100 * runs[f"{kind}, 500 steps, 4 labels a class, draw 0"]["accuracy"]["largest"]
+        for kind in ("semi-supervised", "labels only")
+    )
+    yield (
+        f"4 labels a class, one draw | one semi-supervised loss {one:.1f} %, labels only "
+        f"{few:.1f} %"
+    )
+    without = runs[f"{name}, draw 0"]["accuracy"]
+    yield f"{_percents(pretrained['accuracy'])} against {_percents(without)} %"
+
+
+def ingredients() -> Claims:
+    """What each ingredient of the training is worth."""
+    rows = result("ingredients")["runs"]
+    every = "without nothing, "
+    whole = next(row for name, row in rows.items() if name.startswith(every))["accuracy"]
+    columns = (*((column,) for column in ENDS), EIGHT)
+
+    def share(accuracies: dict[str, float], names: Sequence[str]) -> float:
+        return 100 * sum(accuracies[name] for name in names) / len(names)
+
+    for name, row in rows.items():
+        title = name.split(", ")[0]
+        if name.startswith(every):
+            cells = " | ".join(f"{share(whole, names):.1f} %" for names in columns)
+            yield f"| everything | {cells} |"
+        else:
+            lost = (share(row["accuracy"], names) - share(whole, names) for names in columns)
+            yield f"| {title} | {' | '.join(f'{round(points, 1) + 0.0:+.1f}' for points in lost)} |"
+
+
+def training_speed() -> Claims:
+    """What keeping freed memory is worth."""
+    found = result("training_speed")
+    yield f"takes {found['kept_over_given_back']:.2f} of the processor time"
+
+
 def ranking() -> Claims:
     """How well agreement with the largest subnet ranks."""
     draws = result("ranking")["draws"]
-    divergence, macs = ([_tau(row[key]) for row in draws] for key in ("tau_divergence", "tau_macs"))
+    divergence, macs = ([tau(row[key]) for row in draws] for key in ("tau_divergence", "tau_macs"))
     yield (
         f"ranks {draws[0]['subnets']} random subnets with Kendall's τ of {_and(divergence)} (three "
         f"draws) against their accuracy on the test photos; MACs alone with {_and(macs)}"
@@ -223,20 +223,11 @@ def _and(values: list[str]) -> str:
     return f"{', '.join(first)} and {last}"
 
 
-def _tau(value: float) -> str:
-    return f"{value:.2f}".removeprefix("0")
-
-
-def _tenths(share: float) -> str:
-    return f"{100 * share:.1f}".removeprefix("0")
-
-
 CLAIMS: tuple[Callable[[], Claims], ...] = (
-    accuracy_prediction,
-    searching,
-    parity,
-    engines,
     transfer,
+    transfer_more,
+    ingredients,
+    training_speed,
     ranking,
     transfer_elpv,
     transfer_fashion_mnist,

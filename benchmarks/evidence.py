@@ -13,9 +13,10 @@ import sys
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-from tofa_edge.benchmarks import claims, claims_bench, claims_training
+from tofa_edge.benchmarks import claims, claims_bench, claims_device, claims_training
 from tofa_edge.benchmarks.unstored import UNSTORED
 
+MODULES = (claims, claims_bench, claims_device, claims_training)
 ROOT = Path(claims.__file__).resolve().parents[1]
 
 NUMBER = r"(?<![\w.])(?:[\d,]*\.)?\d[\d,]*(?:e-?\d+)?"
@@ -44,16 +45,23 @@ def prose(page: str) -> str:
     return " ".join(NO_PROSE.sub("", page).split())
 
 
+def said() -> Iterator[tuple[str, str]]:
+    """Yields what the stored results say: the name of each result and a sentence."""
+    for module in MODULES:
+        for render in module.CLAIMS:
+            for sentence in render():
+                yield render.__name__, sentence
+
+
 def stale(texts: Mapping[str, str]) -> Iterator[tuple[str, str]]:
     """Yields each stored result and a sentence rendered from it that is on no page.
 
     Args:
         texts: of pages, as `prose` returns them.
     """
-    for render in (*claims.CLAIMS, *claims_bench.CLAIMS, *claims_training.CLAIMS):
-        for sentence in render():
-            if not any(sentence in text for text in texts.values()):
-                yield render.__name__, sentence
+    for name, sentence in said():
+        if not any(sentence in text for text in texts.values()):
+            yield name, sentence
 
 
 def unbacked(text: str) -> Iterator[str]:
@@ -63,11 +71,7 @@ def unbacked(text: str) -> Iterator[str]:
         text: of a page, as `prose` returns it.
     """
     backed = [
-        *(
-            sentence
-            for render in (*claims.CLAIMS, *claims_bench.CLAIMS, *claims_training.CLAIMS)
-            for sentence in render()
-        ),
+        *(sentence for _, sentence in said()),
         *(words for group in UNSTORED.values() for words in group),
     ]
     spans = [found.span() for words in backed for found in re.finditer(re.escape(words), text)]

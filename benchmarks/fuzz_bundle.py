@@ -33,6 +33,7 @@ import numpy as np
 
 from tofa_edge.benchmarks import fuzz_fields, fuzz_file, fuzz_images, fuzz_manifest, fuzz_tensors
 from tofa_edge.benchmarks.fuzz_crafted import Case, Sample
+from tofa_edge.benchmarks.made import made, store
 from tofa_edge.benchmarks.small_bundle import small_bundle
 from tofa_edge.bundle import Bundle
 from tofa_edge.errors import BundleError
@@ -40,6 +41,7 @@ from tofa_edge.errors import BundleError
 ROOMS = (fuzz_file, fuzz_manifest, fuzz_fields, fuzz_tensors, fuzz_images)
 DAMAGES = {kind: damage for room in ROOMS for kind, damage in room.DAMAGES.items()}
 KINDS = tuple(DAMAGES)
+VERDICTS = ("refused", "identical", "harmless", "violation")
 BATCH = 500
 MOST_SECONDS = 1.0
 MOST_EXTRA_BYTES = 200_000_000
@@ -219,23 +221,41 @@ def run(bundle: Path, seed: int, indices: Sequence[int]) -> Iterable[list[Outcom
                 yield [Outcome(batch[0], "batch", "violation", what, "crash", 0.0, 0)]
 
 
-def table(outcomes: Iterable[Outcome]) -> str:
-    """Returns the summary: a line for each kind of damage."""
+def summary(outcomes: Iterable[Outcome]) -> dict[str, dict[str, int]]:
+    """Returns counts, the slowest case and the most memory of each kind of damage, and of all.
+
+    Args:
+        outcomes: of all cases.
+    """
     by_kind: dict[str, list[Outcome]] = defaultdict(list)
     for outcome in outcomes:
         by_kind[outcome.kind].append(outcome)
         by_kind["all"].append(outcome)
     order = sorted(by_kind, key=lambda kind: (kind == "all", kind not in KINDS))
-    titles = ("cases", "refused", "identical", "harmless", "violation", "slowest ms", "peak MB")
-    lines = [f"{'damage':25}" + "".join(f"{title:>11}" for title in titles)]
+    found = {}
     for kind in order:
         of_kind = by_kind[kind]
         verdicts = Counter(outcome.verdict for outcome in of_kind)
-        numbers = [len(of_kind), *(verdicts[title] for title in titles[1:5])]
-        slowest = max(outcome.seconds for outcome in of_kind) * 1e3
-        peak = max(outcome.extra_bytes for outcome in of_kind) / 1e6
-        cells = [*map(str, numbers), f"{slowest:.0f}", f"{peak:.0f}"]
-        lines.append(f"{kind:25}" + "".join(f"{cell:>11}" for cell in cells))
+        found[kind] = {
+            "cases": len(of_kind),
+            **{verdict: verdicts[verdict] for verdict in VERDICTS},
+            "slowest ms": round(max(outcome.seconds for outcome in of_kind) * 1e3),
+            "peak MB": round(max(outcome.extra_bytes for outcome in of_kind) / 1e6),
+        }
+    return found
+
+
+def table(outcomes: Iterable[Outcome]) -> str:
+    """Returns the summary as text: a line for each kind of damage.
+
+    Args:
+        outcomes: of all cases.
+    """
+    rows = summary(outcomes)
+    lines = [f"{'damage':25}" + "".join(f"{title:>11}" for title in rows["all"])]
+    lines += [
+        f"{kind:25}" + "".join(f"{n:>11}" for n in row.values()) for kind, row in rows.items()
+    ]
     return "\n".join(lines)
 
 
@@ -267,6 +287,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--only", type=int, help="the number of the one case to run")
     parser.add_argument("--json", type=Path, help="file for all outcomes")
+    parser.add_argument("--out", type=Path, help="file for the summary")
     options = parser.parse_args(arguments)
     indices = [options.only] if options.only is not None else range(options.cases)
     outcomes: list[Outcome] = []
@@ -280,8 +301,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
             if sys.stderr.isatty():
                 print(f"\r{len(outcomes)} of {len(indices)}", end="", file=sys.stderr)
     if options.json:
-        made = {"seed": options.seed, "outcomes": [asdict(outcome) for outcome in outcomes]}
-        options.json.write_text(json.dumps(made, indent=1))
+        outcomes_of = {"seed": options.seed, "outcomes": [asdict(outcome) for outcome in outcomes]}
+        options.json.write_text(json.dumps(outcomes_of, indent=1))
+    if options.out:
+        store(options.out, {"made": made(), "seed": options.seed, "damages": summary(outcomes)})
     return _report(outcomes, options.seed)
 
 

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from tofa_edge.benchmarks import picking
 from tofa_edge.benchmarks.picking import picked_below
+from tofa_edge.benchmarks.training_plot import draw
 from tofa_edge.cost import macs
 from tofa_edge.layers import layers
 from tofa_edge.network import LITE_PREPROCESSING
@@ -66,3 +69,10 @@ def test_subnets_are_picked_below_ceilings_without_labels(monkeypatch: pytest.Mo
         space, arrays, LITE_PREPROCESSING, [picked[ceilings[1]], *below], images, nothing, none
     )
     assert found.divergence[0] <= np.sort(found.divergence[1:])[1], "better than most at random"
+
+
+def test_stored_results_are_drawn(tmp_path: Path) -> None:
+    draw(tmp_path / "training.png")
+    with Image.open(tmp_path / "training.png") as picture:
+        colours = {pixel for _, pixel in picture.convert("RGB").getcolors(2**24) or ()}
+    assert {(27, 95, 168), (179, 80, 13)} <= colours, "both lines"

@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 
 from tofa_edge import __version__
-from tofa_edge.benchmarks import claims, claims_bench, claims_training
-from tofa_edge.benchmarks.evidence import pages, prose, stale, unbacked, unused
+from tofa_edge.benchmarks import claims
+from tofa_edge.benchmarks.evidence import MODULES, pages, prose, stale, unbacked, unused
 from tofa_edge.benchmarks.made import made
 
 RESULTS = sorted(claims.RESULTS.glob("*.json"))
@@ -74,7 +74,7 @@ def test_every_result_is_made_use_of(monkeypatch: pytest.MonkeyPatch) -> None:
         read.add(name)
         return whole(name)
 
-    for module in (claims, claims_bench, claims_training):
+    for module in MODULES:
         monkeypatch.setattr(module, "result", seen)
         for render in module.CLAIMS:
             assert list(render()), render.__name__

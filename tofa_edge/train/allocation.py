@@ -1,9 +1,9 @@
 """Memory that training frees is kept for its next step, where the C library can be told so.
 
 A step allocates and frees the same hundreds of megabytes over and over. glibc gives blocks above 32
-MB back to the system each time, and the system fills every page of the next one with zeros: a tenth
-of the time of a step on a CPU. Training only; a device runs small networks and keeps its memory
-low.
+MB back to the system each time, and the system fills every page of the next one with zeros: some
+7 % of the processor time of a step (`benchmarks/training_speed.py`). Training only; a device runs
+small networks and keeps its memory low.
 """
 
 from __future__ import annotations

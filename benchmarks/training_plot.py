@@ -1,0 +1,96 @@
+"""Draws what the studies of training found: `python -m tofa_edge.benchmarks.training_plot`.
+
+Left: accuracy over MACs of subnets trained together, with and without unlabelled photos, and probes
+on frozen features. Right: processor time over the number of kinds of devices. From the results that
+are stored; wants matplotlib and a checkout.
+"""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from tofa_edge.benchmarks.claims import result
+from tofa_edge.benchmarks.claims_training import DRAWS, EIGHT
+from tofa_edge.benchmarks.scenarios import COUNTS, SCENARIOS
+
+OF = "25 labels a class, draw"
+LINES = (  # title, runs, colour, mark
+    ("one semi-supervised loss", "semi-supervised, 1200 steps", "#1b5fa8", "o"),
+    ("labels only", "labels only, 1200 steps", "#b3500d", "s"),
+)
+PROBES = (("lite0 128 px", 126.6), ("teachers", 720.0))  # MMACs
+
+
+def main() -> None:
+    """Draws and writes the picture."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
+    parser.add_argument("--out", type=Path, default=Path("docs/training.png"))
+    draw(parser.parse_args().out)
+
+
+def draw(path: Path) -> None:
+    """Writes the picture.
+
+    Args:
+        path: of a PNG file.
+    """
+    figure = Figure(figsize=(11, 4.2), layout="constrained")
+    left, right = figure.subplots(1, 2, width_ratios=(3, 2))
+    _accuracies(left, result("transfer")["runs"])
+    _costs(right, result("transfer")["runs"], result("scenarios")["runs"])
+    for axes in (left, right):
+        axes.grid(alpha=0.3)
+        axes.spines[["top", "right"]].set_visible(False)
+        axes.legend(frameon=False, fontsize=9)
+    figure.savefig(path, dpi=110)
+
+
+def _accuracies(axes: Axes, runs: dict[str, Any]) -> None:
+    costs = runs[f"{LINES[0][1]}, {OF} 0"]["mmacs"]
+    names = sorted(EIGHT, key=lambda name: float(costs[name]))
+    for title, name, colour, mark in LINES:
+        drawn = np.array(
+            [[runs[f"{name}, {OF} {n}"]["accuracy"][column] for column in names] for n in DRAWS]
+        )
+        axes.errorbar(
+            [costs[column] for column in names],
+            100 * drawn.mean(axis=0),
+            100 * drawn.std(axis=0, ddof=1),
+            fmt=mark, color=colour, ms=5, capsize=2, label=f"{title}: eight subnets",
+        )  # fmt: skip
+    probes = [
+        [100 * runs[f"frozen-feature probe {name}, {OF} {n}"]["accuracy"]["probe"] for n in DRAWS]
+        for name, _ in PROBES
+    ]
+    axes.errorbar(
+        [cost for _, cost in PROBES], np.mean(probes, axis=1), np.std(probes, axis=1, ddof=1),
+        fmt="D", color="#555555", ms=5, capsize=2, label="probe on frozen features",
+    )  # fmt: skip
+    axes.set(xscale="log", xlabel="MMACs of one photo", ylabel="accuracy, %")
+    ticks = (5, 10, 20, 50, 100, 200, 500)
+    axes.set_xticks(ticks, [str(tick) for tick in ticks])
+    axes.minorticks_off()
+    axes.set_title("CIFAR-10-JPEG, 25 labels a class, 5,000 photos", loc="left", fontsize=10)
+
+
+def _costs(axes: Axes, shared: dict[str, Any], alone: dict[str, Any]) -> None:
+    one = np.mean([shared[f"{LINES[0][1]}, {OF} {n}"]["cpu_s"] for n in DRAWS]) / 60
+    each = [
+        alone[f"{name} alone, semi-supervised, 1200 steps, {OF} 0"]["cpu_s"] for name in SCENARIOS
+    ]
+    counts = np.arange(1, 2 * max(COUNTS) + 1)
+    axes.plot(counts, np.full(len(counts), one), color=LINES[0][2], lw=2, label="all at once")
+    axes.plot(counts, counts * np.mean(each) / 60, "--", color="#555555", label="one after another")
+    axes.set(xlabel="kinds of devices", ylabel="processor time, minutes", ylim=(0, None))
+    axes.set_xticks([1, 5, 10, 15, 20])
+    axes.set_title("the same loss and steps", loc="left", fontsize=10)
+
+
+if __name__ == "__main__":
+    main()
