@@ -8,6 +8,8 @@ are stored; wants matplotlib and a checkout.
 from __future__ import annotations
 
 import argparse
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,13 +20,18 @@ from matplotlib.figure import Figure
 from tofa_edge.benchmarks.claims import result
 from tofa_edge.benchmarks.claims_training import DRAWS, EIGHT
 from tofa_edge.benchmarks.scenarios import COUNTS, SCENARIOS
+from tofa_edge.benchmarks.study import BASELINE, TEACHERS
+from tofa_edge.cost import macs
+from tofa_edge.layers import layers
+from tofa_edge.spaces import named
+from tofa_edge.train.teachers import TEACHER_RESOLUTION
 
 OF = "25 labels a class, draw"
 LINES = (  # title, runs, colour, mark
     ("one semi-supervised loss", "semi-supervised, 1200 steps", "#1b5fa8", "o"),
     ("labels only", "labels only, 1200 steps", "#b3500d", "s"),
 )
-PROBES = (("lite0 128 px", 126.6), ("teachers", 720.0))  # MMACs
+PROBES = {"lite0 128 px": (("lite0",), BASELINE), "teachers": (TEACHERS, TEACHER_RESOLUTION)}
 
 
 def main() -> None:
@@ -66,10 +73,11 @@ def _accuracies(axes: Axes, runs: dict[str, Any]) -> None:
         )  # fmt: skip
     probes = [
         [100 * runs[f"frozen-feature probe {name}, {OF} {n}"]["accuracy"]["probe"] for n in DRAWS]
-        for name, _ in PROBES
+        for name in PROBES
     ]
     axes.errorbar(
-        [cost for _, cost in PROBES], np.mean(probes, axis=1), np.std(probes, axis=1, ddof=1),
+        [_mmacs(*networks) for networks in PROBES.values()],
+        np.mean(probes, axis=1), np.std(probes, axis=1, ddof=1),
         fmt="D", color="#555555", ms=5, capsize=2, label="probe on frozen features",
     )  # fmt: skip
     axes.set(xscale="log", xlabel="MMACs of one photo", ylabel="accuracy, %")
@@ -77,6 +85,13 @@ def _accuracies(axes: Axes, runs: dict[str, Any]) -> None:
     axes.set_xticks(ticks, [str(tick) for tick in ticks])
     axes.minorticks_off()
     axes.set_title("CIFAR-10-JPEG, 25 labels a class, 5,000 photos", loc="left", fontsize=10)
+
+
+def _mmacs(networks: Sequence[str], size: int) -> float:
+    """Returns what looking at a photo costs with all of some pretrained networks."""
+    spaces = [named(network) for network in networks]
+    each = (macs(layers(s, replace(s.largest(), resolution=size))) for s in spaces)
+    return sum(each) / 1e6
 
 
 def _costs(axes: Axes, shared: dict[str, Any], alone: dict[str, Any]) -> None:
