@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -202,24 +202,15 @@ class Chooser:
             subnet: such as the smallest, which no other is below.
             engine: that would run it.
         """
-        space, budget, precision = self.cutter.space, self.budget, engine.target.precision
-        genes = encoded(space, [subnet])
-        costs = tables(space).costs(genes)
-        stored = FLOAT_BYTES * SHARES.get(precision, 1.0) * costs.parameters / MEGA
-        grown = peak_memory_mb(space, genes, engine.backend.name, precision)
-        have = (
-            ("memory", budget.memory_mb, float(grown[0]), "MB expected"),
-            ("size", budget.size_mb, float(stored[0]), "MB"),
-            ("work", budget.mmacs, float(costs.macs[0]) / MEGA, "MMACs"),
-        )
+        space = self.cutter.space
         found = [
-            f"{name} of the smallest is {value:.3g} {unit}"
-            for name, limit, value, unit in have
-            if limit is not None and value > limit
+            f"{name} of the smallest is {cost[0]:.3g} {unit}"
+            for name, unit, cost, limit in self._limited(encoded(space, [subnet]), engine)
+            if cost[0] > limit
         ]
         largest = encoded(space, [space.largest()])
         reached = float(expected_accuracy(space, self._predictor, largest)[0])
-        if budget.accuracy is not None and reached < budget.accuracy:
+        if self.budget.accuracy is not None and reached < self.budget.accuracy:
             found.append(f"the largest is expected to reach {reached:.1%}")
         return ", ".join(found)
 
@@ -254,18 +245,25 @@ class Chooser:
         return found
 
     def _allowed(self, genes: Encodings, engine: Engine) -> NDArray[np.bool_]:
-        space, budget, precision = self.cutter.space, self.budget, engine.target.precision
         allowed = np.ones(len(genes), bool)
+        for _, _, cost, limit in self._limited(genes, engine):
+            allowed &= cost <= limit
+        return allowed
+
+    def _limited(
+        self, genes: Encodings, engine: Engine
+    ) -> Iterator[tuple[str, str, Scores, float]]:
+        """Yields each limit but latency and accuracy: its name, its unit, costs (N,), the limit."""
+        space, budget, precision = self.cutter.space, self.budget, engine.target.precision
         if budget.memory_mb is not None:
             grown = peak_memory_mb(space, genes, engine.backend.name, precision)
-            allowed &= grown <= budget.memory_mb
+            yield "memory", "MB expected", grown, budget.memory_mb
         costs = tables(space).costs(genes)
         if budget.mmacs is not None:
-            allowed &= costs.macs / MEGA <= budget.mmacs
+            yield "work", "MMACs", costs.macs / MEGA, budget.mmacs
         if budget.size_mb is not None:
             stored = FLOAT_BYTES * SHARES.get(precision, 1.0) * costs.parameters
-            allowed &= stored / MEGA <= budget.size_mb
-        return allowed
+            yield "size", "MB", np.asarray(stored / MEGA, np.float64), budget.size_mb
 
     def _cautious_ms(self, engine: Engine, genes: Encodings, caution: float) -> Scores:
         return self._expected_ms(engine, genes, caution) * headroom(engine)

@@ -96,11 +96,7 @@ def deploy(
         SubnetError: the bundle's space does not contain the subnet.
         ImageError: a calibration frame cannot be read, or their share is out of range.
     """
-    if seed < 0:
-        raise LimitError(f"wanted a seed of 0 or more, got {seed}")
-    if subnet is not None and not isinstance(subnet, Subnet):
-        raise SubnetError(f"wanted a Subnet, got {subnet!r}: Subnet.from_json reads printed ones")
-    limits = _limits(latency_ms, memory_mb, budget, subnet)
+    limits = _limits(latency_ms, memory_mb, budget, subnet, seed)
     opened = bundle if isinstance(bundle, Bundle) else Bundle.open(bundle)
     if subnet is not None:
         opened.space.validate(subnet)
@@ -137,12 +133,7 @@ def deploy(
         else:
             rng = np.random.default_rng(seed)
             made = _chosen(bench, foremost(candidates), profiles, rng, until)
-    latency = made.measured.latency
-    if latency.p95_ms > UNSTEADY * latency.p50_ms:
-        bench.note(
-            f"p95 is {latency.p95_ms / latency.p50_ms:.0f} × p50: other work kept this machine "
-            "busy; choose again when it is quiet (--anew, remember=False)"
-        )
+    _note_unsteady(bench, made)
     model = bench.delivered(made)
     if key is not None:
         kept(bench, key, made)
@@ -155,7 +146,12 @@ def _limits(
     memory_mb: float | None,
     budget: Budget | None,
     subnet: Subnet | None,
+    seed: int,
 ) -> Budget:
+    if seed < 0:
+        raise LimitError(f"wanted a seed of 0 or more, got {seed}")
+    if subnet is not None and not isinstance(subnet, Subnet):
+        raise SubnetError(f"wanted a Subnet, got {subnet!r}: Subnet.from_json reads printed ones")
     short = latency_ms is not None or memory_mb is not None
     if budget is not None and short:
         raise LimitError("wanted either budget, or latency_ms and memory_mb; got both")
@@ -246,6 +242,15 @@ def _better(
         return tried, True
     tried.model.close()
     return best, True
+
+
+def _note_unsteady(bench: Workbench, made: Finished) -> None:
+    latency = made.measured.latency
+    if latency.p95_ms > UNSTEADY * latency.p50_ms:
+        bench.note(
+            f"p95 is {latency.p95_ms / latency.p50_ms:.0f} × p50: other work kept this machine "
+            "busy; choose again when it is quiet (--anew, remember=False)"
+        )
 
 
 def _refusal(made: Finished, budget: Budget) -> str:

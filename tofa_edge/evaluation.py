@@ -7,6 +7,7 @@ import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,6 +22,9 @@ from tofa_edge.network import FloatArray, ImageArray
 from tofa_edge.space import Subnet
 from tofa_edge.train.data import UNLABELLED, read_photos
 from tofa_edge.train.evaluate import log_softmax, subnet_logits
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 CONFIDENCE_BINS = 15
 
@@ -148,11 +152,7 @@ def check_plot(path: Path) -> None:
         DataError: matplotlib is not installed or cannot write that format, the folder is missing
             or not writable, or `path` is a folder.
     """
-    try:
-        from matplotlib.figure import Figure
-    except ImportError as error:
-        raise DataError("plots need matplotlib: pip install matplotlib") from error
-    formats = Figure().canvas.get_supported_filetypes()
+    formats = _figure().canvas.get_supported_filetypes()
     if path.suffix.lower().removeprefix(".") not in formats:
         wanted = ", ".join(f".{name}" for name in sorted(formats))
         got = path.suffix or "none"
@@ -180,11 +180,7 @@ def plot(evaluations: list[Evaluation], classes: tuple[str, ...], path: Path) ->
     Raises:
         DataError: matplotlib is not installed, or the file cannot be written.
     """
-    try:
-        from matplotlib.figure import Figure
-    except ImportError as error:
-        raise DataError("plots need matplotlib: pip install matplotlib") from error
-    figure = Figure(figsize=(11, 4.6), layout="constrained")
+    figure = _figure(figsize=(11, 4.6), layout="constrained")
     left, right = figure.subplots(1, 2)
     costs = np.array([made.macs / 1e6 for made in evaluations])
     shares = 100 * np.array([made.accuracy for made in evaluations])
@@ -214,6 +210,14 @@ def plot(evaluations: list[Evaluation], classes: tuple[str, ...], path: Path) ->
         figure.savefig(path, dpi=130)
     except (OSError, ValueError) as error:
         raise DataError(f"{path}: the plot cannot be written: {error}") from error
+
+
+def _figure(**options: Any) -> Figure:
+    try:
+        from matplotlib.figure import Figure
+    except ImportError as error:
+        raise DataError("plots need matplotlib: pip install matplotlib") from error
+    return Figure(**options)
 
 
 def _labelled(

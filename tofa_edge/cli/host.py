@@ -15,6 +15,7 @@ from tofa_edge.errors import TrainingError
 from tofa_edge.train.config import TrainingConfig
 
 DEFAULTS = TrainingConfig()
+DEMO_EPOCHS = 6
 
 Start = Annotated[
     str,
@@ -210,7 +211,9 @@ def demo(
     folder: Annotated[Path, typer.Option(help="Where to keep its photos and bundles.")] = Path(
         "demo"
     ),
-    epochs: Annotated[int, typer.Option(help="Of training on the solar-cell photos.")] = 6,
+    epochs: Annotated[
+        int, typer.Option(help="Of training on the solar-cell photos.")
+    ] = DEMO_EPOCHS,
     seed: Annotated[int, typer.Option(help="Of the split and the training.")] = 0,
     as_json: Json = False,
 ) -> None:
