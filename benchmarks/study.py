@@ -33,7 +33,7 @@ POOL = 10_000  # training images at most, most of them unlabelled
 FASHION_POOL = 3000  # of each role: enough to see a difference
 ELPV_TEST = 0.25  # of the photos that have a label
 RESOLUTION = 64
-TEACHERS = ("lite0", "lite2")
+TEACHERS = ("lite0", "lite1", "lite2")
 BASELINE = 128  # px: the frozen features that every table shows
 
 

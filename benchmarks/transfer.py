@@ -31,6 +31,7 @@ from tofa_edge.benchmarks.study import (
     read_data,
     save,
     show,
+    study_space,
     study_supernet,
     subnets,
 )
@@ -72,6 +73,7 @@ def main() -> None:
     parser.add_argument("--pretrain-steps", type=int, default=1500)
     parser.add_argument("--steps", type=int, default=1400)
     parser.add_argument("--kinds", nargs="*", default=list(KINDS), choices=list(KINDS))
+    parser.add_argument("--eight-only", action="store_true", help="pick no subnets below ceilings")
     options = parser.parse_args()
     options.work.mkdir(parents=True, exist_ok=True)
     results = Results(options.work / RESULTS)
@@ -87,7 +89,8 @@ def main() -> None:
             steps = int(options.steps * factor)
             steps += 0 if pretrained else int(PRETRAINING_STEP * options.pretrain_steps)
             start = study.start() if pretrained else None
-            run = partial(_trained_row, study, start, labels, ratio, steps, draw)
+            names = list(subnets(study_space(1))) if options.eight_only else []
+            run = partial(_trained_row, study, start, labels, ratio, steps, draw, names)
             results.once(f"{kind}, {steps} steps, {of}", run)
     _print(results)
 
@@ -106,11 +109,12 @@ def _trained_row(
     ratio: int,
     steps: int,
     seed: int,
+    names: Sequence[str],
 ) -> dict[str, Any]:
     trained, seconds = study_run(study, start, labels, ratio, steps, seed)
     if ratio and start is not None:
         save(trained.to_arrays(), trained_path(study.work, labels, seed))
-    return {"training_s": round(seconds, 1), **measured_on_test(trained, study.data)}
+    return {"training_s": round(seconds, 1), **measured_on_test(trained, study.data, names)}
 
 
 def study_run(
@@ -160,7 +164,7 @@ def study_config(
         seed: of the run.
         images: to train on, labelled or not.
     """
-    pool = images // (32 * ratio) if ratio else int((labels >= 0).sum()) // 32
+    pool = images // (32 * ratio) if ratio else max(1, int((labels >= 0).sum()) // 32)
     return TrainingConfig(
         epochs=steps / pool + 1e-9,
         resolution=RESOLUTION,

@@ -56,7 +56,7 @@ class TrainingConfig:
     resolution: int = 128
     batch_size: int = 32
     unlabelled_ratio: int = 2
-    teachers: tuple[str, ...] = ("lite0", "lite2")
+    teachers: tuple[str, ...] = PRETRAINED
     learning_rate: float = 1e-3
     seed: int = 0
     calibration_photos: int = 256

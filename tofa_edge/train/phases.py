@@ -30,7 +30,7 @@ from tofa_edge.train.keeper import Keeper
 from tofa_edge.train.loop import Choose, OnStep, Phase, TrainingState, begin, run, sandwich
 from tofa_edge.train.objectives import Distillation, Objective, SemiSupervised
 from tofa_edge.train.pretrained import load_lite
-from tofa_edge.train.probe import as_arrays, features, fit_probe, fit_to
+from tofa_edge.train.probe import as_arrays, features, fit_probe, fit_to, spread
 from tofa_edge.train.shares import class_shares, labelled_shares
 from tofa_edge.train.supernet import Supernet
 from tofa_edge.train.teachers import LOOKING, Look, teacher_resolution
@@ -211,7 +211,7 @@ def start_from_probe(
     own = labelled_shares(labels, classes)
     shares = class_shares(taught, labels, classes) if self_training else own
     probe = fit_probe(taught, labels, classes, **rounds, shares=shares)
-    said = probe.probabilities(taught)
+    said = spread(probe, taught, labels) if self_training else probe.probabilities(taught)
     weight, bias = as_arrays(fit_to(seen, said) if looks else probe)
     fitted = {f"{LOGITS}.weight": weight, f"{LOGITS}.bias": bias}
     supernet.load_arrays({**supernet.to_arrays(), **fitted})

@@ -1,7 +1,8 @@
 """A linear probe on a network's features: the baseline, the first targets, the first classifier.
 
 Training all subnets starts from what the pretrained features already tell: a logistic regression
-with a few rounds of self-training on the unlabelled images.
+with a few rounds of self-training on the unlabelled images; then images that look alike are drawn
+to be named alike.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from tofa_edge.layers import LOGITS, layers
 from tofa_edge.network import FloatArray, ImageArray
 from tofa_edge.space import Subnet
 from tofa_edge.train.augment import resize
+from tofa_edge.train.neighbours import Neighbours
 from tofa_edge.train.supernet import Supernet
 
 BATCH = 256
@@ -116,10 +118,27 @@ def fit_probe(
             mine = surest[guesses[surest].argmax(dim=1) == index]
             targets[unlabelled[mine]] = F.one_hot(torch.tensor(index), classes).float().to(seen)
             weights[unlabelled[mine]] = TRUST
-        weight, bias = _regression(standard, targets, weights)
+        weight, bias = _regression(standard, targets, weights, (weight, bias))
     scale = deviation * seen.shape[1] ** 0.5
     folded = weight / scale
     return Probe(folded, bias - folded @ mean)
+
+
+def spread(probe: Probe, seen: Tensor, labels: NDArray[np.int64]) -> Tensor:
+    """Returns what a probe, the labels and images that look alike together say, (N, classes).
+
+    Args:
+        probe: fitted to the features.
+        seen: features of all images, float32, (N, channels), in mixed order.
+        labels: class indices, −1 where unlabelled, (N,).
+
+    Returns:
+        probabilities, float32, (N, classes).
+    """
+    known = torch.from_numpy(labels).to(seen.device)
+    said = probe.probabilities(seen)
+    named = F.one_hot(known.clamp(min=0), said.shape[1]).to(said)
+    return Neighbours.of(seen).smooth(torch.where((known >= 0)[:, None], named, said))
 
 
 def fit_to(seen: Tensor, said: Tensor) -> Probe:
@@ -136,11 +155,15 @@ def fit_to(seen: Tensor, said: Tensor) -> Probe:
     return Probe(folded, bias - folded @ mean)
 
 
-def _regression(seen: Tensor, targets: Tensor, weights: Tensor) -> tuple[Tensor, Tensor]:
+def _regression(
+    seen: Tensor, targets: Tensor, weights: Tensor, start: tuple[Tensor, Tensor] | None = None
+) -> tuple[Tensor, Tensor]:
     chosen = torch.nonzero(weights > 0).flatten()
     seen, targets, weights = seen[chosen], targets[chosen], weights[chosen]
-    weight = torch.zeros(targets.shape[1], seen.shape[1], device=seen.device, requires_grad=True)
-    bias = torch.zeros(targets.shape[1], device=seen.device, requires_grad=True)
+    if start is None:
+        classes = targets.shape[1]
+        start = (torch.zeros(classes, seen.shape[1]), torch.zeros(classes))
+    weight, bias = (value.to(seen).clone().requires_grad_() for value in start)
     solver = torch.optim.LBFGS([weight, bias], max_iter=60, line_search_fn="strong_wolfe")
 
     def closure() -> Tensor:
