@@ -1,4 +1,4 @@
-"""What each ingredient of the training is worth: left out, one at a time.
+"""What each ingredient of the training is worth: left out or exchanged, one at a time.
 
 `python -m tofa_edge.benchmarks.ingredients fashion-mnist --work study`, in a folder of
 `tofa_edge.benchmarks.transfer`. Everything else stays: start, labels, images, steps, seed. Finished
@@ -17,16 +17,20 @@ from typing import Any
 from unittest import mock
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
-from tofa_edge.benchmarks.study import Results, Study, read_data, subnets
+from tofa_edge.benchmarks.study import TEACHERS, Results, Study, read_data, subnets
 from tofa_edge.benchmarks.transfer import measured_on_test, study_run
 from tofa_edge.space import SearchSpace, Subnet
-from tofa_edge.train import loop, objectives
+from tofa_edge.train import loop, losses, objectives, phases
 from tofa_edge.train.augment import weak
 from tofa_edge.train.data import forget_labels
+from tofa_edge.train.probe import Probe
 from tofa_edge.train.pseudo import PseudoLabels
 
+ALPHA_RATIO = 5.0  # at most, of the student's probability to the target, or the other way round
 RANDOM_SUBNETS = 3  # a step, where the smallest one is left out of the sandwich
 WITHOUT: Mapping[str, Callable[[], AbstractContextManager[object]]] = {
     "nothing": contextlib.nullcontext,
@@ -37,6 +41,11 @@ WITHOUT: Mapping[str, Callable[[], AbstractContextManager[object]]] = {
     "adaptive threshold": lambda: _pseudo_labels(adaptive=False),
     "distribution alignment": lambda: _pseudo_labels(aligned=False),
     "smallest subnet in each step": contextlib.nullcontext,
+    "Lite1 among the teachers": contextlib.nullcontext,
+    "first targets spread over neighbours": lambda: _replaced(phases, "spread", _said),
+    "Kullback-Leibler but α-divergence": lambda: _replaced(
+        losses, "kullback_leibler", alpha_divergence
+    ),
 }
 
 
@@ -66,11 +75,40 @@ def main() -> None:
 def _run(study: Study, labels: NDArray[np.int64], draw: int, without: str) -> dict[str, Any]:
     start = None if without == "pretraining without labels" else study.start()
     looks = () if without == "teachers' features" else study.looks()
+    if without == "Lite1 among the teachers":
+        looks = tuple(look for name, look in zip(TEACHERS, looks, strict=True) if name != "lite1")
     choose = _without_smallest if without == "smallest subnet in each step" else loop.sandwich
     with WITHOUT[without]():
         trained, seconds = study_run(study, start, labels, 2, study.steps, draw, choose, looks)
     measured = measured_on_test(trained, study.data, list(subnets(trained.space)))
     return {"training_s": round(seconds, 1), **measured}
+
+
+def alpha_divergence(logits: Tensor, taught: Tensor) -> Tensor:
+    """Returns the larger of the α-divergences for α of −1 and 1, (N,).
+
+    The former weighs what a student says too surely, the latter (Kullback and Leibler's) what it
+    misses; ratios of probabilities are cut at 5, in gradients, too (AlphaNet: Wang et al., ICML
+    2021, section 4).
+
+    Args:
+        logits: of students, (N, classes).
+        taught: probabilities, (N, classes).
+    """
+    log_said, target = logits.log_softmax(dim=1), taught.clamp(min=1e-6)
+    said = log_said.detach().exp()
+    over = (said / target).clamp(max=ALPHA_RATIO)
+    under = (target / said.clamp(min=1e-12)).clamp(max=ALPHA_RATIO)
+    values = (0.5 * (said * (over - 1)).sum(dim=1), (said * under * under.log()).sum(dim=1))
+    slopes = ((said * over * log_said).sum(dim=1), -(said * under * log_said).sum(dim=1))
+    return torch.where(
+        values[0] > values[1],
+        *(value + slope - slope.detach() for value, slope in zip(values, slopes, strict=True)),
+    )
+
+
+def _said(probe: Probe, seen: Tensor, labels: NDArray[np.int64]) -> Tensor:
+    return probe.probabilities(seen)
 
 
 def _without_smallest(space: SearchSpace, rng: np.random.Generator) -> Sequence[Subnet]:

@@ -46,6 +46,7 @@ from tofa_edge.train.evaluate import accuracy, subnet_logits
 from tofa_edge.train.loop import Choose, sandwich
 from tofa_edge.train.phases import optimise
 from tofa_edge.train.probe import fit_probe, probe_accuracy
+from tofa_edge.train.shares import class_shares
 from tofa_edge.train.supernet import Supernet
 from tofa_edge.train.teachers import Look
 
@@ -98,7 +99,8 @@ def main() -> None:
 def _probe_row(
     seen: tuple[torch.Tensor, torch.Tensor], labels: NDArray[np.int64], data: Data
 ) -> dict[str, Any]:
-    probe = fit_probe(seen[0], labels, len(data.classes))
+    classes = len(data.classes)
+    probe = fit_probe(seen[0], labels, classes, shares=class_shares(seen[0], labels, classes))
     return {"accuracy": {"probe": probe_accuracy(probe, seen[1], data.test_labels)}}
 
 

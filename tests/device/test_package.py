@@ -115,6 +115,7 @@ def test_torch_is_loaded_in_train_alone() -> None:
         "tofa_edge.train",
         "tofa_edge.cli.demo",
         "tofa_edge.benchmarks.demo",
+        "tofa_edge.benchmarks.first_targets",
         "tofa_edge.benchmarks.ingredients",
         "tofa_edge.benchmarks.picking",
         "tofa_edge.benchmarks.spine",

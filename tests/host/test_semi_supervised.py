@@ -165,7 +165,7 @@ def test_training_from_a_plain_network_pretrains_first(photos: Path, tmp_path: P
 
     with pytest.raises(KeyboardInterrupt):
         train(photos, out, config, stop)
-    looked = ["looking (lite0)"] * 2 + ["looking (lite2)"] * 2
+    looked = [f"looking ({name})" for name in ("lite0", "lite1", "lite2") for _ in range(2)]
     assert [step.phase for step in steps] == [*looked, "pretraining", "training", "training"]
     steps.clear()
     train(photos, out, config, steps.append, resume=True)

@@ -1,4 +1,4 @@
-"""What the studies of training rest on: kept memory, and subnets picked without labels."""
+"""What the studies of training rest on: kept memory, picked subnets, and the other divergence."""
 
 from __future__ import annotations
 
@@ -12,12 +12,14 @@ import torch
 from PIL import Image
 
 from tofa_edge.benchmarks import picking
+from tofa_edge.benchmarks.ingredients import ALPHA_RATIO, alpha_divergence
 from tofa_edge.benchmarks.picking import picked_below
 from tofa_edge.benchmarks.training_plot import draw
 from tofa_edge.cost import macs
 from tofa_edge.layers import layers
 from tofa_edge.network import LITE_PREPROCESSING
 from tofa_edge.spaces import tiny
+from tofa_edge.train.losses import kullback_leibler
 from tofa_edge.train.ranking import rank
 from tofa_edge.train.supernet import Supernet
 
@@ -69,6 +71,21 @@ def test_subnets_are_picked_below_ceilings_without_labels(monkeypatch: pytest.Mo
         space, arrays, LITE_PREPROCESSING, [picked[ceilings[1]], *below], images, nothing, none
     )
     assert found.divergence[0] <= np.sort(found.divergence[1:])[1], "better than most at random"
+
+
+def test_alpha_divergence_is_the_larger_of_both_with_its_gradient() -> None:
+    generator = torch.Generator().manual_seed(0)
+    logits = torch.randn(20, 4, generator=generator, dtype=torch.double).requires_grad_()
+    noise = 0.2 * torch.randn(20, 4, generator=generator, dtype=torch.double)
+    taught = (logits.detach() + noise).softmax(dim=1)
+    said = logits.softmax(dim=1)
+    assert (taught / said).detach().max() < ALPHA_RATIO > (said / taught).detach().max()
+    over = 0.5 * ((said**2 / taught).sum(dim=1) - 1)
+    expected = torch.maximum(over, kullback_leibler(logits, taught))
+    found = alpha_divergence(logits, taught)
+    torch.testing.assert_close(found, expected)
+    slopes = [torch.autograd.grad(value.sum(), logits)[0] for value in (found, expected)]
+    torch.testing.assert_close(*slopes)
 
 
 def test_stored_results_are_drawn(tmp_path: Path) -> None:

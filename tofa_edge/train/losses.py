@@ -68,7 +68,7 @@ def unified(supernet: Supernet, batch: Batch, subnets: Sequence[Subnet]) -> Iter
     taught = torch.cat([logits[:count].detach().softmax(dim=1), batch.targets])
     for subnet in others:
         (logits,) = supernet(resize(images, subnet.resolution), subnet)
-        divergence = _cross_entropy(logits, taught) - _entropy(taught)
+        divergence = kullback_leibler(logits, taught)
         yield divergence[:count].mean() + _mean(divergence[count:])
 
 
@@ -91,9 +91,19 @@ def distilled(
     for index, subnet in enumerate(subnets):
         seen = resize(images, subnet.resolution)
         logits, pooled = supernet(seen, subnet, update=not index, outputs=(LOGITS, POOLED))
-        divergence = _cross_entropy(logits / DISTILLED_TEMPERATURE, soft) - _entropy(soft)
+        divergence = kullback_leibler(logits / DISTILLED_TEMPERATURE, soft)
         angle = 1 - F.cosine_similarity(pooled.flatten(1), features, dim=1)
         yield (LOGITS_WEIGHT * divergence + FEATURES_WEIGHT * angle).mean()
+
+
+def kullback_leibler(logits: Tensor, taught: Tensor) -> Tensor:
+    """Returns how far what logits say is from what they are taught, 0 or more, (N,).
+
+    Args:
+        logits: (N, classes).
+        taught: probabilities, (N, classes).
+    """
+    return _cross_entropy(logits, taught) - _entropy(taught)
 
 
 def _cross_entropy(logits: Tensor, targets: Tensor) -> Tensor:

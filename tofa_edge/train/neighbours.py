@@ -41,7 +41,9 @@ class Neighbours:
             seen: features, float32, (N, channels), in mixed order: each 20,000 have their own
                 graph.
         """
-        standard = F.normalize((seen - seen.mean(dim=0)) / (seen.std(dim=0) + 1e-6), dim=1)
+        standard = F.normalize(
+            (seen - seen.mean(dim=0)) / (seen.std(dim=0, correction=0) + 1e-6), dim=1
+        )
         pairs, values = zip(*(_nearest(standard, start) for start in range(0, len(seen), BLOCK)),
                             strict=True)  # fmt: skip
         one_way = _sparse(torch.cat(pairs, dim=1), torch.cat(values), len(seen))
