@@ -21,7 +21,8 @@ from torch.nn import functional as F
 
 from tofa_edge.benchmarks.study import TEACHERS, Results, Study, read_data
 from tofa_edge.train.data import forget_labels
-from tofa_edge.train.probe import fit_probe, spread
+from tofa_edge.train.first_targets import spread
+from tofa_edge.train.probe import fit_probe
 from tofa_edge.train.shares import class_shares
 
 GROUPS = (("lite0",), ("lite0", "lite2"), TEACHERS)

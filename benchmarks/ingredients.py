@@ -24,7 +24,7 @@ from torch import Tensor
 from tofa_edge.benchmarks.study import TEACHERS, Results, Study, read_data, subnets
 from tofa_edge.benchmarks.transfer import measured_on_test, study_run
 from tofa_edge.space import SearchSpace, Subnet
-from tofa_edge.train import loop, losses, objectives, phases
+from tofa_edge.train import first_targets, loop, losses, objectives
 from tofa_edge.train.augment import weak
 from tofa_edge.train.data import forget_labels
 from tofa_edge.train.probe import Probe
@@ -42,7 +42,7 @@ WITHOUT: Mapping[str, Callable[[], AbstractContextManager[object]]] = {
     "distribution alignment": lambda: _pseudo_labels(aligned=False),
     "smallest subnet in each step": contextlib.nullcontext,
     "Lite1 among the teachers": contextlib.nullcontext,
-    "first targets spread over neighbours": lambda: _replaced(phases, "spread", _said),
+    "first targets spread over neighbours": lambda: _replaced(first_targets, "spread", _said),
     "Kullback-Leibler but α-divergence": lambda: _replaced(
         losses, "kullback_leibler", alpha_divergence
     ),
@@ -101,10 +101,10 @@ def alpha_divergence(logits: Tensor, taught: Tensor) -> Tensor:
     under = (target / said.clamp(min=1e-12)).clamp(max=ALPHA_RATIO)
     values = (0.5 * (said * (over - 1)).sum(dim=1), (said * under * under.log()).sum(dim=1))
     slopes = ((said * over * log_said).sum(dim=1), -(said * under * log_said).sum(dim=1))
-    return torch.where(
-        values[0] > values[1],
-        *(value + slope - slope.detach() for value, slope in zip(values, slopes, strict=True)),
+    first, second = (
+        value + slope - slope.detach() for value, slope in zip(values, slopes, strict=True)
     )
+    return torch.where(values[0] > values[1], first, second)
 
 
 def _said(probe: Probe, seen: Tensor, labels: NDArray[np.int64]) -> Tensor:

@@ -7,8 +7,9 @@ import pytest
 import torch
 
 from tofa_edge.train import neighbours
+from tofa_edge.train.first_targets import spread
 from tofa_edge.train.neighbours import Neighbours
-from tofa_edge.train.probe import Probe, fit_probe, probe_accuracy, spread
+from tofa_edge.train.probe import Probe, fit_probe, probe_accuracy
 
 
 def chains(count: int = 300) -> tuple[torch.Tensor, torch.Tensor]:

@@ -26,12 +26,11 @@ from tofa_edge.train.estimate import (
     seconds_per_mac,
     teacher_macs,
 )
+from tofa_edge.train.first_targets import start_from_probe
 from tofa_edge.train.keeper import Keeper
 from tofa_edge.train.loop import Choose, OnStep, Phase, TrainingState, begin, run, sandwich
 from tofa_edge.train.objectives import Distillation, Objective, SemiSupervised
 from tofa_edge.train.pretrained import load_lite
-from tofa_edge.train.probe import as_arrays, features, fit_probe, fit_to, spread
-from tofa_edge.train.shares import class_shares, labelled_shares
 from tofa_edge.train.supernet import Supernet
 from tofa_edge.train.teachers import LOOKING, Look, teacher_resolution
 from tofa_edge.train.watch import Watch
@@ -178,44 +177,6 @@ def train_on(
     """
     objective.settled = True
     return _finish(_run(supernet, objective, phase, on_step, keeper), objective.images)
-
-
-def start_from_probe(
-    supernet: Supernet,
-    images: ImageArray,
-    labels: NDArray[np.int64],
-    looks: Sequence[Look],
-    self_training: bool,
-) -> tuple[torch.Tensor, torch.Tensor]:
-    """Returns what a probe on pretrained features says; gives the supernet such a classifier.
-
-    The probe reads the features of all teachers side by side, or the supernet's own; the
-    supernet's classifier is fitted to what it says, before the layers below move (Kumar et al.,
-    "Fine-Tuning can Distort Pretrained Features", ICLR 2022).
-
-    Args:
-        supernet: whose largest subnet gives the features; its classifier is replaced.
-        images: uint8, (N, S, S, 3), in mixed order.
-        labels: class indices, −1 where unlabelled, (N,).
-        looks: what the teachers say of the images; may be none.
-        self_training: whether the probe learns from its own predictions of the unlabelled, too.
-
-    Returns:
-        probabilities of every image, float32, (N, classes), and how frequent each class is among
-        the images to train on, (classes,).
-    """
-    classes = supernet.space.classes
-    seen = features(supernet, supernet.space.largest(), images)
-    rounds = {} if self_training else {"rounds": 0}
-    taught = torch.cat([look.features for look in looks], dim=1).to(seen) if looks else seen
-    own = labelled_shares(labels, classes)
-    shares = class_shares(taught, labels, classes) if self_training else own
-    probe = fit_probe(taught, labels, classes, **rounds, shares=shares)
-    said = spread(probe, taught, labels) if self_training else probe.probabilities(taught)
-    weight, bias = as_arrays(fit_to(seen, said) if looks else probe)
-    fitted = {f"{LOGITS}.weight": weight, f"{LOGITS}.bias": bias}
-    supernet.load_arrays({**supernet.to_arrays(), **fitted})
-    return said, shares
 
 
 def _run(

@@ -1,8 +1,7 @@
 """A linear probe on a network's features: the baseline, the first targets, the first classifier.
 
 Training all subnets starts from what the pretrained features already tell: a logistic regression
-with a few rounds of self-training on the unlabelled images; then images that look alike are drawn
-to be named alike.
+with a few rounds of self-training on the unlabelled images.
 """
 
 from __future__ import annotations
@@ -19,7 +18,6 @@ from tofa_edge.layers import LOGITS, layers
 from tofa_edge.network import FloatArray, ImageArray
 from tofa_edge.space import Subnet
 from tofa_edge.train.augment import resize
-from tofa_edge.train.neighbours import Neighbours
 from tofa_edge.train.supernet import Supernet
 
 BATCH = 256
@@ -122,23 +120,6 @@ def fit_probe(
     scale = deviation * seen.shape[1] ** 0.5
     folded = weight / scale
     return Probe(folded, bias - folded @ mean)
-
-
-def spread(probe: Probe, seen: Tensor, labels: NDArray[np.int64]) -> Tensor:
-    """Returns what a probe, the labels and images that look alike together say, (N, classes).
-
-    Args:
-        probe: fitted to the features.
-        seen: features of all images, float32, (N, channels), in mixed order.
-        labels: class indices, −1 where unlabelled, (N,).
-
-    Returns:
-        probabilities, float32, (N, classes).
-    """
-    known = torch.from_numpy(labels).to(seen.device)
-    said = probe.probabilities(seen)
-    named = F.one_hot(known.clamp(min=0), said.shape[1]).to(said)
-    return Neighbours.of(seen).smooth(torch.where((known >= 0)[:, None], named, said))
 
 
 def fit_to(seen: Tensor, said: Tensor) -> Probe:
