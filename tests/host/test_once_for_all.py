@@ -114,6 +114,8 @@ def test_what_does_not_fit_is_named(networks: Any, tmp_path: Path) -> None:
         {name: value for name, value in state.items() if name != key}
     )
     assert "(144, 1, 7, 7), got (3,)" in refused({**state, key: torch.zeros(3)})
+    turned = "feature_mix_layer.conv.weight"
+    assert "got (960, 1280, 1, 1)" in refused({**state, turned: state[turned].transpose(0, 1)})
     assert "wanted a once-for-all MobileNetV3" in refused({"x": torch.zeros(2)})
     assert "dictionary of named tensors" in refused([1, 2])
     path.write_bytes(b"torn")

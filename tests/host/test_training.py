@@ -250,13 +250,13 @@ def test_training_goes_on_without_one_image(copy: Path, tmp_path: Path, role: st
 
 
 def test_few_photos_are_enough_or_refused(tmp_path: Path) -> None:
-    """Four photos a class leave none to validate on: said before training, not after."""
-    root = write_photos(tmp_path / "few", per_class=4)
-    steps: list[Progress] = []
-    try:
-        train(root, tmp_path / "few.tofa", SHORT, steps.append)
-    except DataError:
-        assert not steps
+    """Three photos a class give one to each role; fewer are refused before training."""
+    few = train(write_photos(tmp_path / "few", per_class=3), tmp_path / "few.tofa", SHORT)
+    Bundle.open(few.bundle).verify()
+    fewer, steps = write_photos(tmp_path / "fewer", per_class=2), list[Progress]()
+    with pytest.raises(DataError, match="3 photos or more of each class"):
+        train(fewer, tmp_path / "fewer.tofa", SHORT, steps.append)
+    assert not steps
 
 
 @pytest.mark.parametrize("out", ["no/such/folder/x.tofa", "."])

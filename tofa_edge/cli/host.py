@@ -125,6 +125,8 @@ def train(
     )
     with training_progress() as shown, _logged(log, shown) as on_step:
         report = trainer.train(data, out_path, config, on_step, tell, resume)
+    if not report.written:  # another process did
+        return
     if as_json:
         print_json({**dataclasses.asdict(report), "bundle": str(report.bundle)})
         return
@@ -168,6 +170,8 @@ def pretrain(
     )
     with training_progress() as shown, _logged(log, shown) as on_step:
         report = trainer.pretrain(images, out_path, config, on_step, tell, resume)
+    if not report.written:
+        return
     if as_json:
         print_json({**dataclasses.asdict(report), "bundle": str(report.bundle)})
         return

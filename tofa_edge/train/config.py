@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -147,7 +146,7 @@ class Progress:
     seconds: float
     images_per_second: float
     phase: str = "training"
-    metrics: Mapping[str, float] = field(default_factory=dict)
+    metrics: dict[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,8 +158,10 @@ class Report:
         accuracies: "smallest", "middle" and "largest" → share of validation photos, 0..1; empty
             without training.
         seconds: of training alone.
+        written: whether this process wrote the bundle; of several, the first does.
     """
 
     bundle: Path
     accuracies: dict[str, float]
     seconds: float
+    written: bool = True

@@ -75,7 +75,7 @@ def read_photos(source: Path, size: int, tell: Callable[[str], None]) -> Photos:
         tell: called with a line for each image that is skipped.
 
     Raises:
-        DataError: it cannot be read, or too many of its images cannot.
+        DataError: it cannot be read, or too many of its images cannot, or all of a class.
     """
     from tofa_edge.train.named_sets import NAMES, read_named
 
@@ -83,6 +83,10 @@ def read_photos(source: Path, size: int, tell: Callable[[str], None]) -> Photos:
         return read_named(str(source), size)
     listed = read_csv(source) if source.suffix.lower() == ".csv" else read_folder(source)
     images, kept = decode_all(listed, size, tell)
+    readable = np.bincount(kept.labels[kept.labels >= 0], minlength=len(kept.classes))
+    if not readable.all():
+        name = kept.classes[int(np.argmin(readable))]
+        raise DataError(f"{source}: no photo of class {name!r} can be read")
     return Photos(kept.classes, images, kept.labels)
 
 

@@ -112,6 +112,20 @@ class Processes:
         for gradient, part in zip(gradients, parts, strict=True):
             gradient.copy_(part.view_as(gradient))
 
+    def agree(self, values: Iterable[Tensor]) -> None:
+        """Gives all processes what the first one has; in place.
+
+        Args:
+            values: of the same shapes everywhere.
+        """
+        if self.world == 1:
+            return
+        on_gpu = torch.distributed.get_backend() == "nccl"
+        for value in values:
+            given = value.detach().cuda() if on_gpu else value.detach().contiguous()
+            torch.distributed.broadcast(given, 0)
+            value.detach().copy_(given)
+
     def wait(self) -> None:
         """Waits until all processes are here."""
         if self.world > 1:

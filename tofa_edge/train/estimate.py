@@ -75,5 +75,7 @@ def seconds_per_mac(supernet: Supernet) -> float:
         begun = time.perf_counter()
         (logits,) = supernet(images, space.largest())
         torch.autograd.grad(logits.square().mean(), parameters, allow_unused=True)
+        if device.type == "cuda":
+            torch.cuda.synchronize(device)  # it returns before it is done
         best = min(best, time.perf_counter() - begun)
     return best / IMAGES / _macs(space)

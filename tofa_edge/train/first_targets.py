@@ -55,7 +55,7 @@ def start_from_probe(
     shares = class_shares(taught, labels, classes) if self_training else own
     probe = fit_probe(taught, labels, classes, **rounds, shares=shares)
     said = spread(probe, taught, labels) if self_training else probe.probabilities(taught)
-    weight, bias = as_arrays(fit_to(seen, said) if looks else probe)
+    weight, bias = as_arrays(fit_to(seen, said) if looks or self_training else probe)
     fitted = {f"{LOGITS}.weight": weight, f"{LOGITS}.bias": bias}
     supernet.load_arrays({**supernet.to_arrays(), **fitted})
     return said, shares

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib.util import find_spec
@@ -12,6 +14,7 @@ from tofa_edge.errors import TrainingError
 from tofa_edge.train.config import Progress
 from tofa_edge.train.loop import OnStep
 
+METRICS = "metrics.csv"
 SUBNETS = ("largest", "smallest", "random_1", "random_2")
 
 
@@ -20,8 +23,8 @@ def logged(folder: Path | None, on_step: OnStep) -> Iterator[OnStep]:
     """Yields what to call after each step: it logs, then calls `on_step`.
 
     Args:
-        folder: gets `metrics.csv`, and event files if tensorboardX or tensorboard is there; None
-            logs nothing.
+        folder: gets `metrics.csv`, and event files if tensorboardX or tensorboard is there; what
+            an earlier run left is kept as `metrics-1.csv` and so on. None logs nothing.
         on_step: called after each step.
 
     Raises:
@@ -55,6 +58,13 @@ def logged(folder: Path | None, on_step: OnStep) -> Iterator[OnStep]:
             logger.finalize("done")
 
 
+def _keep_earlier(path: Path) -> None:
+    """Renames what an earlier run wrote: the logger would remove it."""
+    if path.exists():
+        numbers = (path.with_name(f"{path.stem}-{n}{path.suffix}") for n in itertools.count(1))
+        path.rename(next(other for other in numbers if not other.exists()))
+
+
 def _loggers(folder: Path) -> list[Any]:
     try:
         from lightning_fabric.loggers.csv_logs import CSVLogger
@@ -63,7 +73,11 @@ def _loggers(folder: Path) -> list[Any]:
         raise TrainingError("logs need Lightning Fabric: pip install lightning-fabric") from error
     try:
         folder.mkdir(parents=True, exist_ok=True)
+        _keep_earlier(folder / METRICS)
         loggers: list[Any] = [CSVLogger(folder, name="", version="")]
+        with warnings.catch_warnings():  # of what lies there; nothing does any more
+            warnings.filterwarnings("ignore", message="Experiment logs directory")
+            loggers[0].experiment  # noqa: B018  (made on first use)
         if find_spec("tensorboardX") or find_spec("tensorboard"):
             loggers.append(TensorBoardLogger(folder, name="", version=""))
     except OSError as error:

@@ -87,6 +87,7 @@ class TrainingState:
         step: how many are done.
         seconds: they took.
         extra: what a hook remembers, for checkpoints.
+        whole: whether no step is half done; only then it may be kept.
     """
 
     supernet: Supernet
@@ -96,12 +97,14 @@ class TrainingState:
     step: int = 0
     seconds: float = 0.0
     extra: dict[str, torch.Tensor] = field(default_factory=dict)
+    whole: bool = True
 
 
 def begin(supernet: Supernet, objective: Objective, phase: Phase) -> TrainingState:
     """Returns the state before the first step."""
     if phase.processes.world > 1:
         supernet.across = phase.processes.mean
+        phase.processes.agree(supernet.arrays().values())
     averaged = copy.deepcopy(supernet).requires_grad_(False)
     averaged.rounded, supernet.rounded = False, phase.rounded
     supernet.requires_grad_(True)  # what another phase made has been an averaged one
@@ -123,17 +126,18 @@ def run(
         hook: called before that, with the state; ends the phase by True.
 
     Raises:
-        TrainingError: a loss is not finite; the step is named. The averaged weights stay good.
+        TrainingError: a loss or gradient is not finite; the step is named. Weights stay good.
     """
     keep_freed_memory()
     began = time.perf_counter() - state.seconds
     with _interrupted_between_steps() as interrupted:
         while state.step < phase.steps:
+            state.whole = False
             losses = _step(state, phase)
-            state.step += 1
+            state.step, state.whole = state.step + 1, True
             state.seconds = time.perf_counter() - began
             speed = state.step * state.objective.images_per_step / state.seconds
-            figures = state.objective.metrics()
+            figures = dict(state.objective.metrics())
             progress = Progress(
                 state.step, phase.steps, losses, state.seconds, speed, phase.name, figures
             )
@@ -180,13 +184,14 @@ def _step(state: TrainingState, phase: Phase) -> tuple[float, ...]:
     for loss in state.objective.losses(step, supernet, state.averaged, subnets):
         torch.autograd.backward(loss)  # one subnet's graph at a time is in memory
         losses.append(float(phase.processes.mean(loss.detach())))
-    if not math.isfinite(sum(losses)):
-        raise TrainingError(
-            f"the loss is not finite at step {state.step + 1} of {phase.name}: "
-            "lower the learning rate"
-        )
     phase.processes.average_gradients(supernet.parameters())
-    torch.nn.utils.clip_grad_norm_(supernet.parameters(), CLIP_NORM)
+    norm = torch.nn.utils.clip_grad_norm_(supernet.parameters(), CLIP_NORM)
+    for name, value in (("loss", sum(losses)), ("gradient", float(norm))):
+        if not math.isfinite(value):
+            raise TrainingError(
+                f"the {name} is not finite at step {state.step + 1} of {phase.name}: "
+                "lower the learning rate (--resume accepts another)"
+            )
     optimiser.step()
     optimiser.zero_grad(set_to_none=True)
     _average(state.averaged, supernet, state.step)

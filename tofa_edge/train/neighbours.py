@@ -8,6 +8,7 @@ Consistency", NeurIPS 2003; on deep features: Iscen et al., CVPR 2019).
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import torch
@@ -38,14 +39,14 @@ class Neighbours:
         """Returns the graph of images by the cosine between their features.
 
         Args:
-            seen: features, float32, (N, channels), in mixed order: each 20,000 have their own
-                graph.
+            seen: features, float32, (N, channels), in mixed order: of more than 20,000, parts
+                have their own graphs.
         """
         standard = F.normalize(
             (seen - seen.mean(dim=0)) / (seen.std(dim=0, correction=0) + 1e-6), dim=1
         )
-        pairs, values = zip(*(_nearest(standard, start) for start in range(0, len(seen), BLOCK)),
-                            strict=True)  # fmt: skip
+        parts = torch.tensor_split(torch.arange(len(seen)), math.ceil(len(seen) / BLOCK))
+        pairs, values = zip(*(_nearest(standard, part) for part in parts), strict=True)
         one_way = _sparse(torch.cat(pairs, dim=1), torch.cat(values), len(seen))
         both = (one_way + one_way.t()).coalesce()
         degrees = torch.sparse.sum(both, dim=1).to_dense().clamp(min=1e-12)
@@ -64,9 +65,9 @@ class Neighbours:
         return spread / spread.sum(dim=1, keepdim=True)
 
 
-def _nearest(standard: Tensor, start: int) -> tuple[Tensor, Tensor]:
+def _nearest(standard: Tensor, part: Tensor) -> tuple[Tensor, Tensor]:
     """Returns pairs of images of a block, (2, P), and how near they are, (P,)."""
-    block = standard[start : start + BLOCK]
+    block, start = standard[part.to(standard.device)], int(part[0])
     count = min(NEIGHBOURS, len(block) - 1)
     found = []
     for first in range(0, len(block), ROWS):

@@ -63,7 +63,7 @@ def load_once_for_all(path: Path) -> tuple[SearchSpace, dict[str, FloatArray], P
         found = state.get(source)
         if found is None:
             raise TrainingError(f"{path}: {source} is missing")
-        if found.numel() != torch.Size(shape).numel():
+        if [size for size in found.shape if size != 1] != [size for size in shape if size != 1]:
             got = tuple(found.shape)
             raise TrainingError(f"{path}: {source}: wanted shape {shape}, got {got}")
         arrays[name] = found.float().reshape(shape).numpy()

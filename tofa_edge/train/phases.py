@@ -5,6 +5,7 @@ A last one, if wanted, makes them survive 8-bit integers.
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Sequence
 from dataclasses import replace
@@ -122,6 +123,7 @@ def optimise(
     probe, shares = None, None
     if pretrained and not (keeper is not None and keeper.is_at(TRAINING, QUANTISATION_AWARE)):
         probe, shares = start_from_probe(supernet, images, labels, looks, bool(unlabelled))
+        processes.agree([probe, shares])
     rate = 1.0 if pretrained else NEW_RATE
     processes.check(config.batch_size, unlabelled)
     phase = Phase(TRAINING, steps, config.learning_rate, config.seed, choose, rate, processes)
@@ -204,10 +206,12 @@ def _run(
     try:
         run(state, phase, on_step, hook)
     except KeyboardInterrupt:
-        if saves is not None:
+        if saves is not None and state.whole:
             saves.save(state, phase)
         raise
-    if watch is not None:
+    if saves is not None and state.step == phase.steps:  # what follows takes minutes, too
+        saves.save(state, phase)
+    if watch is not None and watch.stops:
         watch.take_best(state)
     return state
 
@@ -217,8 +221,9 @@ def _finish(state: TrainingState, images: ImageArray) -> Supernet:
     averaged = state.averaged
     device = next(averaged.parameters()).device
     seen = torch.from_numpy(images[: 4 * CALIBRATION_IMAGES]).permute(0, 3, 1, 2)
+    parts = torch.tensor_split(seen, math.ceil(len(seen) / CALIBRATION_IMAGES))  # of equal weight
     with torch.no_grad():
-        for number, part in enumerate(torch.split(seen, CALIBRATION_IMAGES)):
+        for number, part in enumerate(parts):
             averaged.momentum = 1 / (number + 1)
             averaged(part.to(device).float(), averaged.space.largest(), update=True)
     return averaged

@@ -106,7 +106,7 @@ class Supernet(nn.Module):
                     value = rounded_values(value)
                 values[layer.name] = value
                 if layer.name in outputs:
-                    wanted[layer.name] = values[layer.name]
+                    wanted[layer.name] = value.float() if self.mixed else value
         return tuple(wanted[name] for name in outputs)
 
     def arrays(self) -> dict[str, Tensor]:

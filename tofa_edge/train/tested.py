@@ -2,7 +2,8 @@
 
 Where labels are few, accuracy on them is mostly noise. How far a subnet is from the largest on
 unlabelled images is not; so accuracy is taken as a line of that divergence, and the labels, all
-subnets together, set its level and slope.
+subnets together, set its level and slope; or the level alone, where they are so few that subnets
+would be the better the farther they are from the largest.
 """
 
 from __future__ import annotations
@@ -110,6 +111,9 @@ def expected_accuracies(
     """
     design = np.stack([np.ones_like(divergences), divergences, np.sqrt(divergences)], axis=1)
     line = design @ np.linalg.lstsq(design, accuracies, rcond=None)[0]
+    if np.any(np.diff(line[np.argsort(divergences, kind="stable")]) > 1e-9):
+        likeness = np.exp(-divergences)
+        line = likeness * (accuracies.mean() / likeness.mean())
     trust = 0.5 * min(1.0, labels / TRUSTED_LABELS)
     blended: NDArray[np.float64] = np.clip(trust * accuracies + (1 - trust) * line, 0, 1)
     return blended

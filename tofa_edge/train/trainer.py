@@ -38,6 +38,7 @@ from tofa_edge.train.watch import LEAST_LABELS, Watch
 SHARES = {"train": 0.8, "validation": 0.1, "check": 0.1}
 FREE = {  # to differ when resuming
     "device", "calibration_photos", "check_photos", "predictor_subnets", "half_precision",
+    "learning_rate",
 }  # fmt: skip
 
 AFTER_LOOKING = (TRAINING, QUANTISATION_AWARE)  # whose checkpoints hold what the teachers said
@@ -75,10 +76,13 @@ def train(
     """
     config = config or TrainingConfig()
     processes = Processes.join(used_device(config).type)
+    processes.check(config.batch_size)
     if not processes.first:
         on_step, tell = _silent, _silent
     check_writable(out)
     if config.epochs == 0:
+        if not processes.first:
+            return Report(out, {}, 0.0, written=False)
         return bundle_as_is(data, out, config, tell)
     if data is None:
         raise TrainingError("training wants a folder of photos; only --epochs 0 goes without")
@@ -106,8 +110,8 @@ def train(
     seconds = time.perf_counter() - begun
     processes.leave()
     if not processes.first:
-        return Report(out, {}, seconds)
-    report = pack_trained(out, config, supernet.cpu(), photos, roles, seconds, on_step)
+        return Report(out, {}, seconds, written=False)
+    report = pack_trained(out, config, _to_ship(supernet), photos, roles, seconds, on_step)
     keeper.remove()
     return report
 
@@ -161,12 +165,18 @@ def pretrain(
         supernet = pretrain_supernet(supernet, seen, said, config, on_step, keeper, processes)
     processes.leave()
     if not processes.first:
-        return Report(out, {}, time.perf_counter() - begun)
+        return Report(out, {}, time.perf_counter() - begun, written=False)
     contents = Contents(classes, seen[: config.calibration_photos])
     provenance = {"pretrain_epochs": config.pretrain_epochs, "pretrained_on_photos": len(seen)}
-    pack(out, config, supernet.cpu(), contents, provenance)
+    pack(out, config, _to_ship(supernet), contents, provenance)
     keeper.remove()
     return Report(out, {}, time.perf_counter() - begun)
+
+
+def _to_ship(supernet: Supernet) -> Supernet:
+    """Returns a supernet as devices compute it: not in bfloat16."""
+    supernet.mixed = False
+    return supernet.cpu()
 
 
 @contextlib.contextmanager
@@ -201,14 +211,16 @@ def _watch(
     tell: Tell,
 ) -> Watch | None:
     fewest = int(np.bincount(labels[labels >= 0], minlength=len(photos.classes)).min())
-    if processes.world > 1:
+    if not processes.first:
         return None
-    if fewest < LEAST_LABELS:
+    if processes.world > 1:
+        tell(f"{processes.world} processes: training does not stop early")
+    elif fewest < LEAST_LABELS:
         count = "1 label" if fewest == 1 else f"{fewest} labels"
         tell(f"{count} of a class, fewer than {LEAST_LABELS}: training does not stop early")
-        return None
+    stops = processes.world == 1 and fewest >= LEAST_LABELS
     validated, seen = roles["validation"], photos.images[roles["train"][:CALIBRATION_IMAGES]]
-    return Watch(photos.images[validated], photos.labels[validated], seen, tell)
+    return Watch(photos.images[validated], photos.labels[validated], seen, tell, stops)
 
 
 def _time_needed(seconds: Mapping[str, float]) -> str:

@@ -1,4 +1,4 @@
-"""Watches accuracy while training, and ends it when it no longer rises."""
+"""Watches accuracy while training, and ends it when it no longer rises, if labels can tell."""
 
 from __future__ import annotations
 
@@ -40,12 +40,14 @@ class Watch:
         labels: class indices, (N,).
         seen: photos for BatchNorm calibration, uint8, (M, S, S, 3).
         tell: called with a line of text for each look.
+        stops: whether to end training, and to keep the best weights seen; or only to report.
     """
 
     images: ImageArray
     labels: NDArray[np.int64]
     seen: ImageArray
     tell: Tell
+    stops: bool = True
 
     def look(self, progress: Progress, state: TrainingState) -> bool:
         """Looks if it is time; returns whether training should end."""
@@ -55,6 +57,9 @@ class Watch:
         accuracies = {n: accuracy(x, self.labels) for n, x in self.logits(state.averaged).items()}
         shares = ", ".join(f"{name} {share:.1%}" for name, share in accuracies.items())
         self.tell(f"step {progress.step}/{progress.steps}: {shares} of the validation photos right")
+        progress.metrics.update({f"accuracy/{name}": share for name, share in accuracies.items()})
+        if not self.stops:
+            return False
         score = torch.tensor(float(np.mean(list(accuracies.values()))))
         best = state.extra.get("score")
         if best is None or score >= best:

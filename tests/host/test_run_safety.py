@@ -1,0 +1,253 @@
+"""What a run survives: kills, interruptions, losses that are not finite, other processes."""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from tofa_edge.bundle import Bundle
+from tofa_edge.errors import DataError, TrainingError
+from tofa_edge.network import LITE_PREPROCESSING, FloatArray
+from tofa_edge.spaces import tiny
+from tofa_edge.train import logs, phases, trainer
+from tofa_edge.train.config import Progress, TrainingConfig
+from tofa_edge.train.evaluate import fit_temperature
+from tofa_edge.train.finishing import TESTING
+from tofa_edge.train.loop import Phase, begin
+from tofa_edge.train.objectives import SemiSupervised
+from tofa_edge.train.supernet import Supernet
+from tofa_edge.train.tested import expected_accuracies
+from tofa_edge.train.trainer import train
+
+OPTIONS: dict[str, Any] = {
+    "start": "tiny",
+    "resolution": 32,
+    "epochs": 4,
+    "batch_size": 8,
+    "labels_per_class": 8,
+    "predictor_subnets": 0,
+}
+CONFIG = TrainingConfig(**OPTIONS)
+STEPS = 4 * (64 // 16)
+KILLED = """
+import json, os, signal, sys
+from pathlib import Path
+from tofa_edge.train import phases
+from tofa_edge.train.config import TrainingConfig
+from tofa_edge.train.trainer import train
+
+phases.SECONDS_BETWEEN_CHECKPOINTS = 0.0
+
+def kill(progress):
+    if progress.step == 6:
+        os.kill(os.getpid(), signal.SIGKILL)
+
+train(Path(sys.argv[1]), Path(sys.argv[2]), TrainingConfig(**json.loads(sys.argv[3])), kill)
+"""
+
+
+@pytest.fixture(scope="module")
+def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Forty noisy photos a class; 32 of each are trained on."""
+    root = tmp_path_factory.mktemp("photos")
+    rng = np.random.default_rng(0)
+    for name, colour in (("blue", (90, 90, 150)), ("red", (150, 90, 90))):
+        (root / name).mkdir()
+        for number in range(40):
+            pixels = np.array(colour) + rng.integers(-60, 60, (36, 36, 3))
+            image = Image.fromarray(np.clip(pixels, 0, 255).astype(np.uint8))
+            image.save(root / name / f"{number:03}.png")
+    return root
+
+
+@pytest.fixture(scope="module")
+def whole(photos: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, FloatArray]:
+    """The weights of an uninterrupted run."""
+    out = tmp_path_factory.mktemp("whole") / "x.tofa"
+    return Bundle.open(train(photos, out, CONFIG).bundle).supernet()
+
+
+def alike(first: dict[str, FloatArray], second: dict[str, FloatArray]) -> bool:
+    return all(np.array_equal(first[name], second[name]) for name in first)
+
+
+def test_killed_run_goes_on_to_the_same_weights(
+    photos: Path, whole: dict[str, FloatArray], tmp_path: Path
+) -> None:
+    out = tmp_path / "x.tofa"
+    command = [sys.executable, "-c", KILLED, str(photos), str(out), json.dumps(OPTIONS)]
+    done = subprocess.run(command, capture_output=True, check=False)
+    assert done.returncode == -9, done.stderr[-2000:]
+    assert not out.exists()
+    steps: list[Progress] = []
+    report = train(photos, out, CONFIG, steps.append, resume=True)
+    assert steps[0].step in (6, 7), "the checkpoint of a step or two before"
+    assert alike(whole, Bundle.open(report.bundle).supernet())
+
+
+def test_run_interrupted_after_training_does_not_train_again(
+    photos: Path, whole: dict[str, FloatArray], tmp_path: Path
+) -> None:
+    out = tmp_path / "x.tofa"
+    config = replace(CONFIG, predictor_subnets=20)
+
+    def stop(progress: Progress) -> None:
+        if progress.phase == TESTING:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        train(photos, out, config, stop)
+    steps: list[Progress] = []
+    report = train(photos, out, config, steps.append, resume=True)
+    assert {step.phase for step in steps} == {TESTING}
+    assert alike(whole, Bundle.open(report.bundle).supernet())
+
+
+def test_half_a_step_is_not_kept(
+    photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    unified = SemiSupervised.losses
+
+    def interrupted(self: SemiSupervised, step: Any, *rest: Any) -> Iterator[torch.Tensor]:
+        for number, loss in enumerate(unified(self, step, *rest)):
+            if (step.number, number) == (3, 1):
+                raise KeyboardInterrupt  # as a second Ctrl-C does
+            yield loss
+
+    monkeypatch.setattr(SemiSupervised, "losses", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        train(photos, tmp_path / "x.tofa", CONFIG)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_gradient_that_is_not_finite_spares_the_checkpoint(
+    photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out, clip, calls = tmp_path / "x.tofa", torch.nn.utils.clip_grad_norm_, [0]
+
+    def infinite(parameters: Any, norm: float) -> torch.Tensor:
+        calls[0] += 1
+        return torch.tensor(float("inf")) if calls[0] == 6 else clip(parameters, norm)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(phases, "SECONDS_BETWEEN_CHECKPOINTS", 0.0)
+        patched.setattr(torch.nn.utils, "clip_grad_norm_", infinite)
+        with pytest.raises(TrainingError, match=r"gradient is not finite at step 6 .*--resume"):
+            train(photos, out, CONFIG)
+    steps: list[Progress] = []
+    slower = replace(CONFIG, learning_rate=1e-4)
+    report = train(photos, out, slower, steps.append, resume=True)
+    assert [step.step for step in steps] == list(range(6, STEPS + 1))
+    arrays = Bundle.open(report.bundle).supernet().values()
+    assert all(np.isfinite(array).all() for array in arrays)
+
+
+def test_torchrun_trains_by_the_command(photos: Path, tmp_path: Path) -> None:
+    pytest.importorskip("lightning_fabric")
+    out = tmp_path / "x.tofa"
+    torchrun = ["torch.distributed.run", "--nproc-per-node", "2", "--standalone", "-m"]
+    options = ["--from", "tiny", "--resolution", "32", "--epochs", "1", "--batch-size", "8"]
+    options += ["--labels-per-class", "8", "--predictor-subnets", "20", "--device", "cpu"]
+    command = ["tofa_edge", "train", str(photos), *options, "--out", str(out)]
+    done = subprocess.run(
+        [sys.executable, "-m", *torchrun, *command],
+        capture_output=True,
+        text=True,
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert done.stdout.count("Next: tofa-edge deploy") == 1
+    Bundle.open(out).verify()
+
+
+def test_what_ships_is_not_computed_in_bfloat16() -> None:
+    made = Supernet(tiny(), LITE_PREPROCESSING, torch.Generator().manual_seed(0))
+    images, subnet = torch.rand(4, 3, 32, 32) * 255, made.space.largest()
+    (wanted,) = made(images, subnet)
+    made.mixed = True
+    (rounded,) = made(images, subnet)
+    assert rounded.dtype == torch.float32, "losses are not computed in bfloat16"
+    assert not torch.equal(rounded, wanted)
+    (shipped,) = trainer._to_ship(made)(images, subnet)
+    assert torch.equal(shipped, wanted)
+
+
+def test_statistics_at_the_end_weigh_every_image_alike() -> None:
+    images = np.full((257, 32, 32, 3), 20, np.uint8)
+    images[-1] = 250
+    labels = np.zeros(257, np.int64)
+    made = Supernet(tiny(), LITE_PREPROCESSING, torch.Generator().manual_seed(0))
+    objective = SemiSupervised(images, labels, 2, 8, 0)
+    state = begin(made, objective, Phase("training", 1, 1e-3))
+    expected = begin(made, objective, Phase("training", 1, 1e-3)).averaged
+    with torch.no_grad():
+        expected.momentum = 1.0
+        every = torch.from_numpy(images).permute(0, 3, 1, 2).float()
+        expected(every, expected.space.largest(), update=True)
+    found = phases._finish(state, images).arrays()["stem.mean"]
+    torch.testing.assert_close(found, expected.arrays()["stem.mean"], rtol=0.02, atol=1e-3)
+
+
+def test_few_labels_never_make_distance_a_virtue() -> None:
+    rng = np.random.default_rng(0)
+    divergences = rng.uniform(0.02, 0.8, 200)
+    for seed in range(50):
+        shared = np.random.default_rng(seed).normal(size=200)
+        accuracies = np.clip(0.6 - 0.05 * divergences + 0.2 * shared, 0, 1)
+        expected = expected_accuracies(divergences, accuracies, 8)
+        line = expected[np.argsort(divergences)] - 0.004 * accuracies[np.argsort(divergences)]
+        assert np.all(np.diff(line) <= 1e-9)
+        assert expected.mean() == pytest.approx(accuracies.mean(), abs=0.02)
+
+
+def test_few_photos_that_are_all_right_are_no_reason_to_be_certain() -> None:
+    logits = np.tile(np.array([1.0, 0.0], np.float32), (3, 4, 1))
+    assert 0.5 < fit_temperature(logits, np.zeros(4, np.int64)) < 1
+
+
+def test_watch_reports_where_it_must_not_stop(photos: Path, tmp_path: Path) -> None:
+    lines: list[str] = []
+    steps: list[Progress] = []
+    train(photos, tmp_path / "x.tofa", CONFIG, steps.append, lines.append)
+    assert any("does not stop early" in line for line in lines)
+    assert sum("of the validation photos right" in line for line in lines) >= 10
+    assert len(steps) == STEPS
+    assert {"accuracy/smallest", "accuracy/middle", "accuracy/largest"} <= set(steps[-1].metrics)
+
+
+def test_log_of_an_earlier_run_is_kept(tmp_path: Path) -> None:
+    pytest.importorskip("lightning_fabric")
+    for number in range(3):
+        with logs.logged(tmp_path, lambda progress: None) as log:
+            log(Progress(1, 1, (float(number),), 1.0, 1.0))
+    found = []
+    for end in ("-1", "-2", ""):
+        with (tmp_path / f"metrics{end}.csv").open() as file:
+            found += [row["training/loss/largest"] for row in csv.DictReader(file)]
+    assert found == ["0.0", "1.0", "2.0"]
+
+
+def test_class_of_which_nothing_can_be_read_is_named(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    for name, count in (("blue", 60), ("red", 2)):
+        (tmp_path / name).mkdir()
+        for number in range(count):
+            image = Image.fromarray(rng.integers(0, 256, (8, 8, 3), dtype=np.uint8))
+            image.save(tmp_path / name / f"{number}.png")
+    for path in (tmp_path / "red").iterdir():
+        path.write_bytes(b"torn")
+    with pytest.raises(DataError, match="no photo of class 'red' can be read"):
+        train(tmp_path, tmp_path / "x.tofa", CONFIG)
