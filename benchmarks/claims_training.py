@@ -10,6 +10,7 @@ from tofa_edge.benchmarks.claims import Claims, average, result, tau
 PICKED = ("largest", "middle", "≤ 15 MMACs", "≤ 7 MMACs", "smallest")
 ENDS = ("largest", "middle", "smallest")
 DRAWS = (0, 1, 2)
+LONGER = "semi-supervised, 600 steps, 25 labels a class"  # after 2,500 of pretraining
 EIGHT = (*ENDS, *(f"random {number}" for number in range(5)))  # subnets of a study
 
 
@@ -54,18 +55,17 @@ def transfer_more() -> Claims:
             f"| {count} labels a class, probes at 127 and 707 MMACs | "
             f"{100 * small['accuracy']['probe']:.1f} and {100 * probe['accuracy']['probe']:.1f} % |"
         )
-    for count, steps in ((100, 800), (4, 500)):
-        yield (
-            f"| {count} labels a class, labels only, {steps:,} steps | "
-            f"{cells(f'labels only, {steps} steps, {count} labels a class')} |"
-        )
+    for count, steps in ((100, 1200), (4, 500)):
+        name = f"labels only, {steps} steps, {count} labels a class"
+        each = " | ".join(_cell(runs, name, (column,)) for column in PICKED)
+        yield f"| {count} labels a class, labels only, {steps:,} steps | {each} |"
     name = "semi-supervised, not pretrained, equal time, 2100 steps, 25 labels a class"
     yield f"| not pretrained, 2,100 steps | {cells(name, ENDS)} |"
     pretrained = result("transfer")["runs"][
         "semi-supervised, 1200 steps, 25 labels a class, draw 0"
     ]
-    each = (f"{100 * pretrained['accuracy'][column]:.1f} %" for column in ENDS)
-    yield f"| pretrained for 1,500 steps, then 1,200 steps | {' | '.join(each)} |"
+    each = " | ".join(f"{100 * pretrained['accuracy'][column]:.1f} %" for column in ENDS)
+    yield f"| pretrained for 1,500 steps, then 1,200 steps | {each} |"
     one, few = (
         100 * runs[f"{kind}, 500 steps, 4 labels a class, draw 0"]["accuracy"]["largest"]
         for kind in ("semi-supervised", "labels only")
@@ -142,21 +142,80 @@ def _mean_on_elpv(kind: str) -> list[float]:
 def transfer_fashion_mnist() -> Claims:
     """What unlabelled photos are worth with ten labels of a class."""
     runs = result("transfer_fashion_mnist")["runs"]
-    draws = sorted({int(name.rsplit(" ", 1)[1]) for name in runs})
-
-    def drawn(kind: str, columns: Sequence[str]) -> str:
-        rows = [runs[f"{kind}, 10 labels a class, draw {number}"]["accuracy"] for number in draws]
-        values = [sum(row[column] for column in columns) / len(columns) for row in rows]
-        return average(values) if len(values) > 1 else f"{100 * values[0]:.1f} %"
-
     for title, kind in (
         ("one semi-supervised loss", "semi-supervised, 400 steps"),
         ("labels only", "labels only, 400 steps"),
     ):
-        cells = [drawn(kind, columns) for columns in (*((name,) for name in ENDS), EIGHT)]
-        yield f"| {title} | {' | '.join(cells)} |"
-    probe = drawn("frozen-feature probe teachers", ("probe",))
+        yield f"| {title} | {_row(runs, f'{kind}, 10 labels a class', ENDS)} |"
+    probe = _cell(runs, "frozen-feature probe teachers, 10 labels a class", ("probe",))
     yield f"| probe on the teachers' features | {probe} |"
+
+
+def first_targets() -> Claims:
+    """How right first targets are, by teachers, with and without spreading."""
+    runs = result("first_targets")["runs"]
+    ways = (
+        ("lite0+lite2", "self-trained"),
+        ("lite0+lite1+lite2", "self-trained"),
+        ("lite0+lite1+lite2", "spread"),
+    )
+    titles = {"cifar10-jpeg": "CIFAR-10-JPEG", "fashion-mnist": "fashion-mnist", "elpv": "elpv"}
+    counts = sorted({(name.split(", ")[0], int(name.split(", ")[2].split()[0])) for name in runs})
+    for data, count in counts:
+        rows = [runs[f"{data}, {names}, {count} labels a class"] for names, _ in ways]
+        cells = [average(row[f"accuracy, {way}"]) for row, (_, way) in zip(rows, ways, strict=True)]
+        yield f"| {titles[data]}, {count} labels a class | {' | '.join(cells)} |"
+
+
+def transfer_present() -> Claims:
+    """What the present first targets and more pretraining reach."""
+    runs = result("transfer_present")["runs"]
+    yield f"| 25 labels a class, 2,500 + 600 steps, three draws | {_row(runs, LONGER, PICKED)} |"
+    yield (
+        "| 25 labels a class, 1,500 + 1,200 steps, first draw | "
+        f"{_row(runs, 'semi-supervised, 1200 steps, 25 labels a class', PICKED)} |"
+    )
+    yield (
+        "| 4 labels a class, 1,500 + 500 steps, first draw | "
+        f"{_row(runs, 'semi-supervised, 500 steps, 4 labels a class', ENDS)} |"
+    )
+    for count in (4, 25, 100):
+        small, large = (
+            _cell(runs, f"frozen-feature probe {name}, {count} labels a class", ("probe",))
+            for name in ("lite0 128 px", "teachers")
+        )
+        yield f"| {count} labels a class, probes at 127 and 1,077 MMACs | {small} and {large} |"
+
+
+def label_counts() -> Claims:
+    """Other numbers of labels on solar cells and clothes."""
+    for name, steps in (("elpv_counts", 300), ("fashion_mnist_counts", 400)):
+        runs = result(f"transfer_{name}")["runs"]
+        for count in (4, 25, 100):
+            for title, kind in (
+                ("one loss", "semi-supervised"),
+                ("labels only", "labels only"),
+            ):
+                key = f"{kind}, {steps} steps, {count} labels a class"
+                cells = _row(runs, key, ENDS)
+                yield f"| {count} labels a class, {title} | {cells} |"
+            probe = _cell(
+                runs, f"frozen-feature probe teachers, {count} labels a class", ("probe",)
+            )
+            yield f"| {count} labels a class, probe on the teachers' features | {probe} |"
+
+
+def _row(runs: Any, name: str, columns: Sequence[str]) -> str:
+    """Returns the cells of a table's row, the mean of eight subnets at its end."""
+    cells = [_cell(runs, name, (column,)) for column in columns]
+    return " | ".join([*cells, _cell(runs, name, EIGHT)])
+
+
+def _cell(runs: Any, name: str, columns: Sequence[str]) -> str:
+    """Returns the mean over subnets and draws, with its spread where there are several draws."""
+    rows = [runs[key]["accuracy"] for key in sorted(runs) if key.startswith(f"{name}, draw ")]
+    values = [sum(row[column] for column in columns) / len(columns) for row in rows]
+    return average(values) if len(values) > 1 else f"{100 * values[0]:.1f} %"
 
 
 def scenarios() -> Claims:
@@ -226,11 +285,14 @@ def _and(values: list[str]) -> str:
 CLAIMS: tuple[Callable[[], Claims], ...] = (
     transfer,
     transfer_more,
+    first_targets,
+    transfer_present,
     ingredients,
     training_speed,
     ranking,
     transfer_elpv,
     transfer_fashion_mnist,
+    label_counts,
     scenarios,
     summary,
 )

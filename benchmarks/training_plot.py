@@ -20,7 +20,7 @@ from matplotlib.figure import Figure
 from tofa_edge.benchmarks.claims import result
 from tofa_edge.benchmarks.claims_training import DRAWS, EIGHT
 from tofa_edge.benchmarks.scenarios import COUNTS, SCENARIOS
-from tofa_edge.benchmarks.study import BASELINE, TEACHERS
+from tofa_edge.benchmarks.study import BASELINE
 from tofa_edge.cost import macs
 from tofa_edge.layers import layers
 from tofa_edge.spaces import named
@@ -31,7 +31,10 @@ LINES = (  # title, runs, colour, mark
     ("one semi-supervised loss", "semi-supervised, 1200 steps", "#1b5fa8", "o"),
     ("labels only", "labels only, 1200 steps", "#b3500d", "s"),
 )
-PROBES = {"lite0 128 px": (("lite0",), BASELINE), "teachers": (TEACHERS, TEACHER_RESOLUTION)}
+PROBES = {  # of the stored runs, in which two teachers looked
+    "lite0 128 px": (("lite0",), BASELINE),
+    "teachers": (("lite0", "lite2"), TEACHER_RESOLUTION),
+}
 
 
 def main() -> None:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from rich.markup import escape
 from rich.table import Table
 
 from tofa_edge import backends
@@ -104,6 +105,21 @@ def evaluations_table(evaluations: list[Evaluation]) -> Table:
             f"{low:.1%} to {high:.1%}",
             f"{row.calibration_error:.1%}",
         )
+    return made
+
+
+def confusion_table(evaluation: Evaluation, classes: Sequence[str]) -> Table:
+    """Returns how many photos of each class a subnet takes for which.
+
+    Args:
+        evaluation: of the subnet.
+        classes: names, in the order of its confusion matrix.
+    """
+    title = f"{evaluation.name} subnet: photos of the class at the left, taken for the one on top"
+    names = [escape(name) for name in classes]
+    made = table(title, "class", *names, words=names)
+    for name, counts in zip(names, evaluation.confusion, strict=True):
+        made.add_row(name, *(str(count) for count in counts))
     return made
 
 

@@ -15,6 +15,7 @@ from tofa_edge.errors import TrainingError
 from tofa_edge.train.config import TrainingConfig
 
 DEFAULTS = TrainingConfig()
+MOST_CONFUSED = 10  # classes that a terminal has room for
 DEMO_EPOCHS = 6
 
 Start = Annotated[
@@ -196,7 +197,7 @@ def evaluate(
     """Says how often subnets are right on labelled photos, and how sure one can be of that."""
     from tofa_edge import evaluation
     from tofa_edge.bundle import Bundle
-    from tofa_edge.cli.describe import evaluations_as_json, evaluations_table
+    from tofa_edge.cli.describe import confusion_table, evaluations_as_json, evaluations_table
 
     opened = Bundle.open(bundle)
     if plot is not None:
@@ -208,6 +209,8 @@ def evaluate(
         print_json(evaluations_as_json(made))
     else:
         out.print(evaluations_table(made))
+        if len(opened.classes) <= MOST_CONFUSED:
+            out.print(confusion_table(made[0], opened.classes))
 
 
 @app.command()
