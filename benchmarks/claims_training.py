@@ -122,10 +122,6 @@ def transfer_elpv() -> Claims:
     ):
         cells = [average(_on_elpv(kind, column)) for column in ENDS]
         yield f"| {title} | {' | '.join(cells)} | {average(_mean_on_elpv(kind))} |"
-    runs = result("transfer_elpv")["runs"]
-    keys = (f"frozen-feature probe teachers, 100 labels a class, draw {n}" for n in DRAWS)
-    probes = [runs[key]["accuracy"]["probe"] for key in keys]
-    yield f"| probe on the teachers' features | {average(probes)} |"
 
 
 def _on_elpv(kind: str, column: str) -> list[float]:
@@ -170,14 +166,17 @@ def first_targets() -> Claims:
 def transfer_present() -> Claims:
     """What the present first targets and more pretraining reach."""
     runs = result("transfer_present")["runs"]
-    yield f"| 25 labels a class, 2,500 + 600 steps, three draws | {_row(runs, LONGER, PICKED)} |"
+    draws = {2: "two", 3: "three"}[sum(key.startswith(LONGER) for key in runs)]
+    yield f"| 25 labels a class, 2,500 + 600 steps, {draws} draws | {_row(runs, LONGER, PICKED)} |"
     yield (
         "| 25 labels a class, 1,500 + 1,200 steps, first draw | "
         f"{_row(runs, 'semi-supervised, 1200 steps, 25 labels a class', PICKED)} |"
     )
+    few = "semi-supervised, 500 steps, 4 labels a class"
+    largest, middle, smallest = (_cell(runs, few, (column,)) for column in ENDS)
     yield (
-        "| 4 labels a class, 1,500 + 500 steps, first draw | "
-        f"{_row(runs, 'semi-supervised, 500 steps, 4 labels a class', ENDS)} |"
+        f"| 4 labels a class, 1,500 + 500 steps, first draw | {largest} | {middle} | | "
+        f"| {smallest} | {_cell(runs, few, EIGHT)} |"
     )
     for count in (4, 25, 100):
         small, large = (
