@@ -68,8 +68,10 @@ def test_large_sets_are_graphs_of_blocks(monkeypatch: pytest.MonkeyPatch) -> Non
     monkeypatch.setattr(neighbours, "ROWS", 30)
     seen = chains(125)[0]
     weights = Neighbours.of(seen).weights.to_dense()
-    assert weights[:100, 100:].abs().max() == 0
-    assert weights[200:, :200].abs().max() == 0
+    for part in torch.tensor_split(torch.arange(250), 3):  # as large as each other
+        outside = weights[part]
+        outside[:, part] = 0
+        assert outside.abs().max() == 0
     assert (weights.sum(dim=1) > 0).all()
 
 

@@ -44,11 +44,13 @@ STEPS = 4 * (64 // 16)
 KILLED = """
 import json, os, signal, sys
 from pathlib import Path
+import torch
 from tofa_edge.train import phases
 from tofa_edge.train.config import TrainingConfig
 from tofa_edge.train.trainer import train
 
 phases.SECONDS_BETWEEN_CHECKPOINTS = 0.0
+torch.set_num_threads(int(sys.argv[4]))  # sums depend on it
 
 def kill(progress):
     if progress.step == 6:
@@ -88,6 +90,7 @@ def test_killed_run_goes_on_to_the_same_weights(
 ) -> None:
     out = tmp_path / "x.tofa"
     command = [sys.executable, "-c", KILLED, str(photos), str(out), json.dumps(OPTIONS)]
+    command.append(str(torch.get_num_threads()))
     done = subprocess.run(command, capture_output=True, check=False)
     assert done.returncode == -9, done.stderr[-2000:]
     assert not out.exists()
