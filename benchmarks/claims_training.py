@@ -80,7 +80,11 @@ def transfer_more() -> Claims:
 
 def ingredients() -> Claims:
     """What each ingredient of the training is worth."""
-    rows = result("ingredients")["runs"]
+    for name in ("ingredients", "ingredients_present"):
+        yield from _left_out(result(name)["runs"])
+
+
+def _left_out(rows: Any) -> Claims:
     every = "without nothing, "
     whole = next(row for name, row in rows.items() if name.startswith(every))["accuracy"]
     columns = (*((column,) for column in ENDS), EIGHT)
