@@ -10,28 +10,19 @@ from tofa_edge.benchmarks.claims import Claims, average, result, tau
 PICKED = ("largest", "middle", "≤ 15 MMACs", "≤ 7 MMACs", "smallest")
 ENDS = ("largest", "middle", "smallest")
 DRAWS = (0, 1, 2)
-LONGER = "semi-supervised, 600 steps, 25 labels a class"  # after 2,500 of pretraining
 EIGHT = (*ENDS, *(f"random {number}" for number in range(5)))  # subnets of a study
 
 
 def transfer() -> Claims:
     """What unlabelled photos are worth."""
     runs = result("transfer")["runs"]
-
-    def drawn(name: str, column: str) -> list[float]:
-        keys = (f"{name}, 25 labels a class, draw {draw}" for draw in DRAWS)
-        return [runs[key]["accuracy"][column] for key in keys]
-
     for title, name in (
         ("one semi-supervised loss", "semi-supervised, 1200 steps"),
         ("labels only", "labels only, 1200 steps"),
     ):
-        each = zip(*(drawn(name, column) for column in EIGHT), strict=True)
-        mean = average([sum(accuracies) / len(EIGHT) for accuracies in each])
-        cells = " | ".join(average(drawn(name, column)) for column in PICKED)
-        yield f"| {title} | {cells} | {mean} |"
-    yield f"127 MMACs | {average(drawn('frozen-feature probe lite0 128 px', 'probe'))} |"
-    yield f"707 MMACs | {average(drawn('frozen-feature probe teachers', 'probe'))} |"
+        yield f"| {title} | {_row(runs, f'{name}, 25 labels a class', PICKED)} |"
+    for cost, probe in zip((127, 707), _probes(runs, 25), strict=True):
+        yield f"{cost} MMACs | {probe} |"
     longer = runs["labels only, equal time, 2760 steps, 25 labels a class, draw 0"]["accuracy"]
     yield f"2,760 steps of them, which take as long, give {_percents(longer)} %"
 
@@ -39,28 +30,22 @@ def transfer() -> Claims:
 def transfer_more() -> Claims:
     """More steps, more labels, fewer labels, and no pretraining: one draw of each."""
     runs = result("transfer_more")["runs"]
-
-    def cells(name: str, columns: Sequence[str] = PICKED) -> str:
-        accuracies = runs[f"{name}, draw 0"]["accuracy"]
-        return " | ".join(f"{100 * accuracies[column]:.1f} %" for column in columns)
-
     for count, steps in ((100, 1800), (25, 1800), (4, 500)):
         yield (
             f"| {count} labels a class, one loss, {steps:,} steps | "
-            f"{cells(f'semi-supervised, {steps} steps, {count} labels a class')} |"
+            f"{_cells(runs, f'semi-supervised, {steps} steps, {count} labels a class', PICKED)} |"
         )
-        probe = runs[f"frozen-feature probe teachers, {count} labels a class, draw 0"]
-        small = runs[f"frozen-feature probe lite0 128 px, {count} labels a class, draw 0"]
-        yield (
-            f"| {count} labels a class, probes at 127 and 707 MMACs | "
-            f"{100 * small['accuracy']['probe']:.1f} and {100 * probe['accuracy']['probe']:.1f} % |"
-        )
+        small, large = _probes(runs, count)
+        small = small.removesuffix(" %")
+        yield f"| {count} labels a class, probes at 127 and 707 MMACs | {small} and {large} |"
     for count, steps in ((100, 1200), (4, 500)):
         name = f"labels only, {steps} steps, {count} labels a class"
-        each = " | ".join(_cell(runs, name, (column,)) for column in PICKED)
-        yield f"| {count} labels a class, labels only, {steps:,} steps | {each} |"
+        yield (
+            f"| {count} labels a class, labels only, {steps:,} steps | "
+            f"{_cells(runs, name, PICKED)} |"
+        )
     name = "semi-supervised, not pretrained, equal time, 2100 steps, 25 labels a class"
-    yield f"| not pretrained, 2,100 steps | {cells(name, ENDS)} |"
+    yield f"| not pretrained, 2,100 steps | {_cells(runs, name, ENDS)} |"
     pretrained = result("transfer")["runs"][
         "semi-supervised, 1200 steps, 25 labels a class, draw 0"
     ]
@@ -120,23 +105,12 @@ def ranking() -> Claims:
 
 def transfer_elpv() -> Claims:
     """What unlabelled photos are worth where labels are drawn evenly and the world is not."""
+    runs = result("transfer_elpv")["runs"]
     for title, kind in (
         ("one semi-supervised loss", "semi-supervised"),
         ("labels only", "labels only"),
     ):
-        cells = [average(_on_elpv(kind, column)) for column in ENDS]
-        yield f"| {title} | {' | '.join(cells)} | {average(_mean_on_elpv(kind))} |"
-
-
-def _on_elpv(kind: str, column: str) -> list[float]:
-    runs = result("transfer_elpv")["runs"]
-    keys = (f"{kind}, 300 steps, 100 labels a class, draw {draw}" for draw in DRAWS)
-    return [runs[key]["accuracy"][column] for key in keys]
-
-
-def _mean_on_elpv(kind: str) -> list[float]:
-    each = zip(*(_on_elpv(kind, column) for column in EIGHT), strict=True)
-    return [sum(accuracies) / len(EIGHT) for accuracies in each]
+        yield f"| {title} | {_row(runs, f'{kind}, 300 steps, 100 labels a class', ENDS)} |"
 
 
 def transfer_fashion_mnist() -> Claims:
@@ -147,7 +121,7 @@ def transfer_fashion_mnist() -> Claims:
         ("labels only", "labels only, 400 steps"),
     ):
         yield f"| {title} | {_row(runs, f'{kind}, 10 labels a class', ENDS)} |"
-    probe = _cell(runs, "frozen-feature probe teachers, 10 labels a class", ("probe",))
+    _, probe = _probes(runs, 10)
     yield f"| probe on the teachers' features | {probe} |"
 
 
@@ -170,8 +144,8 @@ def first_targets() -> Claims:
 def transfer_present() -> Claims:
     """What the present first targets and more pretraining reach."""
     runs = result("transfer_present")["runs"]
-    draws = {2: "two", 3: "three"}[sum(key.startswith(LONGER) for key in runs)]
-    yield f"| 25 labels a class, 2,500 + 600 steps, {draws} draws | {_row(runs, LONGER, PICKED)} |"
+    longer = _row(runs, "semi-supervised, 600 steps, 25 labels a class", PICKED)
+    yield f"| 25 labels a class, 2,500 + 600 steps, three draws | {longer} |"
     yield (
         "| 25 labels a class, 1,500 + 1,200 steps, first draw | "
         f"{_row(runs, 'semi-supervised, 1200 steps, 25 labels a class', PICKED)} |"
@@ -183,10 +157,7 @@ def transfer_present() -> Claims:
         f"| {smallest} | {_cell(runs, few, EIGHT)} |"
     )
     for count in (4, 25, 100):
-        small, large = (
-            _cell(runs, f"frozen-feature probe {name}, {count} labels a class", ("probe",))
-            for name in ("lite0 128 px", "teachers")
-        )
+        small, large = _probes(runs, count)
         yield f"| {count} labels a class, probes at 127 and 1,077 MMACs | {small} and {large} |"
 
 
@@ -202,16 +173,26 @@ def label_counts() -> Claims:
                 key = f"{kind}, {steps} steps, {count} labels a class"
                 cells = _row(runs, key, ENDS)
                 yield f"| {count} labels a class, {title} | {cells} |"
-            probe = _cell(
-                runs, f"frozen-feature probe teachers, {count} labels a class", ("probe",)
-            )
+            _, probe = _probes(runs, count)
             yield f"| {count} labels a class, probe on the teachers' features | {probe} |"
 
 
 def _row(runs: Any, name: str, columns: Sequence[str]) -> str:
     """Returns the cells of a table's row, the mean of eight subnets at its end."""
-    cells = [_cell(runs, name, (column,)) for column in columns]
-    return " | ".join([*cells, _cell(runs, name, EIGHT)])
+    return f"{_cells(runs, name, columns)} | {_cell(runs, name, EIGHT)}"
+
+
+def _cells(runs: Any, name: str, columns: Sequence[str]) -> str:
+    return " | ".join(_cell(runs, name, (column,)) for column in columns)
+
+
+def _probes(runs: Any, count: int) -> tuple[str, str]:
+    """Returns the accuracies of the small probe and of the teachers', of so many labels."""
+    small, large = (
+        _cell(runs, f"frozen-feature probe {name}, {count} labels a class", ("probe",))
+        for name in ("lite0 128 px", "teachers")
+    )
+    return small, large
 
 
 def _cell(runs: Any, name: str, columns: Sequence[str]) -> str:
@@ -266,13 +247,14 @@ def summary() -> Claims:
     )
     runs = result("transfer")["runs"]
     everything, alone = (
-        average(
-            [runs[f"{kind}, 25 labels a class, draw {n}"]["accuracy"]["largest"] for n in DRAWS]
-        )
-        for kind in ("semi-supervised, 1200 steps", "labels only, 1200 steps")
+        _cell(runs, f"{kind}, 1200 steps, 25 labels a class", ("largest",))
+        for kind in ("semi-supervised", "labels only")
     )
     yield f"one semi-supervised loss {everything}, labels only {alone}"
-    cells, labelled = (average(_mean_on_elpv(kind)) for kind in ("semi-supervised", "labels only"))
+    cells, labelled = (
+        _cell(result("transfer_elpv")["runs"], f"{kind}, 300 steps, 100 labels a class", EIGHT)
+        for kind in ("semi-supervised", "labels only")
+    )
     yield f"with unlabelled photos {cells}, labels only {labelled}"
 
 

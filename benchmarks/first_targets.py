@@ -46,7 +46,7 @@ def main() -> None:
 
 
 def _row(seen: Tensor, truth: NDArray[np.int64], count: int) -> dict[str, Any]:
-    row: dict[str, list[float]] = {
+    row: dict[str, Any] = {
         f"{figure}, {way}": []
         for figure in ("accuracy", "log loss")
         for way in ("probe", "self-trained", "spread")
@@ -69,7 +69,7 @@ def _row(seen: Tensor, truth: NDArray[np.int64], count: int) -> dict[str, Any]:
             row[f"accuracy, {way}"].append(round(float(right.float().mean()), 4))
             loss = F.nll_loss(probabilities[judged].clamp(min=1e-6).log(), expected)
             row[f"log loss, {way}"].append(round(float(loss), 3))
-    return dict(row)
+    return row
 
 
 if __name__ == "__main__":

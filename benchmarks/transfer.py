@@ -79,6 +79,7 @@ def main() -> None:
     options.work.mkdir(parents=True, exist_ok=True)
     results = Results(options.work / RESULTS)
     study = Study(read_data(options.images), options.work, options.pretrain_steps, options.steps)
+    names = list(subnets(study_space(1))) if options.eight_only else []
     for count, draw in itertools.product(options.labels, options.draws):
         labels = forget_labels(study.data.labels, count, draw)
         of = f"{count} labels a class, draw {draw}"
@@ -90,7 +91,6 @@ def main() -> None:
             steps = int(options.steps * factor)
             steps += 0 if pretrained else int(PRETRAINING_STEP * options.pretrain_steps)
             start = study.start() if pretrained else None
-            names = list(subnets(study_space(1))) if options.eight_only else []
             run = partial(_trained_row, study, start, labels, ratio, steps, draw, names)
             results.once(f"{kind}, {steps} steps, {of}", run)
     _print(results)

@@ -106,7 +106,8 @@ def test_generous_budget_gives_the_largest(tiny_bundle: Path) -> None:
         assert not model.explanation.measured, "what surely fits needs no prediction"
         assert "p95 ≤ 10000 ms" in model.explain()
     assert any(line.startswith("engine ") for line in lines)
-    assert any(line.startswith("tried ") for line in lines)
+    said = [line for line in lines if "other work kept this machine busy" not in line]
+    assert said[-1].startswith("tried ")
 
 
 def test_impossible_budget_names_the_fastest(tiny_bundle: Path) -> None:

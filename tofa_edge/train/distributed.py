@@ -120,9 +120,8 @@ class Processes:
         """
         if self.world == 1:
             return
-        on_gpu = torch.distributed.get_backend() == "nccl"
         for value in values:
-            given = value.detach().cuda() if on_gpu else value.detach().contiguous()
+            given = _sendable(value)
             torch.distributed.broadcast(given, 0)
             value.detach().copy_(given)
 
@@ -150,9 +149,15 @@ class _Mean(torch.autograd.Function):
 
 
 def _summed(value: Tensor) -> Tensor:
-    total = value.detach().clone(memory_format=torch.contiguous_format)
+    total = _sendable(value)
     torch.distributed.all_reduce(total)
-    return total
+    return total.to(value.device)
+
+
+def _sendable(value: Tensor) -> Tensor:
+    """Returns a copy of a value that the processes can exchange: NCCL knows GPUs only."""
+    copied = value.detach().clone(memory_format=torch.contiguous_format)
+    return copied.cuda() if torch.distributed.get_backend() == "nccl" else copied
 
 
 ALONE = Processes()

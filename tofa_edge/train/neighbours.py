@@ -45,8 +45,12 @@ class Neighbours:
         standard = F.normalize(
             (seen - seen.mean(dim=0)) / (seen.std(dim=0, correction=0) + 1e-6), dim=1
         )
-        parts = torch.tensor_split(torch.arange(len(seen)), math.ceil(len(seen) / BLOCK))
-        pairs, values = zip(*(_nearest(standard, part) for part in parts), strict=True)
+        pairs, values, start = [], [], 0
+        for block in torch.tensor_split(standard, math.ceil(len(seen) / BLOCK)):
+            places, near = _nearest(block)
+            pairs.append(places + start)
+            values.append(near)
+            start += len(block)
         one_way = _sparse(torch.cat(pairs, dim=1), torch.cat(values), len(seen))
         both = (one_way + one_way.t()).coalesce()
         degrees = torch.sparse.sum(both, dim=1).to_dense().clamp(min=1e-12)
@@ -65,9 +69,8 @@ class Neighbours:
         return spread / spread.sum(dim=1, keepdim=True)
 
 
-def _nearest(standard: Tensor, part: Tensor) -> tuple[Tensor, Tensor]:
+def _nearest(block: Tensor) -> tuple[Tensor, Tensor]:
     """Returns pairs of images of a block, (2, P), and how near they are, (P,)."""
-    block, start = standard[part.to(standard.device)], int(part[0])
     count = min(NEIGHBOURS, len(block) - 1)
     found = []
     for first in range(0, len(block), ROWS):
@@ -77,7 +80,7 @@ def _nearest(standard: Tensor, part: Tensor) -> tuple[Tensor, Tensor]:
     others = torch.cat([best.indices for best in found]).flatten()
     own = torch.arange(len(block), device=block.device).repeat_interleave(count)
     values = torch.cat([best.values for best in found]).flatten()
-    return torch.stack([own, others]) + start, values.clamp(min=0) ** SHARPNESS
+    return torch.stack([own, others]), values.clamp(min=0) ** SHARPNESS
 
 
 def _sparse(places: Tensor, values: Tensor, size: int) -> Tensor:

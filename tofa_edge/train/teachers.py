@@ -94,9 +94,7 @@ def look(
         seconds = time.perf_counter() - begun
         speed = number * BATCH / seconds
         on_step(Progress(number, len(parts), (), seconds, speed, f"{LOOKING} ({name})"))
-    logits, features = (
-        _gathered(torch.cat(kept), len(images), processes, device) for kept in found
-    )
+    logits, features = (_gathered(torch.cat(kept), len(images), processes) for kept in found)
     return Look(logits, features)
 
 
@@ -125,10 +123,10 @@ def _batches(images: ImageArray, processes: Processes) -> Iterator[ImageArray]:
         yield mine[start : start + BATCH]
 
 
-def _gathered(mine: Tensor, count: int, processes: Processes, device: torch.device) -> Tensor:
-    """Returns the rows of all processes: each adds its own to zeros, on the device they share."""
+def _gathered(mine: Tensor, count: int, processes: Processes) -> Tensor:
+    """Returns the rows of all processes: each adds its own to zeros."""
     if processes.world == 1:
         return mine
-    every = torch.zeros(count, mine.shape[1], device=device)
-    every[processes.rank :: processes.world] = mine.to(device)
-    return (processes.mean(every) * processes.world).cpu()
+    every = torch.zeros(count, mine.shape[1])
+    every[processes.rank :: processes.world] = mine
+    return processes.mean(every) * processes.world
