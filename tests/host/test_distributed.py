@@ -16,8 +16,8 @@ from tofa_edge.errors import TrainingError
 from tofa_edge.train.distributed import ALONE, Processes
 
 STEPS = 6
-SCRIPT = """
-import json, sys
+SETTING = """
+import json, os, signal, sys
 import numpy as np, torch
 from tofa_edge.network import LITE_PREPROCESSING
 from tofa_edge.spaces import tiny
@@ -25,6 +25,7 @@ from tofa_edge.train.config import TrainingConfig
 from tofa_edge.train.distributed import Processes
 from tofa_edge.train.phases import optimise
 from tofa_edge.train.supernet import Supernet
+from tofa_edge.train.watch import Watch
 
 torch.set_num_threads(1)
 processes = Processes.join("cpu")
@@ -32,6 +33,8 @@ images = np.random.default_rng(0).integers(0, 256, (48, 32, 32, 3), dtype=np.uin
 labels = np.where(np.arange(48) < 24, np.arange(48) % 3, -1)
 supernet = Supernet(tiny(), LITE_PREPROCESSING, torch.Generator().manual_seed(0))
 config = TrainingConfig(start="tiny", epochs=6, batch_size=16, learning_rate=1e-3)
+"""
+LOSSES = """
 losses = []
 optimise(supernet, images, labels, config, lambda p: losses.append(p.losses), processes=processes)
 if processes.first:
@@ -39,27 +42,66 @@ if processes.first:
         json.dump(losses, file)
 processes.leave()
 """
+ENDED = """
+seen, watch = {"watched": [], "interrupted": []}, None
+class Scripted(Watch):
+    def look(self, progress, state):
+        return progress.step == 3
+    def take_best(self, state):
+        state.averaged.arrays()["stem.shift"].fill_(7.0)
+if processes.first:
+    watch = Scripted(images, labels, images, tell=print)
+trained = optimise(
+    supernet, images, labels, config, lambda p: seen["watched"].append(p.step),
+    processes=processes, watch=watch,
+)
+seen["shift"] = float(trained.arrays()["stem.shift"][0])
+seen["mean"] = float(trained.arrays()["stem.mean"][0])
+def interrupted(progress):
+    seen["interrupted"].append(progress.step)
+    if not processes.first and progress.step == 2:
+        os.kill(os.getpid(), signal.SIGTERM)
+        os.kill(os.getpid(), signal.SIGINT)  # the same interruption once more
+try:
+    optimise(trained, images, labels, config, interrupted, processes=processes)
+except KeyboardInterrupt:
+    seen["said"] = True
+with open(f"{sys.argv[1]}-{processes.rank}", "w") as file:
+    json.dump(seen, file)
+processes.leave()
+"""
+TORCHRUN = ["-m", "torch.distributed.run", "--nproc-per-node", "2", "--standalone"]
 
 
-def losses(tmp_path: Path, launcher: list[str], name: str) -> np.ndarray[tuple[int, ...], np.dtype]:
-    script, out = tmp_path / "script.py", tmp_path / name
-    script.write_text(SCRIPT)
+def run(tmp_path: Path, launcher: list[str], text: str, out: Path) -> None:
+    script = tmp_path / "script.py"
+    script.write_text(SETTING + text)
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     command = [sys.executable, *launcher, str(script), str(out)]
     done = subprocess.run(command, capture_output=True, text=True, env=environment, check=False)
     assert done.returncode == 0, done.stderr[-2000:]
-    return np.array(json.loads(out.read_text()))
 
 
 def test_two_processes_have_the_losses_of_one(tmp_path: Path) -> None:
     pytest.importorskip("lightning_fabric")
-    one = losses(tmp_path, [], "one")
-    torchrun = ["-m", "torch.distributed.run", "--nproc-per-node", "2", "--standalone"]
-    two = losses(tmp_path, torchrun, "two")
+    run(tmp_path, [], LOSSES, tmp_path / "one")
+    run(tmp_path, TORCHRUN, LOSSES, tmp_path / "two")
+    one, two = (np.array(json.loads((tmp_path / name).read_text())) for name in ("one", "two"))
     assert one.shape == two.shape == (STEPS, 4)
     print(f"largest difference of a loss: {np.abs(one - two).max():.1e} of {one.max():.2f}")
     np.testing.assert_allclose(two, one, rtol=2e-3, atol=1e-4)
     assert one[-1, 0] < one[0, 0]
+
+
+def test_processes_end_together(tmp_path: Path) -> None:
+    pytest.importorskip("lightning_fabric")
+    run(tmp_path, TORCHRUN, ENDED, tmp_path / "seen")
+    first, second = (json.loads((tmp_path / f"seen-{rank}").read_text()) for rank in (0, 1))
+    assert first == second
+    assert first["watched"] == [1, 2, 3], "the first one's watch ended the phase of both"
+    assert first["shift"] == 7, "both have the best weights that the first one saw"
+    assert first["interrupted"] == [1, 2], "a signal to the second one stopped both"
+    assert first["said"]
 
 
 def test_batches_must_share_out_evenly() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -25,7 +26,7 @@ from tofa_edge.train import logs, phases, trainer
 from tofa_edge.train.config import Progress, TrainingConfig
 from tofa_edge.train.evaluate import fit_temperature
 from tofa_edge.train.finishing import TESTING
-from tofa_edge.train.loop import Phase, begin
+from tofa_edge.train.loop import INTERRUPTIONS, Phase, begin
 from tofa_edge.train.objectives import SemiSupervised
 from tofa_edge.train.supernet import Supernet
 from tofa_edge.train.tested import expected_accuracies
@@ -97,6 +98,29 @@ def test_killed_run_goes_on_to_the_same_weights(
     steps: list[Progress] = []
     report = train(photos, out, CONFIG, steps.append, resume=True)
     assert steps[0].step in (6, 7), "the checkpoint of a step or two before"
+    assert alike(whole, Bundle.open(report.bundle).supernet())
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_interrupted_run_has_lost_no_step(
+    photos: Path, whole: dict[str, FloatArray], tmp_path: Path, number: signal.Signals
+) -> None:
+    out, before = tmp_path / "x.tofa", signal.getsignal(number)
+    signal.signal(number, INTERRUPTIONS[number])
+
+    def interrupt(progress: Progress) -> None:
+        if progress.step == 4:
+            os.kill(os.getpid(), number)
+
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            train(photos, out, CONFIG, interrupt)
+        assert signal.getsignal(number) == INTERRUPTIONS[number]
+    finally:
+        signal.signal(number, before)
+    steps: list[Progress] = []
+    report = train(photos, out, CONFIG, steps.append, resume=True)
+    assert steps[0].step == 5
     assert alike(whole, Bundle.open(report.bundle).supernet())
 
 

@@ -98,6 +98,16 @@ class Processes:
         averaged: Tensor = _Mean.apply(value, self.world)  # type: ignore[no-untyped-call]
         return averaged
 
+    def any(self, *flags: bool) -> tuple[bool, ...]:
+        """Returns of each flag whether it is up in any process.
+
+        Args:
+            *flags: as many everywhere.
+        """
+        if self.world == 1:
+            return flags
+        return tuple((self.mean(torch.tensor(flags, dtype=torch.float32)) > 0).tolist())
+
     def average_gradients(self, parameters: Iterable[torch.nn.Parameter]) -> None:
         """Averages all gradients over the processes, in one message.
 

@@ -32,6 +32,11 @@ WEIGHT_DECAY = 0.02
 CLIP_NORM = 5.0
 LEAST_MOMENTUM = 0.05  # stored BatchNorm statistics average about the last 20 steps
 AVERAGE_DECAY = 0.995  # of the averaged weights: about the last 200 steps
+INTERRUPTIONS: dict[signal.Signals, Callable[[int, FrameType | None], object] | signal.Handlers] = {
+    signal.SIGINT: signal.default_int_handler,
+    signal.SIGTERM: signal.SIG_DFL,
+}  # and what they do if nobody has changed it
+SAME_INTERRUPTION_S = 1.0  # torchrun hands on a Ctrl-C that its processes have had already
 
 OnStep = Callable[[Progress], None]
 Choose = Callable[[SearchSpace, np.random.Generator], Sequence[Subnet]]
@@ -123,10 +128,11 @@ def run(
         state: from `begin`, or from a checkpoint.
         phase: what to run.
         on_step: called after each step.
-        hook: called before that, with the state; ends the phase by True.
+        hook: called before that, with the state; ends the phase by True, of any process.
 
     Raises:
         TrainingError: a loss or gradient is not finite; the step is named. Weights stay good.
+        KeyboardInterrupt: Ctrl-C or SIGTERM, to any process; between two steps, if sent once.
     """
     keep_freed_memory()
     began = time.perf_counter() - state.seconds
@@ -143,34 +149,40 @@ def run(
             )
             ends = hook(progress, state)
             on_step(progress)
+            ends, stopped = phase.processes.any(ends, interrupted.is_set())
             if ends:
                 break
-            if interrupted.is_set():
+            if stopped:
                 raise KeyboardInterrupt
 
 
 @contextlib.contextmanager
 def _interrupted_between_steps() -> Iterator[threading.Event]:
-    """Yields an event that Ctrl-C sets: a step ends before training does. Twice stops at once."""
-    event = threading.Event()
+    """Yields an event that Ctrl-C and SIGTERM set: a step ends before training does.
+
+    A later second one stops at once. Signals that are ignored, or someone else's, stay so.
+    """
+    event, first = threading.Event(), math.inf
     if threading.current_thread() is not threading.main_thread():
         yield event
         return
-    before = signal.getsignal(signal.SIGINT)
 
     def remember(number: int, frame: FrameType | None) -> None:
-        if event.is_set():
+        nonlocal first
+        if time.monotonic() - first > SAME_INTERRUPTION_S:
             raise KeyboardInterrupt
+        first = min(first, time.monotonic())
         event.set()
 
-    if before is not signal.default_int_handler:  # ignored, or someone else's
-        yield event
-        return
-    signal.signal(signal.SIGINT, remember)
+    before = {number: signal.getsignal(number) for number in INTERRUPTIONS}
+    taken = [number for number, default in INTERRUPTIONS.items() if before[number] == default]
+    for number in taken:
+        signal.signal(number, remember)
     try:
         yield event
     finally:
-        signal.signal(signal.SIGINT, before)
+        for number in taken:
+            signal.signal(number, before[number])
 
 
 def _step(state: TrainingState, phase: Phase) -> tuple[float, ...]:

@@ -107,7 +107,7 @@ def optimise(
         on_step: called after each step.
         keeper: of checkpoints.
         processes: that train together.
-        watch: ends training early, and keeps the best weights that it saw; for one process.
+        watch: ends training early, and keeps the best weights that it saw; of the first process.
         choose: the subnets of a step; one alone is trained by itself.
         looks: what frozen pretrained networks say of the images; without, the first targets are
             read from the supernet's own features.
@@ -213,6 +213,7 @@ def _run(
         saves.save(state, phase)
     if watch is not None and watch.stops:
         watch.take_best(state)
+    phase.processes.agree(state.averaged.arrays().values())  # the first one may have watched
     return state
 
 

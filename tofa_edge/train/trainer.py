@@ -56,7 +56,7 @@ def train(
 ) -> Report:
     """Trains a supernet on photos and writes the bundle.
 
-    A checkpoint lies beside `out` meanwhile: written every two minutes and on an interruption,
+    A checkpoint lies beside `out` meanwhile: written every two minutes and on Ctrl-C or SIGTERM,
     removed when the bundle is there.
 
     Args:
@@ -213,13 +213,11 @@ def _watch(
     fewest = int(np.bincount(labels[labels >= 0], minlength=len(photos.classes)).min())
     if not processes.first:
         return None
-    if processes.world > 1:
-        tell(f"{processes.world} processes: training does not stop early")
-    elif fewest < LEAST_LABELS:
+    if fewest < LEAST_LABELS:
         count = "1 label" if fewest == 1 else f"{fewest} labels"
         tell(f"{count} of a class, fewer than {LEAST_LABELS}: training does not stop early")
-    stops = processes.world == 1 and fewest >= LEAST_LABELS
     validated, seen = roles["validation"], photos.images[roles["train"][:CALIBRATION_IMAGES]]
+    stops = fewest >= LEAST_LABELS
     return Watch(photos.images[validated], photos.labels[validated], seen, tell, stops)
 
 
