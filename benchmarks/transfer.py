@@ -43,7 +43,7 @@ from tofa_edge.space import Subnet
 from tofa_edge.train.config import TrainingConfig
 from tofa_edge.train.data import forget_labels
 from tofa_edge.train.evaluate import accuracy, subnet_logits
-from tofa_edge.train.loop import Choose, sandwich
+from tofa_edge.train.loop import Choose, OnStep, sandwich
 from tofa_edge.train.phases import optimise
 from tofa_edge.train.probe import fit_probe, probe_accuracy
 from tofa_edge.train.shares import class_shares
@@ -128,6 +128,7 @@ def study_run(
     seed: int,
     choose: Choose = sandwich,
     looks: Sequence[Look] | None = None,
+    on_step: OnStep = show,
 ) -> tuple[Supernet, float]:
     """Returns a trained supernet and the seconds of its training, the probe included.
 
@@ -140,6 +141,7 @@ def study_run(
         seed: of the run.
         choose: the subnets of a step.
         looks: what teachers say of the images; None takes the study's where images are unlabelled.
+        on_step: called after each step.
     """
     data = study.data
     used = labels >= 0 if not ratio else np.ones(len(labels), bool)
@@ -149,7 +151,7 @@ def study_run(
     supernet = study_supernet(len(data.classes), start)
     begun = time.perf_counter()
     trained = optimise(
-        supernet, data.images[used], labels[used], config, show, choose=choose, looks=looks
+        supernet, data.images[used], labels[used], config, on_step, choose=choose, looks=looks
     )
     return trained, time.perf_counter() - begun
 
