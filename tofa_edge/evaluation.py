@@ -20,8 +20,9 @@ from tofa_edge.errors import BundleError, DataError
 from tofa_edge.layers import layers
 from tofa_edge.network import FloatArray, ImageArray
 from tofa_edge.space import Subnet
-from tofa_edge.train.data import UNLABELLED, read_photos
+from tofa_edge.train.data import UNLABELLED
 from tofa_edge.train.evaluate import log_softmax, subnet_logits
+from tofa_edge.train.sources import read_photos
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

@@ -21,7 +21,7 @@ from tofa_edge.spaces import tiny
 from tofa_edge.train import trainer
 from tofa_edge.train.augment import strong
 from tofa_edge.train.config import Progress, TrainingConfig
-from tofa_edge.train.data import forget_labels, read_csv, read_folder, read_photos, split
+from tofa_edge.train.data import forget_labels, read_csv, read_folder, split
 from tofa_edge.train.evaluate import fit_temperature
 from tofa_edge.train.logs import logged
 from tofa_edge.train.loop import Phase, begin
@@ -33,6 +33,7 @@ from tofa_edge.train.probe import fit_probe, probe_accuracy
 from tofa_edge.train.pseudo import PseudoLabels
 from tofa_edge.train.ranking import rank
 from tofa_edge.train.shares import class_shares, labelled_shares
+from tofa_edge.train.sources import read_photos
 from tofa_edge.train.steps import Step
 from tofa_edge.train.supernet import Supernet
 from tofa_edge.train.trainer import pretrain, train

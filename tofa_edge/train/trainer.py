@@ -17,7 +17,7 @@ from tofa_edge.errors import TrainingError
 from tofa_edge.network import ImageArray
 from tofa_edge.train import checkpoint
 from tofa_edge.train.config import PRETRAINED, Report, TrainingConfig
-from tofa_edge.train.data import Photos, decode_all, forget_labels, read_folder, read_photos, split
+from tofa_edge.train.data import Photos, decode_all, forget_labels, read_folder, split
 from tofa_edge.train.distributed import Processes
 from tofa_edge.train.finishing import bundle_as_is, pack_trained
 from tofa_edge.train.keeper import Keeper
@@ -30,6 +30,7 @@ from tofa_edge.train.phases import (
     optimise,
     pretrain_supernet,
 )
+from tofa_edge.train.sources import read_photos
 from tofa_edge.train.start import new_supernet, read_start, used_device
 from tofa_edge.train.supernet import Supernet
 from tofa_edge.train.teachers import Look, look, looks
