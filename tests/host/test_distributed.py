@@ -17,12 +17,14 @@ from tofa_edge.train.distributed import ALONE, Processes
 
 STEPS = 6
 SETTING = """
-import json, os, signal, sys
+import json, os, signal, sys, time
+from pathlib import Path
 import numpy as np, torch
 from tofa_edge.network import LITE_PREPROCESSING
 from tofa_edge.spaces import tiny
 from tofa_edge.train.config import TrainingConfig
 from tofa_edge.train.distributed import Processes
+from tofa_edge.train.keeper import Keeper
 from tofa_edge.train.phases import optimise
 from tofa_edge.train.supernet import Supernet
 from tofa_edge.train.watch import Watch
@@ -62,10 +64,15 @@ def interrupted(progress):
     if not processes.first and progress.step == 2:
         os.kill(os.getpid(), signal.SIGTERM)
         os.kill(os.getpid(), signal.SIGINT)  # the same interruption once more
+class Slow(Keeper):
+    def save(self, state, phase):
+        time.sleep(1.5)
+        super().save(state, phase)
+keeper = Slow(Path(sys.argv[1]), {})
 try:
-    optimise(trained, images, labels, config, interrupted, processes=processes)
+    optimise(trained, images, labels, config, interrupted, keeper, processes)
 except KeyboardInterrupt:
-    seen["said"] = True
+    seen["kept"] = keeper.path.exists()
 with open(f"{sys.argv[1]}-{processes.rank}", "w") as file:
     json.dump(seen, file)
 processes.leave()
@@ -101,7 +108,7 @@ def test_processes_end_together(tmp_path: Path) -> None:
     assert first["watched"] == [1, 2, 3], "the first one's watch ended the phase of both"
     assert first["shift"] == 7, "both have the best weights that the first one saw"
     assert first["interrupted"] == [1, 2], "a signal to the second one stopped both"
-    assert first["said"]
+    assert first["kept"], "nobody left before the first one had written the checkpoint"
 
 
 def test_batches_must_share_out_evenly() -> None:

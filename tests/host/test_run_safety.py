@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+import contextlib
 import csv
+import itertools
 import json
 import os
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+import safetensors.torch
 import torch
 from PIL import Image
 
@@ -22,11 +25,11 @@ from tofa_edge.bundle import Bundle
 from tofa_edge.errors import DataError, TrainingError
 from tofa_edge.network import LITE_PREPROCESSING, FloatArray
 from tofa_edge.spaces import tiny
-from tofa_edge.train import logs, phases, trainer
+from tofa_edge.train import checkpoint, logs, phases, trainer, watch
 from tofa_edge.train.config import Progress, TrainingConfig
 from tofa_edge.train.evaluate import fit_temperature
 from tofa_edge.train.finishing import TESTING
-from tofa_edge.train.loop import INTERRUPTIONS, Phase, begin
+from tofa_edge.train.loop import INTERRUPTIONS, Phase, TrainingState, begin
 from tofa_edge.train.objectives import SemiSupervised
 from tofa_edge.train.supernet import Supernet
 from tofa_edge.train.tested import expected_accuracies
@@ -101,23 +104,30 @@ def test_killed_run_goes_on_to_the_same_weights(
     assert alike(whole, Bundle.open(report.bundle).supernet())
 
 
+@contextlib.contextmanager
+def default_handlers() -> Iterator[None]:
+    before = {number: signal.signal(number, default) for number, default in INTERRUPTIONS.items()}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_interrupted_run_has_lost_no_step(
     photos: Path, whole: dict[str, FloatArray], tmp_path: Path, number: signal.Signals
 ) -> None:
-    out, before = tmp_path / "x.tofa", signal.getsignal(number)
-    signal.signal(number, INTERRUPTIONS[number])
+    out = tmp_path / "x.tofa"
 
     def interrupt(progress: Progress) -> None:
         if progress.step == 4:
             os.kill(os.getpid(), number)
 
-    try:
+    with default_handlers():
         with pytest.raises(KeyboardInterrupt):
             train(photos, out, CONFIG, interrupt)
         assert signal.getsignal(number) == INTERRUPTIONS[number]
-    finally:
-        signal.signal(number, before)
     steps: list[Progress] = []
     report = train(photos, out, CONFIG, steps.append, resume=True)
     assert steps[0].step == 5
@@ -140,6 +150,86 @@ def test_run_interrupted_after_training_does_not_train_again(
     report = train(photos, out, config, steps.append, resume=True)
     assert {step.phase for step in steps} == {TESTING}
     assert alike(whole, Bundle.open(report.bundle).supernet())
+
+
+@pytest.mark.parametrize("interrupted", ["testing", "the same step"])
+def test_run_interrupted_after_an_early_stop_ends_where_it_stopped(
+    photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, interrupted: str
+) -> None:
+    config = replace(CONFIG, labels_per_class=None, predictor_subnets=20)
+    monkeypatch.setattr(trainer, "LEAST_LABELS", 1)
+
+    def run(
+        name: str, on_step: Callable[[Progress], None], resume: bool = False
+    ) -> dict[str, FloatArray]:
+        told = itertools.count()  # the first look at three subnets is the best
+        monkeypatch.setattr(watch, "accuracy", lambda *_: float(next(told) < 3))
+        report = train(photos, tmp_path / f"{name}.tofa", config, on_step, resume=resume)
+        return Bundle.open(report.bundle).supernet()
+
+    steps: list[Progress] = []
+    expected = run("whole", steps.append)
+    last = max(step.step for step in steps if step.losses)
+    assert last < STEPS
+
+    def interrupt(progress: Progress) -> None:
+        if interrupted == "testing" and progress.phase == TESTING:
+            raise KeyboardInterrupt
+        if interrupted == "the same step" and progress.step == last and progress.losses:
+            os.kill(os.getpid(), signal.SIGINT)
+
+    with default_handlers(), pytest.raises(KeyboardInterrupt):
+        run("resumed", interrupt)
+    steps = []
+    found = run("resumed", steps.append, resume=True)
+    assert {step.phase for step in steps} == {TESTING}
+    assert alike(expected, found)
+
+
+def test_signal_that_comes_while_the_checkpoint_is_written_spares_it(
+    photos: Path, whole: dict[str, FloatArray], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out, save = tmp_path / "x.tofa", checkpoint.save
+
+    def disturbed(*given: Any) -> None:
+        os.kill(os.getpid(), signal.SIGTERM)
+        save(*given)
+
+    def interrupt(progress: Progress) -> None:
+        if progress.step == 4:
+            os.kill(os.getpid(), signal.SIGINT)
+
+    with monkeypatch.context() as patched, default_handlers():
+        patched.setattr(checkpoint, "save", disturbed)
+        with pytest.raises(KeyboardInterrupt):
+            train(photos, out, CONFIG, interrupt)
+    report = train(photos, out, CONFIG, resume=True)
+    assert alike(whole, Bundle.open(report.bundle).supernet())
+
+
+def test_checkpoint_given_up_leaves_nothing(
+    photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupted(content: Any, path: Path, metadata: Any) -> None:
+        path.write_bytes(b"half")
+        raise KeyboardInterrupt  # later than a second after the first
+
+    monkeypatch.setattr(safetensors.torch, "save_file", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        train(photos, tmp_path / "x.tofa", CONFIG)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_half_a_look_is_not_kept(
+    photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupted(self: watch.Watch, progress: Progress, state: TrainingState) -> bool:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(watch.Watch, "look", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        train(photos, tmp_path / "x.tofa", CONFIG)
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_half_a_step_is_not_kept(

@@ -76,10 +76,12 @@ def save(path: Path, state: TrainingState, phase: Phase, identity: Mapping[str, 
     try:
         safetensors.torch.save_file(content, temporary, metadata)
         temporary.replace(path)
-    except (OSError, safetensors.SafetensorError) as error:
+    except BaseException as error:
         with contextlib.suppress(OSError):
             temporary.unlink()
-        raise TrainingError(f"{path}: the checkpoint cannot be written: {error}") from error
+        if isinstance(error, OSError | safetensors.SafetensorError):
+            raise TrainingError(f"{path}: the checkpoint cannot be written: {error}") from error
+        raise
 
 
 def read(path: Path) -> Checkpoint:

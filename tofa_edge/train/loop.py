@@ -92,7 +92,7 @@ class TrainingState:
         step: how many are done.
         seconds: they took.
         extra: what a hook remembers, for checkpoints.
-        whole: whether no step is half done; only then it may be kept.
+        whole: whether no step, nor what its hook does, is half done; only then it may be kept.
     """
 
     supernet: Supernet
@@ -121,6 +121,7 @@ def run(
     phase: Phase,
     on_step: OnStep = lambda progress: None,
     hook: Hook = lambda progress, state: False,
+    keep: Callable[[], None] = lambda: None,
 ) -> None:
     """Runs the remaining steps of a phase; the averaged supernet is the result.
 
@@ -129,31 +130,48 @@ def run(
         phase: what to run.
         on_step: called after each step.
         hook: called before that, with the state; ends the phase by True, of any process.
+        keep: writes the checkpoint: called at the end, or between two steps at an interruption.
 
     Raises:
         TrainingError: a loss or gradient is not finite; the step is named. Weights stay good.
         KeyboardInterrupt: Ctrl-C or SIGTERM, to any process; between two steps, if sent once.
     """
     keep_freed_memory()
-    began = time.perf_counter() - state.seconds
     with _interrupted_between_steps() as interrupted:
-        while state.step < phase.steps:
-            state.whole = False
-            losses = _step(state, phase)
-            state.step, state.whole = state.step + 1, True
-            state.seconds = time.perf_counter() - began
-            speed = state.step * state.objective.images_per_step / state.seconds
-            figures = dict(state.objective.metrics())
-            progress = Progress(
-                state.step, phase.steps, losses, state.seconds, speed, phase.name, figures
-            )
-            ends = hook(progress, state)
-            on_step(progress)
-            ends, stopped = phase.processes.any(ends, interrupted.is_set())
-            if ends:
-                break
-            if stopped:
-                raise KeyboardInterrupt
+        try:
+            stopped = _steps(state, phase, on_step, hook, interrupted)
+        except KeyboardInterrupt:  # of this process alone
+            if state.whole:
+                keep()
+            raise
+        keep()
+        if stopped:
+            phase.processes.wait()  # who leaves early may have the others killed while they write
+            raise KeyboardInterrupt
+
+
+def _steps(
+    state: TrainingState, phase: Phase, on_step: OnStep, hook: Hook, interrupted: threading.Event
+) -> bool:
+    """Runs steps until the last, or the hook's end, or an interruption; returns if it was that."""
+    began = time.perf_counter() - state.seconds
+    while state.step < phase.steps:
+        state.whole = False
+        losses = _step(state, phase)
+        state.step += 1
+        state.seconds = time.perf_counter() - began
+        speed = state.step * state.objective.images_per_step / state.seconds
+        figures = dict(state.objective.metrics())
+        progress = Progress(
+            state.step, phase.steps, losses, state.seconds, speed, phase.name, figures
+        )
+        ends = hook(progress, state)
+        state.whole = True
+        on_step(progress)
+        ends, stopped = phase.processes.any(ends, interrupted.is_set())
+        if ends or stopped:
+            return stopped
+    return False
 
 
 @contextlib.contextmanager

@@ -34,7 +34,7 @@ from tofa_edge.train.objectives import Distillation, Objective, SemiSupervised
 from tofa_edge.train.pretrained import load_lite
 from tofa_edge.train.supernet import Supernet
 from tofa_edge.train.teachers import LOOKING, Look, teacher_resolution
-from tofa_edge.train.watch import Watch
+from tofa_edge.train.watch import Watch, has_stopped
 
 PRETRAINING, TRAINING = "pretraining", "training"
 QUANTISATION_AWARE = "quantisation-aware training"
@@ -195,22 +195,20 @@ def _run(
     saves = keeper if phase.processes.first else None
     saved = time.perf_counter()
 
+    def keep() -> None:
+        if saves is not None:
+            saves.save(state, phase)
+
     def hook(progress: Progress, state: TrainingState) -> bool:
         nonlocal saved
         ends = watch is not None and watch.look(progress, state)
-        if saves is not None and time.perf_counter() - saved > SECONDS_BETWEEN_CHECKPOINTS:
-            saves.save(state, phase)
+        if time.perf_counter() - saved > SECONDS_BETWEEN_CHECKPOINTS:
+            keep()
             saved = time.perf_counter()
         return ends
 
-    try:
-        run(state, phase, on_step, hook)
-    except KeyboardInterrupt:
-        if saves is not None and state.whole:
-            saves.save(state, phase)
-        raise
-    if saves is not None and state.step == phase.steps:  # what follows takes minutes, too
-        saves.save(state, phase)
+    if not has_stopped(state):  # before it was interrupted
+        run(state, phase, on_step, hook, keep)
     if watch is not None and watch.stops:
         watch.take_best(state)
     phase.processes.agree(state.averaged.arrays().values())  # the first one may have watched

@@ -28,6 +28,11 @@ def named_subnets(space: SearchSpace) -> dict[str, Subnet]:
     return {"smallest": space.smallest(), "middle": space.middle(), "largest": space.largest()}
 
 
+def has_stopped(state: TrainingState) -> bool:
+    """Returns whether a watch has ended this phase, now or before an interruption."""
+    return int(state.extra.get("waited", torch.tensor(0))) >= PATIENCE
+
+
 @dataclass(frozen=True, eq=False)
 class Watch:
     """Looks at the averaged supernet ten times in a phase.
@@ -68,7 +73,7 @@ class Watch:
             state.extra |= {"score": score, "waited": torch.tensor(0)}
             return False
         state.extra["waited"] = state.extra["waited"] + 1
-        if int(state.extra["waited"]) < PATIENCE:
+        if not has_stopped(state):
             return False
         self.tell(f"no better for {PATIENCE} looks: stopped early")
         return True
