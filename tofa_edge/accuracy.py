@@ -213,7 +213,7 @@ def wilson(right: int, count: int) -> tuple[float, float]:
     centre = (share + square / (2 * count)) / (1 + square / count)
     spread = np.sqrt(share * (1 - share) / count + square / (4 * count**2))
     half = float(NORMAL_QUANTILE * spread / (1 + square / count))
-    return max(0.0, centre - half), min(1.0, centre + half)
+    return max(0.0, min(share, centre - half)), min(1.0, max(share, centre + half))
 
 
 @dataclass(frozen=True, eq=False)

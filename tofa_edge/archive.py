@@ -199,8 +199,11 @@ def write_archive(path: Path, members: Mapping[str, bytes]) -> None:
         members: contents by name, in the order in which they are stored.
 
     Raises:
-        BundleError: the folder is not writable or the disk is full; nothing is left behind.
+        BundleError: the folder is not writable, the disk is full, or there are too many members;
+            nothing is left behind.
     """
+    if len(members) > MOST_MEMBERS:
+        raise BundleError(f"{path}: {len(members)} members are over {MOST_MEMBERS}; not written")
     try:
         with (
             whole_file(path) as stream,

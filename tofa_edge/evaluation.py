@@ -64,6 +64,7 @@ def evaluate(
     random_subnets: int = 20,
     seed: int = 0,
     tell: Tell = lambda line: None,
+    progress: Tell = lambda line: None,
 ) -> list[Evaluation]:
     """Evaluates the largest, middle, smallest and some random subnets as a device would run them.
 
@@ -73,7 +74,8 @@ def evaluate(
             names must be the bundle's; photos without a label are left out.
         random_subnets: how many.
         seed: of their choice.
-        tell: called with a line of text after each subnet.
+        tell: called with a line for each photo that is skipped.
+        progress: called with a line of text after each subnet.
 
     Raises:
         DataError: the photos cannot be read, none is labelled, or the bundle lacks a class.
@@ -98,7 +100,9 @@ def evaluate(
         cost = macs(layers(space, subnet))
         made.append(judged(name, subnet, cost, logits / bundle.temperature, labels))
         low, high = made[-1].interval
-        tell(f"{name}: {made[-1].accuracy:.1%} ({low:.1%} to {high:.1%}) at {cost / 1e6:.1f} MMACs")
+        progress(
+            f"{name}: {made[-1].accuracy:.1%} ({low:.1%} to {high:.1%}) at {cost / 1e6:.1f} MMACs"
+        )
     return made
 
 
@@ -224,7 +228,7 @@ def _figure(**options: Any) -> Figure:
 def _labelled(
     bundle: Bundle, data: Path, size: int, tell: Tell
 ) -> tuple[ImageArray, NDArray[np.int64]]:
-    photos = read_photos(data, size, tell)
+    photos = read_photos(data, size, tell, least_classes=1)
     known = photos.labels != UNLABELLED
     strange = sorted(set(photos.classes) - set(bundle.classes))
     if strange:

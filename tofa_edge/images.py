@@ -72,10 +72,24 @@ def load(path: str | os.PathLike[str]) -> Image:
 def files_in(folder: Path) -> list[Path]:
     """Returns the image files in a folder and the folders in it, sorted; judged by their names.
 
+    Names that begin with a dot are passed over: they are what other programs keep there.
+
     Args:
         folder: to look in.
+
+    Raises:
+        OSError: one of the folders cannot be read.
     """
-    return sorted(path for path in folder.rglob("*") if path.suffix.lower() in SUFFIXES)
+    found: list[Path] = []
+    for place, folders, files in os.walk(folder, onerror=_raise):
+        folders[:] = [name for name in folders if not name.startswith(".")]
+        named = (Path(place, name) for name in files if not name.startswith("."))
+        found += [path for path in named if path.suffix.lower() in SUFFIXES]
+    return sorted(found)
+
+
+def _raise(error: OSError) -> None:
+    raise error
 
 
 def decode(content: bytes, size: int, name: str, crop: float = 1.0) -> ImageArray:

@@ -24,7 +24,10 @@ MOST_GOLDEN_CASES = 64
 MOST_PIXEL_UNITS = 1e6
 TEMPERATURES = (1e-3, 1e3)
 PHOTO = re.compile(r"(calibration|check)/[0-9]{5}\.jpg", re.ASCII)
-PRINTABLE = re.compile(r"[^\x00-\x1f\x7f-\x9f\ud800-\udfff]{0,200}")  # no controls for terminals
+MOST_NAME = 200  # characters
+PRINTABLE = re.compile(  # no controls for terminals
+    rf"[^\x00-\x1f\x7f-\x9f\ud800-\udfff]{{0,{MOST_NAME}}}"
+)
 
 Provenance: TypeAlias = Mapping[str, str | int | float | bool | None]
 
@@ -117,7 +120,7 @@ def _parse(path: Path, content: bytes, sizes: Mapping[str, int]) -> Manifest:
     hashes = _hashes(value["members"], {k: size for k, size in sizes.items() if k != MANIFEST})
     space = SearchSpace.from_dict(value["space"])
     classes = _list(value["classes"], space.classes)
-    if len(classes) != space.classes or not all(name and _printable(name) for name in classes):
+    if len(classes) != space.classes or not all(name and printable(name) for name in classes):
         raise ValueError(f"wanted {space.classes} class names without control characters")
     labels = _list(value["check_labels"], len(hashes))
     checks = sum(name.startswith("check/") for name in hashes)
@@ -130,7 +133,7 @@ def _parse(path: Path, content: bytes, sizes: Mapping[str, int]) -> Manifest:
     for subnet in golden:
         space.validate(subnet)
     pre, provenance = _preprocessing(value["preprocessing"]), value["provenance"]
-    if not all(_printable(key) and _plain(item) for key, item in provenance.items()):
+    if not all(printable(key) and _plain(item) for key, item in provenance.items()):
         raise ValueError("provenance wants plain values without control characters")
     given = value["temperature"] if value["schema"] > 1 else value.get("temperature", 1.0)
     temperature = _temperature(given)
@@ -191,9 +194,14 @@ def _list(value: object, most: int) -> tuple[Any, ...]:
     return tuple(value)
 
 
-def _printable(value: object) -> bool:
+def printable(value: object) -> bool:
+    """Returns whether a value is text that a bundle may hold: up to 200 characters, no controls.
+
+    Args:
+        value: of any type.
+    """
     return isinstance(value, str) and PRINTABLE.fullmatch(value) is not None
 
 
 def _plain(value: object) -> bool:
-    return _printable(value) or isinstance(value, int | float | None)
+    return printable(value) or isinstance(value, int | float | None)

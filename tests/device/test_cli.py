@@ -135,11 +135,15 @@ def test_impossible_budget_has_its_own_exit_code(tiny_bundle: Path) -> None:
 
 def test_run_classifies_photos(tiny_bundle: Path, photo: Path) -> None:
     results = json.loads(cli("run", tiny_bundle, photo, "--top", 3, "--json").stdout)
-    ((name, best),) = results.items()
+    ((name, said),) = results.items()
     assert name == str(photo)
+    assert said["known"]
+    best = said["top"]
     assert len(best) == 3
     assert best[0][1] >= best[1][1] >= best[2][1]
-    assert "unknown, " in cli("run", tiny_bundle, photo, "--unknown-below", 1).stdout
+    asked = ("run", tiny_bundle, photo, "--unknown-below", 1)
+    assert "unknown, " in cli(*asked).stdout
+    assert not json.loads(cli(*asked, "--json").stdout)[str(photo)]["known"]
 
 
 def test_frames_of_a_folder_calibrate(tiny_bundle: Path, tmp_path: Path) -> None:

@@ -163,7 +163,8 @@ def classified(here: Path, place: Place, **variables: str) -> subprocess.Complet
 
 def assert_works(done: subprocess.CompletedProcess[bytes], answer: tuple[str, float]) -> None:
     assert done.returncode == 0, done.stderr.decode(errors="replace")
-    (found,) = json.loads(done.stdout).values()
+    (said,) = json.loads(done.stdout).values()
+    found = said["top"]
     assert found[0][0] == answer[0]
     assert found[0][1] == pytest.approx(answer[1], abs=CLOSE)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -18,11 +19,11 @@ from tofa_edge.errors import BundleError, DataError
 from tofa_edge.evaluation import calibration_error, evaluate, judged, plot
 
 
-def write_photos(root: Path, classes: tuple[str, ...]) -> Path:
+def write_photos(root: Path, classes: tuple[str, ...], count: int = 4) -> Path:
     rng = np.random.default_rng(0)
     for name in classes:
         (root / name).mkdir(parents=True)
-        for number in range(4):
+        for number in range(count):
             pixels = rng.integers(0, 256, (32, 32, 3), dtype=np.uint8)
             Image.fromarray(pixels).save(root / name / f"{number}.png")
     return root
@@ -30,18 +31,40 @@ def write_photos(root: Path, classes: tuple[str, ...]) -> Path:
 
 def test_subnets_are_judged(tiny_bundle: Path, tmp_path: Path) -> None:
     bundle = Bundle.open(tiny_bundle)
-    photos = write_photos(tmp_path / "photos", bundle.classes[:3])
+    photos = write_photos(tmp_path / "photos", bundle.classes[:3], 8)
     lines: list[str] = []
-    made = evaluate(bundle, photos, random_subnets=2, tell=lines.append)
+    (photos / bundle.classes[0] / "torn.png").write_bytes(b"torn")
+    skipped: list[str] = []
+    made = evaluate(bundle, photos, 2, 0, skipped.append, lines.append)
+    assert len(skipped) == 1
+    assert "torn.png" in skipped[0]
     assert [row.name for row in made] == ["largest", "middle", "smallest", "random 1", "random 2"]
     assert len(lines) == 5
     for row in made:
-        assert row.photos == row.confusion.sum() == 12
-        assert row.accuracy == pytest.approx(np.trace(row.confusion) / 12)
+        assert row.photos == row.confusion.sum() == 24
+        assert row.accuracy == pytest.approx(np.trace(row.confusion) / 24)
         assert row.interval[0] <= row.accuracy <= row.interval[1]
-    plot(made, bundle.classes, tmp_path / "plot.png")
+    confusion = np.diag([21] + [0] * (len(bundle.classes) - 1))
+    perfect = replace(made[0], accuracy=1.0, interval=wilson(21, 21), confusion=confusion)
+    plot([*made, perfect], bundle.classes, tmp_path / "plot.png")
     with Image.open(tmp_path / "plot.png") as picture:
         assert picture.width > 800
+
+
+def test_photos_of_one_class_are_enough(tiny_bundle: Path, tmp_path: Path) -> None:
+    bundle = Bundle.open(tiny_bundle)
+    photos = write_photos(tmp_path / "photos", bundle.classes[1:2])
+    (made, *_) = evaluate(bundle, photos, random_subnets=0)
+    assert made.confusion[1].sum() == made.photos == 4
+    (tmp_path / "list.csv").write_text(f"{photos}/{bundle.classes[1]}/0.png,{bundle.classes[1]}\n")
+    assert evaluate(bundle, tmp_path / "list.csv", random_subnets=0)[0].photos == 1
+
+
+def test_intervals_hold_their_share() -> None:
+    for count in range(1, 300):
+        for right in {0, 1, count // 2, count - 1, count}:
+            low, high = wilson(right, count)
+            assert 0 <= low <= right / count <= high <= 1
 
 
 def test_classes_must_be_the_bundles(tiny_bundle: Path, tmp_path: Path) -> None:

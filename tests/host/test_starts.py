@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 from pathlib import Path
 from typing import Any
 
@@ -10,12 +12,17 @@ import pytest
 import torch
 from PIL import Image
 
+from tofa_edge import archive
 from tofa_edge.bundle import Bundle
+from tofa_edge.cli import host
 from tofa_edge.errors import BundleError, DataError, TrainingError
 from tofa_edge.evaluation import check_plot, evaluate
+from tofa_edge.train import checkpoint, packing, trainer
 from tofa_edge.train.config import TrainingConfig
 from tofa_edge.train.data import read_folder, split
+from tofa_edge.train.keeper import Keeper
 from tofa_edge.train.once_for_all import load_once_for_all
+from tofa_edge.train.sources import read_photos, read_some
 from tofa_edge.train.trainer import pretrain
 
 STEM = "first_conv.conv.weight"
@@ -137,3 +144,97 @@ def test_a_plot_is_checked_before(tmp_path: Path) -> None:
 def test_the_way_out_of_no_calibration_photos(bare_bundle: Path, tmp_path: Path) -> None:
     with pytest.raises(BundleError, match="train it with --calibration-photos"):
         evaluate(Bundle.open(bare_bundle), tmp_path)
+
+
+def test_photos_that_cannot_be_looked_for_are_not_passed_over(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for place in ("a", "b", "b/more", "b/.thumbnails"):
+        (tmp_path / place).mkdir(parents=True)
+        for name in ("x.jpg", "._x.jpg"):
+            (tmp_path / place / name).write_bytes(b"")
+    (tmp_path / "a" / "folder.jpg").mkdir()
+    found = read_folder(tmp_path)
+    assert [path.relative_to(tmp_path).as_posix() for path in found.paths] == [
+        "a/x.jpg", "b/more/x.jpg", "b/x.jpg",
+    ]  # fmt: skip
+    scandir = os.scandir
+
+    def refused(path: Any) -> Any:
+        if Path(path).name == "more":
+            raise PermissionError(errno.EACCES, "Permission denied", str(path))
+        return scandir(path)
+
+    monkeypatch.setattr(os, "scandir", refused)
+    for labelled in (True, False):
+        with pytest.raises(DataError, match=r"b/more: cannot be read: Permission denied"):
+            read_folder(tmp_path, labelled)
+
+
+@pytest.mark.parametrize("name", ["a\tb", "x" * 201])
+def test_classes_that_no_bundle_can_hold_are_refused_before_training(
+    tmp_path: Path, name: str
+) -> None:
+    photo(tmp_path / "x.png"), photo(tmp_path / "y.png")
+    table = tmp_path / "list.csv"
+    table.write_text(f"x.png,{name}\ny.png,b\n")
+    with pytest.raises(DataError, match="none of them a control character"):
+        read_photos(table, 8, lambda line: None)
+
+
+def test_start_is_named_without_its_folder() -> None:
+    assert packing._name("/home/somebody/" + "a" * 210 + "\n.tofa") == "a" * 200
+    assert packing._name("lite0") == "lite0"
+    assert packing._name("of\tmine.tofa") == "of?mine.tofa"
+
+
+def test_more_photos_than_a_bundle_holds_are_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with pytest.raises(TrainingError, match="at most 19990 photos"):
+        TrainingConfig(calibration_photos=19_980)
+    monkeypatch.setattr(archive, "MOST_MEMBERS", 2)
+    with pytest.raises(BundleError, match="3 members are over 2"):
+        archive.write_archive(tmp_path / "x.tofa", dict.fromkeys("abc", b""))
+    assert not [*tmp_path.iterdir()]
+
+
+def test_some_photos_of_any_source(tmp_path: Path) -> None:
+    for name in ("x", "y", "z"):
+        photo(tmp_path / f"{name}.png")
+    (tmp_path / "list.csv").write_text("x.png,a\ny.png,b\nz.png,\n")
+    assert read_some(tmp_path / "list.csv", 8, 2, 0, lambda line: None).shape == (2, 8, 8, 3)
+    pytest.importorskip("sklearn")
+    assert read_some(Path("digits"), 8, 5, 0, lambda line: None).shape == (5, 8, 8, 3)
+
+
+def test_time_left_leaves_out_what_is_done(tmp_path: Path) -> None:
+    expected = {"looking": 60.0, "pretraining": 50.0, "training": 40.0, "testing subnets": 30.0}
+    keeper = Keeper(tmp_path / "c", {})
+    assert trainer._time_needed(expected, keeper).startswith("about 3 min")
+    for phase, left in (("pretraining", 60 + 35 + 40 + 30), ("training", 25 + 30)):
+        keeper.found = checkpoint.Checkpoint(keeper.path, phase, 7, 15.0, {}, {})
+        told = trainer._time_needed(expected, keeper)
+        assert told.startswith(f"about {trainer._duration(left)} ")
+        assert ("looking" in told) == (phase == "pretraining")
+
+
+def test_only_the_first_process_logs_and_logs_are_tried_before(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("lightning_fabric")
+    monkeypatch.setenv("RANK", "1")
+    with host._logged(tmp_path / "logs", print) as log:
+        assert log is print
+    assert not [*tmp_path.iterdir()]
+
+    def refused(path: Path) -> None:
+        raise PermissionError(errno.EACCES, "Permission denied", str(path))
+
+    monkeypatch.setenv("RANK", "0")
+    monkeypatch.setattr(Path, "touch", refused)
+    with (
+        pytest.raises(TrainingError, match="logs cannot be written"),
+        host._logged(tmp_path / "logs", print),
+    ):
+        pass

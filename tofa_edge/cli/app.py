@@ -233,7 +233,8 @@ def run(
     asked |= {"budget": budget, "unknown_below": unknown_below}
     with _deployed(bundle, subnet, frames, frames_share, **asked) as model:
         if as_json:
-            print_json({str(image): model(image).top(top) for image in images})
+            said = {str(image): model(image) for image in images}
+            print_json({name: {"known": p.known, "top": p.top(top)} for name, p in said.items()})
             return
         for image in images:  # each as it comes: a later one may be unreadable
             prediction = model(image)

@@ -10,7 +10,14 @@ from typing import Annotated, Any
 import typer
 
 from tofa_edge.cli.app import BundlePath, Json, app
-from tofa_edge.cli.output import out, print_json, tell, tell_on_terminal, training_progress
+from tofa_edge.cli.output import (
+    is_first_process,
+    out,
+    print_json,
+    tell,
+    tell_on_terminal,
+    training_progress,
+)
 from tofa_edge.errors import TrainingError
 from tofa_edge.train.config import TrainingConfig
 
@@ -202,15 +209,15 @@ def evaluate(
     opened = Bundle.open(bundle)
     if plot is not None:
         evaluation.check_plot(plot)
-    made = evaluation.evaluate(opened, data, subnets, seed, tell_on_terminal)
-    if plot is not None:
-        evaluation.plot(made, opened.classes, plot)
+    made = evaluation.evaluate(opened, data, subnets, seed, tell, tell_on_terminal)
     if as_json:
         print_json(evaluations_as_json(made))
     else:
         out.print(evaluations_table(made))
         if len(opened.classes) <= MOST_CONFUSED:
             out.print(confusion_table(made[0], opened.classes))
+    if plot is not None:
+        evaluation.plot(made, opened.classes, plot)
 
 
 @app.command()
@@ -236,7 +243,7 @@ def demo(
 def _logged(folder: Path | None, on_step: Any) -> Any:
     from tofa_edge.train.logs import logged
 
-    return logged(folder, on_step)
+    return logged(folder if is_first_process() else None, on_step)
 
 
 def _written(path: Path) -> str:

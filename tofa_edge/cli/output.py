@@ -78,10 +78,15 @@ def table(title: str, *columns: str, words: Collection[str] = ()) -> Table:
     return made
 
 
+def is_first_process() -> bool:
+    """Returns whether torchrun started no process before this one; without it there is only one."""
+    return os.environ.get("RANK", "0") == "0"
+
+
 @contextmanager
 def training_progress() -> Iterator[Callable[[Step], None]]:
     """Yields what to call after each training step."""
-    if not err.is_terminal:
+    if not (err.is_terminal and is_first_process()):
         yield _plain
         return
     columns = (

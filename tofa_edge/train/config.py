@@ -6,10 +6,12 @@ import math
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from tofa_edge.archive import MOST_MEMBERS
 from tofa_edge.errors import TrainingError
 
 PRETRAINED = ("lite0", "lite1", "lite2")
 DEVICES = ("auto", "cpu", "cuda")
+MOST_PHOTOS = MOST_MEMBERS - 10  # in a bundle, beside its other members
 STARTS = (*PRETRAINED, "tiny")
 
 
@@ -97,6 +99,11 @@ class TrainingConfig:
             raise TrainingError(f"learning_rate must be in 0..1, got {self.learning_rate}")
         if min(self.calibration_photos, self.check_photos) < 0:
             raise TrainingError("numbers of photos must be 0 or more")
+        if self.calibration_photos + self.check_photos > MOST_PHOTOS:
+            raise TrainingError(
+                f"a bundle carries at most {MOST_PHOTOS} photos, wanted {self.calibration_photos} "
+                f"for calibration and {self.check_photos} to check"
+            )
         if self.predictor_subnets and self.predictor_subnets < 20:
             raise TrainingError(
                 f"an accuracy predictor wants 20 subnets or more, got {self.predictor_subnets}"

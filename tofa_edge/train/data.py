@@ -66,14 +66,18 @@ class LabelledPaths:
         return len(self.paths)
 
 
-def read_csv(path: Path) -> LabelledPaths:
+def read_csv(path: Path, least_classes: int = 2) -> LabelledPaths:
     """Returns the images of a CSV file with a path and a label in each row.
 
     Paths are relative to the file. A missing or empty label means unlabelled; a first row
     `path,label` is a header.
 
+    Args:
+        path: of the CSV file.
+        least_classes: how many there must be.
+
     Raises:
-        DataError: it cannot be read, names a file that is not there, or fewer than two classes.
+        DataError: it cannot be read, names a file that is not there or twice, or too few classes.
     """
     try:
         with path.open(newline="", encoding="utf-8-sig") as file:
@@ -87,11 +91,24 @@ def read_csv(path: Path) -> LabelledPaths:
     if missing:
         raise DataError(f"{path}: {len(missing)} files are not there: {', '.join(missing[:3])}")
     names = [row[1].strip() if len(row) > 1 else "" for row in rows]
+    _check_once(path, paths, names)
     classes = tuple(sorted(set(names) - {""}))
-    if len(classes) < 2:
-        raise DataError(f"{path}: wanted rows of path,label with two classes or more")
+    if len(classes) < least_classes:
+        wanted = "two classes or more" if least_classes > 1 else "a label"
+        raise DataError(f"{path}: wanted rows of path,label with {wanted}")
     labels = [classes.index(name) if name else UNLABELLED for name in names]
     return LabelledPaths(classes, paths, np.array(labels, np.int64))
+
+
+def _check_once(path: Path, paths: Sequence[Path], names: Sequence[str]) -> None:
+    """Checks that no photo is listed twice: one copy might be trained on, the other validate."""
+    listed: dict[Path, str] = {}
+    for file, name in zip(paths, names, strict=True):
+        whole = file.resolve()
+        if whole in listed:
+            both = f"as {listed[whole]!r} and {name!r}" if name != listed[whole] else "twice"
+            raise DataError(f"{path}: {file} is listed {both}")
+        listed[whole] = name
 
 
 def forget_labels(labels: NDArray[np.int64], per_class: int | None, seed: int) -> NDArray[np.int64]:
@@ -112,7 +129,7 @@ def forget_labels(labels: NDArray[np.int64], per_class: int | None, seed: int) -
     return kept
 
 
-def read_folder(root: Path, labelled: bool = True) -> LabelledPaths:
+def read_folder(root: Path, labelled: bool = True, least_classes: int = 2) -> LabelledPaths:
     """Returns the images of `root/<class>/*`, classes in alphabetical order.
 
     Those in a folder `unlabelled` have no label.
@@ -120,9 +137,10 @@ def read_folder(root: Path, labelled: bool = True) -> LabelledPaths:
     Args:
         root: the folder.
         labelled: False takes every image at any depth, without classes.
+        least_classes: how many there must be.
 
     Raises:
-        DataError: the folder cannot be read, has fewer than two classes, or an empty one.
+        DataError: the folder cannot be read, has too few classes, or an empty one.
     """
     if not labelled:
         return _unlabelled(root)
@@ -130,9 +148,9 @@ def read_folder(root: Path, labelled: bool = True) -> LabelledPaths:
         folders = sorted(p for p in root.iterdir() if p.is_dir() and not p.name.startswith("."))
         files = {folder.name: files_in(folder) for folder in folders}
     except OSError as error:
-        raise DataError(f"{root}: cannot be read: {error.strerror or error}") from error
+        raise DataError(_unreadable(root, error)) from error
     unlabelled = files.pop(UNLABELLED_FOLDER, [])
-    if len(files) < 2:
+    if len(files) < least_classes:
         found = f"only {next(iter(files))!r}" if files else "none"
         if unlabelled and not files:
             found = f"only unlabelled photos ({root / UNLABELLED_FOLDER})"
@@ -150,6 +168,10 @@ def read_folder(root: Path, labelled: bool = True) -> LabelledPaths:
     return LabelledPaths(tuple(files), paths, labels.astype(np.int64))
 
 
+def _unreadable(root: Path, error: OSError) -> str:
+    return f"{error.filename or root}: cannot be read: {error.strerror or error}"
+
+
 def _unlabelled(root: Path) -> LabelledPaths:
     if not root.is_dir():
         found = "it is a file" if root.exists() else "there is none"
@@ -157,7 +179,7 @@ def _unlabelled(root: Path) -> LabelledPaths:
     try:
         paths = tuple(files_in(root))
     except OSError as error:
-        raise DataError(f"{root}: cannot be read: {error.strerror or error}") from error
+        raise DataError(_unreadable(root, error)) from error
     if not paths:
         raise DataError(f"{root}: no images in it ({', '.join(SUFFIXES)})")
     return LabelledPaths((), paths, np.full(len(paths), UNLABELLED))

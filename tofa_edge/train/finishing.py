@@ -14,13 +14,14 @@ from tofa_edge.cutting import CALIBRATION_IMAGES
 from tofa_edge.errors import TrainingError
 from tofa_edge.network import LITE_PREPROCESSING
 from tofa_edge.train.config import Progress, Report, TrainingConfig
-from tofa_edge.train.data import Photos, decode_all, read_folder
+from tofa_edge.train.data import Photos
 from tofa_edge.train.evaluate import accuracy, fit_temperature
 from tofa_edge.train.integer_drop import integer_drop
 from tofa_edge.train.loop import OnStep
 from tofa_edge.train.once_for_all import load_once_for_all
 from tofa_edge.train.packing import Contents, pack
 from tofa_edge.train.pretrained import load_lite
+from tofa_edge.train.sources import read_some
 from tofa_edge.train.supernet import Supernet
 from tofa_edge.train.tested import evaluate_subnets
 from tofa_edge.train.watch import Watch
@@ -119,7 +120,7 @@ def bundle_as_is(data: Path | None, out: Path, config: TrainingConfig, tell: Tel
     """Bundles a pretrained network with its own classes and all its resolutions.
 
     Args:
-        data: photos for calibration; None ships none.
+        data: photos for calibration, as for `train`; None ships none.
         out: the bundle to write.
         config: what it starts from.
         tell: called with a line of text for what a person should know.
@@ -141,10 +142,7 @@ def bundle_as_is(data: Path | None, out: Path, config: TrainingConfig, tell: Tel
     size = space.resolutions[-1]
     calibration = np.zeros((0, size, size, 3), np.uint8)
     if data is not None:
-        folder = read_folder(data)
-        order = np.random.default_rng(config.seed).permutation(len(folder))
-        chosen = folder.take(order[: config.calibration_photos])
-        calibration = decode_all(chosen, size, tell)[0]
+        calibration = read_some(data, size, config.calibration_photos, config.seed, tell)
     classes = [f"imagenet {index}" for index in range(space.classes)]
     pack(out, config, supernet, Contents(classes, calibration), {"epochs": 0})
     return Report(out, {}, 0.0)

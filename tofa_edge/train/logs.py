@@ -74,6 +74,7 @@ def _loggers(folder: Path) -> list[Any]:
     try:
         folder.mkdir(parents=True, exist_ok=True)
         _keep_earlier(folder / METRICS)
+        (folder / METRICS).touch()  # the logger would find out after minutes that it may not
         loggers: list[Any] = [CSVLogger(folder, name="", version="")]
         with warnings.catch_warnings():  # of what lies there; nothing does any more
             warnings.filterwarnings("ignore", message="Experiment logs directory")

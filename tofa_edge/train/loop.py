@@ -220,7 +220,7 @@ def _step(state: TrainingState, phase: Phase) -> tuple[float, ...]:
         if not math.isfinite(value):
             raise TrainingError(
                 f"the {name} is not finite at step {state.step + 1} of {phase.name}: "
-                "lower the learning rate (--resume accepts another)"
+                "lower the learning rate (--resume, if there is a checkpoint, accepts another)"
             )
     optimiser.step()
     optimiser.zero_grad(set_to_none=True)

@@ -18,6 +18,7 @@ from tofa_edge.accuracy import AccuracyPredictor
 from tofa_edge.bundle import GoldenCase, stored_precision, write_bundle
 from tofa_edge.errors import BundleError
 from tofa_edge.images import encode
+from tofa_edge.manifest import MOST_NAME, printable
 from tofa_edge.network import FloatArray, ImageArray
 from tofa_edge.space import Subnet
 from tofa_edge.train.config import TrainingConfig
@@ -105,11 +106,17 @@ def pack(
         provenance={
             "made_by": f"tofa-edge {__version__}",
             "made_on": datetime.date.today().isoformat(),
-            "start": config.pretrained or config.start,
+            "start": _name(config.pretrained or config.start),
             "seed": config.seed,
             **provenance,
         },
     )
+
+
+def _name(start: str) -> str:
+    """Returns the name of a start without its folder, as a bundle may hold it."""
+    name = Path(start).name[:MOST_NAME]
+    return "".join(letter if printable(letter) else "?" for letter in name)
 
 
 def _encoded(image: ImageArray) -> bytes:

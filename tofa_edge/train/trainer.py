@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import itertools
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict
@@ -19,11 +20,12 @@ from tofa_edge.train import checkpoint
 from tofa_edge.train.config import PRETRAINED, Report, TrainingConfig
 from tofa_edge.train.data import Photos, decode_all, forget_labels, read_folder, split
 from tofa_edge.train.distributed import Processes
-from tofa_edge.train.finishing import bundle_as_is, pack_trained
+from tofa_edge.train.finishing import TESTING, bundle_as_is, pack_trained
 from tofa_edge.train.keeper import Keeper
 from tofa_edge.train.loop import OnStep
 from tofa_edge.train.packing import Contents, check_writable, pack
 from tofa_edge.train.phases import (
+    PRETRAINING,
     QUANTISATION_AWARE,
     TRAINING,
     expected_seconds,
@@ -33,7 +35,8 @@ from tofa_edge.train.phases import (
 from tofa_edge.train.sources import read_photos
 from tofa_edge.train.start import new_supernet, read_start, used_device
 from tofa_edge.train.supernet import Supernet
-from tofa_edge.train.teachers import Look, look, looks
+from tofa_edge.train.teachers import LOOKING, Look, look, looks
+from tofa_edge.train.tested import SECONDS as SECONDS_TO_TEST
 from tofa_edge.train.watch import LEAST_LABELS, Watch
 
 SHARES = {"train": 0.8, "validation": 0.1, "check": 0.1}
@@ -96,7 +99,9 @@ def train(
     tell(_summary(photos, roles, labels, supernet))
     keeper = Keeper.open(checkpoint.beside(out), _identity(photos, config), resume)
     images = photos.images[trained]
-    tell(_time_needed(expected_seconds(supernet, images, labels, config)))
+    needed = expected_seconds(supernet, images, labels, config)
+    needed[TESTING] = config.predictor_subnets * SECONDS_TO_TEST
+    tell(_time_needed(needed, keeper))
     begun = time.perf_counter()
     with _telling_how_to_resume(keeper, tell):
         seen = _looks(images, labels, config, on_step, keeper, processes)
@@ -159,7 +164,8 @@ def pretrain(
     identity = _identity(Photos(tuple(classes), seen, np.zeros(0, np.int64)), config)
     keeper = Keeper.open(checkpoint.beside(out), identity, resume)
     tell(f"{len(seen)} photos, {supernet.space.count():.1e} subnets up to {size} px")
-    tell(_time_needed(expected_seconds(supernet, seen, np.zeros(0, np.int64), config)))
+    needed = expected_seconds(supernet, seen, np.zeros(0, np.int64), config)
+    tell(_time_needed(needed, keeper))
     begun = time.perf_counter()
     with _telling_how_to_resume(keeper, tell):
         said = look(config.start, seen, used_device(config), on_step, processes)
@@ -222,9 +228,15 @@ def _watch(
     return Watch(photos.images[validated], photos.labels[validated], seen, tell, stops)
 
 
-def _time_needed(seconds: Mapping[str, float]) -> str:
-    parts = ", ".join(f"{phase} {_duration(value)}" for phase, value in seconds.items())
-    return f"about {_duration(sum(seconds.values()))} on this machine ({parts})"
+def _time_needed(expected: Mapping[str, float], keeper: Keeper) -> str:
+    """Says how long each phase will take, less what is done; looks are in no checkpoint."""
+    left, found = dict(expected), keeper.found
+    if found is not None and found.phase in left:
+        for phase in itertools.takewhile(lambda name: name != found.phase, expected):
+            left[phase] *= phase == LOOKING and found.phase == PRETRAINING
+        left[found.phase] = max(0.0, left[found.phase] - found.seconds)
+    parts = ", ".join(f"{phase} {_duration(value)}" for phase, value in left.items() if value)
+    return f"about {_duration(sum(left.values()))} on this machine ({parts})"
 
 
 def _duration(seconds: float) -> str:
