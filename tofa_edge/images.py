@@ -169,6 +169,10 @@ def _upright(image: Image, name: str, most_pixels: int) -> Image:
         raise ImageError(f"{name}: wanted 1 to {most_pixels} pixels, got {got}")
     if image.mode.startswith("I;16") or image.mode == "I":
         image = _eight_bits(image)
+    if image.mode == "F":
+        high = float(np.asarray(image).max())
+        if 0 < high <= 1:  # they would all be black
+            raise ImageError(f"{name}: wanted 8 or 16 bits a value, got fractions up to {high:.2g}")
     upright = ImageOps.exif_transpose(image)
     if "transparency" in upright.info:  # which Pillow cannot drop on the way to RGB
         upright = upright.convert("RGBA")

@@ -134,6 +134,15 @@ def test_sixteen_bit_modes_in_memory() -> None:
     assert np.all(prepare(Image.fromarray(np.full((8, 8), -5, np.int32)), 8) == 0)
 
 
+def test_fractions_are_refused_instead_of_turning_black(tmp_path: Path) -> None:
+    values = np.linspace(0, 1, 64, dtype=np.float32).reshape(8, 8)
+    Image.fromarray(values).save(tmp_path / "x.tiff")
+    with pytest.raises(ImageError, match=r"x\.tiff: wanted 8 or 16 bits .* fractions up to 1"):
+        load(tmp_path / "x.tiff")
+    Image.fromarray(255 * values).save(tmp_path / "y.tiff")
+    assert np.asarray(load(tmp_path / "y.tiff")).max() == 255
+
+
 def test_cmyk_jpeg(tmp_path: Path) -> None:
     (tmp_path / "x.jpg").write_bytes(saved(quadrants().convert("CMYK"), "JPEG", quality=95))
     assert corners(prepare(tmp_path / "x.jpg", 20)) == ["r", "g", "b", "dark"]
