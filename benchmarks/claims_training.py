@@ -6,11 +6,17 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from tofa_edge.benchmarks.claims import Claims, average, result, tau
+from tofa_edge.benchmarks.claims_rows import (
+    EIGHT,
+    ENDS,
+    PICKED,
+    cell_of,
+    cells_of,
+    probes_of,
+    row_of,
+)
 
-PICKED = ("largest", "middle", "≤ 15 MMACs", "≤ 7 MMACs", "smallest")
-ENDS = ("largest", "middle", "smallest")
 DRAWS = (0, 1, 2)
-EIGHT = (*ENDS, *(f"random {number}" for number in range(5)))  # subnets of a study
 
 
 def transfer() -> Claims:
@@ -20,8 +26,8 @@ def transfer() -> Claims:
         ("one semi-supervised loss", "semi-supervised, 1200 steps"),
         ("labels only", "labels only, 1200 steps"),
     ):
-        yield f"| {title} | {_row(runs, f'{name}, 25 labels a class', PICKED)} |"
-    for cost, probe in zip((127, 707), _probes(runs, 25), strict=True):
+        yield f"| {title} | {row_of(runs, f'{name}, 25 labels a class', PICKED)} |"
+    for cost, probe in zip((127, 707), probes_of(runs, 25), strict=True):
         yield f"{cost} MMACs | {probe} |"
     longer = runs["labels only, equal time, 2760 steps, 25 labels a class, draw 0"]["accuracy"]
     yield f"2,760 steps of them, which take as long, give {_percents(longer)} %"
@@ -33,19 +39,19 @@ def transfer_more() -> Claims:
     for count, steps in ((100, 1800), (25, 1800), (4, 500)):
         yield (
             f"| {count} labels a class, one loss, {steps:,} steps | "
-            f"{_cells(runs, f'semi-supervised, {steps} steps, {count} labels a class', PICKED)} |"
+            f"{cells_of(runs, f'semi-supervised, {steps} steps, {count} labels a class', PICKED)} |"
         )
-        small, large = _probes(runs, count)
+        small, large = probes_of(runs, count)
         small = small.removesuffix(" %")
         yield f"| {count} labels a class, probes at 127 and 707 MMACs | {small} and {large} |"
     for count, steps in ((100, 1200), (4, 500)):
         name = f"labels only, {steps} steps, {count} labels a class"
         yield (
             f"| {count} labels a class, labels only, {steps:,} steps | "
-            f"{_cells(runs, name, PICKED)} |"
+            f"{cells_of(runs, name, PICKED)} |"
         )
     name = "semi-supervised, not pretrained, equal time, 2100 steps, 25 labels a class"
-    yield f"| not pretrained, 2,100 steps | {_cells(runs, name, ENDS)} |"
+    yield f"| not pretrained, 2,100 steps | {cells_of(runs, name, ENDS)} |"
     pretrained = result("transfer")["runs"][
         "semi-supervised, 1200 steps, 25 labels a class, draw 0"
     ]
@@ -110,7 +116,7 @@ def transfer_elpv() -> Claims:
         ("one semi-supervised loss", "semi-supervised"),
         ("labels only", "labels only"),
     ):
-        yield f"| {title} | {_row(runs, f'{kind}, 300 steps, 100 labels a class', ENDS)} |"
+        yield f"| {title} | {row_of(runs, f'{kind}, 300 steps, 100 labels a class', ENDS)} |"
 
 
 def transfer_fashion_mnist() -> Claims:
@@ -120,8 +126,8 @@ def transfer_fashion_mnist() -> Claims:
         ("one semi-supervised loss", "semi-supervised, 400 steps"),
         ("labels only", "labels only, 400 steps"),
     ):
-        yield f"| {title} | {_row(runs, f'{kind}, 10 labels a class', ENDS)} |"
-    _, probe = _probes(runs, 10)
+        yield f"| {title} | {row_of(runs, f'{kind}, 10 labels a class', ENDS)} |"
+    _, probe = probes_of(runs, 10)
     yield f"| probe on the teachers' features | {probe} |"
 
 
@@ -144,20 +150,18 @@ def first_targets() -> Claims:
 def transfer_present() -> Claims:
     """What the present first targets and more pretraining reach."""
     runs = result("transfer_present")["runs"]
-    longer = _row(runs, "semi-supervised, 600 steps, 25 labels a class", PICKED)
-    yield f"| 25 labels a class, 2,500 + 600 steps, three draws | {longer} |"
     yield (
         "| 25 labels a class, 1,500 + 1,200 steps, first draw | "
-        f"{_row(runs, 'semi-supervised, 1200 steps, 25 labels a class', PICKED)} |"
+        f"{row_of(runs, 'semi-supervised, 1200 steps, 25 labels a class', PICKED)} |"
     )
     few = "semi-supervised, 500 steps, 4 labels a class"
-    largest, middle, smallest = (_cell(runs, few, (column,)) for column in ENDS)
+    largest, middle, smallest = (cell_of(runs, few, (column,)) for column in ENDS)
     yield (
         f"| 4 labels a class, 1,500 + 500 steps, first draw | {largest} | {middle} | | "
-        f"| {smallest} | {_cell(runs, few, EIGHT)} |"
+        f"| {smallest} | {cell_of(runs, few, EIGHT)} |"
     )
     for count in (4, 25, 100):
-        small, large = _probes(runs, count)
+        small, large = probes_of(runs, count)
         yield f"| {count} labels a class, probes at 127 and 1,077 MMACs | {small} and {large} |"
 
 
@@ -171,65 +175,10 @@ def label_counts() -> Claims:
                 ("labels only", "labels only"),
             ):
                 key = f"{kind}, {steps} steps, {count} labels a class"
-                cells = _row(runs, key, ENDS)
+                cells = row_of(runs, key, ENDS)
                 yield f"| {count} labels a class, {title} | {cells} |"
-            _, probe = _probes(runs, count)
+            _, probe = probes_of(runs, count)
             yield f"| {count} labels a class, probe on the teachers' features | {probe} |"
-
-
-def _row(runs: Any, name: str, columns: Sequence[str]) -> str:
-    """Returns the cells of a table's row, the mean of eight subnets at its end."""
-    return f"{_cells(runs, name, columns)} | {_cell(runs, name, EIGHT)}"
-
-
-def _cells(runs: Any, name: str, columns: Sequence[str]) -> str:
-    return " | ".join(_cell(runs, name, (column,)) for column in columns)
-
-
-def _probes(runs: Any, count: int) -> tuple[str, str]:
-    """Returns the accuracies of the small probe and of the teachers', of so many labels."""
-    small, large = (
-        _cell(runs, f"frozen-feature probe {name}, {count} labels a class", ("probe",))
-        for name in ("lite0 128 px", "teachers")
-    )
-    return small, large
-
-
-def _cell(runs: Any, name: str, columns: Sequence[str]) -> str:
-    """Returns the mean over subnets and draws, with its spread where there are several draws."""
-    rows = [runs[key]["accuracy"] for key in sorted(runs) if key.startswith(f"{name}, draw ")]
-    values = [sum(row[column] for column in columns) / len(columns) for row in rows]
-    return average(values) if len(values) > 1 else f"{100 * values[0]:.1f} %"
-
-
-def scenarios() -> Claims:
-    """One training for all devices, or one for each."""
-    alone, shared = result("scenarios")["runs"], result("transfer")["runs"]
-    all_of_them = shared["semi-supervised, 1200 steps, 25 labels a class, draw 0"]["accuracy"]
-
-    def run(name: str, kind: str) -> Any:
-        return alone[f"{name} alone, {kind}, 1200 steps, 25 labels a class, draw 0"]
-
-    kinds = ("semi-supervised", "labels only")
-    titles = {
-        "middle": "middle, 14.5 MMACs",
-        "random 1": "random, 12.6",
-        "smallest": "smallest, 4.2",
-    }
-    for name, title in titles.items():
-        trained = [run(name, kind)["accuracy"][name] for kind in kinds]
-        accuracies = (all_of_them[name], *trained)
-        yield f"| {title} | {' | '.join(f'{100 * value:.1f} %' for value in accuracies)} |"
-    seconds = [", ".join(f"{run(name, kind)['cpu_s']:.0f}" for name in titles) for kind in kinds]
-    draws = [
-        shared[f"semi-supervised, 1200 steps, 25 labels a class, draw {draw}"]["cpu_s"]
-        for draw in DRAWS
-    ]
-    shared_s = f"{round(min(draws), -1):,.0f} to {round(max(draws), -1):,.0f} s"
-    yield f"{shared_s}; one subnet alone by the same loss {seconds[0]} s"
-    yield (
-        f"| processor time | {shared_s} for all | {' | '.join(f'{each} s' for each in seconds)} |"
-    )
 
 
 def summary() -> Claims:
@@ -247,12 +196,12 @@ def summary() -> Claims:
     )
     runs = result("transfer")["runs"]
     everything, alone = (
-        _cell(runs, f"{kind}, 1200 steps, 25 labels a class", ("largest",))
+        cell_of(runs, f"{kind}, 1200 steps, 25 labels a class", ("largest",))
         for kind in ("semi-supervised", "labels only")
     )
     yield f"one semi-supervised loss {everything}, labels only {alone}"
     cells, labelled = (
-        _cell(result("transfer_elpv")["runs"], f"{kind}, 300 steps, 100 labels a class", EIGHT)
+        cell_of(result("transfer_elpv")["runs"], f"{kind}, 300 steps, 100 labels a class", EIGHT)
         for kind in ("semi-supervised", "labels only")
     )
     yield f"with unlabelled photos {cells}, labels only {labelled}"
@@ -278,6 +227,5 @@ CLAIMS: tuple[Callable[[], Claims], ...] = (
     transfer_elpv,
     transfer_fashion_mnist,
     label_counts,
-    scenarios,
     summary,
 )

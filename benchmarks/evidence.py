@@ -13,10 +13,16 @@ import sys
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-from tofa_edge.benchmarks import claims, claims_bench, claims_device, claims_training
+from tofa_edge.benchmarks import (
+    claims,
+    claims_bench,
+    claims_device,
+    claims_scenarios,
+    claims_training,
+)
 from tofa_edge.benchmarks.unstored import UNSTORED
 
-MODULES = (claims, claims_bench, claims_device, claims_training)
+MODULES = (claims, claims_bench, claims_device, claims_training, claims_scenarios)
 ROOT = Path(claims.__file__).resolve().parents[1]
 
 NUMBER = r"(?<![\w.])(?:[\d,]*\.)?\d[\d,]*(?:e-?\d+)?"

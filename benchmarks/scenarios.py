@@ -21,6 +21,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from tofa_edge.benchmarks.scenario_costs import (
+    COSTS,
+    SCENARIOS,
+    SHARED,
+    cost_ratios,
+    equal_compute_steps,
+)
 from tofa_edge.benchmarks.study import Results, Study, read_zip, study_space, subnets
 from tofa_edge.benchmarks.transfer import measured_on_test, study_run
 from tofa_edge.space import SearchSpace, Subnet
@@ -28,10 +35,6 @@ from tofa_edge.train.config import Progress
 from tofa_edge.train.data import forget_labels
 from tofa_edge.train.loop import Choose, sandwich
 
-SCENARIOS = ("middle", "random 1", "smallest")
-COUNTS = (1, 3, 10)
-SHARED = "shared"
-COSTS = "processor time of a step"
 WARM_UP = 2  # rounds of steps
 
 
@@ -67,38 +70,7 @@ def main() -> None:
             results.once(f"{name} alone, {loss}, {steps} steps, {of}", run)
         _print(results, shared.rows, options.steps, longer, of)
     for title, count, times in cost_ratios(costs):
-        print(f"{title}, {count} scenarios: {times:.1f} × the processor time of training all")
-
-
-def equal_compute_steps(costs: dict[str, float], steps: int) -> int:
-    """Returns for how many steps each of three scenarios trains at the cost of one for all.
-
-    Args:
-        costs: processor seconds of a step, by what it trains.
-        steps: of the training for all.
-    """
-    mean = float(np.mean([costs[name] for name in SCENARIOS]))
-    return round(steps * costs[SHARED] / (len(SCENARIOS) * mean))
-
-
-def cost_ratios(costs: dict[str, float]) -> list[tuple[str, int, float]]:
-    """Returns what scenarios cost alone at equal steps over what training all costs.
-
-    Args:
-        costs: processor seconds of a step, by what it trains.
-
-    Returns:
-        Which subnets the scenarios need, how many scenarios, the ratio.
-    """
-    kinds = {
-        "those three": [costs[name] for name in SCENARIOS],
-        "all eight": [seconds for name, seconds in costs.items() if name != SHARED],
-    }
-    return [
-        (title, count, count * float(np.mean(seconds)) / costs[SHARED])
-        for title, seconds in kinds.items()
-        for count in COUNTS
-    ]
+        print(f"{count} {title}: {times:.1f} × the processor time of training all")
 
 
 def _alone(

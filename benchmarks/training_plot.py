@@ -18,8 +18,9 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from tofa_edge.benchmarks.claims import result
-from tofa_edge.benchmarks.claims_training import DRAWS, EIGHT
-from tofa_edge.benchmarks.scenarios import COUNTS, SCENARIOS
+from tofa_edge.benchmarks.claims_rows import EIGHT
+from tofa_edge.benchmarks.claims_training import DRAWS
+from tofa_edge.benchmarks.scenario_costs import COSTS, COUNTS, SCENARIOS, SHARED
 from tofa_edge.benchmarks.study import BASELINE
 from tofa_edge.cost import macs
 from tofa_edge.layers import layers
@@ -53,7 +54,7 @@ def draw(path: Path) -> None:
     figure = Figure(figsize=(11, 4.2), layout="constrained")
     left, right = figure.subplots(1, 2, width_ratios=(3, 2))
     _accuracies(left, result("transfer")["runs"])
-    _costs(right, result("transfer")["runs"], result("scenarios")["runs"])
+    _costs(right, result("scenarios")["runs"][COSTS]["processor_s"])
     for axes in (left, right):
         axes.grid(alpha=0.3)
         axes.spines[["top", "right"]].set_visible(False)
@@ -97,17 +98,15 @@ def _mmacs(networks: Sequence[str], size: int) -> float:
     return sum(each) / 1e6
 
 
-def _costs(axes: Axes, shared: dict[str, Any], alone: dict[str, Any]) -> None:
-    one = np.mean([shared[f"{LINES[0][1]}, {OF} {n}"]["cpu_s"] for n in DRAWS]) / 60
-    each = [
-        alone[f"{name} alone, semi-supervised, 1200 steps, {OF} 0"]["cpu_s"] for name in SCENARIOS
-    ]
+def _costs(axes: Axes, seconds: dict[str, float]) -> None:
+    each = float(np.mean([seconds[name] for name in SCENARIOS]))
     counts = np.arange(1, 2 * max(COUNTS) + 1)
-    axes.plot(counts, np.full(len(counts), one), color=LINES[0][2], lw=2, label="all at once")
-    axes.plot(counts, counts * np.mean(each) / 60, "--", color="#555555", label="one after another")
-    axes.set(xlabel="kinds of devices", ylabel="processor time, minutes", ylim=(0, None))
+    axes.plot(counts, np.ones(len(counts)), color=LINES[0][2], lw=2, label="all at once")
+    apart = counts * each / seconds[SHARED]
+    axes.plot(counts, apart, "--", color="#555555", label="one after another")
+    axes.set(xlabel="kinds of devices", ylabel="processor time of training", ylim=(0, None))
     axes.set_xticks([1, 5, 10, 15, 20])
-    axes.set_title("the same loss and steps", loc="left", fontsize=10)
+    axes.set_title("the same loss and steps, all at once = 1", loc="left", fontsize=10)
 
 
 if __name__ == "__main__":

@@ -4,16 +4,27 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import time
+from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 from PIL import Image
 
-from tofa_edge.benchmarks import picking
+from tofa_edge.benchmarks import picking, scenarios
 from tofa_edge.benchmarks.ingredients import ALPHA_RATIO, alpha_divergence
 from tofa_edge.benchmarks.picking import picked_below
+from tofa_edge.benchmarks.scenario_costs import (
+    SCENARIOS,
+    SHARED,
+    cost_ratios,
+    equal_compute_steps,
+)
+from tofa_edge.benchmarks.study import study_space, subnets
 from tofa_edge.benchmarks.training_plot import draw
 from tofa_edge.cost import macs
 from tofa_edge.layers import layers
@@ -86,6 +97,33 @@ def test_alpha_divergence_is_the_larger_of_both_with_its_gradient() -> None:
     torch.testing.assert_close(found, expected)
     slopes = [torch.autograd.grad(value.sum(), logits)[0] for value in (found, expected)]
     torch.testing.assert_close(*slopes)
+
+
+def test_steps_in_turn_are_timed_each_for_itself(monkeypatch: pytest.MonkeyPatch) -> None:
+    spent = [0.0]
+
+    def study_run(*given: Any, on_step: Callable[[object], None]) -> None:
+        steps, choose = given[4], given[6]
+        space, rng = study_space(10), np.random.default_rng(0)
+        for _ in range(steps):
+            spent[0] += sum(macs(layers(space, one)) for one in choose(space, rng)) / 1e9
+            on_step(None)
+
+    monkeypatch.setattr(scenarios, "study_run", study_run)
+    monkeypatch.setattr(time, "process_time", lambda: spent[0])
+    study: Any = SimpleNamespace(
+        data=SimpleNamespace(classes=range(10), labels=np.zeros(10, np.int64)), start=dict
+    )
+    costs = scenarios._step_costs(study, 4, rounds=3)["processor_s"]
+    space = study_space(10)
+    for name, subnet in subnets(space).items():
+        assert costs[name] == pytest.approx(macs(layers(space, subnet)) / 1e9, abs=1e-4)
+    assert costs[SHARED] > costs["largest"] + costs["smallest"]
+    three = sum(costs[name] for name in SCENARIOS)
+    assert equal_compute_steps(costs, 600) == pytest.approx(600 * costs[SHARED] / three, abs=1)
+    ratios = {(title, count): ratio for title, count, ratio in cost_ratios(costs)}
+    assert ratios["small networks", 3] == pytest.approx(three / costs[SHARED])
+    assert ratios["networks of all sizes", 10] > ratios["small networks", 10]
 
 
 def test_stored_results_are_drawn(tmp_path: Path) -> None:
