@@ -13,17 +13,34 @@ EIGHT = (*ENDS, *(f"random {number}" for number in range(5)))  # subnets of a st
 
 
 def row_of(runs: Any, name: str, columns: Sequence[str]) -> str:
-    """Returns the cells of a table's row, the mean of eight subnets at its end."""
+    """Returns the cells of a table's row, the mean of eight subnets at its end.
+
+    Args:
+        runs: of a study, by name.
+        name: of the runs, without their draw.
+        columns: the subnets.
+    """
     return f"{cells_of(runs, name, columns)} | {cell_of(runs, name, EIGHT)}"
 
 
 def cells_of(runs: Any, name: str, columns: Sequence[str]) -> str:
-    """Returns the cells of a table's row."""
+    """Returns the cells of a table's row.
+
+    Args:
+        runs: of a study, by name.
+        name: of the runs, without their draw.
+        columns: the subnets.
+    """
     return " | ".join(cell_of(runs, name, (column,)) for column in columns)
 
 
 def probes_of(runs: Any, count: int) -> tuple[str, str]:
-    """Returns the accuracies of the small probe and of the teachers', of so many labels."""
+    """Returns the accuracies of the small probe and of the teachers', of so many labels.
+
+    Args:
+        runs: of a study, by name.
+        count: of labels a class.
+    """
     small, large = (
         cell_of(runs, f"frozen-feature probe {name}, {count} labels a class", ("probe",))
         for name in ("lite0 128 px", "teachers")
@@ -32,7 +49,13 @@ def probes_of(runs: Any, count: int) -> tuple[str, str]:
 
 
 def cell_of(runs: Any, name: str, columns: Sequence[str]) -> str:
-    """Returns the mean over subnets and draws, with its spread where there are several draws."""
+    """Returns the mean over subnets and draws, with its spread where there are several draws.
+
+    Args:
+        runs: of a study, by name.
+        name: of the runs, without their draw.
+        columns: the subnets that are averaged.
+    """
     rows = [runs[key]["accuracy"] for key in sorted(runs) if key.startswith(f"{name}, draw ")]
     values = [sum(row[column] for column in columns) / len(columns) for row in rows]
     return average(values) if len(values) > 1 else f"{100 * values[0]:.1f} %"
