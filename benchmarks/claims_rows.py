@@ -23,6 +23,17 @@ def row_of(runs: Any, name: str, columns: Sequence[str]) -> str:
     return f"{cells_of(runs, name, columns)} | {cell_of(runs, name, EIGHT)}"
 
 
+def unpicked_row_of(runs: Any, name: str) -> str:
+    """Returns the same for `PICKED`, without the subnets that only a search finds.
+
+    Args:
+        runs: of a study, by name.
+        name: of the runs, without their draw.
+    """
+    largest, middle, smallest = (cell_of(runs, name, (column,)) for column in ENDS)
+    return f"{largest} | {middle} | | | {smallest} | {cell_of(runs, name, EIGHT)}"
+
+
 def cells_of(runs: Any, name: str, columns: Sequence[str]) -> str:
     """Returns the cells of a table's row.
 

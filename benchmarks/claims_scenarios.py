@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from tofa_edge.benchmarks.claims import Claims, average, result
-from tofa_edge.benchmarks.claims_rows import EIGHT, ENDS, PICKED, cell_of, row_of
+from tofa_edge.benchmarks.claims import Claims, result
+from tofa_edge.benchmarks.claims_rows import PICKED, cell_of, row_of, unpicked_row_of
 from tofa_edge.benchmarks.scenario_costs import (
     COSTS,
     SCENARIOS,
@@ -16,7 +16,7 @@ from tofa_edge.benchmarks.scenario_costs import (
 )
 
 STEPS = 600  # of the trainings that are compared
-DRAWS = (0, 1)
+DRAWS = ("draw 0", "draw 1")  # in which subnets were trained alone
 BELOW = ("≤ 15 MMACs", "≤ 7 MMACs")
 TITLES = {
     "middle": "middle, 14.5 MMACs",
@@ -37,32 +37,29 @@ def transfer_longer() -> Claims:
     )
     yield f"25 labels a class {few}, 100 labels {more}"
     name = "labels only, equal time, 1380 steps, 25 labels a class"
-    largest, middle, smallest = (cell_of(runs, name, (column,)) for column in ENDS)
-    yield (
-        f"| 25 labels a class, labels only for as long as the 600 | {largest} | {middle} | | "
-        f"| {smallest} | {cell_of(runs, name, EIGHT)} |"
-    )
+    cells = unpicked_row_of(runs, name)
+    yield f"| 25 labels a class, labels only for as long as the 600 | {cells} |"
 
 
 def scenarios() -> Claims:
     """One training for all devices, or one for each."""
     alone, together = result("scenarios")["runs"], result("transfer_longer")["runs"]
+    together = {key: run for key, run in together.items() if key.endswith(DRAWS)}
     seconds = alone[COSTS]["processor_s"]
     longer = equal_compute_steps(seconds, STEPS)
-    middle = f"middle alone, semi-supervised, {longer} steps"
 
     def accuracy(runs: Any, name: str, column: str) -> str:
-        of = (f"{name}, 25 labels a class, draw {draw}" for draw in DRAWS)
-        return average([runs[key]["accuracy"][column] for key in of])
+        return cell_of(runs, f"{name} steps, 25 labels a class", (column,))
 
+    middle = accuracy(alone, f"middle alone, semi-supervised, {longer}", "middle")
     for name, title in TITLES.items():
-        cells = [accuracy(together, f"semi-supervised, {STEPS} steps", name)]
+        cells = [accuracy(together, f"semi-supervised, {STEPS}", name)]
         for kind in ("semi-supervised", "labels only"):
-            cells.append(accuracy(alone, f"{name} alone, {kind}, {STEPS} steps", name))
+            cells.append(accuracy(alone, f"{name} alone, {kind}, {STEPS}", name))
         yield f"| {title} | {' | '.join(cells)} |"
     yield (
         f"{longer} steps of the middle one alone, which cost as much for three of them as the "
-        f"supernet, give {accuracy(alone, middle, 'middle')}"
+        f"supernet, give {middle}"
     )
     each = ", ".join(f"{seconds[name]:.2f}" for name in SCENARIOS)
     yield f"{seconds[SHARED]:.2f} s for all subnets together, {each} s for one of these alone"

@@ -19,8 +19,7 @@ def equal_compute_steps(costs: Mapping[str, float], steps: int) -> int:
         costs: processor seconds of a step, by what it trains.
         steps: of the training for all.
     """
-    mean = float(np.mean([costs[name] for name in SCENARIOS]))
-    return round(steps * costs[SHARED] / (len(SCENARIOS) * mean))
+    return round(steps * costs[SHARED] / sum(costs[name] for name in SCENARIOS))
 
 
 def cost_ratios(costs: Mapping[str, float]) -> list[tuple[str, int, float]]:

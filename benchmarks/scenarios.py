@@ -48,7 +48,6 @@ def main() -> None:
     parser.add_argument("--pretrain-steps", type=int, default=1500)
     parser.add_argument("--steps", type=int, default=1400)
     parser.add_argument("--rounds", type=int, default=12, help="of timed steps")
-    parser.add_argument("--equal-compute", action="store_true", help="only costs and longer runs")
     options = parser.parse_args()
     results, shared = (
         Results(options.work / "scenarios.json"),
@@ -61,10 +60,9 @@ def main() -> None:
     for draw in options.draws:
         labels = forget_labels(study.data.labels, options.labels, draw)
         of = f"{options.labels} labels a class, draw {draw}"
-        runs = [(SCENARIOS[0], 2, "semi-supervised", longer)]
-        if not options.equal_compute:
-            kinds = ((2, "semi-supervised", options.steps), (0, "labels only", options.steps))
-            runs += [(name, *kind) for name in SCENARIOS for kind in kinds]
+        kinds = ((2, "semi-supervised", options.steps), (0, "labels only", options.steps))
+        runs = [(name, *kind) for name in SCENARIOS for kind in kinds]
+        runs.append((SCENARIOS[0], 2, "semi-supervised", longer))
         for name, ratio, loss, steps in runs:
             run = partial(_alone, study, labels, ratio, steps, draw, name)
             results.once(f"{name} alone, {loss}, {steps} steps, {of}", run)
