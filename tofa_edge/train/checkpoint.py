@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -13,6 +12,7 @@ import safetensors.torch
 import torch
 from torch import Tensor
 
+from tofa_edge.archive import whole_file
 from tofa_edge.errors import TrainingError
 from tofa_edge.train.loop import Phase, TrainingState
 
@@ -72,16 +72,11 @@ def save(path: Path, state: TrainingState, phase: Phase, identity: Mapping[str, 
     progress = {"phase": phase.name, "step": str(state.step), "seconds": repr(state.seconds)}
     metadata = {**progress, "identity": json.dumps(dict(identity))}
     content = {name: value.detach().cpu().contiguous().clone() for name, value in tensors.items()}
-    temporary = path.with_name(path.name + ".tmp")
     try:
-        safetensors.torch.save_file(content, temporary, metadata)
-        temporary.replace(path)
-    except BaseException as error:
-        with contextlib.suppress(OSError):
-            temporary.unlink()
-        if isinstance(error, OSError | safetensors.SafetensorError):
-            raise TrainingError(f"{path}: the checkpoint cannot be written: {error}") from error
-        raise
+        with whole_file(path) as stream:
+            safetensors.torch.save_file(content, Path(stream.name), metadata)
+    except (OSError, safetensors.SafetensorError) as error:
+        raise TrainingError(f"{path}: the checkpoint cannot be written: {error}") from error
 
 
 def read(path: Path) -> Checkpoint:

@@ -233,7 +233,8 @@ def _time_needed(expected: Mapping[str, float], keeper: Keeper) -> str:
     left, found = dict(expected), keeper.found
     if found is not None and found.phase in left:
         for phase in itertools.takewhile(lambda name: name != found.phase, expected):
-            left[phase] *= phase == LOOKING and found.phase == PRETRAINING
+            if phase != LOOKING or found.phase != PRETRAINING:
+                left[phase] = 0.0
         left[found.phase] = max(0.0, left[found.phase] - found.seconds)
     parts = ", ".join(f"{phase} {_duration(value)}" for phase, value in left.items() if value)
     return f"about {_duration(sum(left.values()))} on this machine ({parts})"

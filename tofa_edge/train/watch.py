@@ -30,7 +30,7 @@ def named_subnets(space: SearchSpace) -> dict[str, Subnet]:
 
 def has_stopped(state: TrainingState) -> bool:
     """Returns whether a watch has ended this phase, now or before an interruption."""
-    return int(state.extra.get("waited", torch.tensor(0))) >= PATIENCE
+    return int(state.extra.get("waited", 0)) >= PATIENCE
 
 
 @dataclass(frozen=True, eq=False)
