@@ -37,7 +37,7 @@ format: $(VENV)/dev
 	$(BIN)/ruff check --fix .
 
 fuzz: $(VENV)/dev  ## 20,000 damaged bundles
-	$(BIN)/python -m tofa_edge.benchmarks.fuzz_bundle --cases 20000
+	$(BIN)/python -m tests.fuzz.bundle --cases 20000
 
 $(VENV)/demo: setup.cfg constraints.txt
 	$(PYTHON) -m venv $(VENV)

@@ -12,18 +12,13 @@ from typing import Any
 
 import numpy as np
 
-from tofa_edge.backends import (
-    Target,
-    check_batch,
-    check_quantised,
-    cpu_targets,
-    package_version,
-)
-from tofa_edge.backends.onnx_format import write_onnx
-from tofa_edge.backends.onnx_quantised import Scheme, write_onnx_int8
+from tofa_edge.architecture.layers import LOGITS
+from tofa_edge.backends.onnx.float import write_onnx
+from tofa_edge.backends.onnx.integer import Scheme, write_onnx_int8
+from tofa_edge.backends.protocol import Target
+from tofa_edge.backends.support import check_batch, check_quantised, cpu_targets, package_version
 from tofa_edge.errors import BackendError
-from tofa_edge.layers import LOGITS
-from tofa_edge.network import FloatArray, ImageArray, Network
+from tofa_edge.network.network import FloatArray, ImageArray, Network
 
 INSTALL = "pip install 'tofa-edge[openvino]'"
 TELEMETRY = "openvino_telemetry"
@@ -37,9 +32,6 @@ def engine() -> Any:
 
     The import itself would write to the home directory and open sockets, and no setting stops that;
     without the package that does it, openvino takes a stand-in that does nothing.
-
-    Raises:
-        BackendError: it is not installed, or its import fails.
     """
     absent = TELEMETRY not in sys.modules
     if absent:
@@ -84,23 +76,14 @@ class OpenVino:
             return cpu_targets()
 
     def build(self, network: Network, target: Target) -> bytes:
-        """Returns an ONNX model.
-
-        Raises:
-            BackendError: the target is int8, and the network lacks its quantisation.
-        """
+        """Returns an ONNX model."""
         check_quantised(self.name, network, target)
         if target.precision == "int8":
             return write_onnx_int8(network, SCHEME)
         return write_onnx(network, training_mode=False)
 
     def load(self, artefact: bytes, target: Target) -> OpenVinoSession:
-        """Returns a session compiled for exactly the target's device, precision and threads.
-
-        Raises:
-            BackendError: openvino is missing, has no such device, refuses the model, or compiles it
-                for another device or precision.
-        """
+        """Returns a session compiled for exactly the target's device, precision and threads."""
         core = _core()
         here = replace(target, threads=1)  # a CPU takes any number of them
         if here not in _processor() and target not in _accelerators():
@@ -139,12 +122,7 @@ class OpenVinoSession:
         self._lock = threading.Lock()
 
     def run(self, batch: ImageArray) -> dict[str, FloatArray]:
-        """Runs a batch, uint8, (N, S, S, 3).
-
-        Raises:
-            BackendError: the session is closed, the batch has another type or shape, or the engine
-                fails.
-        """
+        """Runs a batch, uint8, (N, S, S, 3)."""
         check_batch(batch, self._size)
         with self._lock:
             if self._request is None:
@@ -212,11 +190,7 @@ def _settings(target: Target) -> dict[str, Any]:
 
 
 def _unit(compiled: Any, target: Target) -> str:
-    """Returns the unit that a network was compiled for, as the engine tells it.
-
-    Raises:
-        BackendError: it is another than the target's, or computes in another precision.
-    """
+    """Returns the unit that a network was compiled for, as the engine tells it."""
     devices = compiled.get_property("EXECUTION_DEVICES")
     units = {str(device).split(".")[0].lower() for device in devices}
     if units != {target.unit}:

@@ -9,10 +9,8 @@ from __future__ import annotations
 import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 
-from tofa_edge.backends import Target, check_batch, check_target, package_version
-from tofa_edge.cost import last_uses
-from tofa_edge.errors import BackendError
-from tofa_edge.layers import (
+from tofa_edge.architecture.cost import last_uses
+from tofa_edge.architecture.layers import (
     IMAGE,
     Add,
     BatchStatistics,
@@ -22,9 +20,12 @@ from tofa_edge.layers import (
     Linear,
     Multiply,
 )
-from tofa_edge.network import FloatArray, ImageArray, Network
-from tofa_edge.quantisation import on_grid, rounded_values
-from tofa_edge.space import Activation
+from tofa_edge.architecture.space import Activation
+from tofa_edge.backends.protocol import Target
+from tofa_edge.backends.support import check_batch, check_target, package_version
+from tofa_edge.errors import BackendError
+from tofa_edge.network.integers import on_grid, rounded_values
+from tofa_edge.network.network import FloatArray, ImageArray, Network
 
 
 class Reference:
@@ -50,11 +51,7 @@ class Reference:
         return network.to_bytes()
 
     def load(self, artefact: bytes, target: Target) -> ReferenceSession:
-        """Returns a session that interprets the network.
-
-        Raises:
-            BackendError: the artefact is not a network, or the target is not cpu fp32.
-        """
+        """Returns a session that interprets the network."""
         check_target(self.name, target, ("fp32", "int8"))
         try:
             return ReferenceSession(Network.from_bytes(artefact))

@@ -1,1 +1,1 @@
-"""Commands that measure and try to break: each prints the figures that a text quotes."""
+"""The per-device benchmark: `suite` and `report`; `studies` and `evidence` are not in the wheel."""

@@ -8,7 +8,7 @@ import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
-from tofa_edge.device import Fingerprint
+from tofa_edge.device.machine import Fingerprint
 from tofa_edge.device_profiles.profile import MEASURED, MeasuredTarget, Profile
 from tofa_edge.errors import ProfileError
 
@@ -94,10 +94,6 @@ def merge(profiles: Iterable[Profile]) -> Profile:
 
     The newest come first, also within a target; of the same date those given first. Name,
     fingerprint, software and state are those of the newest. A measurement given twice stands once.
-
-    Raises:
-        ProfileError: none is given, they are of different devices, or measured and published
-            figures are mixed.
     """
     ordered = sorted(profiles, key=lambda profile: profile.date, reverse=True)
     if not ordered:

@@ -10,11 +10,11 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any, Literal
 
-from tofa_edge.archive import one_line, whole_file
-from tofa_edge.device import Fingerprint, State
+from tofa_edge.architecture.space import Subnet
+from tofa_edge.device.machine import Fingerprint, State
 from tofa_edge.errors import ProfileError
-from tofa_edge.plain import from_plain, to_plain
-from tofa_edge.space import Subnet
+from tofa_edge.storage.files import one_line, whole_file
+from tofa_edge.storage.plain import from_plain, to_plain
 
 SCHEMA_VERSION = 1
 MOST_BYTES = 16 * 2**20

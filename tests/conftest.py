@@ -8,14 +8,15 @@ from pathlib import Path
 
 import pytest
 
-from tofa_edge import backends, probing
-from tofa_edge.backends import Backend
-from tofa_edge.benchmarks.small_bundle import small_bundle
-from tofa_edge.bundle import Bundle
-from tofa_edge.network import FloatArray
-from tofa_edge.probing import probed
-from tofa_edge.space import SearchSpace
-from tofa_edge.specimens import random_supernet
+from tofa_edge.architecture.space import SearchSpace
+from tofa_edge.backends import registry
+from tofa_edge.backends.protocol import Backend
+from tofa_edge.bundle.bundle import Bundle
+from tofa_edge.network.network import FloatArray
+from tofa_edge.selftest import records as probing
+from tofa_edge.selftest.records import probed
+from tofa_edge.selftest.small_bundle import small_bundle
+from tofa_edge.selftest.specimens import random_supernet
 
 PHOTOS = 24
 ENGINES = Path(__file__).parent / "engines"
@@ -68,13 +69,13 @@ def offer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Offer]:
         entries = "\n".join(["[tofa_edge.backends]", *points])
         (described / "entry_points.txt").write_text(entries)
         monkeypatch.syspath_prepend(str(folder))
-        backends.backends.cache_clear()
-        found = backends.backends()
+        registry._discovered.cache_clear()
+        found = registry.backends()
         chosen = {name: found[name] for name in (*names, "reference")}
-        monkeypatch.setattr(backends, "backends", lambda: chosen)
+        monkeypatch.setattr(registry, "_discovered", lambda: chosen)
         return chosen
 
-    whole = backends.backends
+    whole = registry._discovered
     yield install
     whole.cache_clear()
 

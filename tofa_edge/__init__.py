@@ -17,9 +17,11 @@ from typing import TYPE_CHECKING
 from tofa_edge._version import __version__
 
 if TYPE_CHECKING:
+    from tofa_edge.architecture.space import SearchSpace, Subnet
     from tofa_edge.budget import Budget
-    from tofa_edge.bundle import Bundle
-    from tofa_edge.deployment import deploy
+    from tofa_edge.bundle.bundle import Bundle
+    from tofa_edge.deployment.deploy import deploy
+    from tofa_edge.deployment.export import export
     from tofa_edge.errors import (
         BackendError,
         BudgetError,
@@ -35,9 +37,8 @@ if TYPE_CHECKING:
         TofaError,
         TrainingError,
     )
-    from tofa_edge.exporting import export
-    from tofa_edge.model import Model, Prediction
-    from tofa_edge.space import SearchSpace, Subnet
+    from tofa_edge.serving.model import Model
+    from tofa_edge.serving.prediction import Prediction
 
 __all__ = [
     "BackendError",
@@ -66,13 +67,14 @@ __all__ = [
 
 _HOMES = {
     "Budget": "budget",
-    "Bundle": "bundle",
-    "deploy": "deployment",
-    "export": "exporting",
-    "Model": "model",
-    "Prediction": "model",
+    "Bundle": "bundle.bundle",
+    "Model": "serving.model",
+    "Prediction": "serving.prediction",
+    "SearchSpace": "architecture.space",
+    "Subnet": "architecture.space",
+    "deploy": "deployment.deploy",
+    "export": "deployment.export",
 }
-_HOMES |= {"SearchSpace": "space", "Subnet": "space"}
 
 
 def __getattr__(name: str) -> object:

@@ -1,3 +1,3 @@
 """The version, alone in its file so that the build reads it without importing the package."""
 
-__version__ = "0.4.0"
+__version__ = "0.5.0"

@@ -6,13 +6,11 @@ import math
 from dataclasses import dataclass
 from numbers import Real
 
-from tofa_edge.backends import Engine, usable_cores
 from tofa_edge.errors import LimitError
 
 PERCENTILES = (50, 95)
 LIMITS = ("latency_ms", "memory_mb", "size_mb", "mmacs", "accuracy")
 MAX_ACCURACY_DROP = 0.01
-ALL_CORES = 1.2  # what a latency may grow by where every core is needed
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,7 +25,7 @@ class Budget:
         mmacs: of one image, in millions of multiply-accumulates.
         accuracy: expected at least, 0..1; only for bundles with an accuracy predictor.
         max_accuracy_drop: that rounding to 8-bit integers may cost, 0..1, by the bundle's images
-            (`tofa_edge.guard`); None for any. It says nothing of float networks.
+            (`tofa_edge.cutting.accuracy_drop`); None for any. It says nothing of float networks.
 
     Raises:
         LimitError: on construction, when a limit is no positive number (the drop may be 0), or the
@@ -76,9 +74,3 @@ class Budget:
 
 def _is_number(value: object) -> bool:
     return isinstance(value, Real) and not isinstance(value, bool) and math.isfinite(value)
-
-
-def headroom(engine: Engine) -> float:
-    """Returns the factor that a latency may grow by: where all cores are busy, other work shows."""
-    threads = engine.target.threads
-    return ALL_CORES if threads > 1 and threads >= usable_cores() else 1.0

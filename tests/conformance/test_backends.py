@@ -5,12 +5,12 @@ from __future__ import annotations
 import pytest
 
 from tofa_edge import backends
-from tofa_edge.backends import Backend
-from tofa_edge.conformance import CHECKS, check
-from tofa_edge.conformance_conduct import NOWHERE
-from tofa_edge.conformance_subject import Subject
+from tofa_edge.backends.protocol import Backend
+from tofa_edge.conformance.conduct import NOWHERE
+from tofa_edge.conformance.subject import Subject
+from tofa_edge.conformance.suite import CHECKS, check
 from tofa_edge.errors import BackendError
-from tofa_edge.specimens import specimen
+from tofa_edge.selftest.specimens import specimen
 
 TOLERANCES = {"tflite": 1e-3}  # of the largest logit; 1e-4 for all others
 LOADS = {"openvino": 200}  # it compiles for a tenth of a second; 1,000 for all others

@@ -12,13 +12,14 @@ import psutil
 import pytest
 
 from tofa_edge import backends
-from tofa_edge.backends import Engine, Session, Target
+from tofa_edge.architecture.layers import LOGITS, Convolution
+from tofa_edge.backends.protocol import Engine, Session, Target
 from tofa_edge.backends.reference import ReferenceSession
-from tofa_edge.layers import LOGITS, Convolution
-from tofa_edge.network import FloatArray, ImageArray, Network, Preprocessing
-from tofa_edge.proof import difference, tolerance
-from tofa_edge.quantisation import observe, quantised, ready
-from tofa_edge.specimens import (
+from tofa_edge.cutting.ranges import observe, ready
+from tofa_edge.network.integers import quantised
+from tofa_edge.network.network import FloatArray, ImageArray, Network, Preprocessing
+from tofa_edge.selftest.golden import difference, tolerance
+from tofa_edge.selftest.specimens import (
     calibrated,
     photos,
     random_supernet,

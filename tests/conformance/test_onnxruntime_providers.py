@@ -7,9 +7,11 @@ from typing import Any
 
 import pytest
 
-from tofa_edge.backends import Engine, Target
+from tofa_edge.architecture.layers import layers
+from tofa_edge.architecture.space import SearchSpace
+from tofa_edge.architecture.zoo import tiny
 from tofa_edge.backends.onnxruntime import OnnxRuntime, engine
-from tofa_edge.backends.onnxruntime_providers import (
+from tofa_edge.backends.onnxruntime.providers import (
     PROVIDERS,
     RECORD,
     check_placement,
@@ -18,13 +20,11 @@ from tofa_edge.backends.onnxruntime_providers import (
     provider_targets,
     session_options,
 )
+from tofa_edge.backends.protocol import Engine, Target
 from tofa_edge.errors import BackendError
-from tofa_edge.layers import layers
-from tofa_edge.network import LITE_PREPROCESSING, FloatArray, Network
-from tofa_edge.probing import calibrator
-from tofa_edge.space import SearchSpace
-from tofa_edge.spaces import tiny
-from tofa_edge.weights import cut, fold
+from tofa_edge.network.network import LITE_PREPROCESSING, FloatArray, Network
+from tofa_edge.network.slicing import cut, fold
+from tofa_edge.selftest.records import calibrator
 
 Supernets = Callable[[SearchSpace, int], dict[str, FloatArray]]
 BACKEND = OnnxRuntime()

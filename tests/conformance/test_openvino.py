@@ -12,20 +12,20 @@ import numpy as np
 import psutil
 import pytest
 
-from tofa_edge.backends import Engine, Target
-from tofa_edge.backends.onnx_format import write_onnx
+from tofa_edge.architecture.layers import LOGITS, layers
+from tofa_edge.architecture.space import SearchSpace
+from tofa_edge.architecture.zoo import tiny
+from tofa_edge.backends.onnx.float import write_onnx
 from tofa_edge.backends.onnxruntime import OnnxRuntime
 from tofa_edge.backends.openvino import OpenVino, _core, _settings, _unit
+from tofa_edge.backends.protocol import Engine, Target
 from tofa_edge.backends.reference import Reference, ReferenceSession
-from tofa_edge.calibration import cut_network
-from tofa_edge.conformance_subject import prepared
+from tofa_edge.conformance.subject import prepared
+from tofa_edge.cutting.calibration import cut_network
 from tofa_edge.errors import BackendError
-from tofa_edge.layers import LOGITS, layers
-from tofa_edge.network import LITE_PREPROCESSING, FloatArray, Network
-from tofa_edge.space import SearchSpace
-from tofa_edge.spaces import tiny
-from tofa_edge.specimens import specimen
-from tofa_edge.weights import calibration_network, cut, fold
+from tofa_edge.network.network import LITE_PREPROCESSING, FloatArray, Network
+from tofa_edge.network.slicing import calibration_network, cut, fold
+from tofa_edge.selftest.specimens import specimen
 
 Supernets = Callable[[SearchSpace, int], dict[str, FloatArray]]
 BACKEND = OpenVino()
@@ -39,7 +39,7 @@ sys.addaudithook(lambda event, _: sockets.append(event) if event.startswith("soc
 import numpy as np
 from tofa_edge.backends import Target
 from tofa_edge.backends.openvino import OpenVino
-from tofa_edge.network import Network
+from tofa_edge.network.network import Network
 backend, network = OpenVino(), Network.from_bytes(Path(sys.argv[1]).read_bytes())
 session = backend.load(backend.build(network, Target()), Target())
 session.run(np.zeros((1, 32, 32, 3), np.uint8))

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from tofa_edge.conformance import CHECKS
+from tofa_edge.conformance.suite import CHECKS
 
 ROOT = Path(__file__).parents[2]
 PLUGIN, PAGE = ROOT / "examples" / "tofa-edge-ncnn", ROOT / "docs" / "write-a-backend.md"
@@ -102,8 +102,8 @@ def test_page_shows_the_plugin_word_for_word() -> None:
 
 
 def test_page_counts_what_the_suite_has() -> None:
-    from tofa_edge.conformance_numbers import FULL
-    from tofa_edge.conformance_subject import FULL_LOADS
+    from tofa_edge.conformance.numbers import FULL
+    from tofa_edge.conformance.subject import FULL_LOADS
 
     page = PAGE.read_text()
     assert len(CHECKS) == 20

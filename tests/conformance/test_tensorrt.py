@@ -19,23 +19,26 @@ from types import ModuleType
 import numpy as np
 import pytest
 
-from tofa_edge.backends import Engine, Target, backends, tensorrt, tensorrt_build
-from tofa_edge.backends import cuda as binding
+from tofa_edge.architecture.layers import LOGITS, layers
+from tofa_edge.architecture.space import SearchSpace
+from tofa_edge.architecture.zoo import efficientnet_lite0, mobilenet_v3, tiny
+from tofa_edge.backends import tensorrt
 from tofa_edge.backends.labelling import PROBABILITIES, Labelling
-from tofa_edge.backends.onnx_format import write_onnx
-from tofa_edge.backends.onnx_quantised import TENSORRT, write_onnx_int8
+from tofa_edge.backends.onnx.float import write_onnx
+from tofa_edge.backends.onnx.integer import TENSORRT, write_onnx_int8
+from tofa_edge.backends.protocol import Engine, Target
 from tofa_edge.backends.reference import ReferenceSession
+from tofa_edge.backends.registry import backends
 from tofa_edge.backends.tensorrt import TensorRt
-from tofa_edge.backends.tensorrt_build import Progress, build_plan, open_plan
-from tofa_edge.conformance_subject import prepared
+from tofa_edge.backends.tensorrt import build as tensorrt_build
+from tofa_edge.backends.tensorrt import cuda as binding
+from tofa_edge.backends.tensorrt.build import Progress, build_plan, open_plan
+from tofa_edge.conformance.subject import prepared
 from tofa_edge.errors import BackendError
-from tofa_edge.layers import LOGITS, layers
-from tofa_edge.network import LITE_PREPROCESSING, FloatArray, ImageArray, Network
-from tofa_edge.proof import difference, tolerance
-from tofa_edge.space import SearchSpace
-from tofa_edge.spaces import efficientnet_lite0, mobilenet_v3, tiny
-from tofa_edge.specimens import random_arrays
-from tofa_edge.weights import calibration_network, cut, fold
+from tofa_edge.network.network import LITE_PREPROCESSING, FloatArray, ImageArray, Network
+from tofa_edge.network.slicing import calibration_network, cut, fold
+from tofa_edge.selftest.golden import difference, tolerance
+from tofa_edge.selftest.specimens import random_arrays
 
 Supernets = Callable[[SearchSpace, int], dict[str, FloatArray]]
 SPACES = {
@@ -303,10 +306,10 @@ def test_without_a_gpu_it_says_so(no_gpu: TensorRt, small: Network) -> None:
 def test_without_a_cuda_runtime_it_says_so(
     module: ModuleType, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    binding.cuda.cache_clear()
+    binding.load_cuda.cache_clear()
     monkeypatch.setattr(binding, "LIBRARIES", ("libcudart.so.of-nobody",))
     assert str(TensorRt().missing()).startswith("no CUDA runtime (libcudart.so.of-nobody)")
-    binding.cuda.cache_clear()
+    binding.load_cuda.cache_clear()
 
 
 def test_without_the_package_it_says_so(

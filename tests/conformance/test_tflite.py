@@ -6,16 +6,17 @@ from dataclasses import replace
 
 import pytest
 
-from tofa_edge.backends import Target, tflite
+from tofa_edge.architecture.layers import LOGITS
+from tofa_edge.backends import tflite
+from tofa_edge.backends.protocol import Target
 from tofa_edge.backends.reference import ReferenceSession
 from tofa_edge.backends.tflite import TfLite
-from tofa_edge.backends.tflite_format import write_tflite
-from tofa_edge.backends.tflite_quantised import before_hard_swish, write_tflite_quantised
-from tofa_edge.conformance_subject import prepared
-from tofa_edge.device import fingerprint
-from tofa_edge.layers import LOGITS
-from tofa_edge.proof import difference, tolerance
-from tofa_edge.specimens import photos, specimen
+from tofa_edge.backends.tflite.float import write_tflite
+from tofa_edge.backends.tflite.integer import before_hard_swish, write_tflite_quantised
+from tofa_edge.conformance.subject import prepared
+from tofa_edge.device.machine import fingerprint
+from tofa_edge.selftest.golden import difference, tolerance
+from tofa_edge.selftest.specimens import photos, specimen
 
 BACKEND = TfLite()
 pytestmark = pytest.mark.skipif(BACKEND.missing() is not None, reason=str(BACKEND.missing()))

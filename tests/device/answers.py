@@ -7,8 +7,8 @@ import sys
 import time
 
 import tofa_edge
-from tofa_edge.bundle import Bundle
-from tofa_edge.space import Subnet
+from tofa_edge.architecture.space import Subnet
+from tofa_edge.bundle.bundle import Bundle
 
 
 def main() -> None:

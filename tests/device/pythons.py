@@ -22,8 +22,8 @@ from pathlib import Path
 import numpy as np
 
 from tests.device.wheel import ANSWERS, ROOT, built_wheel
-from tofa_edge.benchmarks.small_bundle import small_bundle, smooth_photo
-from tofa_edge.spaces import tiny
+from tofa_edge.architecture.zoo import tiny
+from tofa_edge.selftest.small_bundle import small_bundle, smooth_photo
 
 PYTHONS = ("3.10", "3.11", "3.12", "3.13")
 ENGINES = {"onnxruntime": "onnxruntime", "tflite": "tflite"}  # by the extra that brings them

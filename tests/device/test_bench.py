@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from tofa_edge.benchmarks.bench import finite
+from tofa_edge.benchmarks.suite.bench import finite
 from tofa_edge.device_profiles.profile import load
 
 
@@ -27,7 +27,7 @@ def cli(*arguments: object, code: int = 0) -> subprocess.CompletedProcess[str]:
 
 def faults(found: Any) -> list[str]:
     jsonschema = pytest.importorskip("jsonschema")
-    schema = json.loads((files("tofa_edge.benchmarks") / "result_schema.json").read_text())
+    schema = json.loads((files("tofa_edge.benchmarks.report") / "result_schema.json").read_text())
     checker = jsonschema.Draft202012Validator(schema)
     checker.check_schema(schema)
     return [f"{error.json_path}: {error.message}" for error in checker.iter_errors(found)]

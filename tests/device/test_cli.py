@@ -12,10 +12,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from tofa_edge.benchmarks.small_bundle import smooth_photo
-from tofa_edge.bundle import Bundle
-from tofa_edge.layers import layers
-from tofa_edge.probing import sound_engines
+from tofa_edge.architecture.layers import layers
+from tofa_edge.bundle.bundle import Bundle
+from tofa_edge.selftest.records import sound_engines
+from tofa_edge.selftest.small_bundle import smooth_photo
 
 
 def cli(*arguments: object, code: int = 0) -> subprocess.CompletedProcess[str]:

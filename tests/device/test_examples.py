@@ -24,7 +24,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from tofa_edge.benchmarks.small_bundle import smooth_photo
+from tofa_edge.selftest.small_bundle import smooth_photo
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 UNIT = EXAMPLES / "tofa-edge.service"

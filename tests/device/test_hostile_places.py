@@ -22,8 +22,8 @@ import numpy as np
 import pytest
 
 import tofa_edge
-from tofa_edge.benchmarks.small_bundle import smooth_photo
-from tofa_edge.decisions import MOST_REMEMBERED
+from tofa_edge.deployment.decisions import MOST_REMEMBERED
+from tofa_edge.selftest.small_bundle import smooth_photo
 
 DEADLINE_S = 120
 CLOSE = 1e-4  # of a probability, between engines

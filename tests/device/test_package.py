@@ -16,11 +16,13 @@ from pathlib import Path
 import pytest
 
 import tofa_edge
-from tofa_edge.backends import Backend, backends
+from tofa_edge.backends.protocol import Backend
+from tofa_edge.backends.registry import backends
 
 ROOT = Path(__file__).parents[2]
 PROFILES = ROOT / "device_profiles"
 LINKED = ("backends", "device_profiles", "benchmarks")
+REPOSITORY = ("tofa_edge.benchmarks.studies", "tofa_edge.benchmarks.evidence")  # not in the wheel
 HEAVY = ("torch", "onnx", "onnxruntime", "rich", "typer", "PIL", "ai_edge_litert", "tflite_runtime")
 
 
@@ -53,7 +55,7 @@ def test_setup_lists_every_package_on_disk() -> None:
     config.read(ROOT / "setup.cfg")
     listed = set(config["options"]["packages"].split())
     found = {name for name in modules() if (ROOT / name.replace(".", "/") / "__init__.py").exists()}
-    assert listed == found
+    assert listed == found - {*REPOSITORY}
 
 
 def test_links_point_to_the_top_level_folders() -> None:
@@ -63,7 +65,7 @@ def test_links_point_to_the_top_level_folders() -> None:
         assert link.resolve() == ROOT / name
 
 
-def test_wheel_carries_the_device_profiles(tmp_path: Path) -> None:
+def test_wheel_carries_the_product_and_no_study(tmp_path: Path) -> None:
     pytest.importorskip("setuptools", minversion="77")
     tree, made = tmp_path / "tree", tmp_path / "made"
     ignored = shutil.ignore_patterns(".*", "*.tofa", "build", "dist", "demo", "__pycache__")
@@ -76,6 +78,9 @@ def test_wheel_carries_the_device_profiles(tmp_path: Path) -> None:
     wanted = {f"tofa_edge/device_profiles/{item.name}" for item in PROFILES.glob("*.json")}
     assert len(wanted) > 1
     assert wanted <= inside
+    assert {f"tofa_edge/benchmarks/report/page.{kind}" for kind in ("css", "js")} <= inside
+    folders = {name.split("/")[2] for name in inside if name.startswith("tofa_edge/benchmarks/")}
+    assert folders == {"__init__.py", "report", "suite"}
 
 
 def test_version_is_the_newest_in_the_changelog() -> None:
@@ -111,26 +116,8 @@ def test_importing_the_package_loads_nothing_heavy() -> None:
 
 
 def test_torch_is_loaded_in_train_alone() -> None:
-    host = (
-        "tofa_edge.train",
-        "tofa_edge.cli.demo",
-        "tofa_edge.benchmarks.demo",
-        "tofa_edge.benchmarks.first_targets",
-        "tofa_edge.benchmarks.ingredients",
-        "tofa_edge.benchmarks.picking",
-        "tofa_edge.benchmarks.spine",
-        "tofa_edge.benchmarks.training_plot",
-        "tofa_edge.benchmarks.training_speed",
-        "tofa_edge.benchmarks.transfer",
-        "tofa_edge.benchmarks.ranking",
-        "tofa_edge.benchmarks.scenarios",
-        "tofa_edge.benchmarks.study",
-        "tofa_edge.benchmarks.accuracy_prediction",
-        "tofa_edge.benchmarks.quantisation_aware",
-        "tofa_edge.benchmarks.fixed_network",
-        "tofa_edge.benchmarks.peers",
-    )
-    names = [name for name in modules() if not name.startswith(host)]
+    host = ("tofa_edge.train.", *(f"{name}." for name in REPOSITORY))
+    names = [name for name in modules() if not f"{name}.".startswith(host)]
     imports = "\n".join(f"import {name}" for name in names)
     assert run(f"{imports}\nimport sys; print('torch' in sys.modules)") == "False"
 

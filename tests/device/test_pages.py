@@ -24,8 +24,8 @@ import numpy as np
 import pytest
 import typer.main
 
-from tofa_edge.benchmarks.small_bundle import small_bundle, smooth_photo
 from tofa_edge.cli import reference
+from tofa_edge.selftest.small_bundle import small_bundle, smooth_photo
 
 ROOT = Path(__file__).parents[2]
 PAGES = (ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md")))

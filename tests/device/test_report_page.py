@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from tests.chromium import Page, installed
-from tofa_edge.benchmarks.report import report
+from tofa_edge.benchmarks.report.write import report
 
 RESULTS = Path(__file__).parents[1] / "results"
 NAMES = ("bench_schema_1", "bench_schema_2", "bench_schema_2_other")

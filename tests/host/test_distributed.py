@@ -20,14 +20,14 @@ SETTING = """
 import json, os, signal, sys, time
 from pathlib import Path
 import numpy as np, torch
-from tofa_edge.network import LITE_PREPROCESSING
-from tofa_edge.spaces import tiny
+from tofa_edge.network.network import LITE_PREPROCESSING
+from tofa_edge.architecture.zoo import tiny
 from tofa_edge.train.config import TrainingConfig
 from tofa_edge.train.distributed import Processes
-from tofa_edge.train.keeper import Keeper
-from tofa_edge.train.phases import optimise
-from tofa_edge.train.supernet import Supernet
-from tofa_edge.train.watch import Watch
+from tofa_edge.train.run.checkpoint import Checkpoints
+from tofa_edge.train.run.phases import optimise
+from tofa_edge.train.supernet.supernet import Supernet
+from tofa_edge.train.run.early_stopping import Watch
 
 torch.set_num_threads(1)
 processes = Processes.join("cpu")
@@ -64,15 +64,15 @@ def interrupted(progress):
     if not processes.first and progress.step == 2:
         os.kill(os.getpid(), signal.SIGTERM)
         os.kill(os.getpid(), signal.SIGINT)  # the same interruption once more
-class Slow(Keeper):
+class Slow(Checkpoints):
     def save(self, state, phase):
         time.sleep(1.5)
         super().save(state, phase)
-keeper = Slow(Path(sys.argv[1]), {})
+checkpoints = Slow(Path(sys.argv[1]), {})
 try:
-    optimise(trained, images, labels, config, interrupted, keeper, processes)
+    optimise(trained, images, labels, config, interrupted, checkpoints, processes)
 except KeyboardInterrupt:
-    seen["kept"] = keeper.path.exists()
+    seen["kept"] = checkpoints.path.exists()
 with open(f"{sys.argv[1]}-{processes.rank}", "w") as file:
     json.dump(seen, file)
 processes.leave()

@@ -12,11 +12,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from tofa_edge.accuracy import wilson
-from tofa_edge.benchmarks.small_bundle import small_bundle
-from tofa_edge.bundle import Bundle
+from tofa_edge.bundle.bundle import Bundle
 from tofa_edge.errors import BundleError, DataError
-from tofa_edge.evaluation import calibration_error, evaluate, judged, plot
+from tofa_edge.measurement.order_statistics import wilson
+from tofa_edge.selftest.small_bundle import small_bundle
+from tofa_edge.train.after.evaluation import calibration_error, evaluate, judged, plot
 
 
 def write_photos(root: Path, classes: tuple[str, ...], count: int = 4) -> Path:

@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 import torch
 
-from tofa_edge.train import neighbours
-from tofa_edge.train.first_targets import spread
-from tofa_edge.train.neighbours import Neighbours
-from tofa_edge.train.probe import Probe, fit_probe, probe_accuracy
+from tofa_edge.train.objective import label_spreading as neighbours
+from tofa_edge.train.objective.first_targets import spread
+from tofa_edge.train.objective.label_spreading import Neighbours
+from tofa_edge.train.objective.linear_probe import Probe, fit_probe, probe_accuracy
 
 
 def chains(count: int = 300) -> tuple[torch.Tensor, torch.Tensor]:

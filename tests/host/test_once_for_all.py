@@ -12,14 +12,14 @@ import numpy as np
 import pytest
 import torch
 
-from tofa_edge.benchmarks.peers_once_for_all import UNUSED, Absent, randomised
-from tofa_edge.bundle import Bundle
+from tofa_edge.architecture.space import SearchSpace, Subnet
+from tofa_edge.architecture.zoo import mobilenet_v3
+from tofa_edge.benchmarks.studies.peers_once_for_all import UNUSED, Absent, randomised
+from tofa_edge.bundle.bundle import Bundle
 from tofa_edge.errors import TrainingError
-from tofa_edge.space import SearchSpace, Subnet
-from tofa_edge.spaces import mobilenet_v3
 from tofa_edge.train.config import TrainingConfig
-from tofa_edge.train.once_for_all import load_once_for_all
-from tofa_edge.train.supernet import Supernet
+from tofa_edge.train.supernet.once_for_all import load_once_for_all
+from tofa_edge.train.supernet.supernet import Supernet
 from tofa_edge.train.trainer import train
 
 SUBNETS = 50

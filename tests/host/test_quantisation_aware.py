@@ -13,25 +13,28 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from PIL import Image
 
-from tofa_edge.backends import Engine, Target, backend
+from tofa_edge.architecture.layers import LOGITS, layers
+from tofa_edge.architecture.zoo import tiny
+from tofa_edge.backends.protocol import Engine, Target
 from tofa_edge.backends.reference import ReferenceSession
-from tofa_edge.bundle import Bundle
-from tofa_edge.calibration import cut_network
+from tofa_edge.backends.registry import backend
+from tofa_edge.bundle.bundle import Bundle
+from tofa_edge.cutting.calibration import cut_network
+from tofa_edge.cutting.ranges import ready
 from tofa_edge.errors import TrainingError
-from tofa_edge.layers import LOGITS, layers
-from tofa_edge.network import LITE_PREPROCESSING, ImageArray, Quantisation
-from tofa_edge.quantisation import QUANTILE, on_grid, ready, stepped
-from tofa_edge.spaces import tiny
-from tofa_edge.train import supernet as supernet_module
+from tofa_edge.network.integers import QUANTILE, on_grid, stepped
+from tofa_edge.network.network import LITE_PREPROCESSING, ImageArray, Quantisation
+from tofa_edge.network.slicing import cut, fold
 from tofa_edge.train.config import Progress, TrainingConfig
-from tofa_edge.train.evaluate import log_softmax, resized
-from tofa_edge.train.loop import Phase, begin
-from tofa_edge.train.objectives import SemiSupervised
-from tofa_edge.train.phases import QUANTISATION_AWARE, TRAINING, expected_seconds, train_on
-from tofa_edge.train.rounding import rounded_values, rounded_weight
-from tofa_edge.train.supernet import Supernet
+from tofa_edge.train.data.photos import resized
+from tofa_edge.train.objective.objectives import SemiSupervised
+from tofa_edge.train.run.loop import Phase, begin
+from tofa_edge.train.run.phases import QUANTISATION_AWARE, TRAINING, expected_seconds, train_on
+from tofa_edge.train.run.subnet_accuracy import log_softmax
+from tofa_edge.train.supernet import supernet as supernet_module
+from tofa_edge.train.supernet.fake_quantisation import rounded_values, rounded_weight
+from tofa_edge.train.supernet.supernet import Supernet
 from tofa_edge.train.trainer import train
-from tofa_edge.weights import cut, fold
 
 REFERENCE = Engine(backend("reference"), Target())
 SHORT = TrainingConfig(

@@ -21,18 +21,20 @@ import safetensors.torch
 import torch
 from PIL import Image
 
-from tofa_edge.bundle import Bundle
+from tofa_edge.architecture.zoo import tiny
+from tofa_edge.bundle.bundle import Bundle
 from tofa_edge.errors import DataError, TrainingError
-from tofa_edge.network import LITE_PREPROCESSING, FloatArray
-from tofa_edge.spaces import tiny
-from tofa_edge.train import checkpoint, logs, phases, trainer, watch
+from tofa_edge.network.network import LITE_PREPROCESSING, FloatArray
+from tofa_edge.train import trainer
+from tofa_edge.train.after.finishing import TESTING
+from tofa_edge.train.after.tested import expected_accuracies
 from tofa_edge.train.config import Progress, TrainingConfig
-from tofa_edge.train.evaluate import fit_temperature
-from tofa_edge.train.finishing import TESTING
-from tofa_edge.train.loop import INTERRUPTIONS, Phase, TrainingState, begin
-from tofa_edge.train.objectives import SemiSupervised
-from tofa_edge.train.supernet import Supernet
-from tofa_edge.train.tested import expected_accuracies
+from tofa_edge.train.objective.objectives import SemiSupervised
+from tofa_edge.train.run import checkpoint, logs, phases
+from tofa_edge.train.run import early_stopping as watch
+from tofa_edge.train.run.loop import INTERRUPTIONS, Phase, TrainingState, begin
+from tofa_edge.train.run.subnet_accuracy import fit_temperature
+from tofa_edge.train.supernet.supernet import Supernet
 from tofa_edge.train.trainer import train
 
 OPTIONS: dict[str, Any] = {

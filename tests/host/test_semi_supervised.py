@@ -12,32 +12,32 @@ import pytest
 import torch
 from PIL import Image
 
-from tofa_edge.accuracy import kendall_tau
-from tofa_edge.bundle import Bundle
+from tofa_edge.architecture.layers import LOGITS
+from tofa_edge.architecture.zoo import tiny
+from tofa_edge.benchmarks.studies.agreement import rank
+from tofa_edge.bundle.bundle import Bundle
 from tofa_edge.errors import DataError, TrainingError
-from tofa_edge.layers import LOGITS
-from tofa_edge.network import LITE_PREPROCESSING, FloatArray
-from tofa_edge.spaces import tiny
+from tofa_edge.measurement.order_statistics import kendall_tau
+from tofa_edge.network.network import LITE_PREPROCESSING, FloatArray
 from tofa_edge.train import trainer
-from tofa_edge.train.augment import strong
 from tofa_edge.train.config import Progress, TrainingConfig
-from tofa_edge.train.data import forget_labels, read_csv, read_folder, split
-from tofa_edge.train.evaluate import fit_temperature
-from tofa_edge.train.logs import logged
-from tofa_edge.train.loop import Phase, begin
-from tofa_edge.train.losses import Batch, unified
-from tofa_edge.train.named_sets import FASHION_FOLDER
-from tofa_edge.train.objectives import SemiSupervised
-from tofa_edge.train.phases import optimise
-from tofa_edge.train.probe import fit_probe, probe_accuracy
-from tofa_edge.train.pseudo import PseudoLabels
-from tofa_edge.train.ranking import rank
-from tofa_edge.train.shares import class_shares, labelled_shares
-from tofa_edge.train.sources import read_photos
-from tofa_edge.train.steps import Step
-from tofa_edge.train.supernet import Supernet
+from tofa_edge.train.data.augment import strong
+from tofa_edge.train.data.named_sets import FASHION_FOLDER
+from tofa_edge.train.data.photos import forget_labels, read_csv, read_folder, split
+from tofa_edge.train.data.sources import read_photos
+from tofa_edge.train.data.steps import Step
+from tofa_edge.train.objective.class_prior import class_shares, labelled_shares
+from tofa_edge.train.objective.linear_probe import fit_probe, probe_accuracy
+from tofa_edge.train.objective.losses import Batch, unified
+from tofa_edge.train.objective.objectives import SemiSupervised
+from tofa_edge.train.objective.pseudo_labels import PseudoLabels
+from tofa_edge.train.run.early_stopping import Watch
+from tofa_edge.train.run.logs import logged
+from tofa_edge.train.run.loop import Phase, begin
+from tofa_edge.train.run.phases import optimise
+from tofa_edge.train.run.subnet_accuracy import fit_temperature
+from tofa_edge.train.supernet.supernet import Supernet
 from tofa_edge.train.trainer import pretrain, train
-from tofa_edge.train.watch import Watch
 
 COLOURS = {"red": (150, 90, 90), "blue": (90, 90, 150)}
 SHORT = TrainingConfig(

@@ -12,17 +12,19 @@ import pytest
 import torch
 from PIL import Image
 
-from tofa_edge import archive
-from tofa_edge.bundle import Bundle
+from tofa_edge.bundle import archive
+from tofa_edge.bundle.bundle import Bundle
 from tofa_edge.cli import host
 from tofa_edge.errors import BundleError, DataError, TrainingError
-from tofa_edge.evaluation import check_plot, evaluate
-from tofa_edge.train import checkpoint, packing, trainer
+from tofa_edge.train import trainer
+from tofa_edge.train.after import packing
+from tofa_edge.train.after.evaluation import check_plot, evaluate
 from tofa_edge.train.config import TrainingConfig
-from tofa_edge.train.data import read_folder, split
-from tofa_edge.train.keeper import Keeper
-from tofa_edge.train.once_for_all import load_once_for_all
-from tofa_edge.train.sources import read_photos, read_some
+from tofa_edge.train.data.photos import read_folder, split
+from tofa_edge.train.data.sources import read_photos, read_some
+from tofa_edge.train.run import checkpoint
+from tofa_edge.train.run.checkpoint import Checkpoints
+from tofa_edge.train.supernet.once_for_all import load_once_for_all
 from tofa_edge.train.trainer import pretrain
 
 STEM = "first_conv.conv.weight"
@@ -210,11 +212,11 @@ def test_some_photos_of_any_source(tmp_path: Path) -> None:
 
 def test_time_left_leaves_out_what_is_done(tmp_path: Path) -> None:
     expected = {"looking": 60.0, "pretraining": 50.0, "training": 40.0, "testing subnets": 30.0}
-    keeper = Keeper(tmp_path / "c", {})
-    assert trainer._time_needed(expected, keeper).startswith("about 3 min")
+    checkpoints = Checkpoints(tmp_path / "c", {})
+    assert trainer._time_needed(expected, checkpoints).startswith("about 3 min")
     for phase, left in (("pretraining", 60 + 35 + 40 + 30), ("training", 25 + 30)):
-        keeper.found = checkpoint.Checkpoint(keeper.path, phase, 7, 15.0, {}, {})
-        told = trainer._time_needed(expected, keeper)
+        checkpoints.found = checkpoint.Checkpoint(checkpoints.path, phase, 7, 15.0, {}, {})
+        told = trainer._time_needed(expected, checkpoints)
         assert told.startswith(f"about {trainer._duration(left)} ")
         assert ("looking" in told) == (phase == "pretraining")
 

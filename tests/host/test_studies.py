@@ -15,28 +15,28 @@ import pytest
 import torch
 from PIL import Image
 
-from tofa_edge.benchmarks import picking, scenarios
-from tofa_edge.benchmarks.ingredients import ALPHA_RATIO, alpha_divergence
-from tofa_edge.benchmarks.picking import picked_below
-from tofa_edge.benchmarks.scenario_costs import (
+from tofa_edge.architecture.cost import macs
+from tofa_edge.architecture.layers import layers
+from tofa_edge.architecture.zoo import tiny
+from tofa_edge.benchmarks.evidence.training_plot import draw
+from tofa_edge.benchmarks.studies import picking, scenarios
+from tofa_edge.benchmarks.studies.agreement import rank
+from tofa_edge.benchmarks.studies.ingredients import ALPHA_RATIO, alpha_divergence
+from tofa_edge.benchmarks.studies.picking import picked_below
+from tofa_edge.benchmarks.studies.scenario_costs import (
     SCENARIOS,
     SHARED,
     cost_ratios,
     equal_compute_steps,
 )
-from tofa_edge.benchmarks.study import study_space, subnets
-from tofa_edge.benchmarks.training_plot import draw
-from tofa_edge.cost import macs
-from tofa_edge.layers import layers
-from tofa_edge.network import LITE_PREPROCESSING
-from tofa_edge.spaces import tiny
-from tofa_edge.train.losses import kullback_leibler
-from tofa_edge.train.ranking import rank
-from tofa_edge.train.supernet import Supernet
+from tofa_edge.benchmarks.studies.study import study_space, subnets
+from tofa_edge.network.network import LITE_PREPROCESSING
+from tofa_edge.train.objective.losses import kullback_leibler
+from tofa_edge.train.supernet.supernet import Supernet
 
 GROWN = """
 import sys, numpy, psutil
-from tofa_edge.train.allocation import keep_freed_memory
+from tofa_edge.train.run.allocation import keep_freed_memory
 keeps = sys.argv[1] == "kept" and keep_freed_memory()
 numpy.ones(1), psutil.Process().memory_info()
 before = psutil.Process().memory_info().rss

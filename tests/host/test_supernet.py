@@ -12,16 +12,20 @@ import pytest
 import torch
 
 from tofa_edge import backends
-from tofa_edge.backends import Engine
+from tofa_edge.architecture.layers import LOGITS, Convolution, layers, supernet_shapes
+from tofa_edge.architecture.space import SearchSpace, Subnet
+from tofa_edge.architecture.zoo import efficientnet_lite0, mobilenet_v3, tiny
+from tofa_edge.backends.protocol import Engine
 from tofa_edge.backends.reference import ReferenceSession
-from tofa_edge.calibration import calibrate
-from tofa_edge.layers import LOGITS, Convolution, layers, supernet_shapes
-from tofa_edge.network import LITE_PREPROCESSING, FloatArray, ImageArray
-from tofa_edge.space import SearchSpace, Subnet
-from tofa_edge.spaces import efficientnet_lite0, mobilenet_v3, tiny
-from tofa_edge.train.pretrained import load_lite, new_classifier, order_by_importance
-from tofa_edge.train.supernet import Supernet
-from tofa_edge.weights import calibration_network, cut, fold
+from tofa_edge.cutting.calibration import calibrate
+from tofa_edge.network.network import LITE_PREPROCESSING, FloatArray, ImageArray
+from tofa_edge.network.slicing import calibration_network, cut, fold
+from tofa_edge.train.supernet.efficientnet_lite import (
+    load_lite,
+    new_classifier,
+    order_by_importance,
+)
+from tofa_edge.train.supernet.supernet import Supernet
 
 Supernets = Callable[[SearchSpace, int], dict[str, FloatArray]]
 SPACES = {

@@ -19,19 +19,19 @@ from numpy.typing import NDArray
 from PIL import Image
 
 import tofa_edge
-from tofa_edge.accuracy import USUAL_DROP
-from tofa_edge.bundle import Bundle
+from tofa_edge.architecture.encodings import encoded
+from tofa_edge.architecture.zoo import tiny
+from tofa_edge.bundle.bundle import Bundle
 from tofa_edge.errors import BundleError, DataError, TrainingError
-from tofa_edge.network import LITE_PREPROCESSING
-from tofa_edge.search import encoded
-from tofa_edge.spaces import tiny
+from tofa_edge.network.network import LITE_PREPROCESSING
+from tofa_edge.prediction.accuracy import USUAL_DROP
 from tofa_edge.train import trainer
-from tofa_edge.train.augment import resize, weak
+from tofa_edge.train.after.integer_drop import integer_engine
 from tofa_edge.train.config import Progress, Report, TrainingConfig
-from tofa_edge.train.data import decode_all, read_folder, split
-from tofa_edge.train.integer_drop import integer_engine
-from tofa_edge.train.phases import optimise
-from tofa_edge.train.supernet import Supernet
+from tofa_edge.train.data.augment import resize, weak
+from tofa_edge.train.data.photos import decode_all, read_folder, split
+from tofa_edge.train.run.phases import optimise
+from tofa_edge.train.supernet.supernet import Supernet
 from tofa_edge.train.trainer import train
 
 PER_CLASS = 40

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from tofa_edge.benchmarks.fuzz_crafted import Sample
-from tofa_edge.benchmarks.small_bundle import small_bundle
+from tests.fuzz.crafted import Sample
+from tofa_edge.selftest.small_bundle import small_bundle
 
 
 @pytest.fixture(scope="module")

@@ -6,19 +6,18 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from tofa_edge.accuracy import (
+from tofa_edge.architecture.encodings import Encodings, distinct, sample
+from tofa_edge.architecture.tables import tables
+from tofa_edge.architecture.zoo import efficientnet_lite0, tiny
+from tofa_edge.errors import BundleError
+from tofa_edge.measurement.order_statistics import kendall_tau, wilson
+from tofa_edge.prediction.accuracy import (
     USUAL_DROP,
     AccuracyPredictor,
     architecture_features,
     feature_count,
     fit_accuracy,
-    kendall_tau,
-    wilson,
 )
-from tofa_edge.errors import BundleError
-from tofa_edge.search import distinct, sample
-from tofa_edge.spaces import efficientnet_lite0, tiny
-from tofa_edge.tables import Encodings, tables
 
 SPACE = efficientnet_lite0()
 

@@ -12,10 +12,11 @@ from pathlib import Path
 
 import pytest
 
-from tofa_edge.archive import MOST_MEMBERS, Archive, one_line, write_archive
-from tofa_edge.benchmarks.fuzz_crafted import END, Entry, build_zip, entries
-from tofa_edge.benchmarks.fuzz_file import EVIL_NAMES
+from tests.fuzz.crafted import END, Entry, build_zip, entries
+from tests.fuzz.file import EVIL_NAMES
+from tofa_edge.bundle.archive import MOST_MEMBERS, Archive, write_archive
 from tofa_edge.errors import BundleError
+from tofa_edge.storage.files import one_line
 
 MEMBERS = {"manifest.json": b"{}", "check/00000.jpg": b"photo", "weights.safetensors": bytes(5000)}
 

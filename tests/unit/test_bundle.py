@@ -12,16 +12,16 @@ import numpy as np
 import pytest
 import safetensors.numpy
 
+from tests.fuzz.crafted import Sample, replaced, seal, with_manifest
+from tofa_edge.architecture.layers import LOGITS, layers
+from tofa_edge.architecture.zoo import tiny
 from tofa_edge.backends.reference import ReferenceSession
-from tofa_edge.benchmarks.fuzz_crafted import Sample, replaced, seal, with_manifest
-from tofa_edge.benchmarks.small_bundle import small_bundle, smooth_photo
-from tofa_edge.bundle import Bundle, GoldenCase, stored_precision, write_bundle
+from tofa_edge.bundle.bundle import Bundle, GoldenCase, stored_precision, write_bundle
 from tofa_edge.errors import BundleError
-from tofa_edge.layers import LOGITS, layers
-from tofa_edge.network import LITE_PREPROCESSING, Preprocessing
-from tofa_edge.spaces import tiny
-from tofa_edge.specimens import random_arrays
-from tofa_edge.weights import cut, fold
+from tofa_edge.network.network import LITE_PREPROCESSING, Preprocessing
+from tofa_edge.network.slicing import cut, fold
+from tofa_edge.selftest.small_bundle import small_bundle, smooth_photo
+from tofa_edge.selftest.specimens import random_arrays
 
 WEIGHTS, GOLDEN = "weights.safetensors", "golden.safetensors"
 NOTHING = (np.zeros((1, 16, 16, 3), np.uint8), np.zeros((1, 10), np.float32))

@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from tofa_edge.benchmarks.compare import compare
+from tofa_edge.architecture.zoo import tiny
+from tofa_edge.benchmarks.suite.compare import compare
 from tofa_edge.errors import DataError
-from tofa_edge.spaces import tiny
 
 NETWORKS, RUNS = 8, 60
 NOISE = 0.02  # of one network's median between two processes

@@ -13,8 +13,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from tofa_edge.backends import cuda as binding
-from tofa_edge.backends.cuda import FUNCTIONS, Cuda, cuda
+from tofa_edge.backends.tensorrt import cuda as binding
+from tofa_edge.backends.tensorrt.cuda import FUNCTIONS, Cuda, load_cuda
 from tofa_edge.errors import BackendError
 
 # What the header's types are in ctypes; an enum is an int, a stream a pointer.
@@ -36,9 +36,9 @@ CONSTANTS = {
 
 @pytest.fixture(autouse=True)
 def fresh() -> Iterator[None]:
-    cuda.cache_clear()
+    load_cuda.cache_clear()
     yield
-    cuda.cache_clear()
+    load_cuda.cache_clear()
 
 
 @pytest.fixture
@@ -58,7 +58,7 @@ def include() -> Path:
 @pytest.fixture
 def runtime() -> Cuda:
     try:
-        return cuda()
+        return load_cuda()
     except BackendError as error:
         pytest.skip(str(error))
 
@@ -130,7 +130,7 @@ def test_problem_says_what_to_do(no_device: Cuda) -> None:
 def test_without_a_runtime_the_message_says_how_to_get_one(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(binding, "LIBRARIES", ("libcudart.so.of-nobody",))
     with pytest.raises(BackendError, match=r"no CUDA runtime \(libcudart.so.of-nobody\): on a Jet"):
-        cuda()
+        load_cuda()
 
 
 def test_another_library_is_no_runtime(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -138,4 +138,4 @@ def test_another_library_is_no_runtime(monkeypatch: pytest.MonkeyPatch) -> None:
     ctypes.CDLL(name)
     monkeypatch.setattr(binding, "LIBRARIES", (name,))
     with pytest.raises(BackendError, match="no CUDA runtime"):
-        cuda()
+        load_cuda()

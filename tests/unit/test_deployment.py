@@ -15,21 +15,21 @@ from PIL import Image
 
 import tofa_edge
 from tofa_edge import backends
-from tofa_edge.backends import Backend, Engine, Session, Target
-from tofa_edge.benchmarks.small_bundle import smooth_photo
+from tofa_edge.architecture.cost import macs
+from tofa_edge.architecture.layers import LOGITS, layers
+from tofa_edge.architecture.space import Subnet
+from tofa_edge.architecture.tables import tables
+from tofa_edge.architecture.zoo import efficientnet_lite0, tiny
+from tofa_edge.backends.protocol import Backend, Engine, Session, Target
 from tofa_edge.budget import Budget
-from tofa_edge.bundle import Bundle
-from tofa_edge.cost import macs
-from tofa_edge.cutting import Cutter
+from tofa_edge.bundle.bundle import Bundle
+from tofa_edge.cutting.cutter import Cutter
+from tofa_edge.deployment.finish import Workbench
 from tofa_edge.errors import BackendError, BudgetError, BundleError, ImageError, SubnetError
-from tofa_edge.layers import LOGITS, layers
-from tofa_edge.measurement import Latency, Stopwatch, percentiles
-from tofa_edge.memory import peak_memory_mb
-from tofa_edge.network import ImageArray
-from tofa_edge.space import Subnet
-from tofa_edge.spaces import efficientnet_lite0, tiny
-from tofa_edge.tables import tables
-from tofa_edge.workbench import Workbench
+from tofa_edge.measurement.stopwatch import Latency, Stopwatch, percentiles
+from tofa_edge.network.network import ImageArray
+from tofa_edge.prediction.memory import peak_memory_mb
+from tofa_edge.selftest.small_bundle import smooth_photo
 
 Offer = Callable[..., dict[str, Backend]]
 SPACE = tiny()

@@ -15,8 +15,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from tofa_edge.device import Fingerprint, PowerMode, State, fingerprint, state
-from tofa_edge.device_problems import Problem, problems
+from tofa_edge.device.machine import Fingerprint, PowerMode, State, fingerprint, state
+from tofa_edge.device.problems import Problem, problems
 from tofa_edge.errors import ProfileError
 
 Tree = dict[str, str]

@@ -10,8 +10,8 @@ import pytest
 
 from tofa_edge.cli import doctor
 from tofa_edge.cli.doctor import EngineHere, Examination, lines
-from tofa_edge.device import Fingerprint, PowerMode, State
-from tofa_edge.device_problems import problems
+from tofa_edge.device.machine import Fingerprint, PowerMode, State
+from tofa_edge.device.problems import problems
 
 
 def test_machine_that_says_nothing_is_unknown() -> None:

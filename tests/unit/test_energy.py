@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tofa_edge.benchmarks.energy import Meter
+from tofa_edge.measurement.energy import Meter
 
 
 def write(path: Path, text: str) -> Path:

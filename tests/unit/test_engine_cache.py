@@ -9,8 +9,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tofa_edge.backends import engine_cache
-from tofa_edge.decisions import decision_key
+from tofa_edge.backends.tensorrt import engine_cache
+from tofa_edge.storage.cache import decision_key
 
 FACTS = {"engine": "tensorrt 10.3.0", "device": "Orin"}
 CONTENT = bytes(range(256)) * 4

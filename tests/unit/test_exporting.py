@@ -16,17 +16,18 @@ import numpy as np
 import pytest
 
 import tofa_edge
-from tofa_edge import backends, exporting
-from tofa_edge.backends import Engine, Target
+from tofa_edge import backends
+from tofa_edge.architecture.layers import LOGITS
 from tofa_edge.backends.labelling import PROBABILITIES, Labelling
-from tofa_edge.backends.onnx_format import write_onnx
-from tofa_edge.backends.tflite_format import write_tflite
-from tofa_edge.bundle import Bundle
-from tofa_edge.cutting import Cutter
+from tofa_edge.backends.onnx.float import write_onnx
+from tofa_edge.backends.protocol import Engine, Target
+from tofa_edge.backends.tflite.float import write_tflite
+from tofa_edge.bundle.bundle import Bundle
+from tofa_edge.cutting.cutter import Cutter
+from tofa_edge.deployment import export as exporting
 from tofa_edge.errors import BackendError, BudgetError, ExportError
-from tofa_edge.layers import LOGITS
-from tofa_edge.network import FloatArray, Network
-from tofa_edge.proof import probe_images
+from tofa_edge.network.network import FloatArray, Network
+from tofa_edge.selftest.golden import probe_images
 
 FORMATS = ("tflite", "onnx")
 TEMPERATURE = 2.5

@@ -10,10 +10,11 @@ from pathlib import Path
 
 import pytest
 
-from tofa_edge.benchmarks import fuzz_bundle, fuzz_images
-from tofa_edge.benchmarks.fuzz_bundle import KINDS, Outcome, judge, main, make_case, table
-from tofa_edge.benchmarks.fuzz_crafted import Case, Sample, replaced
-from tofa_edge.bundle import Bundle
+from tests.fuzz import bundle as fuzz_bundle
+from tests.fuzz import images as fuzz_images
+from tests.fuzz.bundle import KINDS, Outcome, judge, main, make_case, table
+from tests.fuzz.crafted import Case, Sample, replaced
+from tofa_edge.bundle.bundle import Bundle
 from tofa_edge.errors import BundleError
 
 

@@ -12,17 +12,22 @@ import numpy as np
 import pytest
 
 import tofa_edge
-from tofa_edge import backends, choosing, deployment, quantisation, sensitivity, workbench
-from tofa_edge.backends import Engine, Target
+from tofa_edge import backends
+from tofa_edge.architecture.layers import LOGITS
+from tofa_edge.architecture.zoo import tiny
+from tofa_edge.backends.protocol import Engine, Target
 from tofa_edge.budget import Budget
+from tofa_edge.cutting import ranges, sensitivity
+from tofa_edge.cutting.accuracy_drop import Drop, drop
+from tofa_edge.deployment import choose as choosing
+from tofa_edge.deployment import deploy as deployment
+from tofa_edge.deployment import finish as workbench
+from tofa_edge.deployment.screen import Candidate, Wanted
 from tofa_edge.errors import BackendError, BudgetError
-from tofa_edge.guard import Drop, drop
-from tofa_edge.layers import LOGITS
-from tofa_edge.network import Network
-from tofa_edge.probing import sound_engines
-from tofa_edge.proof import tolerance
-from tofa_edge.screening import Candidate, Wanted
-from tofa_edge.spaces import tiny
+from tofa_edge.network import integers
+from tofa_edge.network.network import Network
+from tofa_edge.selftest.golden import tolerance
+from tofa_edge.selftest.records import sound_engines
 
 SPACE = tiny()
 STRICT = Budget(max_accuracy_drop=1e-6)
@@ -35,14 +40,14 @@ def has_int8() -> bool:
 @pytest.fixture
 def coarse(monkeypatch: pytest.MonkeyPatch) -> None:
     """A rounding that mixes up the classes."""
-    honest: Callable[..., Network] = quantisation.quantised
+    honest: Callable[..., Network] = integers.quantised
 
-    def mixed_up(network: Network, seen: quantisation.Observation, **options: Any) -> Network:
+    def mixed_up(network: Network, seen: integers.Observation, **options: Any) -> Network:
         made, name = honest(network, seen, **options), f"{LOGITS}.bias"
         biases = 9 * np.roll(made.arrays[name], 1)
         return replace(made, arrays={**made.arrays, name: biases})
 
-    for module in (quantisation, sensitivity):
+    for module in (ranges, sensitivity):
         monkeypatch.setattr(module, "quantised", mixed_up)
 
 
@@ -149,17 +154,17 @@ def test_sensitive_layers_stay_in_float_where_that_is_enough(
 ) -> None:
     if not has_int8():
         pytest.skip("no engine here computes in int8")
-    honest: Callable[..., Network] = quantisation.quantised
+    honest: Callable[..., Network] = integers.quantised
 
     def mixed_up_unless_kept(
-        network: Network, seen: quantisation.Observation, **options: Any
+        network: Network, seen: integers.Observation, **options: Any
     ) -> Network:
         made, name = honest(network, seen, **options), f"{LOGITS}.bias"
         if options.get("kept"):
             return made
         return replace(made, arrays={**made.arrays, name: 9 * np.roll(made.arrays[name], 1)})
 
-    for module in (quantisation, sensitivity):
+    for module in (ranges, sensitivity):
         monkeypatch.setattr(module, "quantised", mixed_up_unless_kept)
     strict = Budget(max_accuracy_drop=0.2)
     with tofa_edge.deploy(tiny_bundle, budget=strict, precision="int8", remember=False) as model:

@@ -11,11 +11,11 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image
 
-from tofa_edge import images
-from tofa_edge.benchmarks import fuzz_images
-from tofa_edge.benchmarks.small_bundle import smooth_photo
+from tests.fuzz import images as fuzz_images
+from tofa_edge.bundle import images
+from tofa_edge.bundle.images import decode, encode, load, prepare, stack
 from tofa_edge.errors import ImageError
-from tofa_edge.images import decode, encode, load, prepare, stack
+from tofa_edge.selftest.small_bundle import smooth_photo
 
 RED, GREEN, BLUE = (200, 10, 20), (10, 200, 30), (20, 30, 200)
 

@@ -8,11 +8,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from tofa_edge.architecture.tables import tables
+from tofa_edge.architecture.work import Column
+from tofa_edge.architecture.zoo import named
 from tofa_edge.errors import LatencyError
-from tofa_edge.latency import LatencyPredictor
-from tofa_edge.latency_model import Column, FloatArray
-from tofa_edge.spaces import named
-from tofa_edge.tables import tables
+from tofa_edge.prediction.latency import LatencyPredictor
+from tofa_edge.prediction.latency_prior import FloatArray
 
 COLUMNS = (
     Column("dense", "pointwise", "stage0"),
@@ -236,8 +237,8 @@ def test_real_accelerators() -> None:
     folder = Path(os.environ.get("TOFA_EDGE_LATENCY_DATA", "."))
     if not (folder / "accel_nasbench").is_dir():
         pytest.skip("set TOFA_EDGE_LATENCY_DATA to the folder of public latency data")
-    from tofa_edge.benchmarks.latency_data import accel_nasbench
-    from tofa_edge.benchmarks.latency_prediction import spearman
+    from tofa_edge.benchmarks.studies.latency_data import accel_nasbench
+    from tofa_edge.benchmarks.studies.latency_prediction import spearman
 
     data = accel_nasbench(folder)
     truth, known = data.column("zcu102"), data.latency_ms[:, 2:]

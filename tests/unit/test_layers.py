@@ -10,9 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tofa_edge.cost import macs, parameters, peak_activation_bytes
-from tofa_edge.errors import SubnetError
-from tofa_edge.layers import (
+from tofa_edge.architecture.cost import macs, parameters, peak_activation_bytes
+from tofa_edge.architecture.layers import (
     IMAGE,
     LOGITS,
     Add,
@@ -25,8 +24,9 @@ from tofa_edge.layers import (
     parameter_shapes,
     supernet_shapes,
 )
-from tofa_edge.space import Padding, SearchSpace, StageSpace, round_to_eight
-from tofa_edge.spaces import SPACES, efficientnet_lite0, mobilenet_v3, named, tiny
+from tofa_edge.architecture.space import Padding, SearchSpace, StageSpace, round_to_eight
+from tofa_edge.architecture.zoo import SPACES, efficientnet_lite0, mobilenet_v3, named, tiny
+from tofa_edge.errors import SubnetError
 
 NAMED = [named(name) for name in SPACES]
 seeds = st.integers(0, 2**32 - 1)

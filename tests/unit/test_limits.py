@@ -10,13 +10,13 @@ import numpy as np
 import pytest
 
 import tofa_edge
-from tofa_edge.accuracy import fit_accuracy
-from tofa_edge.benchmarks.small_bundle import small_bundle
+from tofa_edge.architecture.encodings import sample
+from tofa_edge.architecture.tables import tables
+from tofa_edge.architecture.zoo import tiny
 from tofa_edge.budget import Budget
 from tofa_edge.errors import BudgetError, BundleError, LimitError, SubnetError
-from tofa_edge.search import sample
-from tofa_edge.spaces import tiny
-from tofa_edge.tables import tables
+from tofa_edge.prediction.accuracy import fit_accuracy
+from tofa_edge.selftest.small_bundle import small_bundle
 
 
 @pytest.mark.parametrize("value", ["20", 0, -1, math.nan, math.inf, True, [1]])

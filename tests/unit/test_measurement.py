@@ -9,7 +9,7 @@ import time
 import numpy as np
 import pytest
 
-from tofa_edge.measurement import Latency, Stopwatch, one_at_a_time, percentiles
+from tofa_edge.measurement.stopwatch import Latency, Stopwatch, one_at_a_time, percentiles
 
 
 class Counter:
@@ -105,7 +105,7 @@ def test_drift_counts_as_error() -> None:
 
 def test_only_one_process_measures() -> None:
     script = (
-        "from tofa_edge.measurement import one_at_a_time\n"
+        "from tofa_edge.measurement.stopwatch import one_at_a_time\n"
         "with one_at_a_time(0.2) as alone: print(alone)"
     )
     with one_at_a_time() as alone:

@@ -12,16 +12,17 @@ import pytest
 from PIL import Image
 
 from tofa_edge import backends
-from tofa_edge.backends import Engine, Target
+from tofa_edge.architecture.layers import layers
+from tofa_edge.architecture.space import SearchSpace
+from tofa_edge.architecture.zoo import tiny
+from tofa_edge.backends.protocol import Engine, Target
 from tofa_edge.budget import Budget
 from tofa_edge.errors import BackendError, ImageError
-from tofa_edge.explanation import Explanation
-from tofa_edge.layers import layers
-from tofa_edge.model import REMEMBERED_CALLS, Model, Prediction
-from tofa_edge.network import LITE_PREPROCESSING, FloatArray, ImageArray
-from tofa_edge.space import SearchSpace
-from tofa_edge.spaces import tiny
-from tofa_edge.weights import cut, fold
+from tofa_edge.network.network import LITE_PREPROCESSING, FloatArray, ImageArray
+from tofa_edge.network.slicing import cut, fold
+from tofa_edge.serving.explanation import Explanation
+from tofa_edge.serving.model import Model
+from tofa_edge.serving.prediction import REMEMBERED_CALLS, Prediction
 
 Supernets = Callable[[SearchSpace, int], dict[str, FloatArray]]
 CLASSES = tuple(f"class {index}" for index in range(10))

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tofa_edge.plain import from_plain, to_plain
+from tofa_edge.storage.plain import from_plain, to_plain
 
 words = st.text(st.characters(blacklist_categories=("C", "Z")), max_size=20)
 

@@ -11,11 +11,12 @@ from pathlib import Path
 import pytest
 
 import tofa_edge
-from tofa_edge import backends, watching
-from tofa_edge.backends import Backend, Engine, Target
-from tofa_edge.bundle import Bundle
+from tofa_edge import backends
+from tofa_edge.backends.protocol import Backend, Engine, Target
+from tofa_edge.bundle.bundle import Bundle
 from tofa_edge.errors import BackendError, BundleError
-from tofa_edge.probing import calibrator, probed, records_here, sound_engines
+from tofa_edge.selftest import watchdog as watching
+from tofa_edge.selftest.records import calibrator, probed, records_here, sound_engines
 
 Offer = Callable[..., dict[str, Backend]]
 
@@ -190,8 +191,8 @@ def test_interrupt_ends_the_probes(offer: Offer, monkeypatch: pytest.MonkeyPatch
     def interrupt(record: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("tofa_edge.probing._keep", interrupt)
-    monkeypatch.setattr(backends, "backends", lambda: dict(reversed(found.items())))
+    monkeypatch.setattr("tofa_edge.selftest.records._keep", interrupt)
+    monkeypatch.setattr(backends.registry, "_discovered", lambda: dict(reversed(found.items())))
     with pytest.raises(KeyboardInterrupt):
         probed()
     assert time.monotonic() - begun < 10, "well below the patience of a minute"

@@ -14,8 +14,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from tofa_edge.benchmarks import published_profiles
-from tofa_edge.device import Fingerprint, PowerMode, State, fingerprint, state
+from tofa_edge.architecture.zoo import tiny
+from tofa_edge.benchmarks.studies import published_profiles
+from tofa_edge.device.machine import Fingerprint, PowerMode, State, fingerprint, state
 from tofa_edge.device_profiles.matching import merge, nearest
 from tofa_edge.device_profiles.profile import (
     MEASURED,
@@ -32,7 +33,6 @@ from tofa_edge.device_profiles.profile import (
     to_json,
 )
 from tofa_edge.errors import ProfileError
-from tofa_edge.spaces import tiny
 
 PI4 = Fingerprint(
     board="Raspberry Pi 4 Model B Rev 1.5", architecture="aarch64", cpu_bits=64, userland_bits=64,

@@ -9,15 +9,15 @@ import numpy as np
 import pytest
 
 import tofa_edge
-from tofa_edge.backends import INTEGERS
-from tofa_edge.bundle import Bundle
-from tofa_edge.cost import macs
-from tofa_edge.device import Fingerprint, fingerprint
-from tofa_edge.device_profiles.profile import MEASURED, Profile, Ranked, load
-from tofa_edge.layers import layers
-from tofa_edge.measurement import Latency
-from tofa_edge.probing import sound_engines
-from tofa_edge.profiling import (
+from tofa_edge.architecture.cost import macs
+from tofa_edge.architecture.encodings import distinct, encoded, sample
+from tofa_edge.architecture.layers import layers
+from tofa_edge.architecture.space import Subnet
+from tofa_edge.architecture.zoo import efficientnet_lite0, tiny, whole
+from tofa_edge.backends.protocol import INTEGERS
+from tofa_edge.bundle.bundle import Bundle
+from tofa_edge.deployment.finish import Workbench
+from tofa_edge.deployment.profile import (
     keep,
     known_forecasts,
     known_profiles,
@@ -25,10 +25,10 @@ from tofa_edge.profiling import (
     profiles_folder,
     promising,
 )
-from tofa_edge.search import distinct, encoded, sample
-from tofa_edge.space import Subnet
-from tofa_edge.spaces import efficientnet_lite0, tiny, whole
-from tofa_edge.workbench import Workbench
+from tofa_edge.device.machine import Fingerprint, fingerprint
+from tofa_edge.device_profiles.profile import MEASURED, Profile, Ranked, load
+from tofa_edge.measurement.stopwatch import Latency
+from tofa_edge.selftest.records import sound_engines
 
 SPACE = tiny()
 

@@ -10,27 +10,27 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tofa_edge import backends
-from tofa_edge.backends import Engine, Target
-from tofa_edge.backends.onnx_quantised import TENSORRT, Scheme, write_onnx_int8
+from tofa_edge.architecture.layers import IMAGE, LOGITS, Convolution, Linear
+from tofa_edge.backends.onnx.integer import TENSORRT, Scheme, write_onnx_int8
+from tofa_edge.backends.protocol import Engine, Target
 from tofa_edge.backends.reference import ReferenceSession
+from tofa_edge.cutting import ranges
+from tofa_edge.cutting.ranges import levels_here, observe, ready
+from tofa_edge.cutting.sensitivity import sensitivities, with_sensitive_layers_in_float
+from tofa_edge.device import machine
 from tofa_edge.errors import BackendError
-from tofa_edge.layers import IMAGE, LOGITS, Convolution, Linear
-from tofa_edge.network import LITE_PREPROCESSING, Network, Preprocessing
-from tofa_edge.probing import sound_engines
-from tofa_edge.proof import difference
-from tofa_edge.quantisation import (
+from tofa_edge.network.integers import (
     affine,
     image_range,
-    levels_here,
-    observe,
     on_grid,
     pixels_as_steps,
     quantised,
-    ready,
     stepped,
 )
-from tofa_edge.sensitivity import sensitivities, with_sensitive_layers_in_float
-from tofa_edge.specimens import photos, specimen
+from tofa_edge.network.network import LITE_PREPROCESSING, Network, Preprocessing
+from tofa_edge.selftest.golden import difference
+from tofa_edge.selftest.records import sound_engines
+from tofa_edge.selftest.specimens import photos, specimen
 
 INT8 = Target(precision="int8")
 REFERENCE = Engine(backends.backend("reference"), Target())
@@ -232,8 +232,6 @@ def test_weights_get_seven_bits_where_products_saturate(
     features: tuple[str, ...] | None,
     levels: int,
 ) -> None:
-    from tofa_edge import device, quantisation
-
-    here = replace(device.fingerprint(), architecture=architecture, features=features)
-    monkeypatch.setattr(quantisation, "fingerprint", lambda: here)
+    here = replace(machine.fingerprint(), architecture=architecture, features=features)
+    monkeypatch.setattr(ranges, "fingerprint", lambda: here)
     assert levels_here() == levels

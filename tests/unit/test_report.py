@@ -14,13 +14,13 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from tofa_edge.benchmarks.report import report, write_beside
-from tofa_edge.benchmarks.report_budgets import best_within, budgets, points
-from tofa_edge.benchmarks.report_html import page
-from tofa_edge.benchmarks.report_merged import engine_device_table, names
-from tofa_edge.benchmarks.report_reading import read
-from tofa_edge.benchmarks.report_svg import Axis
-from tofa_edge.benchmarks.report_words import digits, plain
+from tofa_edge.benchmarks.report.budgets import best_within, budgets, points
+from tofa_edge.benchmarks.report.html import page
+from tofa_edge.benchmarks.report.merged import engine_device_table, names
+from tofa_edge.benchmarks.report.reading import read
+from tofa_edge.benchmarks.report.svg import Axis
+from tofa_edge.benchmarks.report.words import digits, plain
+from tofa_edge.benchmarks.report.write import report, write_beside
 from tofa_edge.errors import DataError
 
 RESULTS = Path(__file__).parents[1] / "results"
@@ -294,7 +294,7 @@ def contrast(one: str, other: str) -> float:
 
 
 def test_contrast_keeps_wcag_aa_in_light_and_dark() -> None:
-    style = (files("tofa_edge.benchmarks") / "report.css").read_text()
+    style = (files("tofa_edge.benchmarks.report") / "page.css").read_text()
     blocks = re.findall(r":root[^{]*\{(.*?)\}", style, re.S)
     assert len(blocks) == 2
     for block in blocks:

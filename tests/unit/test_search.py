@@ -9,22 +9,23 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tofa_edge.cost import macs
-from tofa_edge.forecast import expected_accuracy
-from tofa_edge.layers import layers
-from tofa_edge.search import (
+from tofa_edge.architecture.cost import macs
+from tofa_edge.architecture.encodings import (
+    Encodings,
     Scores,
     candidates,
     decoded,
     distinct,
     encoded,
-    maximise,
     pareto,
     sample,
 )
-from tofa_edge.space import SearchSpace
-from tofa_edge.spaces import SPACES, efficientnet_lite0, named, tiny
-from tofa_edge.tables import Encodings, tables
+from tofa_edge.architecture.layers import layers
+from tofa_edge.architecture.space import SearchSpace
+from tofa_edge.architecture.tables import tables
+from tofa_edge.architecture.zoo import SPACES, efficientnet_lite0, named, tiny
+from tofa_edge.deployment.forecast import expected_accuracy
+from tofa_edge.deployment.search import maximise
 
 
 @pytest.mark.parametrize("name", SPACES)

@@ -13,9 +13,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tofa_edge.architecture.space import (
+    Block,
+    SearchSpace,
+    Stage,
+    StageSpace,
+    Subnet,
+    round_to_eight,
+)
+from tofa_edge.architecture.zoo import SPACES, mobilenet_v3, named, tiny
 from tofa_edge.errors import SpaceError, SubnetError
-from tofa_edge.space import Block, SearchSpace, Stage, StageSpace, Subnet, round_to_eight
-from tofa_edge.spaces import SPACES, mobilenet_v3, named, tiny
 
 NAMED = {name: named(name) for name in SPACES}
 LITES = [name for name in SPACES if name.startswith("lite")]

@@ -16,16 +16,18 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tofa_edge.backends import Engine, Target, backend
+from tofa_edge.architecture.layers import LOGITS
+from tofa_edge.architecture.zoo import tiny
+from tofa_edge.backends.protocol import Engine, Target
+from tofa_edge.backends.registry import backend
 from tofa_edge.budget import Budget
+from tofa_edge.bundle.images import ImageSource
 from tofa_edge.errors import BackendError, ImageError
-from tofa_edge.explanation import Explanation
-from tofa_edge.images import ImageSource
-from tofa_edge.layers import LOGITS
-from tofa_edge.model import Model, Prediction
-from tofa_edge.network import FloatArray, ImageArray
-from tofa_edge.spaces import tiny
-from tofa_edge.streaming import FramePrediction
+from tofa_edge.network.network import FloatArray, ImageArray
+from tofa_edge.serving.explanation import Explanation
+from tofa_edge.serving.model import Model
+from tofa_edge.serving.prediction import Prediction
+from tofa_edge.serving.stream import FramePrediction
 
 CLASSES = tuple(f"class {index}" for index in range(10))
 SIZE = tiny().largest().resolution

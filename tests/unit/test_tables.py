@@ -8,13 +8,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from tofa_edge.cost import macs, parameters, peak_activation_bytes
+from tofa_edge.architecture.cost import macs, parameters, peak_activation_bytes
+from tofa_edge.architecture.layers import layers
+from tofa_edge.architecture.space import SearchSpace
+from tofa_edge.architecture.tables import tables
+from tofa_edge.architecture.work import latency_features
+from tofa_edge.architecture.zoo import SPACES, named, tiny
 from tofa_edge.errors import LatencyError, SubnetError
-from tofa_edge.latency_features import latency_features
-from tofa_edge.layers import layers
-from tofa_edge.space import SearchSpace
-from tofa_edge.spaces import SPACES, named, tiny
-from tofa_edge.tables import tables
 
 
 def assert_same(space: SearchSpace, genes: NDArray[np.int64]) -> None:

@@ -36,7 +36,7 @@ def python(folder: Path, code: str) -> str:
 
 
 LOADING = """
-from tofa_edge.backends.tflite_packages import interpreters
+from tofa_edge.backends.tflite.packages import interpreters
 from tofa_edge.errors import BackendError
 try:
     print(interpreters().__name__)
@@ -88,7 +88,7 @@ def test_former_package_serves_where_the_current_one_is_broken(tmp_path: Path) -
     code = f"""
 from pathlib import Path
 import tofa_edge
-from tofa_edge.benchmarks.small_bundle import small_bundle
+from tofa_edge.selftest.small_bundle import small_bundle
 path = Path({str(tmp_path)!r}) / "small.tofa"
 small_bundle(path)
 with tofa_edge.deploy(path, backend="tflite", remember=False) as model:

@@ -9,11 +9,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tofa_edge.benchmarks.disturbances import noticed, trials
-from tofa_edge.benchmarks.order_statistics import curve, interval, least_count
-from tofa_edge.benchmarks.planted import other_disturbances, recorded_machine, throttling
-from tofa_edge.benchmarks.validity import LEAST_RUNS, doubts, glance, kind
-from tofa_edge.measurement import Recording, percentiles
+from tofa_edge.benchmarks.studies.disturbances import noticed, trials
+from tofa_edge.benchmarks.studies.planted import other_disturbances, recorded_machine, throttling
+from tofa_edge.measurement.order_statistics import curve, interval, least_count
+from tofa_edge.measurement.stopwatch import Recording, percentiles
+from tofa_edge.measurement.validity import LEAST_RUNS, doubts, glance, kind
 
 VARIANTS = {
     **dict.fromkeys(throttling(Path()), "throttled"),

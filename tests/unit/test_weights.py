@@ -9,8 +9,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from tofa_edge.backends.reference import ReferenceSession
-from tofa_edge.layers import (
+from tofa_edge.architecture.layers import (
     LOGITS,
     BatchStatistics,
     Convolution,
@@ -18,10 +17,11 @@ from tofa_edge.layers import (
     parameter_shapes,
     supernet_shapes,
 )
-from tofa_edge.network import LITE_PREPROCESSING, FloatArray, Network
-from tofa_edge.space import SearchSpace, Subnet
-from tofa_edge.spaces import mobilenet_v3, tiny
-from tofa_edge.weights import calibration_network, cut, fold
+from tofa_edge.architecture.space import SearchSpace, Subnet
+from tofa_edge.architecture.zoo import mobilenet_v3, tiny
+from tofa_edge.backends.reference import ReferenceSession
+from tofa_edge.network.network import LITE_PREPROCESSING, FloatArray, Network
+from tofa_edge.network.slicing import calibration_network, cut, fold
 
 Supernets = Callable[[SearchSpace, int], dict[str, FloatArray]]
 Double = NDArray[np.float64]

@@ -113,9 +113,9 @@ def inspect(
 
 
 def _inspect_layers(bundle: Path, subnet: str | None, precision: str, as_json: bool) -> None:
+    from tofa_edge.architecture.space import Subnet
     from tofa_edge.cli.layers import layer_rows
     from tofa_edge.cli.output import table
-    from tofa_edge.space import Subnet
 
     if precision not in ("fp32", "int8"):
         raise typer.BadParameter(f"wanted --precision fp32 or int8, got {precision}")
@@ -256,8 +256,8 @@ def profile(
     as_json: Json = False,
 ) -> None:
     """Measures this device once, so that every later deployment here predicts better."""
-    from tofa_edge import profiling
-    from tofa_edge.bundle import Bundle
+    from tofa_edge.bundle.bundle import Bundle
+    from tofa_edge.deployment import profile as profiling
     from tofa_edge.device_profiles.profile import to_json
 
     made = profiling.profile(Bundle.open(bundle), subnets, backend, threads, tell_on_terminal)
@@ -292,8 +292,8 @@ def bench(
 
     Ctrl-C ends it and keeps what was measured.
     """
-    from tofa_edge.benchmarks.bench import Wish
-    from tofa_edge.benchmarks.bench import bench as measured
+    from tofa_edge.benchmarks.suite.bench import Wish
+    from tofa_edge.benchmarks.suite.bench import bench as measured
     from tofa_edge.cli.describe import bench_tables
 
     names = tuple(name.strip() for name in engines.split(",") if name.strip())
@@ -328,7 +328,7 @@ def _deployed(
     **options: Any,
 ) -> Any:
     import tofa_edge
-    from tofa_edge.frames import read_frames
+    from tofa_edge.bundle.frames import read_frames
 
     options["subnet"] = None if subnet is None else tofa_edge.Subnet.from_json(subnet)
     options["calibration"] = () if frames is None else read_frames(frames)

@@ -53,8 +53,8 @@ def compare(
     With --merge, results of many devices become one table; they are then compared only where
     --fail-above says so.
     """
-    from tofa_edge.benchmarks.compare import compare as compared
-    from tofa_edge.benchmarks.merging import files_of, merged
+    from tofa_edge.benchmarks.suite.compare import compare as compared
+    from tofa_edge.benchmarks.suite.merge import files_of, merged
 
     paths = files_of(results)
     if merge is not None:

@@ -20,8 +20,8 @@ def conformance(
     as_json: Json = False,
 ) -> None:
     """Puts a backend, yours or one of ours, through the checks that every backend must pass."""
-    from tofa_edge.backends import backend
-    from tofa_edge.conformance import run
+    from tofa_edge.backends.registry import backend
+    from tofa_edge.conformance.suite import run
 
     faulthandler.enable()  # an engine that crashes takes everything along, but says where
     checks = run(backend(name), quick, tell=tell_on_terminal)

@@ -11,15 +11,14 @@ from pathlib import Path
 import numpy as np
 
 import tofa_edge
-from tofa_edge.bundle import Bundle
+from tofa_edge.bundle.bundle import Bundle
 from tofa_edge.cli.output import out, table, tell, tell_on_terminal, training_progress
 from tofa_edge.errors import TrainingError
-from tofa_edge.explanation import Measured
-from tofa_edge.model import Model
-from tofa_edge.probing import probed
+from tofa_edge.selftest.records import probed
+from tofa_edge.serving.explanation import Measured
+from tofa_edge.serving.model import Model
 from tofa_edge.train.config import TrainingConfig
-from tofa_edge.train.data import LabelledPaths, read_folder
-from tofa_edge.train.trainer import train
+from tofa_edge.train.data.photos import LabelledPaths, read_folder
 
 BUDGETS = (0.8, 0.5, 0.33)  # of the largest subnet's p50
 RESOLUTION = 96
@@ -56,6 +55,8 @@ def play(folder: Path, epochs: int, seed: int) -> dict[str, object]:
         predictor_subnets=PREDICTOR_SUBNETS,
         seed=seed,
     )
+    from tofa_edge.train.trainer import train  # torch
+
     with training_progress() as on_step:
         train(data / "train", bundle, config, on_step, tell)
     rows = list(_rows(bundle, read_folder(data / "test")))
@@ -73,6 +74,8 @@ def play(folder: Path, epochs: int, seed: int) -> dict[str, object]:
 def _prove(bundle: Path) -> dict[str, int]:
     """Bundles EfficientNet-Lite0 as it is and classifies foolbox's photos with every engine."""
     tell("1. Nothing is lost: EfficientNet-Lite0, bundled as it is, on 20 ImageNet photos")
+    from tofa_edge.train.trainer import train  # torch
+
     train(None, bundle, TrainingConfig(epochs=0))
     photos = imagenet_photos()
     truth = [int(photo.stem.rsplit("_", 1)[1]) for photo in photos]

@@ -12,20 +12,16 @@ from rich.markup import escape
 from rich.table import Table
 
 from tofa_edge import backends
-from tofa_edge.bundle import Bundle
+from tofa_edge.architecture.cost import macs
+from tofa_edge.architecture.layers import layers
+from tofa_edge.bundle.bundle import Bundle
 from tofa_edge.cli.output import table
-from tofa_edge.cost import macs
-from tofa_edge.evaluation import Evaluation
-from tofa_edge.layers import layers
-from tofa_edge.probing import probed
+from tofa_edge.selftest.records import probed
+from tofa_edge.train.after.evaluation import Evaluation
 
 
 def describe(path: Path) -> dict[str, object]:
-    """Returns what a bundle holds, in the order to print.
-
-    Raises:
-        BundleError: it is damaged.
-    """
+    """Returns what a bundle holds, in the order to print."""
     bundle = Bundle.open(path)
     space = bundle.space
     ends = [macs(layers(space, subnet)) / 1e6 for subnet in (space.smallest(), space.largest())]
@@ -71,11 +67,7 @@ class Verdict:
 
 
 def prove_engines(path: Path) -> list[Verdict]:
-    """Returns for each backend whether it computes a bundle's golden cases here.
-
-    Raises:
-        BundleError: a member is damaged.
-    """
+    """Returns for each backend whether it computes a bundle's golden cases here."""
     bundle = Bundle.open(path)
     bundle.verify()
     verdicts, records = [], probed(bundle, again=True)
@@ -109,12 +101,7 @@ def evaluations_table(evaluations: list[Evaluation]) -> Table:
 
 
 def confusion_table(evaluation: Evaluation, classes: Sequence[str]) -> Table:
-    """Returns how many photos of each class a subnet takes for which.
-
-    Args:
-        evaluation: of the subnet.
-        classes: names, in the order of its confusion matrix.
-    """
+    """Returns how many photos of each class a subnet takes for which."""
     title = f"{evaluation.name} subnet: photos of the class at the left, taken for the one on top"
     names = [escape(name) for name in classes]
     made = table(title, "class", *names, words=names)
@@ -124,12 +111,8 @@ def confusion_table(evaluation: Evaluation, classes: Sequence[str]) -> Table:
 
 
 def bench_tables(found: dict[str, Any]) -> Iterator[Table]:
-    """Yields what `bench` found: its engines, then its front.
-
-    Args:
-        found: as `bench` returned it.
-    """
-    from tofa_edge.benchmarks.row_fields import engine_name
+    """Yields what `bench` found: its engines, then its front."""
+    from tofa_edge.benchmarks.suite.fields import engine_name
 
     columns = ("engine", "p50 ms", "p95 ms", "p99 ms", "runs", "verdict")
     made = table("engines, with the middle subnet", *columns, words=("verdict",))

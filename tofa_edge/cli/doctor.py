@@ -8,11 +8,11 @@ from dataclasses import dataclass
 from typing import Any
 
 from tofa_edge import backends
-from tofa_edge.device import Fingerprint, State, fingerprint, state
-from tofa_edge.device_problems import Problem, problems
+from tofa_edge.device.machine import Fingerprint, State, fingerprint, state
+from tofa_edge.device.problems import Problem, problems
 from tofa_edge.device_profiles.matching import OTHER_ARCHITECTURE, nearest
 from tofa_edge.device_profiles.profile import shipped
-from tofa_edge.probing import SPECIMEN, Record, forget_others, probed, records_here
+from tofa_edge.selftest.records import SPECIMEN, Record, forget_others, probed, records_here
 
 UNKNOWN = "unknown"
 
@@ -75,15 +75,7 @@ class Examination:
 
 
 def examine(again: bool = False) -> Examination:
-    """Returns what this machine is, how it is doing, and what is wrong with it.
-
-    Args:
-        again: tries the engines whatever is known of them.
-
-    Raises:
-        BackendError: no backend is found, because the package itself is not installed.
-        ProfileError: a file of the package is damaged.
-    """
+    """Returns what this machine is, how it is doing, and what is wrong with it."""
     found, moving = fingerprint(), state()
     records = probed(again=again)
     if again:

@@ -12,7 +12,7 @@ from tofa_edge.cli.app import BundlePath, Json, LatencyMs, MemoryMb, app
 from tofa_edge.cli.output import out, print_json, tell_on_terminal
 
 if TYPE_CHECKING:
-    from tofa_edge.exporting import Exported
+    from tofa_edge.deployment.export import Exported
 
 
 @app.command()

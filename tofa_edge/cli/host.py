@@ -202,9 +202,9 @@ def evaluate(
     as_json: Json = False,
 ) -> None:
     """Says how often subnets are right on labelled photos, and how sure one can be of that."""
-    from tofa_edge import evaluation
-    from tofa_edge.bundle import Bundle
+    from tofa_edge.bundle.bundle import Bundle
     from tofa_edge.cli.describe import confusion_table, evaluations_as_json, evaluations_table
+    from tofa_edge.train.after import evaluation
 
     opened = Bundle.open(bundle)
     if plot is not None:
@@ -241,7 +241,7 @@ def demo(
 
 
 def _logged(folder: Path | None, on_step: Any) -> Any:
-    from tofa_edge.train.logs import logged
+    from tofa_edge.train.run.logs import logged
 
     return logged(folder if is_first_process() else None, on_step)
 

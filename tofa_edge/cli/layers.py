@@ -5,17 +5,17 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+from tofa_edge.architecture.cost import layer_macs, layer_parameters
+from tofa_edge.architecture.layers import Convolution, Layer, Linear, layers
+from tofa_edge.architecture.space import Subnet
 from tofa_edge.budget import MAX_ACCURACY_DROP
-from tofa_edge.bundle import Bundle
-from tofa_edge.cost import layer_macs, layer_parameters
-from tofa_edge.cutting import Cutter
+from tofa_edge.bundle.bundle import Bundle
+from tofa_edge.cutting.accuracy_drop import drop, logits_of, photos_of
+from tofa_edge.cutting.cutter import Cutter
+from tofa_edge.cutting.ranges import RANGE_IMAGES, ready
+from tofa_edge.cutting.sensitivity import KEPT, sensitivities, with_sensitive_layers_in_float
 from tofa_edge.errors import BackendError
-from tofa_edge.guard import drop, logits_of, photos_of
-from tofa_edge.layers import Convolution, Layer, Linear, layers
-from tofa_edge.probing import calibrating_engine, sound_engines
-from tofa_edge.quantisation import RANGE_IMAGES, ready
-from tofa_edge.sensitivity import KEPT, sensitivities, with_sensitive_layers_in_float
-from tofa_edge.space import Subnet
+from tofa_edge.selftest.records import calibrating_engine, sound_engines
 
 COLUMNS = ("layer", "output", "kernel", "MMACs", "weights")
 ROUNDED = ("as", "8-bit error")  # of the logits, when the weights of this layer alone are rounded
@@ -24,18 +24,7 @@ ROUNDED = ("as", "8-bit error")  # of the logits, when the weights of this layer
 def layer_rows(
     path: Path, subnet: Subnet | None, rounded: bool
 ) -> tuple[Sequence[str], list[tuple[str, ...]], str]:
-    """Returns column names, a row for each layer, and what else is to be said.
-
-    Args:
-        path: of the bundle.
-        subnet: which; None is the largest.
-        rounded: whether to measure what 8-bit weights do to each layer.
-
-    Raises:
-        BundleError: the bundle is damaged, or has too few photos to calibrate with.
-        BackendError: no engine here computes in int8.
-        SubnetError: the bundle's space does not contain the subnet.
-    """
+    """Returns column names, a row for each layer, and what else is to be said."""
     bundle = Bundle.open(path)
     chosen = subnet or bundle.space.largest()
     rows = [_row(layer) for layer in layers(bundle.space, chosen)]

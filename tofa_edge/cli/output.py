@@ -30,11 +30,7 @@ out, err = _console(stderr=False), _console(stderr=True)
 
 
 def tell(line: str) -> None:
-    """Prints a line for people to the error stream: the other one is for results.
-
-    Args:
-        line: text in rich's markup.
-    """
+    """Prints a line for people to the error stream: the other one is for results."""
     err.print(line, markup=False)
 
 
@@ -43,32 +39,18 @@ class Told(SystemExit):
 
 
 def tell_on_terminal(line: str) -> None:
-    """Prints a line as `tell` does, but only where a person may be watching.
-
-    Args:
-        line: text in rich's markup.
-    """
+    """Prints a line as `tell` does, but only where a person may be watching."""
     if err.is_terminal:
         tell(line)
 
 
 def print_json(value: object) -> None:
-    """Prints one JSON document to the output stream.
-
-    Args:
-        value: what JSON can hold.
-    """
+    """Prints one JSON document to the output stream."""
     out.print(json.dumps(value, indent=2), markup=False)
 
 
 def table(title: str, *columns: str, words: Collection[str] = ()) -> Table:
-    """Returns an empty table; the first column is left-aligned, figures right.
-
-    Args:
-        title: above it.
-        *columns: their headings.
-        words: those that hold sentences: left-aligned, and folded where the screen is narrow.
-    """
+    """Returns an empty table; the first column is left-aligned, figures right."""
     made = Table(title=title, title_justify="left", box=None, pad_edge=False, padding=(0, 2, 0, 0))
     for index, column in enumerate(columns):
         folds = column in words or not index

@@ -79,11 +79,7 @@ def page() -> str:
 
 
 def parameters(command: Callable[..., Any]) -> list[Shown]:
-    """Returns the arguments and options of a command, in their order.
-
-    Args:
-        command: a function that typer shows.
-    """
+    """Returns the arguments and options of a command, in their order."""
     found = get_params_from_function(command).values()
     return [_shown(each.name, each.annotation, each.default) for each in found]
 

@@ -24,8 +24,8 @@ def report(
     ] = Path("report.html"),
 ) -> None:
     """Makes a page of results of bench that opens anywhere, with Markdown and CSV beside it."""
-    from tofa_edge.benchmarks.merging import files_of
-    from tofa_edge.benchmarks.report import report as written
+    from tofa_edge.benchmarks.report.write import report as written
+    from tofa_edge.benchmarks.suite.merge import files_of
 
     for path in written(files_of(results), out_path):
         out.print(f"wrote {path}", markup=False)

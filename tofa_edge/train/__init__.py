@@ -1,4 +1,1 @@
-"""The host side: transfers a pretrained network into a supernet and trains all its subnets.
-
-The only part of the package that imports torch.
-"""
+"""The host: from photos to a bundle. Of the product, only this package imports torch."""

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from tofa_edge.archive import MOST_MEMBERS
 from tofa_edge.errors import TrainingError
 
 PRETRAINED = ("lite0", "lite1", "lite2")
 DEVICES = ("auto", "cpu", "cuda")
-MOST_PHOTOS = MOST_MEMBERS - 10  # in a bundle, beside its other members
+MOST_PHOTOS = 19_990  # that a bundle's archive has room for, beside its other members
 STARTS = (*PRETRAINED, "tiny")
 
 
@@ -172,3 +172,6 @@ class Report:
     accuracies: dict[str, float]
     seconds: float
     written: bool = True
+
+
+OnStep = Callable[[Progress], None]

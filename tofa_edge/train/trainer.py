@@ -13,18 +13,21 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from tofa_edge.cutting import CALIBRATION_IMAGES
+from tofa_edge.cutting.cutter import CALIBRATION_IMAGES
 from tofa_edge.errors import TrainingError
-from tofa_edge.network import ImageArray
-from tofa_edge.train import checkpoint
-from tofa_edge.train.config import PRETRAINED, Report, TrainingConfig
-from tofa_edge.train.data import Photos, decode_all, forget_labels, read_folder, split
+from tofa_edge.network.network import ImageArray
+from tofa_edge.train.after.finishing import TESTING, bundle_as_is, pack_trained
+from tofa_edge.train.after.packing import Contents, check_writable, pack
+from tofa_edge.train.after.tested import SECONDS as SECONDS_TO_TEST
+from tofa_edge.train.config import PRETRAINED, OnStep, Report, TrainingConfig
+from tofa_edge.train.data.photos import Photos, decode_all, forget_labels, read_folder, split
+from tofa_edge.train.data.sources import read_photos
 from tofa_edge.train.distributed import Processes
-from tofa_edge.train.finishing import TESTING, bundle_as_is, pack_trained
-from tofa_edge.train.keeper import Keeper
-from tofa_edge.train.loop import OnStep
-from tofa_edge.train.packing import Contents, check_writable, pack
-from tofa_edge.train.phases import (
+from tofa_edge.train.objective.teachers import LOOKING, Look, look, looks
+from tofa_edge.train.run import checkpoint
+from tofa_edge.train.run.checkpoint import Checkpoints
+from tofa_edge.train.run.early_stopping import LEAST_LABELS, Watch
+from tofa_edge.train.run.phases import (
     PRETRAINING,
     QUANTISATION_AWARE,
     TRAINING,
@@ -32,12 +35,8 @@ from tofa_edge.train.phases import (
     optimise,
     pretrain_supernet,
 )
-from tofa_edge.train.sources import read_photos
-from tofa_edge.train.start import new_supernet, read_start, used_device
-from tofa_edge.train.supernet import Supernet
-from tofa_edge.train.teachers import LOOKING, Look, look, looks
-from tofa_edge.train.tested import SECONDS as SECONDS_TO_TEST
-from tofa_edge.train.watch import LEAST_LABELS, Watch
+from tofa_edge.train.supernet.start import new_supernet, read_start, used_device
+from tofa_edge.train.supernet.supernet import Supernet
 
 SHARES = {"train": 0.8, "validation": 0.1, "check": 0.1}
 FREE = {  # to differ when resuming
@@ -97,28 +96,30 @@ def train(
     trained = roles["train"]
     labels = forget_labels(photos.labels[trained], config.labels_per_class, config.seed)
     tell(_summary(photos, roles, labels, supernet))
-    keeper = Keeper.open(checkpoint.beside(out), _identity(photos, config), resume)
+    checkpoints = Checkpoints.open(checkpoint.beside(out), _identity(photos, config), resume)
     images = photos.images[trained]
     needed = expected_seconds(supernet, images, labels, config)
     needed[TESTING] = config.predictor_subnets * SECONDS_TO_TEST
-    tell(_time_needed(needed, keeper))
+    tell(_time_needed(needed, checkpoints))
     begun = time.perf_counter()
-    with _telling_how_to_resume(keeper, tell):
-        seen = _looks(images, labels, config, on_step, keeper, processes)
-        if config.is_plain and config.pretrain_epochs and not keeper.is_at(*AFTER_LOOKING):
+    with _telling_how_to_resume(checkpoints, tell):
+        seen = _looks(images, labels, config, on_step, checkpoints, processes)
+        if config.is_plain and config.pretrain_epochs and not checkpoints.is_at(*AFTER_LOOKING):
             said = seen[config.start]
-            supernet = pretrain_supernet(supernet, images, said, config, on_step, keeper, processes)
+            supernet = pretrain_supernet(
+                supernet, images, said, config, on_step, checkpoints, processes
+            )
         watch = _watch(photos, roles, labels, processes, tell)
         taught = [seen[name] for name in config.teachers if name in seen]
         supernet = optimise(
-            supernet, images, labels, config, on_step, keeper, processes, watch, looks=taught
+            supernet, images, labels, config, on_step, checkpoints, processes, watch, looks=taught
         )
     seconds = time.perf_counter() - begun
     processes.leave()
     if not processes.first:
         return Report(out, {}, seconds, written=False)
     report = pack_trained(out, config, _to_ship(supernet), photos, roles, seconds, on_step)
-    keeper.remove()
+    checkpoints.remove()
     return report
 
 
@@ -162,21 +163,21 @@ def pretrain(
     seen = seen[order]
     classes = [f"imagenet {index}" for index in range(supernet.space.classes)]
     identity = _identity(Photos(tuple(classes), seen, np.zeros(0, np.int64)), config)
-    keeper = Keeper.open(checkpoint.beside(out), identity, resume)
+    checkpoints = Checkpoints.open(checkpoint.beside(out), identity, resume)
     tell(f"{len(seen)} photos, {supernet.space.count():.1e} subnets up to {size} px")
     needed = expected_seconds(supernet, seen, np.zeros(0, np.int64), config)
-    tell(_time_needed(needed, keeper))
+    tell(_time_needed(needed, checkpoints))
     begun = time.perf_counter()
-    with _telling_how_to_resume(keeper, tell):
+    with _telling_how_to_resume(checkpoints, tell):
         said = look(config.start, seen, used_device(config), on_step, processes)
-        supernet = pretrain_supernet(supernet, seen, said, config, on_step, keeper, processes)
+        supernet = pretrain_supernet(supernet, seen, said, config, on_step, checkpoints, processes)
     processes.leave()
     if not processes.first:
         return Report(out, {}, time.perf_counter() - begun, written=False)
     contents = Contents(classes, seen[: config.calibration_photos])
     provenance = {"pretrain_epochs": config.pretrain_epochs, "pretrained_on_photos": len(seen)}
     pack(out, config, _to_ship(supernet), contents, provenance)
-    keeper.remove()
+    checkpoints.remove()
     return Report(out, {}, time.perf_counter() - begun)
 
 
@@ -187,12 +188,12 @@ def _to_ship(supernet: Supernet) -> Supernet:
 
 
 @contextlib.contextmanager
-def _telling_how_to_resume(keeper: Keeper, tell: Tell) -> Iterator[None]:
+def _telling_how_to_resume(checkpoints: Checkpoints, tell: Tell) -> Iterator[None]:
     try:
         yield
     except KeyboardInterrupt:
-        if keeper.path.exists():
-            tell(f"stopped; go on with --resume (checkpoint: {keeper.path})")
+        if checkpoints.path.exists():
+            tell(f"stopped; go on with --resume (checkpoint: {checkpoints.path})")
         raise
 
 
@@ -201,11 +202,11 @@ def _looks(
     labels: NDArray[np.int64],
     config: TrainingConfig,
     on_step: OnStep,
-    keeper: Keeper,
+    checkpoints: Checkpoints,
     processes: Processes,
 ) -> dict[str, Look]:
     """Returns what the teachers say, by name; nothing where a checkpoint holds what came of it."""
-    at = keeper.is_at(*AFTER_LOOKING)
+    at = checkpoints.is_at(*AFTER_LOOKING)
     names = () if at else config.looking(bool((labels < 0).any()))
     return looks(names, images, used_device(config), on_step, processes)
 
@@ -228,9 +229,9 @@ def _watch(
     return Watch(photos.images[validated], photos.labels[validated], seen, tell, stops)
 
 
-def _time_needed(expected: Mapping[str, float], keeper: Keeper) -> str:
+def _time_needed(expected: Mapping[str, float], checkpoints: Checkpoints) -> str:
     """Says how long each phase will take, less what is done; looks are in no checkpoint."""
-    left, found = dict(expected), keeper.found
+    left, found = dict(expected), checkpoints.found
     if found is not None and found.phase in left:
         for phase in itertools.takewhile(lambda name: name != found.phase, expected):
             if phase != LOOKING or found.phase != PRETRAINING:

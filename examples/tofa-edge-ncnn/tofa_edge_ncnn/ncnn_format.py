@@ -7,10 +7,19 @@ from collections import Counter
 
 import numpy as np
 
+from tofa_edge.architecture.layers import (
+    IMAGE,
+    LOGITS,
+    Add,
+    Convolution,
+    GlobalPool,
+    Layer,
+    Linear,
+    Multiply,
+)
+from tofa_edge.architecture.space import Activation
 from tofa_edge.errors import BackendError
-from tofa_edge.layers import IMAGE, LOGITS, Add, Convolution, GlobalPool, Layer, Linear, Multiply
-from tofa_edge.network import FloatArray, Network
-from tofa_edge.space import Activation
+from tofa_edge.network.network import FloatArray, Network
 
 MAGIC = 7767517  # the first line of every ncnn text
 PIXELS = "pixels"

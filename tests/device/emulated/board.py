@@ -182,8 +182,8 @@ def doctor_wrong(userland: Userland, board: Board) -> Iterator[str]:
 
 def answers_wrong(userland: Userland, board: Board, work: Path) -> Iterator[str]:
     """Deploys one network there and here; yields where their answers differ."""
-    from tofa_edge.benchmarks.small_bundle import small_bundle
-    from tofa_edge.spaces import tiny
+    from tofa_edge.architecture.zoo import tiny
+    from tofa_edge.selftest.small_bundle import small_bundle
 
     shutil.rmtree(work, ignore_errors=True)
     work.mkdir(parents=True)

@@ -1,0 +1,1 @@
+"""ONNX files written from networks: graph, layers in float, layers in 8-bit integers."""

@@ -1,0 +1,216 @@
+"""Writes a Network as a TFLite model."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from tofa_edge.architecture.layers import (
+    IMAGE,
+    LOGITS,
+    Add,
+    BatchStatistics,
+    Convolution,
+    GlobalPool,
+    Layer,
+    Linear,
+    Multiply,
+)
+from tofa_edge.architecture.space import Activation
+from tofa_edge.backends.labelling import PROBABILITIES, Labelling
+from tofa_edge.backends.tflite.kernels import Part, parts, same_padding, stored_axes
+from tofa_edge.backends.tflite.metadata import HALF, NAME, REDUCED, metadata, with_labels
+from tofa_edge.backends.tflite.model import INPUT, TfLiteModel
+from tofa_edge.backends.tflite.schema import FLOAT32, SAME, UINT8, VALID, Field
+from tofa_edge.network.network import FloatArray, Network
+
+
+def write_tflite(
+    network: Network, labelling: Labelling | None = None, *, precision: str = "fp32"
+) -> bytes:
+    """Returns a TFLite model: input `images` uint8 (batch, S, S, 3), outputs as the network's.
+
+    Its signature `serving_default` names input and outputs. Maps inside are N×H×W×C; the shapes
+    written are those of one image, and the batch is free.
+
+    Args:
+        network: to write.
+        labelling: makes the only output `probabilities`, and adds labels and metadata.
+        precision: "fp32", or "fp16": the same, and engines are told that they may compute in fp16.
+
+    Raises:
+        ImportError: the package flatbuffers is not installed.
+    """
+    graph = TfLiteGraph(network)
+    if precision == "fp16":
+        graph.metadata[REDUCED] = HALF
+    return written(graph, network, labelling)
+
+
+def written(graph: TfLiteGraph, network: Network, labelling: Labelling | None) -> bytes:
+    """Writes all layers of a network into a graph, and returns the model."""
+    graph.preprocess(network)
+    for layer in network.layers:
+        graph.layer(layer, network)
+    if labelling is None:
+        return graph.finish(network.outputs)
+    graph.probabilities(labelling.temperature)
+    graph.metadata[NAME] = metadata(labelling, INPUT, network.input_size)
+    return with_labels(graph.finish((PROBABILITIES,)), labelling)
+
+
+class TfLiteGraph(TfLiteModel):
+    """Writes layers as operators."""
+
+    def __init__(self, network: Network) -> None:
+        super().__init__(sum(array.nbytes for array in network.arrays.values()))
+
+    def images(self, size: int, **fields: Field) -> int:
+        """Writes the input."""
+        batch = (-1, size, size, 3)
+        return self.tensor(INPUT, (1, size, size, 3), UINT8, shape_signature=batch, **fields)
+
+    def preprocess(self, network: Network, output: str = IMAGE) -> None:
+        """Normalises before any padding.
+
+        The constants are repeated for a row of pixels, (3,) → (size, 3): the engine then has one
+        long inner loop, instead of one of length three for each pixel.
+        """
+        pre, size = network.preprocessing, network.input_size
+        row = [np.tile(np.array(numbers, np.float32), (size, 1)) for numbers in (pre.mean, pre.std)]
+        mean = self.constant(f"{IMAGE}.mean", row[0])
+        scale = self.constant(f"{IMAGE}.scale", 1 / row[1])
+        types = {"in_data_type": UINT8, "out_data_type": FLOAT32}
+        pixels = self.operator("CAST", [self.images(size)], f"{IMAGE}.pixels", options=types)
+        centred = self.operator("SUB", [pixels, mean], f"{IMAGE}.centred")
+        self.operator("MUL", [centred, scale], output)
+
+    def layer(self, layer: Layer, network: Network) -> None:
+        """Appends a layer, whose value gets its name."""
+        inputs, name = [self.indices[name] for name in layer.inputs], layer.name
+        match layer:
+            case Convolution():
+                weight, bias = (network.arrays[f"{name}.{role}"] for role in ("weight", "bias"))
+                self.convolution(layer, inputs[0], weight, bias, name)
+            case BatchStatistics():
+                self._batch_statistics(layer, inputs[0], network)
+            case Add():
+                self.operator("ADD", inputs, name)
+            case Multiply():
+                self.operator("MUL", inputs, name)
+            case GlobalPool():
+                self._pool(inputs[0], name)
+            case Linear():
+                self.linear(layer, inputs[0], network)
+
+    def linear(self, layer: Linear, value: int, network: Network) -> None:
+        """Writes a fully connected layer."""
+        arrays = (f"{layer.name}.weight", f"{layer.name}.bias")
+        constants = [self.constant(array, network.arrays[array]) for array in arrays]
+        shape = (1, layer.out_features)
+        self.operator("FULLY_CONNECTED", [value, *constants], layer.name, shape)
+
+    def convolution(
+        self, layer: Convolution, value: int, weight: FloatArray, bias: FloatArray, name: str
+    ) -> int:
+        """Writes a convolution, a large depthwise one in parts, and its activation.
+
+        Args:
+            weight: float32, (out, in / groups, rows, columns).
+            bias: float32, (out,).
+        """
+        first, *rest = parts(layer, weight)
+        if not rest:
+            return self.convolve(layer, value, first, bias, name, layer.activation)
+        total = self.convolve(layer, value, first, bias, f"{name}.part0")
+        for number, part in enumerate(rest, 1):
+            made = self.convolve(layer, value, part, np.zeros_like(bias), f"{name}.part{number}")
+            if number < len(rest):
+                total = self.operator("ADD", [total, made], f"{name}.sum{number}")
+        return self.operator("ADD", [total, made], name, activation=layer.activation)
+
+    def parameters(
+        self, layer: Convolution, weight: FloatArray, bias: FloatArray, name: str
+    ) -> tuple[int, int]:
+        """Stores weights, (out, in / groups, rows, columns), as the format has them, and biases.
+
+        Args:
+            bias: float32, (out,).
+        """
+        stored = self.constant(f"{name}.weight", weight.transpose(stored_axes(layer)))
+        return stored, self.constant(f"{name}.bias", bias)
+
+    def convolve(
+        self,
+        layer: Convolution,
+        value: int,
+        part: Part,
+        bias: FloatArray,
+        name: str,
+        activation: Activation = "none",
+    ) -> int:
+        """Writes a convolution with a part of a kernel, and what pads its input.
+
+        Args:
+            bias: float32, (out,).
+        """
+        before, after = layer.padding
+        pads = [(before - inset, after - inset) for inset in part.inset]  # of rows, of columns
+        padding = VALID
+        if any(map(any, pads)):
+            if pads == [same_padding(layer, span) for span in part.spans]:
+                padding = SAME
+            else:
+                value = self.pad(value, pads, f"{name}.padded")
+        options = {"padding": padding, "stride_w": layer.stride, "stride_h": layer.stride}
+        if layer.depthwise:
+            rows, columns = part.dilation
+            options |= {"dilation_h_factor": rows, "dilation_w_factor": columns}
+            options["depth_multiplier"] = 1
+        return self.operator(
+            "DEPTHWISE_CONV_2D" if layer.depthwise else "CONV_2D",
+            [value, *self.parameters(layer, part.weight, bias, name)],
+            name,
+            (1, layer.out_size, layer.out_size, layer.out_channels),
+            activation,
+            options,
+        )
+
+    def pad(self, value: int, pads: list[tuple[int, int]], name: str) -> int:
+        """Writes zeros around rows and columns."""
+        amounts = self.constant(f"pads_{pads}", np.array([(0, 0), *pads, (0, 0)], np.int32))
+        _, height, width, channels = self.shapes[value]
+        shape = (1, height + sum(pads[0]), width + sum(pads[1]), channels)
+        return self.operator("PAD", [value, amounts], name, shape)
+
+    def _pool(self, value: int, name: str) -> int:
+        axes = self.constant("axes_1_2", np.array([1, 2], np.int32))
+        shape = (1, 1, 1, self.shapes[value][-1])
+        return self.operator("MEAN", [value, axes], name, shape, options={"keep_dims": 1})
+
+    def _batch_statistics(self, layer: BatchStatistics, value: int, network: Network) -> None:
+        """BatchNorm in training mode, which the format lacks, in elementary operators."""
+        name, (mean_name, variance_name) = layer.name, layer.statistics
+        scale = self.constant(f"{name}.scale", network.arrays[f"{name}.scale"])
+        shift = self.constant(f"{name}.shift", network.arrays[f"{name}.shift"])
+        mean = self._batch_mean(value, mean_name)
+        squares = self.operator("SQUARED_DIFFERENCE", [value, mean], f"{name}.squares")
+        variance = self._batch_mean(squares, variance_name)
+        raised = self.operator("ADD", [variance, self.number(layer.epsilon)], f"{name}.raised")
+        inverse = self.operator("RSQRT", [raised], f"{name}.inverse")
+        gain = self.operator("MUL", [inverse, scale], f"{name}.gain")
+        moved = self.operator("MUL", [mean, gain], f"{name}.moved")
+        offset = self.operator("SUB", [shift, moved], f"{name}.offset")
+        scaled = self.operator("MUL", [value, gain], f"{name}.scaled")
+        self.operator("ADD", [scaled, offset], name, activation=layer.activation)
+
+    def _batch_mean(self, value: int, name: str) -> int:
+        """Averages positions, then images: short sums round less, and the engine has a kernel."""
+        axes = self.constant("axes_0_1_2", np.array([0, 1, 2], np.int32))
+        shape = self.shapes[value][-1:]
+        return self.operator("MEAN", [self._pool(value, f"{name}.each"), axes], name, shape)
+
+    def probabilities(self, temperature: float) -> None:
+        """Divides by the temperature first: many engines know a softmax of beta 1 alone."""
+        logits, inverse = self.indices[LOGITS], self.number(1 / temperature)
+        cooled = self.operator("MUL", [logits, inverse], f"{LOGITS}.cooled")
+        self.operator("SOFTMAX", [cooled], PROBABILITIES, options={"beta": 1})

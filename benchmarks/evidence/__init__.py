@@ -1,0 +1,1 @@
+"""Sentences with figures, rendered from stored results; pages must contain them."""

@@ -1,0 +1,1 @@
+"""Results as a page: read with nothing trusted; tables, plots as SVG, HTML and Markdown."""

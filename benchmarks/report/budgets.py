@@ -1,0 +1,159 @@
+"""What is best within a budget: the points of a front, before they are drawn."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from tofa_edge.benchmarks.report.data import Result, Row
+from tofa_edge.benchmarks.report.figure import series
+from tofa_edge.benchmarks.report.tables import quality
+from tofa_edge.benchmarks.report.words import milliseconds, plain
+
+ROUND = (1, 2, 5)
+BUDGETS = 5
+
+
+@dataclass(frozen=True, slots=True)
+class Point:
+    """A network of a front: latency in milliseconds, quality in per cent or MMACs.
+
+    Attributes:
+        row: as measured.
+        ms: its p95 in milliseconds.
+        quality: expected accuracy in per cent, or MMACs.
+    """
+
+    row: Row
+    ms: float
+    quality: float
+
+
+@dataclass(frozen=True, slots=True)
+class Group:
+    """Points that are one series: those of an engine, or of a device.
+
+    Attributes:
+        name: in the key.
+        number: of its colour and marker.
+        points: of a front, quickest first.
+        lower: the largest network at lower resolutions.
+    """
+
+    name: str
+    number: int
+    points: tuple[Point, ...]
+    lower: tuple[Point, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Plot:
+    """What the plot of fronts is drawn from.
+
+    Attributes:
+        groups: its series.
+        predicts_accuracy: else quality is the size in MMACs.
+        joined: whether all groups share one line.
+    """
+
+    groups: tuple[Group, ...]
+    predicts_accuracy: bool
+    joined: bool
+
+    @property
+    def front(self) -> list[Point]:
+        """Returns the points of all groups, quickest first."""
+        return sorted((p for group in self.groups for p in group.points), key=lambda p: p.ms)
+
+    @property
+    def lower(self) -> list[Point]:
+        """Returns the largest network at lower resolutions, quickest first."""
+        return sorted((p for group in self.groups for p in group.lower), key=lambda p: p.ms)
+
+
+def points(rows: Sequence[Row], predicts_accuracy: bool) -> tuple[Point, ...]:
+    """Returns what can be drawn of a front, quickest first."""
+    found = []
+    for row in rows:
+        value = row.mmacs
+        if predicts_accuracy:
+            accuracy = row.expected_accuracy
+            value = None if accuracy is None or accuracy > 1 else 100 * accuracy
+        if row.p95_ms and value is not None:
+            found.append(Point(row, row.p95_ms, value))
+    return tuple(sorted(found, key=lambda point: point.ms))
+
+
+def best_within(front: Sequence[Point], budget_ms: float) -> Point | None:
+    """Returns the best network whose measured p95 keeps a budget; the quicker of equals."""
+    within = [point for point in front if point.ms <= budget_ms]
+    return max(within, key=lambda point: (point.quality, -point.ms), default=None)
+
+
+def budgets(front: Sequence[Point]) -> list[float]:
+    """Returns round budgets in milliseconds across a front, up to the first that allows all."""
+    if not front:
+        return []
+    low, high = front[0].ms, front[-1].ms
+    first, last = math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1
+    values = [float(f"{step}e{decade}") for decade in range(first, last + 1) for step in ROUND]
+    found = [value for value in values if low <= value < high]
+    found += [next(value for value in values if value >= high)]
+    return found[-BUDGETS:]
+
+
+def headline_budget(front: Sequence[Point]) -> float:
+    """Returns a round budget in the middle of a front."""
+    found = budgets(front)
+    middle = math.sqrt(front[0].ms * front[-1].ms)
+    return next((value for value in found if value >= middle), found[-1])
+
+
+def headline(result: Result) -> tuple[str, str]:
+    """Returns the budget's clause, and the best network within it.
+
+    Without a front it is the quickest engine; both are empty where nothing was measured.
+    """
+    front = points(result.front, result.predicts_accuracy)
+    if not front:
+        rows = [row for row in result.engines if row.p95_ms]
+        quickest = min(rows, key=lambda row: row.p95_ms or 0, default=None)
+        if quickest is None:
+            return "", ""
+        doubt = f" ({', '.join(quickest.kinds)})" if quickest.reasons else ""
+        said = f"p95 {milliseconds(quickest.p95_ms)} on {quickest.configuration}{doubt}"
+        return "Quickest engine", said
+    budget = headline_budget(front)
+    best = best_within(front, budget)
+    said = "" if best is None else said_of(best, result.predicts_accuracy)
+    return f"Best within {plain(budget)} ms", said
+
+
+def quality_name(predicts_accuracy: bool) -> str:
+    """Returns what a front calls better."""
+    return "expected accuracy" if predicts_accuracy else "size of the network"
+
+
+def said_of(point: Point, predicts_accuracy: bool) -> str:
+    """Returns a network in one clause: quality, latency, engine, doubts."""
+    shown = quality(point.row, predicts_accuracy)
+    doubt = f" ({', '.join(point.row.kinds)})" if point.row.reasons else ""
+    return f"{shown} at {milliseconds(point.ms)} on {point.row.configuration}{doubt}"
+
+
+def engine_plot(result: Result) -> Plot:
+    """Returns the front of one result, a group for each engine."""
+    front = points(result.front, result.predicts_accuracy)
+    lower = points(result.lower, result.predicts_accuracy)
+    engines = sorted({point.row.engine for point in (*front, *lower)})
+    groups = tuple(
+        Group(
+            engine,
+            series(engine),
+            tuple(p for p in front if p.row.engine == engine),
+            tuple(p for p in lower if p.row.engine == engine),
+        )
+        for engine in engines
+    )
+    return Plot(groups, result.predicts_accuracy, joined=True)

@@ -1,0 +1,117 @@
+"""Several results on one page: their fronts in one plot, and a table of engines and devices."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from tofa_edge.benchmarks.report.budgets import (
+    Group,
+    Plot,
+    best_within,
+    headline_budget,
+    points,
+    quality_name,
+)
+from tofa_edge.benchmarks.report.data import Result, Row
+from tofa_edge.benchmarks.report.figure import Figure
+from tofa_edge.benchmarks.report.front import front_figure
+from tofa_edge.benchmarks.report.tables import Table, doubts, quality
+from tofa_edge.benchmarks.report.words import UNKNOWN, milliseconds, plain
+
+
+def names(results: Sequence[Result]) -> list[str]:
+    """Returns a name for each result, all different: its device, with bundle, date, file."""
+    found = [result.device for result in results]
+    for more in ("bundle", "date"):
+        found = [
+            f"{name}, {getattr(result, more) or 'no ' + more}" if found.count(name) > 1 else name
+            for name, result in zip(found, results, strict=True)
+        ]
+    return [
+        f"{name} ({found[:index].count(name) + 1})" if found.count(name) > 1 else name
+        for index, name in enumerate(found)
+    ]
+
+
+def merged_plot(results: Sequence[Result]) -> Plot:
+    """Returns the fronts of all results, a group for each."""
+    predicts = all(result.predicts_accuracy for result in results if result.front)
+    groups = tuple(
+        Group(name, number, points(result.front, predicts), points(result.lower, predicts))
+        for number, (name, result) in enumerate(zip(names(results), results, strict=True))
+        if result.front
+    )
+    return Plot(groups, predicts, joined=False)
+
+
+def merged_figure(results: Sequence[Result]) -> Figure | None:
+    """Returns the fronts of all results in one plot; None where none has one."""
+    return front_figure(merged_plot(results), "fronts", _fronts_table(results), None)
+
+
+def _fronts_table(results: Sequence[Result]) -> Table:
+    """Returns every network that the plot of fronts shows."""
+    plot = merged_plot(results)
+    better = quality_name(plot.predicts_accuracy)
+    rows = tuple(
+        (
+            group.name,
+            point.row.configuration,
+            point.row.role,
+            quality(point.row, plot.predicts_accuracy),
+            milliseconds(point.ms),
+            doubts(point.row),
+        )
+        for group in plot.groups
+        for point in (*group.points, *group.lower)
+    )
+    return Table("Fronts", ("device", "engine", "network", better, "p95", "doubts"), rows)
+
+
+def overview_table(results: Sequence[Result]) -> Table:
+    """Returns what is best on each device, within one budget for all."""
+    plot = merged_plot(results)
+    budget = headline_budget(plot.front) if plot.front else 0.0
+    groups = {group.name: group for group in plot.groups}
+    rows = []
+    for name, result in zip(names(results), results, strict=True):
+        front = groups[name].points if name in groups else ()
+        best = best_within(front, budget)
+        best = best or (front[0] if front else None)
+        if best is None:
+            rows.append((name, result.bundle, UNKNOWN, UNKNOWN, UNKNOWN, "no front was measured"))
+            continue
+        late = "" if best.ms <= budget else "over the budget"
+        said = ", ".join(word for word in (late, *best.row.reasons, *result.remarks) if word)
+        shown = quality(best.row, plot.predicts_accuracy)
+        rows.append(
+            (name, result.bundle, shown, milliseconds(best.ms), best.row.configuration,
+             said or "none")
+        )  # fmt: skip
+    better = quality_name(plot.predicts_accuracy)
+    title = f"Best within {plain(budget)} ms on each device" if budget else "Devices"
+    return Table(title, ("device", "bundle", better, "p95", "on", "doubts"), tuple(rows))
+
+
+def engine_device_table(results: Sequence[Result]) -> Table:
+    """Returns p95 of one network by engine and device: the quickest number of threads."""
+    columns = [_by_engine(result) for result in results]
+    engines = sorted({engine for column in columns for engine in column})
+    rows = tuple((engine, *(_cell(column.get(engine)) for column in columns)) for engine in engines)
+    title = "Engines on devices: p95 of one network, the quickest number of threads"
+    return Table(title, ("engine", *names(results)), rows)
+
+
+def _by_engine(result: Result) -> dict[str, Row]:
+    found: dict[str, Row] = {}
+    for row in sorted(result.engines, key=lambda row: row.p95_ms or float("inf")):
+        found.setdefault(" ".join(part for part in (row.engine, row.precision) if part), row)
+    return found
+
+
+def _cell(row: Row | None) -> str:
+    if row is None:
+        return "untested"
+    if row.p95_ms is None:
+        return doubts(row)
+    return milliseconds(row.p95_ms) + (f" ({doubts(row)})" if row.reasons else "")

@@ -1,0 +1,60 @@
+"""`tofa-edge report`: results of `tofa-edge bench` as a page, as Markdown and as CSV."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from tofa_edge.benchmarks.report.html import page
+from tofa_edge.benchmarks.report.markdown import markdown
+from tofa_edge.benchmarks.report.reading import read
+from tofa_edge.benchmarks.report.tables import csv_text
+from tofa_edge.errors import DataError
+from tofa_edge.storage.files import whole_file
+
+
+def report(paths: Sequence[Path], out: Path) -> tuple[Path, ...]:
+    """Writes results as one HTML file, which needs no network, and as Markdown and CSV beside it.
+
+    Args:
+        paths: of files that `tofa-edge bench` wrote; several make one page that compares them.
+        out: HTML file to write, with the suffix ".html"; the others have ".md" and ".csv".
+
+    Returns:
+        the files written: HTML, Markdown, CSV.
+
+    Raises:
+        DataError: there is no result, one is something else, or a file cannot be written.
+    """
+    if not paths:
+        raise DataError("wanted one result of tofa-edge bench or more, got none")
+    if out.suffix.lower() != ".html":
+        raise DataError(f"wanted a file to write that ends in .html, got {out}")
+    results = [read(path) for path in paths]
+    texts = {".html": page(results), ".md": markdown(results), ".csv": csv_text(results)}
+    return tuple(_written(out.with_suffix(suffix), said) for suffix, said in texts.items())
+
+
+def write_beside(result: Path) -> tuple[Path, ...]:
+    """Writes the report of one result beside it: the same name with .html, .md and .csv.
+
+    Args:
+        result: a file that `tofa-edge bench` wrote.
+
+    Returns:
+        the files written.
+
+    Raises:
+        DataError: as for `report`.
+    """
+    return report([result], result.with_suffix(".html"))
+
+
+def _written(path: Path, said: str) -> Path:
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with whole_file(path) as stream:
+            stream.write(said.encode())
+    except OSError as error:
+        raise DataError(f"{path}: cannot be written: {error.strerror or error}") from error
+    return path

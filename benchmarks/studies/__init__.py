@@ -1,0 +1,1 @@
+"""Commands behind the figures that the pages quote. Not in the wheel."""

@@ -1,0 +1,160 @@
+"""Planted disturbances: is each of them called by its name?
+
+`python -m tofa_edge.benchmarks.studies.disturbances --out disturbances.json` times one network for
+a second while cores are busy, a quota stops it, a process fights for memory, or a recorded machine
+throttles, ten times each, and ten times with nothing planted. Each trial is a process of its own.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import json
+import tempfile
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from tofa_edge.backends.support import usable_cores
+from tofa_edge.benchmarks.studies.planted import (
+    busy_cores,
+    join,
+    memory_hog,
+    other_disturbances,
+    quota_group,
+    recorded_machine,
+    throttling,
+)
+from tofa_edge.benchmarks.studies.provenance import made, store
+from tofa_edge.benchmarks.studies.trials import in_a_process
+from tofa_edge.bundle.bundle import Bundle
+from tofa_edge.cutting.cutter import Cutter
+from tofa_edge.measurement.stopwatch import Stopwatch
+from tofa_edge.measurement.validity import doubts, glance, kind
+from tofa_edge.selftest.golden import probe_images
+from tofa_edge.selftest.records import sound_engines
+from tofa_edge.selftest.small_bundle import small_bundle
+
+TRIALS = 10
+SECONDS = 1.0
+LEAST_RUNS, MOST_RUNS = 100, 20_000
+EXPECTED = {
+    "nothing": None,
+    "busy cores": "background load",
+    "CPU quota": "CPU quota",
+    "memory hog": "memory pressure",
+    "recorded throttling": "throttled",
+}
+
+
+def main() -> None:
+    """Runs all trials, or one in this process."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--out", type=Path, default=Path("disturbances.json"))
+    parser.add_argument("--trials", type=int, default=TRIALS)
+    parser.add_argument("--one", nargs=3, metavar=("BUNDLE", "GROUP", "VARIANT"))
+    options = parser.parse_args()
+    if options.one:
+        bundle, group, variant = options.one
+        print(json.dumps(_measured(Path(bundle), group, variant)))
+        return
+    with tempfile.TemporaryDirectory() as folder:
+        bundle = Path(folder) / "small.tofa"
+        small_bundle(bundle)
+        sound_engines(Bundle.open(bundle))  # so that trials know the engines already
+        rows = [trials(name, bundle, options.trials) for name in EXPECTED]
+    store(options.out, {"made": made(), "cores": usable_cores(), "rows": rows})
+    for row in rows:
+        said = ", ".join(f"{what} {count}" for what, count in row["reasons"].items()) or "valid"
+        print(f"{row['planted']} ({row['how']}): {row['found']} of {row['of']}; {said}")
+
+
+def trials(name: str, bundle: Path, count: int) -> dict[str, Any]:
+    """Returns how often a disturbance was called by its name.
+
+    Returns:
+        "planted", "how", "expected", "found", "of", and how often each reason was given.
+    """
+    reasons: Counter[str] = Counter()
+    found, expected = 0, EXPECTED[name]
+    ways: set[str] = set()
+    for number in range(count):
+        with _planted(name, number) as (how, group, variant):
+            ways.add(how)
+            kinds = {kind(reason) for reason in _in_a_process(bundle, group, variant)}
+        reasons.update(kinds)
+        found += not kinds if expected is None else expected in kinds
+    told = dict(reasons.most_common())
+    return {
+        "planted": name,
+        "how": "; ".join(sorted(ways)),
+        "expected": expected or "valid",
+        "found": found,
+        "of": count,
+        "reasons": told,
+    }
+
+
+@contextlib.contextmanager
+def _planted(name: str, number: int) -> Iterator[tuple[str, str, str]]:
+    """Yields how a disturbance was planted, a group to join, and what befalls a recorded machine.
+
+    A recorded one stands in where this machine makes no control groups.
+    """
+    if name == "busy cores":
+        with busy_cores(usable_cores()):
+            yield f"{usable_cores()} processes that spin", "", ""
+    elif name == "CPU quota":
+        with quota_group() as group:
+            real = "a control group of 0.3 cores"
+            yield (real, str(group), "") if group else ("recorded", "", "quota")
+    elif name == "memory hog":
+        with memory_hog() as real_one:
+            real = "a process that reads 256 MB in a control group of 64 MB"
+            yield (real, "", "") if real_one else ("recorded", "", "stalls")
+    elif name == "recorded throttling":
+        ways = list(throttling(Path()))
+        yield f"recorded, {len(ways)} ways in turn", "", ways[number % len(ways)]
+    else:
+        yield "this machine as it is", "", ""
+
+
+def _in_a_process(bundle: Path, group: str, variant: str) -> list[str]:
+    return list(in_a_process("disturbances", ["--one", str(bundle), group, variant]))
+
+
+def _measured(bundle: Path, group: str, variant: str) -> list[str]:
+    opened = Bundle.open(bundle)
+    subnet, engine = opened.space.smallest(), sound_engines(opened)[0]
+    session = engine.load(Cutter(opened).stored_network(subnet))
+    image = probe_images(subnet.resolution)[:1]
+    with tempfile.TemporaryDirectory() as folder:
+        root = Path(folder) if variant else Path("/")
+        if variant:
+            recorded_machine(root)
+        if group:
+            join(Path(group))
+        return list(noticed(lambda: session.run(image), root, variant, engine.target.threads))
+
+
+def noticed(run: Any, root: Path, variant: str, threads: int, seconds: float = SECONDS) -> Any:
+    """Returns the reasons found for a call, timed for a second."""
+    changes = throttling(root) | {n: made for n, (_, made) in other_disturbances(root).items()}
+    stopwatch = Stopwatch(None, least_runs=LEAST_RUNS, most_runs=MOST_RUNS, seconds=seconds)
+    calls = 0
+
+    def call() -> None:
+        nonlocal calls
+        calls += 1
+        if variant and calls == LEAST_RUNS // 2:
+            changes[variant]()
+        run()
+
+    before = glance(root)
+    recording = stopwatch.record(call)
+    return doubts(before, glance(root), recording, threads)
+
+
+if __name__ == "__main__":
+    main()

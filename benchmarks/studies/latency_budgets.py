@@ -1,0 +1,99 @@
+"""Choosing under a latency budget with a few noisy measurements: accuracy lost, budgets broken.
+
+Nine budgets on each of six accelerators, with the accuracy that Accel-NASBench gives each network.
+Only measured networks are returned, and every measurement is off by 3 % at random.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tofa_edge.benchmarks.studies.latency_data import LatencySet, accel_nasbench
+from tofa_edge.prediction.latency import LatencyPredictor
+from tofa_edge.prediction.latency_prior import FloatArray
+
+CANDIDATES = 2000
+MOST = 11
+DESIGNED = 5
+NOISE = 0.03
+TOLERANCE = 1.05  # of the budget: what a winner may truly take
+SURE = 0.99  # how probable it must be that a winner keeps the tolerance
+QUANTILES = np.arange(0.1, 0.95, 0.1)
+
+
+def accel_budgets(folder: Path, seeds: int) -> dict[str, dict[str, Any]]:
+    """Budgets at the nine deciles of each device's latencies, with and without other devices."""
+    data = accel_nasbench(folder)
+    rows = {}
+    for title, known in (("other devices known", True), ("no reference device", False)):
+        outcomes = np.concatenate([_device(data, name, known, seeds) for name in data.devices])
+        regret, over, used = outcomes.T
+        found = np.isfinite(regret)
+        rows[f"accel_nasbench, nine budgets, {title}"] = {
+            "choices": len(outcomes),
+            "without_winner": int((~found).sum()),
+            "winners_over_1.05_budget": int((over[found] > TOLERANCE).sum()),
+            "worst_over_budget": round(float(over[found].max()), 3),
+            "accuracy_points_lost": {
+                "mean": round(float(regret[found].mean()), 3),
+                "p95": round(float(np.quantile(regret[found], 0.95)), 3),
+            },
+            "measurements": {"mean": round(float(used.mean()), 2), "most": int(used.max())},
+        }
+    return rows
+
+
+def _device(data: LatencySet, target: str, with_others: bool, seeds: int) -> FloatArray:
+    """Returns regret, latency over budget and measurements of each choice, (9 · seeds, 3)."""
+    others = [name for name in data.devices if name != target] if with_others else []
+    truth = data.column(target)
+    priors = np.log(data.latency_ms[:, [data.devices.index(name) for name in others]])
+    complete = np.flatnonzero(np.isfinite(truth) & np.isfinite(priors).all(axis=1))
+    rows = []
+    for seed in range(seeds):
+        rng = np.random.default_rng(seed)
+        pool = rng.permutation(complete)[:CANDIDATES]
+        first = LatencyPredictor(data.features[pool], data.columns, priors[pool], seed=seed)
+        seen = first.design(DESIGNED)
+        first.observe(seen, _measured(truth[pool[seen]], rng), NOISE)
+        for quantile in QUANTILES:
+            budget = float(np.quantile(truth[pool], quantile))
+            predictor = first.with_seed(seed)
+            chosen = _choose(predictor, seen, truth[pool], data.accuracy[pool], budget, rng)
+            rows.append(chosen)
+    return np.array(rows)
+
+
+def _choose(
+    predictor: LatencyPredictor, seen: NDArray[np.int64], truth: FloatArray, worth: FloatArray,
+    budget: float, rng: np.random.Generator,
+) -> tuple[float, float, float]:  # fmt: skip
+    """Measures what promises most within the budget, then returns the best that surely keeps it."""
+    measured = seen.tolist()
+    while True:
+        prediction = predictor.predict()
+        safe = prediction.probability_within(TOLERANCE * budget) >= SURE
+        kept = [index for index in set(measured) if safe[index]]
+        best = max(kept, key=lambda index: worth[index], default=None)
+        if len(measured) == MOST:
+            break
+        least = worth[best] if best is not None else worth.min() - 1
+        gain = (worth - least) * prediction.probability_within(budget)
+        new = int(np.argmax(gain))
+        if gain[new] <= 0:
+            break
+        predictor.observe([new], _measured(truth[[new]], rng), NOISE)
+        measured.append(new)
+    if best is None:
+        return np.nan, np.nan, len(measured)
+    lost = worth[truth <= budget].max() - worth[best]
+    return float(lost), float(truth[best] / budget), len(measured)
+
+
+def _measured(truth: FloatArray, rng: np.random.Generator) -> FloatArray:
+    noisy: FloatArray = truth * np.exp(NOISE * rng.standard_normal(len(truth)))
+    return noisy

@@ -1,0 +1,275 @@
+"""How well latency is predicted from a few measurements, on public data of real devices.
+
+`python -m tofa_edge.benchmarks.studies.latency_prediction SETS --data FOLDER --out results.json`,
+where FOLDER holds the folders help_fbnet, nb201, accel_nasbench and ncnn_bench. Every measurement
+counts: k is all that is known of the device. Results are kept set by set, so a run can be
+continued.
+"""
+
+from __future__ import annotations
+
+import argparse
+import datetime
+import json
+import time
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tofa_edge.benchmarks.studies.latency_budgets import accel_budgets
+from tofa_edge.benchmarks.studies.latency_data import (
+    ACCELERATOR_FAMILIES,
+    LatencySet,
+    accel_nasbench,
+    help_fbnet,
+    nb201,
+    ncnn_boards,
+)
+from tofa_edge.benchmarks.studies.provenance import made, store
+from tofa_edge.prediction.latency import LatencyPredictor
+from tofa_edge.prediction.latency_prior import FloatArray
+
+FIRST, THEN = 4, 3  # measurements chosen at once, first and later
+HELP_REFERENCES = (
+    "1080ti_1", "1080ti_32", "1080ti_{}", "silver_4114", "silver_4210r", "samsung_a50", "pixel3",
+    "essential_ph_1", "samsung_s7", "titanx_1", "titanx_32", "titanx_{}", "gold_6240",
+)  # fmt: skip
+Row = dict[str, Any]
+Indices = NDArray[np.int64]
+
+
+def main() -> None:
+    """Runs the sets asked for and writes what came out."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("sets", nargs="*", default=list(SETS), metavar="SETS", help=", ".join(SETS))
+    parser.add_argument("--data", type=Path, required=True)
+    parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--seeds", type=int, default=20)
+    options = parser.parse_args()
+    unknown = sorted(set(options.sets) - set(SETS))
+    if unknown:
+        parser.error(f"no set {unknown[0]!r}; there are {', '.join(SETS)}")
+    results: Row = json.loads(options.out.read_text()) if options.out.exists() else {}
+    for name in options.sets:
+        begin = time.process_time()
+        rows = SETS[name](options.data, options.seeds)
+        seconds = time.process_time() - begin
+        today = datetime.date.today().isoformat()
+        for key, row in rows.items():
+            results[key] = {**row, "seeds": options.seeds, "date": today}
+            print(key, json.dumps(results[key]), flush=True)
+        print(f"{name}: {seconds:.0f} s of CPU", flush=True)
+        results["made"] = made()
+        store(options.out, results)
+
+
+def help_fbnet_rows(folder: Path, seeds: int) -> dict[str, Row]:
+    """The protocol of HELP on FBNet (Lee et al., NeurIPS 2021, and the authors' scripts).
+
+    Known are the nine training and four validation devices; unseen are fpga, raspi4 and eyeriss.
+    Measured are networks among the first 4,000, asked are the next 1,000 without the fastest and
+    the slowest tenth. All three unseen devices are sums of tables, so the same is done with unseen
+    devices that were measured end to end.
+    """
+    data = help_fbnet(folder)
+    known = [name.format(64) for name in HELP_REFERENCES]
+    real = ("titan_rtx_1", "titan_rtx_32", "titan_rtx_64", "gold_6226", "pixel2")
+    asked = (np.arange(4000), np.arange(4000, 5000))
+    rows = {}
+    for title, targets, counts in (
+        ("help_fbnet, HELP's protocol", ("fpga", "raspi4", "eyeriss"), (3, 10)),
+        ("help_fbnet, HELP's protocol, end-to-end devices", real, (10,)),
+    ):
+        claimed = not any(data.summed[data.devices.index(target)] for target in targets)
+        for count in counts:
+            pairs = [(target, known) for target in targets]
+            row = _few_shot(data, pairs, count, seeds, *asked, trimmed=True)
+            rows[f"{title}, k={count}"] = {"measured_end_to_end": claimed, **row}
+    return rows
+
+
+def nb201_rows(folder: Path, seeds: int) -> dict[str, Row]:
+    """The protocol of HELP on NAS-Bench-201: measured among the first 900, asked the next 1,000."""
+    data, known = nb201(folder), [name.format(256) for name in HELP_REFERENCES]
+    targets = ("titan_rtx_256", "gold_6226", "fpga", "pixel2", "raspi4", "eyeriss")
+    pairs = [(target, known) for target in targets]
+    asked = (np.arange(900), np.arange(900, 1900))
+    return {
+        f"nb201, HELP's protocol, k={count}": _few_shot(
+            data, pairs, count, seeds, *asked, trimmed=True
+        )
+        for count in (3, 10)
+    }
+
+
+def accel_nasbench_rows(folder: Path, seeds: int) -> dict[str, Row]:
+    """Six accelerators: unseen alone, with the other of its family, and without any reference."""
+    data = accel_nasbench(folder)
+    alone = [(one, [name for name in data.devices if name != one]) for one in data.devices]
+    family = [
+        (one, [name for name in data.devices if not _related(one, name)]) for one in data.devices
+    ]
+    nothing: list[tuple[str, list[str]]] = [(one, []) for one in data.devices]
+    everything = np.arange(len(data.latency_ms))
+    return {
+        f"accel_nasbench, {title}, k=10": _few_shot(data, pairs, 10, seeds, everything, everything)
+        for title, pairs in (
+            ("leave one device out", alone),
+            ("leave the family out", family),
+            ("no reference device", nothing),
+        )
+    }
+
+
+def ncnn_rows(folder: Path, seeds: int) -> dict[str, Row]:
+    """Boards, 22 classification networks, ten measured; no costs, only what other boards took.
+
+    Two of the ten are drawn, the others designed. The rival gets the same ten: it takes the other
+    board that fits them best after scaling by one number.
+    """
+    data = ncnn_boards(folder)
+    networks, errors, rival_errors, ranks = len(data.latency_ms), [], [], []
+    for target in data.devices:
+        others = [name for name in data.devices if name != target]
+        known = np.log(np.stack([data.column(name) for name in others], axis=1))
+        truth = data.column(target)
+        fresh = LatencyPredictor(data.features, data.columns, known)
+        of_target = []
+        for seed in range(seeds):
+            drawn = np.random.default_rng(seed).permutation(networks)[:2]
+            predictor = fresh.with_seed(seed)
+            predictor.observe(drawn, truth[drawn])
+            seen = _measure(predictor, truth, drawn, 10)
+            left = np.setdiff1d(np.arange(networks), seen)
+            predicted = predictor.predict().median_ms[left]
+            rival = _scaled_nearest(known, np.log(truth), seen)[left]
+            of_target.append((_figures(predicted, truth[left]), _figures(rival, truth[left])))
+        ours, theirs = np.mean(of_target, axis=0)
+        errors.append(ours[1])
+        rival_errors.append(theirs[1])
+        ranks.append(ours[0])
+    gain = 1 - np.mean(errors) / np.mean(rival_errors)
+    row = {
+        "k": 10,
+        "boards": len(data.devices),
+        "spearman": _mean_and_worst(ranks, data.devices, min),
+        "error_percent": _mean_and_worst(errors, data.devices, max),
+        "scaled_nearest_board_error_percent": round(float(np.mean(rival_errors)), 2),
+        "error_reduced_by_percent": round(100 * float(gain), 1),
+    }
+    return {"ncnn boards, classification, k=10": row}
+
+
+def _scaled_nearest(known: FloatArray, log_ms: FloatArray, seen: Indices) -> FloatArray:
+    """Returns latencies (N,) of the column that fits best, scaled by the median ratio."""
+    ratios = log_ms[seen, np.newaxis] - known[seen]
+    shifts = np.median(ratios, axis=0)
+    nearest = int(np.argmin(np.abs(ratios - shifts).mean(axis=0)))
+    scaled: FloatArray = np.exp(known[:, nearest] + shifts[nearest])
+    return scaled
+
+
+def _related(one: str, other: str) -> bool:
+    return any(one in family and other in family for family in ACCELERATOR_FAMILIES)
+
+
+def _few_shot(
+    data: LatencySet,
+    pairs: Sequence[tuple[str, Sequence[str]]],
+    count: int,
+    seeds: int,
+    train: Indices,
+    query: Indices,
+    trimmed: bool = False,
+) -> Row:
+    """Returns the figures of (unseen device, known devices) pairs, each the mean of all seeds."""
+    figures, scores = [], []
+    for target, known in pairs:
+        truth = data.column(target)
+        priors = np.log(np.stack([truth * np.nan, *(data.column(name) for name in known)], axis=1))
+        priors = priors[:, 1:]
+        complete = np.isfinite(truth) & np.isfinite(priors).all(axis=1)
+        pool, asked = train[complete[train]], query[complete[query]]
+        if trimmed:  # without the fastest and the slowest tenth
+            order = asked[np.argsort(truth[asked], kind="stable")]
+            asked = order[int(len(order) * 0.1) : int(len(order) * 0.9)]
+        fresh = LatencyPredictor(data.features[pool], data.columns, priors[pool])
+        of_target = []
+        for seed in range(seeds):
+            predictor = fresh.with_seed(seed)
+            chosen = pool[_measure(predictor, truth[pool], (), count)]
+            left = np.setdiff1d(asked, chosen)
+            prediction = predictor.predict(data.features[left], priors[left])
+            score = np.log(prediction.median_ms / truth[left]) / prediction.relative_std
+            of_target.append((*_figures(prediction.median_ms, truth[left]), (score**2).mean()))
+        *means, square = np.mean(of_target, axis=0)
+        figures.append(means)
+        scores.append(square**0.5)
+    names = [target for target, _ in pairs]
+    ranks, errors, within = np.array(figures).T
+    return {
+        "k": count,
+        "spearman": _mean_and_worst(ranks, names, min),
+        "error_percent": _mean_and_worst(errors, names, max),
+        "within_10_percent": _mean_and_worst(within, names, min),
+        "z_score_rms": round(float(np.mean(scores)), 2),
+    }
+
+
+def _measure(
+    predictor: LatencyPredictor, truth: FloatArray, seen: Iterable[int], count: int
+) -> Indices:
+    """Designs and observes until `count` candidates are measured; returns all of them."""
+    chosen = np.array(list(seen), dtype=np.int64)
+    while len(chosen) < count:
+        number = min(count - len(chosen), THEN if len(chosen) else FIRST)
+        new = predictor.design(number, chosen)
+        predictor.observe(new, truth[new])
+        chosen = np.concatenate([chosen, new])
+    return chosen
+
+
+def _figures(predicted: FloatArray, truth: FloatArray) -> tuple[float, float, float]:
+    """Returns Spearman's ρ, the mean relative error in %, and how many % are within ±10 %."""
+    error = np.abs(predicted / truth - 1)
+    return spearman(predicted, truth), 100 * float(error.mean()), 100 * float((error <= 0.1).mean())
+
+
+def spearman(left: FloatArray, right: FloatArray) -> float:
+    """Returns Spearman's rank correlation, ties ranked by their mean.
+
+    Args:
+        left: (N,).
+        right: of the same things, (N,).
+    """
+    return float(np.corrcoef(_ranks(left), _ranks(right))[0, 1])
+
+
+def _ranks(values: FloatArray) -> FloatArray:
+    _, inverse, counts = np.unique(values, return_inverse=True, return_counts=True)
+    ranks: FloatArray = (np.cumsum(counts) - (counts - 1) / 2)[inverse]
+    return ranks
+
+
+def _mean_and_worst(values: Sequence[float] | FloatArray, names: Sequence[str], worst: Any) -> Row:
+    at = list(values).index(worst(values))
+    return {
+        "mean": round(float(np.mean(values)), 4),
+        "worst": round(float(values[at]), 4),
+        "worst_device": names[at],
+    }
+
+
+SETS = {
+    "help_fbnet": help_fbnet_rows,
+    "nb201": nb201_rows,
+    "accel_nasbench": accel_nasbench_rows,
+    "ncnn_boards": ncnn_rows,
+    "budgets": accel_budgets,
+}
+
+if __name__ == "__main__":
+    main()

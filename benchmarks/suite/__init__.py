@@ -1,0 +1,1 @@
+"""The per-device benchmark: one run, its time plan, comparing and merging runs."""

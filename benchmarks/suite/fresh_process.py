@@ -1,0 +1,201 @@
+"""What wants a process of its own: the parts of a first start, and peak memory."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from tofa_edge import backends
+from tofa_edge.backends.protocol import Engine, Target
+from tofa_edge.errors import BackendError
+
+DEPLOY = """
+import json, sys, time
+begun = time.perf_counter()
+from tofa_edge import deploy
+imported = time.perf_counter()
+model = deploy(sys.argv[1], remember=json.loads(sys.argv[2]))
+deployed = time.perf_counter()
+import numpy
+model(numpy.zeros((model.input_size, model.input_size, 3), numpy.uint8))
+done = time.perf_counter()
+parts = {f"deploy_{name}": spent for name, spent in model.explanation.seconds.items()}
+print(json.dumps({
+    "import": imported - begun, "deploy": deployed - imported,
+    "first_prediction": done - deployed, "processor": time.process_time(), **parts,
+}))
+"""
+COLD = """
+import json, sys, time
+begun = time.perf_counter()
+from tofa_edge.benchmarks.suite.fresh_process import engine_of, parts_of_a_start
+engine = engine_of(json.loads(sys.argv[2]))
+imported = time.perf_counter() - begun
+print(json.dumps({"import_s": imported, **parts_of_a_start(sys.argv[1], engine, sys.argv[3])}))
+"""
+SERVE = """
+import json, sys
+from tofa_edge.benchmarks.suite.fresh_process import engine_of, peak_of_serving
+print(peak_of_serving(sys.argv[1], engine_of(json.loads(sys.argv[2])), int(sys.argv[3])))
+"""
+PATIENCE_S = 300.0
+SERVED = 10
+
+
+def starts(
+    bundle: Path,
+    repeats: int,
+    python: str | Path = sys.executable,
+    environment: Mapping[str, str] | None = None,
+    remember: bool = False,
+) -> dict[str, float]:
+    """Returns medians in seconds of the parts of a whole deployment, each in a new process.
+
+    "process" is the whole, from outside; "processor" is how long cores worked for it.
+
+    Args:
+        bundle: deployed without a budget.
+        repeats: how often.
+        python: that runs it.
+        environment: of the process; None is this one's.
+        remember: whether what was chosen before is used and kept.
+
+    Raises:
+        BackendError: it fails.
+    """
+    words = ["-c", DEPLOY, str(bundle), json.dumps(remember)]
+    rows = []
+    for _ in range(repeats):
+        spent, said = _run([str(python), *words], environment, f"{bundle}: its deployment")
+        rows.append({"process": spent, **said})
+    return _medians(rows)
+
+
+def cold_start(bundle: Path, engine: Engine, subnet: str, repeats: int) -> dict[str, float]:
+    """Returns what the parts of a first start take, each in a new process, medians in seconds.
+
+    Returns:
+        "import_s" of the package and the engine, "open_s" of the bundle, "cut_s", "calibrate_s",
+        "quantise_s" where the target is one in integers, "build_s", "load_s", "first_run_s",
+        "process_s" from outside, "runs", and "peak_memory_bytes" of all that.
+    """
+    words = [sys.executable, "-c", COLD, str(bundle), engine_words(engine), subnet]
+    rows = []
+    for _ in range(repeats):
+        spent, said = _run(words, None, f"{engine}: a start")
+        rows.append({"process_s": spent, **said})
+    found = _medians(rows)
+    found["peak_memory_bytes"] = int(found["peak_memory_bytes"])
+    return {**found, "runs": repeats}
+
+
+def peak_memory(artefact: bytes, engine: Engine, size: int) -> int:
+    """Returns the most bytes that a process takes which only loads an artefact and runs it."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "artefact"
+        path.write_bytes(artefact)
+        words = [sys.executable, "-c", SERVE, str(path), engine_words(engine), str(size)]
+        return int(_run(words, None, f"{engine}: a process of its own")[1])
+
+
+def engine_of(fields: Mapping[str, Any]) -> Engine:
+    """Returns the engine that a process was asked for; what it needs is imported after that."""
+    backend = backends.backend(str(fields["backend"]))
+    target = Target(str(fields["unit"]), str(fields["precision"]), int(fields["threads"]))
+    backend.targets()
+    return Engine(backend, target)
+
+
+def parts_of_a_start(bundle: str, engine: Engine, subnet: str) -> dict[str, float]:
+    """Returns the parts of a start in this process but the imports, see `cold_start`."""
+    from tofa_edge.architecture.space import Subnet
+    from tofa_edge.bundle.bundle import Bundle
+    from tofa_edge.cutting.cutter import Cutter
+    from tofa_edge.cutting.ranges import ready
+    from tofa_edge.selftest.golden import probe_images
+    from tofa_edge.selftest.records import calibrator
+
+    parts: dict[str, float] = {}
+    clock = _Laps(parts)
+    opened, wanted = Bundle.open(Path(bundle)), Subnet.from_json(subnet)
+    clock.lap("open_s")
+    cutter = Cutter(opened)
+    cutter.stored_network(wanted)
+    clock.lap("cut_s")
+    by = calibrator(engine, opened)
+    network = cutter.network(wanted, by)
+    clock.lap("calibrate_s")
+    if engine.target.is_integer:
+        network = ready(network, engine.target, cutter.images(wanted.resolution), by)
+        clock.lap("quantise_s")
+    artefact = engine.backend.build(network, engine.target)
+    clock.lap("build_s")
+    session = engine.backend.load(artefact, engine.target)
+    clock.lap("load_s")
+    session.run(probe_images(wanted.resolution)[:1])
+    clock.lap("first_run_s")
+    return {**parts, "peak_memory_bytes": _peak()}
+
+
+def peak_of_serving(path: str, engine: Engine, size: int) -> int:
+    """Returns the peak memory of this process in bytes, after some predictions."""
+    from tofa_edge.selftest.golden import probe_images
+
+    session = engine.backend.load(Path(path).read_bytes(), engine.target)
+    for _ in range(SERVED):
+        session.run(probe_images(size, 1))
+    return _peak()
+
+
+class _Laps:
+    """Writes down what passed since the last lap."""
+
+    def __init__(self, parts: dict[str, float]) -> None:
+        self._parts, self._last = parts, time.perf_counter()
+
+    def lap(self, name: str) -> None:
+        now = time.perf_counter()
+        self._parts[name], self._last = now - self._last, now
+
+
+def _peak() -> int:
+    """Returns this process's peak; getrusage would count the one that started it too."""
+    lines = Path("/proc/self/status").read_text().splitlines()
+    (found,) = (int(line.split()[1]) for line in lines if line.startswith("VmHWM:"))
+    return found * 1024
+
+
+def engine_words(engine: Engine) -> str:
+    """Returns an engine as a word of a command line, for `engine_of`."""
+    target = engine.target
+    fields = {"unit": target.unit, "precision": target.precision, "threads": target.threads}
+    return json.dumps({"backend": engine.backend.name, **fields})
+
+
+def _run(command: list[str], environment: Mapping[str, str] | None, what: str) -> tuple[float, Any]:
+    begun = time.perf_counter()
+    try:
+        done = subprocess.run(
+            command, env=environment, capture_output=True, text=True, check=False,
+            timeout=PATIENCE_S,
+        )  # fmt: skip
+    except subprocess.TimeoutExpired as error:
+        raise BackendError(f"{what} took more than {PATIENCE_S:g} s") from error
+    spent = time.perf_counter() - begun
+    if done.returncode:
+        said = done.stderr.strip().splitlines()[-1:]
+        raise BackendError(f"{what} failed in a new process: {said}")
+    return spent, json.loads(done.stdout.splitlines()[-1])
+
+
+def _medians(rows: list[dict[str, float]]) -> dict[str, float]:
+    names = rows[0]
+    return {name: round(float(np.median([row.get(name, 0) for row in rows])), 4) for name in names}

@@ -1,0 +1,186 @@
+"""Results of many devices: one table of them, and a registry of device profiles.
+
+The table has a row for each network on each engine of each device, the newest result of a device
+first. The registry has one profile for each device, which `deploy` can be given as a start.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import re
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+from tofa_edge.benchmarks.suite.compare import read
+from tofa_edge.device_profiles.profile import Profile, from_json, save
+from tofa_edge.errors import DataError, ProfileError
+
+COLUMNS = (
+    "device", "date", "bundle", "role", "engine", "unit", "precision", "threads", "resolution",
+    "mmacs", "p50_ms", "p95_ms", "p99_ms", "runs", "images_per_s", "start_s", "peak_memory_mb",
+    "joules_per_image", "accuracy", "verdict",
+)  # fmt: skip
+
+Row = dict[str, Any]
+
+
+def files_of(paths: Sequence[Path]) -> list[Path]:
+    """Returns files, and in place of a folder the results in it, by name.
+
+    Raises:
+        DataError: a folder has none.
+    """
+    found: list[Path] = []
+    for path in paths:
+        if not path.is_dir():
+            found.append(path)
+            continue
+        inside = sorted(path.glob("**/bench-*.json"))
+        if not inside:
+            raise DataError(f"{path}: wanted a folder with results of bench (bench-*.json)")
+        found += inside
+    return found
+
+
+def merged(paths: Sequence[Path], out: Path) -> list[Path]:
+    """Writes table.json, table.csv, table.md and a folder "registry" with profiles.
+
+    Args:
+        paths: of results, schema 1 or 2; the first has no profile.
+        out: folder, made if it is not there.
+
+    Returns:
+        the files written.
+
+    Raises:
+        DataError: a result cannot be read, or the folder cannot be written.
+    """
+    results = [(path, read(path)) for path in paths]
+    results.sort(key=lambda pair: str(pair[1].get("date", "")), reverse=True)
+    try:
+        rows = [row for _, result in results for row in table_rows(result)]
+    except (KeyError, TypeError, AttributeError) as error:
+        raise DataError(
+            f"one of {len(paths)} results lacks what bench writes: {error!r}"
+        ) from error
+    profiles = _profiles(results)
+    contents = {
+        "table.json": json.dumps(rows, indent=1, allow_nan=False, ensure_ascii=False),
+        "table.csv": as_csv(rows),
+        "table.md": as_markdown(rows),
+    }
+    try:
+        (out / "registry").mkdir(parents=True, exist_ok=True)
+        for name, content in contents.items():
+            (out / name).write_text(content)
+        for name, profile in profiles.items():
+            save(profile, out / "registry" / name)
+    except (OSError, ProfileError) as error:
+        raise DataError(f"{out}: cannot be written: {error}") from error
+    return [out / name for name in (*contents, *(f"registry/{name}" for name in profiles))]
+
+
+def table_rows(result: Row) -> list[Row]:
+    """Returns the rows of a table that a result adds, with `COLUMNS`; None where not known."""
+    shared = {
+        "device": device_name(result),
+        "date": result.get("date"),
+        "bundle": (result.get("bundle") or {}).get("name"),
+    }
+    rows = _rows_of_schema_1(result) if result["schema"] == 1 else map(_figures, _all_rows(result))
+    return [{name: {**shared, **row}.get(name) for name in COLUMNS} for row in rows]
+
+
+def device_name(result: Row) -> str:
+    """Returns what a device is called: its board, else its processor."""
+    device = result.get("device") or {}
+    processors = device.get("processors") or {}
+    return str(device.get("board") or ", ".join(processors) or "unknown")
+
+
+def as_csv(rows: Iterable[Row]) -> str:
+    """Returns a table as comma-separated values with a heading."""
+    text = io.StringIO()
+    writer = csv.DictWriter(text, COLUMNS, lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    return text.getvalue()
+
+
+def as_markdown(rows: Iterable[Row]) -> str:
+    """Returns a table as Markdown."""
+    lines = ["| " + " | ".join(COLUMNS) + " |", "|" + "---|" * len(COLUMNS)]
+    for row in rows:
+        cells = ("" if row[name] is None else str(row[name]) for name in COLUMNS)
+        lines.append("| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |")
+    return "\n".join(lines) + "\n"
+
+
+def _all_rows(result: Row) -> list[Row]:
+    return [*result["rows"], *result["front"]]
+
+
+def _figures(row: Row) -> Row:
+    latency, energy = row["latency"] or {}, row["energy"] or {}
+    accuracy, start = row["accuracy"], row["cold_start"] or {}
+    speeds = [each["images_per_s"] for each in row["throughput"] or ()]
+    verdict = f"failed: {row['failed']}" if row["failed"] else "; ".join(row["reasons"]) or "VALID"
+    peak = row["peak_memory_bytes"]
+    return {
+        **{name: row[name] for name in ("role", "engine", "precision", "threads", "resolution")},
+        "unit": row["device"],
+        "mmacs": row["mmacs"],
+        **{name: latency.get(name) for name in ("p50_ms", "p95_ms", "p99_ms")},
+        "runs": latency.get("count"),
+        "images_per_s": max(speeds, default=None),
+        "start_s": start.get("process_s"),
+        "peak_memory_mb": None if peak is None else round(peak / 1e6, 1),
+        "joules_per_image": energy.get("joules_per_image"),
+        "accuracy": accuracy and round(accuracy["right"] / accuracy["of"], 4),
+        "verdict": verdict,
+    }
+
+
+def _rows_of_schema_1(result: Row) -> list[Row]:
+    rows = []
+    for role, each in (("engine", result["engines"]), ("front", result.get("front", ()))):
+        for row in each:
+            backend, unit, precision, threads = (row["engine"].split(" ") + [None] * 3)[:4]
+            latency = row["latency"] or {}
+            rows.append(
+                {
+                    "role": role,
+                    "engine": backend,
+                    "unit": unit,
+                    "precision": precision,
+                    "threads": threads and int(threads.removesuffix("t")),
+                    "mmacs": row.get("mmacs"),
+                    **{name: latency.get(name) for name in ("p50_ms", "p95_ms", "p99_ms")},
+                    "runs": latency.get("count"),
+                    "verdict": f"failed: {row.get('reason')}" if not latency else "not judged",
+                }
+            )
+    return rows
+
+
+def _profiles(results: Iterable[tuple[Path, Row]]) -> dict[str, Profile]:
+    """Returns a profile for each device and search space by file name, from the newest result."""
+    found: dict[str, Profile] = {}
+    for path, result in results:
+        if not result.get("profile"):
+            continue
+        try:
+            made = from_json(json.dumps(result["profile"]).encode(), str(path))
+        except ProfileError as error:
+            raise DataError(f"{path}: {error}") from error
+        words = f"{made.name} {made.space or ''}".lower()
+        name = re.sub(r"[^a-z0-9]+", "-", words).strip("-")[:80] or "unknown"
+        number, file = 1, f"{name}.json"
+        while file in found and found[file].fingerprint != made.fingerprint:
+            number += 1
+            file = f"{name}-{number}.json"
+        found.setdefault(file, made)
+    return found

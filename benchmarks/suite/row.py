@@ -1,0 +1,264 @@
+"""One network on one engine, measured in every respect that needs the network loaded here."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from tofa_edge.architecture.cost import layer_macs, value_elements
+from tofa_edge.architecture.layers import layers
+from tofa_edge.architecture.space import Subnet
+from tofa_edge.architecture.work import operator_name
+from tofa_edge.backends.protocol import Engine
+from tofa_edge.benchmarks.suite.fields import heading, latency_fields, milliseconds, row_key
+from tofa_edge.budget import Budget
+from tofa_edge.bundle.bundle import Bundle
+from tofa_edge.cutting.cutter import CALIBRATION_IMAGES, Cutter
+from tofa_edge.deployment.finish import Finished, Workbench
+from tofa_edge.deployment.screen import reference_run
+from tofa_edge.errors import TofaError
+from tofa_edge.measurement.energy import Meter
+from tofa_edge.measurement.order_statistics import curve, wilson
+from tofa_edge.measurement.stopwatch import BLOCK, Recording, Run, Stopwatch
+from tofa_edge.measurement.validity import LEAST_RUNS, doubts, glance
+from tofa_edge.network.network import FloatArray, Network
+from tofa_edge.selftest.golden import difference, probe_images, reference_logits
+from tofa_edge.selftest.records import calibrating_engine
+from tofa_edge.serving.model import Model
+
+DEPTHWISE = 8.0  # times as slow as dense multiply-accumulates, about, on every processor
+LONG_BLOCK = 24  # runs after a visit of the reference are slower: few of many do not move p50
+LAYERS_HOW = (
+    "predicted: the median shared out by multiply-accumulates, those of depthwise kernels counted "
+    "eight times, and by numbers written"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Effort:
+    """How much is measured of a network.
+
+    Attributes:
+        runs: timed at least, where they take less than `most_seconds`.
+        seconds: timed at least.
+        most_seconds: after which the runs that bound the p95 are enough.
+        most_runs: timed at most.
+        batches: whose throughput is measured.
+        batch_seconds: for each.
+        photos: that the reference computes too.
+        energy_seconds: of running, and of idling.
+    """
+
+    runs: int = 400
+    seconds: float = 3.0
+    most_seconds: float = 20.0
+    most_runs: int = 4000
+    batches: tuple[int, ...] = (1, 2, 4, 8, 16)
+    batch_seconds: float = 0.5
+    photos: int = 64
+    energy_seconds: float = 5.0
+
+
+QUICK = Effort(100, 0.8, 4.0, 600, (1, 4, 16), 0.2, 16, 1.0)
+QUICK_POINT = replace(QUICK, seconds=0.5, batches=(), photos=8)
+
+
+class OnceCutter(Cutter):
+    """A cutter that calibrates a subnet once for all engines: the statistics are the same.
+
+    A bundle without photos gives networks with stored statistics: they take as long.
+    """
+
+    def __init__(self, bundle: Bundle) -> None:
+        super().__init__(bundle)
+        self._kept: tuple[Subnet, int, Network] | None = None
+
+    def network(
+        self, subnet: Subnet, engine: Engine, most_images: int = CALIBRATION_IMAGES
+    ) -> Network:
+        """Returns a calibrated subnet as `Cutter.network` does; the last one is kept."""
+        if not self.can_calibrate():
+            return self.stored_network(subnet)
+        if self._kept is None or self._kept[:2] != (subnet, most_images):
+            made = super().network(subnet, engine, most_images)
+            self._kept = (subnet, most_images, made)
+        return self._kept[2]
+
+
+class Measurer:
+    """Measures networks of one bundle on this machine.
+
+    Args:
+        bench: with a `OnceCutter`.
+        reference: run between those of a network, see `Stopwatch`.
+        alone: whether no other process measures.
+        root: of the machine's files.
+
+    Attributes:
+        artefacts: of the engines' rows, by `row_key`.
+    """
+
+    def __init__(
+        self, bench: Workbench, reference: Run | None, alone: bool, root: Path = Path("/")
+    ) -> None:
+        self.bench, self._reference, self._alone, self._root = bench, reference, alone, root
+        self.artefacts: dict[str, bytes] = {}
+        self._expected: tuple[Subnet, int, FloatArray] | None = None
+        bench.careful = Stopwatch(None, least_runs=BLOCK, most_runs=BLOCK, seconds=0.0)
+
+    def row(self, role: str, subnet: Subnet, engine: Engine, effort: Effort) -> dict[str, Any]:
+        """Returns a row as `result_schema.json` describes it; a failure is a row too.
+
+        Args:
+            role: "engine", "front" or "largest at lower resolution".
+            subnet: which.
+            engine: to run it.
+            effort: how much to measure.
+        """
+        found = heading(role, subnet, engine)
+        found["mmacs"] = round(sum(map(layer_macs, self._layers(subnet))) / 1e6, 3)
+        try:
+            made = self.bench.finished(subnet, engine)
+        except TofaError as error:
+            return found | {"failed": str(error), "valid": False}
+        with made.model:
+            try:
+                self._measure(found, made, effort)
+                if role == "engine":
+                    self.artefacts[row_key(found)] = made.artefact
+            except TofaError as error:
+                return heading(role, subnet, engine) | {"failed": str(error), "valid": False}
+        return found
+
+    def _measure(self, found: dict[str, Any], made: Finished, effort: Effort) -> None:
+        model, threads = made.model, made.model.engine.target.threads
+        image = probe_images(model.input_size)[0]
+        recording, reasons = self.recorded(lambda: model(image), threads, effort)
+        found |= {
+            "valid": not reasons,
+            "reasons": list(reasons),
+            "latency": latency_fields(recording),
+            "curve_ms": [[p, round(value, 4)] for p, value in curve(milliseconds(recording))],
+            "throughput": [throughput(model, b, effort.batch_seconds) for b in effort.batches],
+            "artefact_bytes": len(made.artefact),
+            "accuracy": self._accuracy(model),
+            "parity": self._parity(made, effort.photos),
+            "layers": self._shares(model.subnet, recording.latency.p50_ms),
+            "layers_how": LAYERS_HOW,
+        }
+        meter = Meter.here(self._root)
+        if meter is not None:
+            found["energy"] = meter.spent(lambda: model(image), effort.energy_seconds)
+        if threads > 1:
+            time.sleep(0.03)  # threads of a pool spin on after a run
+
+    def recorded(self, run: Run, threads: int, effort: Effort) -> tuple[Recording, tuple[str, ...]]:
+        """Returns the durations of a call, and why they do not count.
+
+        Args:
+            run: predicts one image.
+            threads: that it runs on.
+            effort: how long to measure.
+        """
+        begun = time.perf_counter()
+        for _ in range(3):
+            run()
+        each = (time.perf_counter() - begun) / 3
+        least = int(np.clip(effort.most_seconds / each, LEAST_RUNS, effort.runs))
+        stopwatch = Stopwatch(
+            self._reference,
+            least_runs=least,
+            most_runs=max(least, effort.most_runs),
+            seconds=effort.seconds,
+            block=LONG_BLOCK,
+        )
+        before = glance(self._root)
+        recording = stopwatch.record(run)
+        reasons = doubts(before, glance(self._root), recording, threads)
+        if not self._alone:
+            reasons = (*reasons, "background load: another process measures")
+        return recording, reasons
+
+    def _layers(self, subnet: Subnet) -> Any:
+        return layers(self.bench.bundle.space, subnet)
+
+    def _shares(self, subnet: Subnet, median_ms: float) -> list[dict[str, Any]]:
+        network, rows = self._layers(subnet), []
+        for layer in network:
+            slower = DEPTHWISE if operator_name(layer).startswith("depthwise") else 1.0
+            rows.append((layer, slower * layer_macs(layer) + DEPTHWISE * value_elements(layer)))
+        whole = sum(work for _, work in rows) or 1.0
+        return [
+            {
+                "name": layer.name,
+                "mmacs": round(layer_macs(layer) / 1e6, 4),
+                "ms": round(median_ms * work / whole, 5),
+            }
+            for layer, work in rows
+            if work
+        ]
+
+    def _accuracy(self, model: Model) -> dict[str, Any] | None:
+        images, labels = self.bench.bundle.check_images(model.input_size)
+        if not len(images):
+            return None
+        right = sum(
+            model(image).index == label for image, label in zip(images, labels, strict=True)
+        )
+        low, high = wilson(int(right), len(labels))
+        return {"right": int(right), "of": len(labels), "low": low, "high": high}
+
+    def _parity(self, made: Finished, photos: int) -> dict[str, Any]:
+        """Compares with the reference; in integers, with it in the same integers, and in float."""
+        drop = made.measured.drop
+        if drop is not None:
+            same, of = drop.alike, drop.images
+            return {"largest_difference": made.difference, "same_class": same, "of": of}
+        subnet = made.model.subnet
+        images = self._photos(subnet.resolution, photos)
+        if self._expected is None or self._expected[:2] != (subnet, photos):
+            exact = self.bench.cutter.network(subnet, calibrating_engine(self.bench.bundle))
+            self._expected = (subnet, photos, reference_logits(exact, images))
+        wanted = self._expected[2]
+        logits = np.stack([made.model(image).logits for image in images])
+        same = int((logits.argmax(axis=1) == wanted.argmax(axis=1)).sum())
+        off = difference(logits, wanted)
+        return {"largest_difference": off, "same_class": same, "of": len(images)}
+
+    def _photos(self, size: int, most: int) -> Any:
+        check, _ = self.bench.bundle.check_images(size)
+        if len(check):
+            return check[:most]
+        if self.bench.cutter.can_calibrate():
+            return self.bench.cutter.images(size)[:most]
+        return probe_images(size, min(most, 8))
+
+
+def measurer_of(bundle: Bundle, engines: list[Engine], alone: bool) -> Measurer:
+    """Returns what measures networks of a bundle, whatever integers cost them.
+
+    Args:
+        bundle: opened.
+        engines: that will be measured; the first runs the reference.
+        alone: whether no other process measures.
+    """
+    bench = Workbench(bundle, Budget(max_accuracy_drop=None), lambda line: None)
+    bench.cutter = OnceCutter(bundle)
+    reference = reference_run(bench, engines)
+    bench.stand_beside(reference)
+    return Measurer(bench, reference, alone)
+
+
+def throughput(model: Model, batch: int, seconds: float) -> dict[str, Any]:
+    """Returns images a second in batches of a size."""
+    images = probe_images(model.input_size, batch)
+    model.batch(images)
+    begun, count = time.perf_counter(), 0
+    while not count or (spent := time.perf_counter() - begun) < seconds:
+        model.batch(images)
+        count += batch
+    return {"batch": batch, "images_per_s": round(count / spent, 2)}

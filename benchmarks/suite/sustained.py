@@ -1,0 +1,111 @@
+"""One network without a pause for minutes: what heat does, second by second."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from tofa_edge.device.machine import state
+from tofa_edge.measurement.energy import Meter
+from tofa_edge.measurement.validity import LEAST_RUNS, doubts, glance
+
+POINTS = 120
+LEAST_POINT_S = 1.0
+FADED = 0.10  # of the median from the first tenth to the last
+
+Run = Callable[[], object]
+Tell = Callable[[str], None]
+
+
+def sustained(
+    run: Run, seconds: float, threads: int, tell: Tell = lambda line: None, root: Path = Path("/")
+) -> dict[str, Any]:
+    """Returns the trace of a call that is made again and again.
+
+    Between two points the machine is looked at, for some milliseconds. An interrupt (Ctrl-C) ends
+    it early.
+
+    Returns:
+        "seconds", "points", "valid", "reasons", "interrupted".
+    """
+    meter = Meter.here(root)
+    points: list[dict[str, Any]] = []
+    length = max(LEAST_POINT_S, seconds / POINTS)
+    for _ in range(5):
+        run()
+    before, begun = glance(root), time.monotonic()
+    told = 0.0
+    interrupted = False
+    try:
+        while (spent := time.monotonic() - begun) < seconds:
+            points.append(_point(run, min(length, seconds - spent), begun, meter, root))
+            if spent - told > seconds / 10:
+                told = spent
+                tell(f"sustained: p50 {points[-1]['p50_ms']:.2f} ms, {seconds - spent:.0f} s left")
+    except KeyboardInterrupt:
+        interrupted = True
+    reasons = [*doubts(before, glance(root), None, threads), *_trace_doubts(points)]
+    return {
+        "seconds": round(time.monotonic() - begun, 1),
+        "points": points,
+        "valid": not reasons,
+        "reasons": list(dict.fromkeys(reasons)),
+        "interrupted": interrupted,
+    }
+
+
+def _point(
+    run: Run, seconds: float, begun: float, meter: Meter | None, root: Path
+) -> dict[str, Any]:
+    joules = meter.joules() if meter is not None and meter.joules is not None else None
+    durations: list[float] = []
+    start = time.perf_counter()
+    while not durations or time.perf_counter() - start < seconds:
+        before = time.perf_counter()
+        run()
+        durations.append(time.perf_counter() - before)
+    spent = time.perf_counter() - start
+    now = state(root)
+    p50, p95 = 1e3 * np.percentile(durations, (50, 95))
+    return {
+        "at_s": round(time.monotonic() - begun, 2),
+        "p50_ms": round(float(p50), 4),
+        "p95_ms": round(float(p95), 4),
+        "count": len(durations),
+        "temperature_c": max((now.temperatures_c or {}).values(), default=None),
+        "clock_mhz": max(now.clocks_mhz or (), default=None),
+        "throttled": None if now.throttled_now is None else list(now.throttled_now),
+        "watts": _watts(meter, joules, spent),
+    }
+
+
+def _watts(meter: Meter | None, joules: float | None, spent: float) -> float | None:
+    """Returns the mean power of a counter, or that of this moment."""
+    if meter is None:
+        return None
+    if meter.joules is None:
+        return meter.watts() if meter.watts is not None else None
+    after = meter.joules()
+    if joules is None or after is None or after < joules:
+        return None
+    return round((after - joules) / spent, 3)
+
+
+def _trace_doubts(points: list[dict[str, Any]]) -> list[str]:
+    found = []
+    held = dict.fromkeys(word for point in points for word in point["throttled"] or ())
+    if held:
+        found.append(f"throttled: {', '.join(held)}")
+    medians = [point["p50_ms"] for point in points]
+    tenth = max(1, len(medians) // 10)
+    if len(medians) >= 2:
+        change = float(np.median(medians[-tenth:]) / np.median(medians[:tenth]) - 1)
+        if abs(change) > FADED:
+            found.append(f"drifting clock: the median moved by {change:+.0%} from begin to end")
+    if sum(point["count"] for point in points) < LEAST_RUNS:
+        found.append(f"too few runs: fewer than {LEAST_RUNS}")
+    return found

@@ -1,0 +1,1 @@
+"""Fuzzers: damaged and crafted bundles, manifests, tensors and images."""

@@ -1,0 +1,1 @@
+"""An architecture as a value: search spaces, subnets, their layers, costs and encodings."""

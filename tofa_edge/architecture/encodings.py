@@ -1,0 +1,110 @@
+"""Subnets as rows of integers: thousands are drawn, changed and compared at once."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tofa_edge.architecture.space import SearchSpace, Subnet
+
+Encodings = NDArray[np.integer[Any]]
+
+
+Scores = NDArray[np.float64]
+
+
+def pareto(cost: Scores, worth: Scores) -> NDArray[np.int64]:
+    """Returns the indices of what nothing else beats in both, cheapest first.
+
+    Args:
+        cost: less is better, (N,).
+        worth: more is better, (N,).
+    """
+    order = np.lexsort((-worth, cost))
+    reached = np.maximum.accumulate(worth[order])
+    front = np.ones(len(order), bool)
+    front[1:] = worth[order][1:] > reached[:-1]
+    kept: NDArray[np.int64] = order[front]
+    return kept
+
+
+def sample(space: SearchSpace, rng: np.random.Generator, count: int) -> Encodings:
+    """Returns encodings spread over the whole range of sizes, (count, genes).
+
+    A uniform sample crowds around the middle; drawing each choice with a bias that differs from
+    subnet to subnet (from all small to all large) reaches both ends.
+
+    Args:
+        space: to draw from.
+        rng: what draws.
+        count: how many; doubles are possible.
+    """
+    sizes = np.array(space.cardinalities())
+    biases = rng.uniform(0.0, 1.0, (count, 1))
+    drawn = rng.beta(1 + 3 * biases, 1 + 3 * (1 - biases), (count, len(sizes)))
+    made: Encodings = np.minimum((drawn * sizes).astype(np.int64), sizes - 1)
+    return made
+
+
+def candidates(space: SearchSpace, rng: np.random.Generator, count: int) -> list[Subnet]:
+    """Returns different subnets of all sizes, at most `count`; see `sample`."""
+    return decoded(space, distinct(space, sample(space, rng, count)))
+
+
+def decoded(space: SearchSpace, encodings: Encodings) -> list[Subnet]:
+    """Returns the subnets of encodings (N, genes)."""
+    return [space.decode(encoding) for encoding in encodings]
+
+
+def mutated(
+    space: SearchSpace, encodings: Encodings, rng: np.random.Generator, probability: float
+) -> Encodings:
+    """Returns encodings with each choice drawn anew with a probability, (N, genes).
+
+    In half of them the resolution stays: it moves cost and accuracy more than all else.
+
+    Args:
+        space: of the subnets.
+        encodings: integers, (N, genes).
+        rng: what draws.
+        probability: for each choice.
+    """
+    drawn = rng.integers(0, space.cardinalities(), encodings.shape)
+    changes = rng.random(encodings.shape) < probability
+    changes[rng.random(len(encodings)) < 0.5, 0] = False
+    made: Encodings = np.where(changes, drawn, encodings)
+    return made
+
+
+def distinct(space: SearchSpace, encodings: Encodings) -> Encodings:
+    """Returns encodings without doubles, in their order; choices of dropped blocks become 0.
+
+    Args:
+        space: of the subnets.
+        encodings: integers, (N, genes).
+    """
+    made = np.array(encodings)
+    position = 1
+    for stage in space.stages:
+        depth = np.array(stage.depths)[made[:, position + 1]]
+        for number in range(stage.depths[-1]):
+            block = slice(position + 2 + 2 * number, position + 4 + 2 * number)
+            made[:, block] *= (depth > number)[:, None]
+        position += 2 + 2 * stage.depths[-1]
+    _, places = np.unique(_hashes(made), return_index=True)
+    return made[np.sort(places)]
+
+
+def encoded(space: SearchSpace, subnets: Sequence[Subnet]) -> Encodings:
+    """Returns the encodings of subnets, (N, genes)."""
+    return np.array([space.encode(subnet) for subnet in subnets])
+
+
+def _hashes(encodings: Encodings) -> NDArray[np.uint64]:
+    """Returns a number for each encoding that tells it apart (Dietzfelbinger's linear hashing)."""
+    multipliers = np.random.default_rng(0).integers(0, 2**63, encodings.shape[1], np.uint64)
+    hashes: NDArray[np.uint64] = (encodings.astype(np.uint64) * (2 * multipliers + 1)).sum(axis=1)
+    return hashes

@@ -1,0 +1,1 @@
+"""The .tofa file: archive, manifest, weights, golden cases, photos; images as arrays."""

@@ -1,0 +1,347 @@
+"""The bundle, `name.tofa`: the one file that goes to every device.
+
+A stored zip (`archive.py`) of: `manifest.json` (schema, classes, space, pre-processing, provenance,
+and sha256 and size of each other member), `weights.safetensors` (the supernet),
+`golden.safetensors` (inputs and outputs by which an engine proves itself), perhaps
+`predictors.safetensors` (the accuracy predictor), `calibration/*.jpg` (unlabelled) and
+`check/*.jpg` (labelled). Everything is checked before it is used; nothing is executed, unpickled
+or extracted.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import safetensors
+import safetensors.numpy
+from numpy.typing import NDArray
+
+from tofa_edge.architecture.layers import supernet_shapes
+from tofa_edge.architecture.space import SearchSpace, Subnet
+from tofa_edge.bundle.archive import Archive, write_archive
+from tofa_edge.bundle.images import decode, stack
+from tofa_edge.bundle.manifest import (
+    GOLDEN,
+    MANIFEST,
+    PREDICTORS,
+    WEIGHTS,
+    Manifest,
+    Provenance,
+    read_manifest,
+    sha256,
+)
+from tofa_edge.errors import BundleError, ImageError
+from tofa_edge.network.network import FloatArray, ImageArray, Preprocessing
+from tofa_edge.prediction.accuracy import AccuracyPredictor
+from tofa_edge.storage.files import one_line
+
+MOST_MANIFEST_BYTES = 4 * 2**20
+MOST_HEADER_BYTES = 2**20
+MOST_GOLDEN_BYTES = 64 * 2**20
+MOST_PREDICTOR_BYTES = 64 * 2**20
+MOST_IMAGE_BYTES = 4 * 2**20
+
+Labels = NDArray[np.int64]
+
+
+@dataclass(frozen=True, eq=False)
+class GoldenCase:
+    """What one subnet must compute, from the stored weights with the stored statistics.
+
+    Attributes:
+        subnet: which.
+        images: uint8, (N, S, S, 3).
+        logits: float32, (N, classes), computed by torch on the host.
+    """
+
+    subnet: Subnet
+    images: ImageArray
+    logits: FloatArray
+
+
+@dataclass(frozen=True, eq=False)
+class Bundle:
+    """An opened bundle. Its manifest is read; all else is read, and its hash checked, when asked.
+
+    Attributes:
+        path: of the file.
+        space: all subnets that can be cut from it.
+        classes: names, in the order of the logits.
+        preprocessing: of every subnet.
+        provenance: how it was made, for people.
+        digest: identifies the content (SHA-256 of the manifest, in hexadecimal).
+    """
+
+    path: Path
+    space: SearchSpace
+    classes: tuple[str, ...]
+    preprocessing: Preprocessing
+    provenance: Provenance
+    digest: str
+    _archive: Archive
+    _manifest: Manifest
+
+    @staticmethod
+    def open(path: str | Path) -> Bundle:
+        """Opens a bundle and checks its manifest.
+
+        Raises:
+            BundleError: it cannot be read, is damaged, hostile, or of a newer schema; or `path` is
+                no path.
+        """
+        if not isinstance(path, str | Path):
+            raise BundleError(f"wanted the path of a .tofa file, got {path!r}")
+        archive = Archive.open(Path(path))
+        content = archive.read(MANIFEST, MOST_MANIFEST_BYTES)
+        manifest = read_manifest(archive.path, content, archive.sizes)
+        return Bundle(
+            archive.path,
+            manifest.space,
+            manifest.classes,
+            manifest.preprocessing,
+            manifest.provenance,
+            sha256(content),
+            archive,
+            manifest,
+        )
+
+    def supernet(self) -> dict[str, FloatArray]:
+        """Returns the supernet's arrays, float32, by name, shaped as in `supernet_shapes`.
+
+        Raises:
+            BundleError: they are damaged, of other shapes, or not finite.
+        """
+        shapes = supernet_shapes(self.space)
+        expected = sum(4 * int(np.prod(shape)) for shape in shapes.values())
+        stored = self._tensors(WEIGHTS, expected + MOST_HEADER_BYTES)
+        if stored.keys() != shapes.keys():
+            differing = one_line(", ".join(sorted(stored.keys() ^ shapes.keys())[:3]))
+            raise BundleError(f"{self.path}: weights do not fit the space: {differing}")
+        arrays: dict[str, FloatArray] = {}
+        for name, shape in shapes.items():
+            array = stored.pop(name)
+            if array.shape != shape:
+                raise BundleError(f"{self.path}: {name}: wanted shape {shape}, got {array.shape}")
+            if array.dtype not in (np.float32, np.float16):
+                raise BundleError(f"{self.path}: {name}: wanted float32 or 16, got {array.dtype}")
+            arrays[name] = array.astype(np.float32, copy=False)
+            if not np.isfinite(arrays[name]).all():
+                raise BundleError(f"{self.path}: {name} holds numbers that are not finite")
+            if name.endswith(".variance") and (arrays[name] < 0).any():
+                raise BundleError(f"{self.path}: {name} holds negative variances")
+        return arrays
+
+    def accuracy_predictor(self) -> AccuracyPredictor | None:
+        """Returns what predicts the accuracy of subnets, or None where the bundle has none.
+
+        Raises:
+            BundleError: it is damaged, or does not fit the space.
+        """
+        if PREDICTORS not in self._manifest.hashes:
+            return None
+        try:
+            stored = self._tensors(PREDICTORS, MOST_PREDICTOR_BYTES)
+            return AccuracyPredictor.from_arrays(stored, self.space)
+        except (ValueError, AttributeError) as error:
+            raise BundleError(f"{self.path}: {PREDICTORS} is damaged: {one_line(error)}") from error
+
+    @property
+    def half_precision(self) -> bool:
+        """Whether weights are stored in 16 bits, judged by size."""
+        total = sum(int(np.prod(shape)) for shape in supernet_shapes(self.space).values())
+        return self._archive.sizes[WEIGHTS] < 3 * total
+
+    @property
+    def temperature(self) -> float:
+        """What logits are divided by for calibrated probabilities."""
+        return self._manifest.temperature
+
+    @property
+    def member_sizes(self) -> Mapping[str, int]:
+        """Bytes of each member by name."""
+        return self._archive.sizes
+
+    @property
+    def calibration_count(self) -> int:
+        """How many unlabelled photos it carries."""
+        return len(self._names("calibration"))
+
+    @property
+    def check_count(self) -> int:
+        """How many labelled photos it carries."""
+        return len(self._manifest.check_labels)
+
+    def calibration_images(self, size: int, most: int | None = None) -> ImageArray:
+        """Returns the first `most` calibration images, uint8, (N, size, size, 3), in mixed order.
+
+        Args:
+            size: in pixels.
+            most: default: all.
+
+        Raises:
+            BundleError: one is damaged.
+        """
+        return self._images(self._names("calibration")[:most], size)
+
+    def check_images(self, size: int) -> tuple[ImageArray, Labels]:
+        """Returns the check images, uint8, (N, size, size, 3), and their labels, (N,).
+
+        Args:
+            size: in pixels.
+
+        Raises:
+            BundleError: one is damaged.
+        """
+        return self._images(self._names("check"), size), np.array(
+            self._manifest.check_labels, np.int64
+        )
+
+    def golden_cases(self) -> tuple[GoldenCase, ...]:
+        """Returns the golden cases.
+
+        Raises:
+            BundleError: they are damaged or do not fit their subnets.
+        """
+        stored = self._tensors(GOLDEN, MOST_GOLDEN_BYTES)
+        cases = []
+        for index, subnet in enumerate(self._manifest.golden):
+            images, logits = stored.get(f"images_{index}"), stored.get(f"logits_{index}")
+            size = subnet.resolution
+            if images is None or images.dtype != np.uint8 or images.shape[1:] != (size, size, 3):
+                raise BundleError(f"{self.path}: golden case {index} has no fitting images")
+            wanted = (len(images), len(self.classes))
+            if logits is None or logits.dtype != np.float32 or logits.shape != wanted:
+                raise BundleError(f"{self.path}: golden case {index} has no fitting logits")
+            if not len(images) or not np.isfinite(logits).all():
+                raise BundleError(f"{self.path}: golden case {index} is empty or not finite")
+            cases.append(GoldenCase(subnet, images, logits))
+        if len(stored) != 2 * len(cases):
+            raise BundleError(f"{self.path}: {GOLDEN} holds more than {len(cases)} cases")
+        return tuple(cases)
+
+    def verify(self) -> None:
+        """Reads and checks every member.
+
+        Raises:
+            BundleError: naming the first that is damaged.
+        """
+        self.supernet()
+        self.golden_cases()
+        self.accuracy_predictor()
+        for kind in ("calibration", "check"):
+            for _ in self._decoded(self._names(kind), self.space.resolutions[0]):
+                pass  # decoding is the check
+
+    @cached_property
+    def _members_by_kind(self) -> dict[str, list[str]]:
+        kinds: dict[str, list[str]] = {"calibration": [], "check": []}
+        for name in sorted(self._manifest.hashes):
+            kind = name.split("/")[0]
+            if kind in kinds:
+                kinds[kind].append(name)
+        return kinds
+
+    def _names(self, kind: str) -> list[str]:
+        return self._members_by_kind[kind]
+
+    def _read_each(self, names: Sequence[str], most_bytes: int) -> Iterator[bytes]:
+        contents = self._archive.read_each(names, most_bytes)
+        for name, content in zip(names, contents, strict=True):
+            if sha256(content) != self._manifest.hashes[name]:
+                raise BundleError(f"{self.path}: {name} is damaged; copy the bundle again")
+            yield content
+
+    def _decoded(self, names: Sequence[str], size: int) -> Iterator[ImageArray]:
+        try:
+            contents = self._read_each(names, MOST_IMAGE_BYTES)
+            for name, content in zip(names, contents, strict=True):
+                yield decode(content, size, name, self.preprocessing.crop)
+        except ImageError as error:
+            raise BundleError(f"{self.path}: {one_line(error)}") from error
+
+    def _images(self, names: Sequence[str], size: int) -> ImageArray:
+        return stack(list(self._decoded(names, size)), size)
+
+    def _tensors(self, name: str, most_bytes: int) -> dict[str, NDArray[Any]]:
+        (content,) = self._read_each([name], most_bytes)
+        if int.from_bytes(content[:8], "little") > MOST_HEADER_BYTES:
+            raise BundleError(f"{self.path}: the header of {name} is too long; refused")
+        try:
+            return dict(safetensors.numpy.load(content))
+        except (safetensors.SafetensorError, KeyError, ValueError, TypeError) as error:
+            raise BundleError(f"{self.path}: {name} is damaged: {one_line(error)}") from error
+
+
+def stored_precision(arrays: Mapping[str, FloatArray], half: bool) -> dict[str, NDArray[Any]]:
+    """Returns arrays as a bundle stores them: float32, or weights in float16 if `half`.
+
+    BatchNorm parameters and statistics, biases and kernel matrices stay float32.
+    """
+    return {
+        name: array.astype(np.float16) if half and name.endswith(".weight") else array
+        for name, array in arrays.items()
+    }
+
+
+def write_bundle(
+    path: str | Path,
+    *,
+    space: SearchSpace,
+    classes: Sequence[str],
+    preprocessing: Preprocessing,
+    arrays: Mapping[str, NDArray[Any]],
+    golden: Sequence[GoldenCase],
+    calibration: Sequence[bytes],
+    check: Sequence[tuple[bytes, int]],
+    provenance: Provenance,
+    temperature: float = 1.0,
+    predictor: AccuracyPredictor | None = None,
+) -> None:
+    """Writes a bundle, complete or not at all.
+
+    Args:
+        path: of the file, by custom ending in `.tofa`.
+        space: of the supernet.
+        classes: names in the order of the logits.
+        preprocessing: of every subnet.
+        arrays: the supernet's, as `stored_precision` returns them.
+        golden: computed from exactly these arrays.
+        calibration: JPEG files in mixed order, unlabelled.
+        check: JPEG files and their labels.
+        provenance: plain values for people.
+        temperature: what logits are divided by for calibrated probabilities.
+        predictor: of the accuracy of subnets.
+
+    Raises:
+        BundleError: the folder is not writable or the disk is full, or the values are such that
+            `Bundle.open` would refuse the bundle.
+    """
+    contiguous = {name: np.ascontiguousarray(array) for name, array in arrays.items()}
+    tensors = {f"images_{i}": np.ascontiguousarray(case.images) for i, case in enumerate(golden)}
+    logits = {f"logits_{i}": np.ascontiguousarray(case.logits) for i, case in enumerate(golden)}
+    members = {
+        WEIGHTS: safetensors.numpy.save(contiguous),
+        GOLDEN: safetensors.numpy.save({**tensors, **logits}),
+        **({PREDICTORS: safetensors.numpy.save(predictor.to_arrays())} if predictor else {}),
+        **{f"calibration/{i:05}.jpg": content for i, content in enumerate(calibration)},
+        **{f"check/{i:05}.jpg": content for i, (content, _) in enumerate(check)},
+    }
+    manifest = Manifest(
+        space,
+        tuple(classes),
+        preprocessing,
+        provenance,
+        tuple(label for _, label in check),
+        tuple(case.subnet for case in golden),
+        {name: sha256(content) for name, content in members.items()},
+        temperature,
+    )
+    sizes = {name: len(content) for name, content in members.items()}
+    text = manifest.to_bytes(sizes)
+    read_manifest(Path(path), text, sizes)  # what could not be read back is not written
+    write_archive(Path(path), {MANIFEST: text, **members})

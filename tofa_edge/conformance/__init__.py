@@ -1,0 +1,1 @@
+"""The checks that any backend must pass, whoever wrote it."""

@@ -1,0 +1,129 @@
+"""The backend under examination, and what its checks are said with."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import cached_property
+
+from tofa_edge import backends
+from tofa_edge.architecture.layers import LOGITS
+from tofa_edge.backends.protocol import Backend, Engine, Session, Target
+from tofa_edge.backends.reference import ReferenceSession
+from tofa_edge.cutting.ranges import ready
+from tofa_edge.errors import BackendError
+from tofa_edge.network.network import ImageArray, Network
+from tofa_edge.selftest.golden import difference, tolerance
+from tofa_edge.selftest.specimens import photos, specimen
+
+FULL_LOADS, QUICK_LOADS = 1000, 200
+RANGE_PHOTOS = 4
+
+
+class Fault(Exception):
+    """What a check found wrong. It never leaves the suite."""
+
+
+class Inapplicable(Exception):
+    """Why a check says nothing of this backend or machine. It never leaves the suite."""
+
+
+@dataclass(frozen=True, eq=False)
+class Subject:
+    """A backend to examine.
+
+    Attributes:
+        backend: whose engine works here.
+        quick: whether fewer subnets and fewer loads must do.
+        tolerance: of the largest logit, in place of the one for a target's precision.
+        loads: how many sessions are opened and closed to see memory grow; default by `quick`.
+    """
+
+    backend: Backend
+    quick: bool = False
+    tolerance: float | None = None
+    loads: int | None = None
+
+    @cached_property
+    def targets(self) -> tuple[Target, ...]:
+        """The targets that take a network: what is offered need not work here, if it says so."""
+        able: list[Target] = []
+        reason = "it offers none"
+        for target in self.backend.targets():
+            try:
+                Engine(self.backend, target).load(prepared(specimen(), target)).close()
+            except BackendError as error:
+                reason = f"{target}: {error}"
+            else:
+                able.append(target)
+        expect(bool(able), f"no target works here; {reason}")
+        return tuple(able)
+
+    @property
+    def target(self) -> Target:
+        """The last that works in fp32 on the CPU, with the most threads; else the last."""
+        exact = [t for t in self.targets if (t.unit, t.precision) == ("cpu", "fp32")]
+        return (exact or self.targets)[-1]
+
+    @property
+    def cycles(self) -> int:
+        """How many sessions to open and close."""
+        return self.loads or (QUICK_LOADS if self.quick else FULL_LOADS)
+
+    def allowed(self, target: Target | None = None, rounding: float = 0.0) -> float:
+        """Returns how far logits may be from the reference's; see `proof.tolerance`."""
+        asked = target or self.target
+        own = None if asked.is_integer else self.tolerance
+        return own or tolerance(asked, rounding)
+
+    @contextmanager
+    def session(self, network: Network, target: Target | None = None) -> Iterator[Session]:
+        """Yields a session and closes it."""
+        asked = target or self.target
+        session = Engine(self.backend, asked).load(prepared(network, asked))
+        try:
+            yield session
+        finally:
+            session.close()
+
+    def compare(self, network: Network, images: ImageArray, target: Target | None = None) -> float:
+        """Returns how far a network's logits are from the reference's.
+
+        Args:
+            images: uint8, (N, S, S, 3).
+        """
+        exact = ReferenceSession(network).run(images)[LOGITS]
+        wanted = ReferenceSession(prepared(network, target or self.target)).run(images)[LOGITS]
+        allowed = self.allowed(target, difference(wanted, exact))
+        with self.session(network, target) as session:
+            wrong = difference(session.run(images)[LOGITS], wanted)
+        expect(wrong <= allowed, f"{wrong:.1e} of the largest logit off")
+        return wrong
+
+
+def prepared(network: Network, target: Target) -> Network:
+    """Returns a network as a target wants it, ranges of values seen on a few photos."""
+    trusted = Engine(backends.backend("reference"), Target())
+    return ready(network, target, photos(RANGE_PHOTOS, network.input_size), trusted)
+
+
+CheckFunction = Callable[[Subject], str]
+
+
+def expect(held: bool, otherwise: str) -> None:
+    """Checks one thing."""
+    if not held:
+        raise Fault(otherwise)
+
+
+def refusal(act: Callable[[], object], what: str) -> str:
+    """Returns the message with which a backend refuses something."""
+    try:
+        act()
+    except BackendError as error:
+        return str(error)
+    except Exception as error:
+        raised = f"{type(error).__name__} ({error})"
+        raise Fault(f"{what}: wanted a BackendError, got {raised}") from error
+    raise Fault(f"{what}: accepted, wanted a BackendError")

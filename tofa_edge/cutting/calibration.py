@@ -1,0 +1,114 @@
+"""BatchNorm calibration on the device: a subnet's statistics from unlabelled images, in chunks.
+
+Source: Yu and Huang, "Universally Slimmable Networks" (ICCV 2019), section 3.3: statistics of a
+subnet are re-estimated after training, as exact averages over a set of images.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import numpy as np
+
+from tofa_edge.architecture.cost import peak_activation_bytes
+from tofa_edge.architecture.layers import Layer, layers
+from tofa_edge.architecture.space import SearchSpace, Subnet
+from tofa_edge.backends.protocol import Engine
+from tofa_edge.network.network import FloatArray, ImageArray, Network, Preprocessing
+from tofa_edge.network.slicing import Arrays, calibration_network, cut, fold
+
+RunBatch = Callable[[ImageArray], dict[str, FloatArray]]
+
+MOST_IN_CHUNK = 64
+LEAST_IN_CHUNK = 4
+WORKSPACE = 1.5  # what an engine needs for a map's re-ordered copies, over our layer-wise count
+
+
+def chunk_size(network: Sequence[Layer], memory_bytes: int) -> int:
+    """Returns how many images go through a calibration network at once, 4 to 64."""
+    per_image = peak_activation_bytes(network) * WORKSPACE
+    return max(LEAST_IN_CHUNK, min(MOST_IN_CHUNK, int(memory_bytes / per_image)))
+
+
+def calibrate(
+    network: tuple[Layer, ...],
+    arrays: Arrays,
+    images: ImageArray,
+    preprocessing: Preprocessing,
+    engine: Engine,
+    memory_bytes: int = 96 * 2**20,
+) -> dict[str, FloatArray]:
+    """Returns a subnet's arrays with BatchNorm statistics estimated from images.
+
+    Args:
+        network: `layers(space, subnet)`.
+        arrays: the subnet's, as `weights.cut` returns them.
+        images: unlabelled, shuffled, uint8, (N, S, S, 3), S the subnet's resolution.
+        preprocessing: of the supernet.
+        engine: runs the calibration network.
+        memory_bytes: for activations; images go through in chunks that fit.
+    """
+    measuring = calibration_network(network, arrays, preprocessing)
+    session = engine.load(measuring)
+    try:
+        statistics = pooled_statistics(session.run, measuring, images, memory_bytes)
+    finally:
+        session.close()
+    return {**arrays, **statistics}
+
+
+def cut_network(
+    space: SearchSpace,
+    subnet: Subnet,
+    supernet: Arrays,
+    preprocessing: Preprocessing,
+    images: ImageArray,
+    engine: Engine,
+) -> Network:
+    """Returns a subnet as a finished network: slice, calibrate BatchNorm, fold.
+
+    The largest subnet keeps the statistics it was trained with, and needs no images.
+
+    Args:
+        space: of the supernet.
+        subnet: to cut.
+        supernet: its float32 arrays by name.
+        preprocessing: of every subnet.
+        images: for calibration, shuffled, uint8, (N, S, S, 3), S the subnet's resolution.
+        engine: runs the calibration network.
+    """
+    network = layers(space, subnet)
+    arrays = cut(network, supernet)
+    if not keeps_statistics(space, subnet):
+        arrays = calibrate(network, arrays, images, preprocessing, engine)
+    return fold(network, arrays, preprocessing)
+
+
+def keeps_statistics(space: SearchSpace, subnet: Subnet) -> bool:
+    """Whether a subnet is the one whose BatchNorm statistics the supernet stores."""
+    return subnet == space.largest()
+
+
+def pooled_statistics(
+    run: RunBatch, measuring: Network, images: ImageArray, memory_bytes: int
+) -> dict[str, FloatArray]:
+    """Returns the means and variances over all images, from those of equal-sized chunks.
+
+    Over chunks i of n_i images with mean m_i and variance v_i, the mean is the weighted mean of
+    m_i, and the variance the weighted mean of v_i plus the weighted variance of m_i.
+
+    Args:
+        images: uint8, (N, S, S, 3).
+    """
+    chunks = np.array_split(images, -(-len(images) // chunk_size(measuring.layers, memory_bytes)))
+    measured = [run(np.ascontiguousarray(chunk)) for chunk in chunks]
+    weights = np.array([len(chunk) for chunk in chunks], np.float64) / len(images)
+    pooled: dict[str, FloatArray] = {}
+    for mean_name in (name for name in measuring.outputs if name.endswith(".mean")):
+        variance_name = mean_name.removesuffix("mean") + "variance"
+        means = np.stack([chunk[mean_name] for chunk in measured]).astype(np.float64)
+        variances = np.stack([chunk[variance_name] for chunk in measured]).astype(np.float64)
+        mean = weights @ means
+        pooled[mean_name] = mean.astype(np.float32)
+        pooled[variance_name] = (weights @ (variances + (means - mean) ** 2)).astype(np.float32)
+    return pooled

@@ -1,0 +1,152 @@
+"""From an opened bundle to networks: the supernet is read once, subnets are cut from it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from tofa_edge.architecture.layers import layers
+from tofa_edge.architecture.space import Subnet
+from tofa_edge.backends.protocol import Engine
+from tofa_edge.bundle.bundle import Bundle
+from tofa_edge.bundle.frames import distinct
+from tofa_edge.bundle.images import ImageSource, prepare, stack
+from tofa_edge.cutting.calibration import cut_network, keeps_statistics
+from tofa_edge.errors import BundleError, ImageError
+from tofa_edge.network.network import ImageArray, Network
+from tofa_edge.network.slicing import calibration_network, cut, fold
+
+CALIBRATION_IMAGES = 256
+LEAST_CALIBRATION_IMAGES = 16
+ENOUGH_FRAMES = 64
+# A quarter brings a part of what frames of every class could, and costs next to nothing where
+# they show one class only: the statistics of one class break the others.
+FRAMES_SHARE = 0.25
+
+
+class Cutter:
+    """Cuts networks out of one bundle.
+
+    Args:
+        bundle: an opened one.
+        frames: images of this device's own camera, to be mixed with the bundle's photos.
+        frames_share: at most so much of the images that calibrate, 0..1, are frames, unless the
+            bundle has too few photos. With 1, photos are added to fewer than 64 frames only.
+
+    Attributes:
+        frames: those that differ from each other, 256 at most.
+
+    Raises:
+        BundleError: the bundle's weights are damaged.
+        ImageError: a frame cannot be read, or the share is out of range.
+    """
+
+    def __init__(
+        self,
+        bundle: Bundle,
+        frames: Sequence[ImageSource] = (),
+        frames_share: float = FRAMES_SHARE,
+    ) -> None:
+        if not 0 <= frames_share <= 1:
+            raise ImageError(f"wanted a share of frames from 0 to 1, got {frames_share}")
+        self.bundle, self.space, self._given = bundle, bundle.space, len(frames)
+        self._share = frames_share
+        self.frames = distinct(frames, CALIBRATION_IMAGES, bundle.preprocessing.crop)
+        self._supernet = bundle.supernet()
+        self._seen: tuple[tuple[int, int], ImageArray] | None = None
+
+    def network(
+        self, subnet: Subnet, engine: Engine, most_images: int = CALIBRATION_IMAGES
+    ) -> Network:
+        """Returns a subnet, its BatchNorm calibrated by `engine` and folded.
+
+        Any engine that calibrates will do: the statistics are the same.
+
+        Args:
+            subnet: of the bundle's space.
+            engine: that runs the calibration network.
+            most_images: how many calibrate at most.
+
+        Raises:
+            BundleError: there are fewer than 16 images to calibrate with.
+            ImageError: a frame cannot be read.
+            BackendError: the engine cannot run the calibration network.
+        """
+        kept = keeps_statistics(self.space, subnet)
+        size = subnet.resolution
+        images = stack([], size) if kept else self.images(size, most_images)
+        preprocessing = self.bundle.preprocessing
+        return cut_network(self.space, subnet, self._supernet, preprocessing, images, engine)
+
+    def stored_network(self, subnet: Subnet) -> Network:
+        """Returns a subnet with the supernet's stored statistics: exact, but not accurate.
+
+        Golden cases are computed so, and an engine can be timed with it.
+        """
+        network = layers(self.space, subnet)
+        return fold(network, cut(network, self._supernet), self.bundle.preprocessing)
+
+    def measuring_network(self, subnet: Subnet) -> Network:
+        """Returns the network that measures a subnet's BatchNorm statistics."""
+        network = layers(self.space, subnet)
+        return calibration_network(network, cut(network, self._supernet), self.bundle.preprocessing)
+
+    def can_calibrate(self) -> bool:
+        """Whether there are enough images for subnets other than the largest."""
+        images = self.bundle.calibration_count + len(self.frames)
+        return images >= LEAST_CALIBRATION_IMAGES
+
+    def about_frames(self) -> str:
+        """Returns how many of the frames given are used, and what makes up the rest, for people."""
+        frames, photos = self._shares(CALIBRATION_IMAGES)
+        alike = "" if self._all_differ else ", for the others look like one of them"
+        return (
+            f"calibration: {self._given} frames given, {frames} used{alike}; "
+            f"{photos} photos of the bundle's beside them"
+        )
+
+    @property
+    def _all_differ(self) -> bool:
+        return len(self.frames) == min(self._given, CALIBRATION_IMAGES)
+
+    def _shares(self, most: int) -> tuple[int, int]:
+        """Returns how many frames and how many photos calibrate, `most` together.
+
+        Photos leave frames their share; frames fill up what photos there are not.
+        """
+        photos = self.bundle.calibration_count
+        frames = min(len(self.frames), max(round(self._share * most), most - photos))
+        wanted = most if self._share < 1 else min(most, ENOUGH_FRAMES)
+        return frames, max(0, min(photos, wanted - frames))
+
+    def images(self, size: int, most: int = CALIBRATION_IMAGES) -> ImageArray:
+        """Returns what calibrates, in mixed order, uint8, (N, size, size, 3); the last are kept.
+
+        Args:
+            size: height and width in pixels.
+            most: so many at most.
+
+        Raises:
+            BundleError: there are fewer than 16.
+            ImageError: a frame cannot be read.
+        """
+        if self._seen is None or self._seen[0] != (size, most):
+            self._seen = ((size, most), self._read_images(size, most))
+        return self._seen[1]
+
+    def _read_images(self, size: int, most: int) -> ImageArray:
+        if not self.can_calibrate():
+            alike = "" if self._all_differ else f" that differ, of {self._given} given"
+            raise BundleError(
+                f"{self.bundle.path}: calibration wants {LEAST_CALIBRATION_IMAGES} images or more, "
+                f"got {self.bundle.calibration_count} photos of the bundle's and "
+                f"{len(self.frames)} frames{alike}: pass deploy(calibration=frames) of different "
+                "scenes, or deploy the largest subnet, which needs none"
+            )
+        frame_count, photo_count = self._shares(most)
+        crop = self.bundle.preprocessing.crop
+        frames = [prepare(frame, size, crop) for frame in self.frames[:frame_count]]
+        return np.concatenate(
+            [stack(frames, size), self.bundle.calibration_images(size, photo_count)]
+        )

@@ -1,0 +1,81 @@
+"""Which layers suffer most from 8-bit weights: found by rounding each alone, and measuring."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from tofa_edge.architecture.layers import Convolution, Linear
+from tofa_edge.backends.protocol import Engine
+from tofa_edge.cutting.accuracy_drop import logits_of
+from tofa_edge.cutting.ranges import levels_here, observe
+from tofa_edge.network.integers import Observation, quantised
+from tofa_edge.network.network import FloatArray, ImageArray, Network
+
+IMAGES = 16
+KEPT = 4  # layers in float at most: each costs time
+
+
+@dataclass(frozen=True, slots=True)
+class Sensitivity:
+    """What rounding the weights of one layer alone does.
+
+    Attributes:
+        layer: its name.
+        error: root mean square of what it changes in the logits, over that of the logits.
+    """
+
+    layer: str
+    error: float
+
+
+def sensitivities(
+    network: Network, images: ImageArray, engine: Engine, by: Engine
+) -> list[Sensitivity]:
+    """Returns every layer that has weights, the most sensitive first.
+
+    Args:
+        network: finished, in float32.
+        images: uint8, (N, S, S, 3); the first 16 count.
+        engine: with an integer target that can leave layers in float.
+        by: shows the values, in fp32.
+    """
+    return _sensitivities(network, observe(network, images, by), images[:IMAGES], engine)
+
+
+def with_sensitive_layers_in_float(
+    network: Network, images: ImageArray, engine: Engine, by: Engine
+) -> Network:
+    """Returns a network in 8 bits but for its four most sensitive layers; arguments as there.
+
+    Args:
+        network: quantised.
+        images: to see what rounding does, uint8, (N, S, S, 3).
+        engine: that the network is for.
+        by: the engine that computes in float.
+    """
+    seen = observe(network, images, by)
+    found = _sensitivities(network, seen, images[:IMAGES], engine)
+    worst = [item.layer for item in found[:KEPT]]
+    return quantised(network, seen, weight_levels=levels_here(), kept=worst)
+
+
+def _sensitivities(
+    network: Network, seen: Observation, images: ImageArray, engine: Engine
+) -> list[Sensitivity]:
+    names = [item.name for item in network.layers if isinstance(item, Convolution | Linear)]
+    levels = levels_here()
+
+    def logits(rounded: set[str]) -> FloatArray:
+        kept = set(names) - rounded
+        made = quantised(network, seen, weight_levels=levels, kept=kept)
+        return logits_of(made, engine, images)
+
+    none = logits(set())  # values are on their grids, weights are not
+    size = float(np.sqrt(np.square(none).mean())) or 1.0
+    found = [
+        Sensitivity(name, float(np.sqrt(np.square(logits({name}) - none).mean())) / size)
+        for name in names
+    ]
+    return sorted(found, key=lambda item: -item.error)

@@ -1,0 +1,1 @@
+"""Choosing for this device: screen, measure, search, finish, remember; profile, export."""

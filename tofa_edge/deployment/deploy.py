@@ -1,0 +1,291 @@
+"""deploy(): from a bundle to a running network, on this device, by measuring.
+
+open the bundle → remembered? check it again, done → engines prove themselves on the golden cases,
+in processes of their own; those that do are screened → measure a few subnets → predict all, try
+the best: cut, calibrate, fold, build, load, compare with the reference, measure → correct and try
+again → Model
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from tofa_edge._version import __version__
+from tofa_edge.architecture.space import Subnet
+from tofa_edge.backends.protocol import Engine
+from tofa_edge.backends.registry import working
+from tofa_edge.backends.support import engine_logs
+from tofa_edge.budget import Budget
+from tofa_edge.bundle.bundle import Bundle
+from tofa_edge.bundle.images import ImageSource
+from tofa_edge.cutting.cutter import FRAMES_SHARE, Cutter
+from tofa_edge.deployment.choose import Chooser, Pick, foremost
+from tofa_edge.deployment.finish import Finished, Workbench
+from tofa_edge.deployment.forecast import Forecast
+from tofa_edge.deployment.profile import known_forecasts, known_profiles, promising
+from tofa_edge.deployment.remember import kept, recalled
+from tofa_edge.deployment.screen import Candidate, Wanted, candidates_here, fastest
+from tofa_edge.device.machine import fingerprint
+from tofa_edge.device_profiles.profile import Profile
+from tofa_edge.errors import BackendError, BudgetError, LimitError, SubnetError
+from tofa_edge.measurement.stopwatch import one_at_a_time
+from tofa_edge.serving.model import Model
+from tofa_edge.storage.cache import decision_key
+
+TRIES = 3
+UNSTEADY = 3.0  # p95 over p50 that tells of other work on the machine
+CAUTIOUS = 0.6  # of the budget is aimed at when all tries were over it
+
+Tell = Callable[[str], None]
+
+
+def deploy(
+    bundle: str | Path | Bundle,
+    *,
+    latency_ms: float | None = None,
+    memory_mb: float | None = None,
+    budget: Budget | None = None,
+    subnet: Subnet | None = None,
+    backend: str | None = None,
+    threads: int | None = None,
+    precision: str | None = None,
+    calibration: Sequence[ImageSource] = (),
+    frames_share: float = FRAMES_SHARE,
+    unknown_below: float = 0.0,
+    max_seconds: float | None = None,
+    remember: bool = True,
+    seed: int = 0,
+    tell: Tell = lambda line: None,
+) -> Model:
+    """Cuts a network out of a bundle for this device and returns it, loaded and measured.
+
+    With a budget: the one with the best expected accuracy among the networks measured within it.
+    With `subnet`: exactly that one. With neither: the largest.
+
+    Args:
+        bundle: a `.tofa` file, or one already opened.
+        latency_ms: bounds the p95 of `model(x)` for one uint8 array of the network's input size.
+        memory_mb: bounds by how much the process is expected to grow, in MB of 1e6 bytes.
+        budget: these and more limits in one; instead of them.
+        subnet: the very architecture to build, the same on every device.
+        backend: an engine's name; by default the fastest one here that computes correctly.
+        threads: by default the fastest number here.
+        precision: "fp32", "fp16", "int8" or "dynamic"; by default whatever serves the budget best,
+            and float where there is none. What integers cost is measured on the bundle's photos;
+            `Budget.max_accuracy_drop` bounds it.
+        calibration: frames of this device's own camera, of as many different scenes as there are.
+            Of those that look alike one counts.
+        frames_share: at most so much of the 256 images that calibrate, 0..1, are frames, unless
+            the bundle has too few photos. Give 1 where the camera differs much from the training
+            photos and the frames show every class about as often as it will come.
+        unknown_below: predictions of less probability, 0..1, say that they are not `known`.
+        max_seconds: to measure at most, about; with less, the prediction is worse and so the
+            network may be smaller than it could be. It is measured within the budget all the same.
+        remember: whether to reuse and keep what was chosen here before; never with frames.
+        seed: of the search.
+        tell: called with a line of text after each step.
+
+    Raises:
+        BundleError: the bundle is damaged, or has no photos and too few frames were given.
+        BudgetError: no network measured is within the budget.
+        LimitError: a limit or the seed is no number in its range, or limits contradict each other.
+        BackendError: no engine works here, or the one asked for does not.
+        SubnetError: the bundle's space does not contain the subnet.
+        ImageError: a calibration frame cannot be read, or their share is out of range.
+    """
+    limits = _limits(latency_ms, memory_mb, budget, subnet, seed)
+    opened = bundle if isinstance(bundle, Bundle) else Bundle.open(bundle)
+    if subnet is not None:
+        opened.space.validate(subnet)
+    until = time.monotonic() + max_seconds if max_seconds else float("inf")
+    bench = Workbench(opened, limits, tell)
+    key = None
+    if remember and not calibration:
+        key = _key(opened, limits, subnet, [backend, threads, precision, seed])
+        model = recalled(bench, key)
+        if model is not None:
+            model.unknown_below = unknown_below
+            return model
+    with bench.timed("read"):
+        bench.cutter = Cutter(opened, calibration, frames_share)
+    if calibration:
+        bench.note(bench.cutter.about_frames())
+    with engine_logs(tell), one_at_a_time() as alone:
+        if not alone:
+            bench.note("another process measures here, too: latencies may be too high")
+        space, profiles = opened.space, known_profiles()
+        wanted = subnet or (space.largest() if limits.is_free else None)
+        exact = wanted is not None or not bench.cutter.can_calibrate()
+        candidates = candidates_here(
+            bench,
+            wanted or space.middle(),
+            Wanted(backend, threads, precision, exact=exact),
+            lambda offered: promising(offered, space, profiles),
+        )
+        if wanted is not None:
+            with bench.timed("screen"):
+                engine = fastest(bench, wanted, candidates)
+            made = bench.finished(wanted, engine)
+            _check_drop(made, limits)
+        else:
+            rng = np.random.default_rng(seed)
+            made = _chosen(bench, foremost(candidates), profiles, rng, until)
+    _note_unsteady(bench, made)
+    model = bench.delivered(made)
+    if key is not None:
+        kept(bench, key, made)
+    model.unknown_below = unknown_below
+    return model
+
+
+def _limits(
+    latency_ms: float | None,
+    memory_mb: float | None,
+    budget: Budget | None,
+    subnet: Subnet | None,
+    seed: int,
+) -> Budget:
+    if seed < 0:
+        raise LimitError(f"wanted a seed of 0 or more, got {seed}")
+    if subnet is not None and not isinstance(subnet, Subnet):
+        raise SubnetError(f"wanted a Subnet, got {subnet!r}: Subnet.from_json reads printed ones")
+    short = latency_ms is not None or memory_mb is not None
+    if budget is not None and short:
+        raise LimitError("wanted either budget, or latency_ms and memory_mb; got both")
+    limits = budget or Budget(latency_ms=latency_ms, memory_mb=memory_mb)
+    if subnet is not None and not limits.is_free:
+        raise LimitError(f"wanted a budget or a subnet, got {limits} and {subnet}")
+    return limits
+
+
+def _key(
+    bundle: Bundle,
+    limits: Budget,
+    subnet: Subnet | None,
+    asked: Sequence[object],
+) -> str:
+    return decision_key(
+        {
+            "bundle": bundle.digest,
+            "budget": dataclasses.asdict(limits),
+            "asked": [subnet and subnet.to_json(), *asked],
+            "device": fingerprint().to_dict(),
+            "versions": [__version__, *(item.version() for item in working().values())],
+        }
+    )
+
+
+def _chosen(
+    bench: Workbench,
+    candidates: list[Candidate],
+    profiles: list[Profile],
+    rng: np.random.Generator,
+    until: float,
+) -> Finished:
+    """Returns the best network measured within the budget."""
+    space, device = bench.cutter.space, fingerprint()
+
+    def known(engine: Engine) -> list[Forecast]:
+        return known_forecasts(space, engine, device, profiles)
+
+    chooser = Chooser(bench.cutter, bench.budget, candidates, rng, until, known)
+    bench.explanation.predicts_accuracy = chooser.predicts_accuracy
+    if bench.budget.accuracy is not None and not chooser.predicts_accuracy:
+        raise BudgetError(
+            f"{bench.bundle.path} has no accuracy predictor, so an accuracy cannot be asked for: "
+            "train it with --predictor-subnets 240"
+        )
+    if bench.budget.latency_ms is not None:
+        with bench.timed("measure"):
+            chooser.measure(bench.quickly_measured)
+    best: Finished | None = None
+    tries = 0
+    while tries < TRIES:
+        with bench.timed("search"):
+            pick = chooser.pick(better_than=best.measured.accuracy if best else None)
+        if pick is None or (best is not None and time.monotonic() > until):
+            break
+        best, counts = _better(bench, chooser, best, pick)
+        tries += counts
+    return best or _last_resort(bench, chooser)
+
+
+def _better(
+    bench: Workbench, chooser: Chooser, best: Finished | None, pick: Pick
+) -> tuple[Finished | None, bool]:
+    """Tries a pick: returns it if it keeps the budget, else what was the best before.
+
+    Also whether that counts as a try: not where its precision was given up for its accuracy.
+    """
+    try:
+        tried = bench.finished(pick.subnet, pick.engine, pick.accuracy, pick.predicted_ms)
+    except BackendError as error:
+        target = pick.engine.target
+        if not target.is_integer or not chooser.give_up(target.precision):
+            raise
+        bench.note(f"{error}: not used in {target.precision}")
+        return best, False
+    if _refusal(tried, bench.budget):
+        tried.model.close()
+        return best, not chooser.give_up(pick.engine.target.precision)
+    chooser.observe(pick.subnet, pick.engine, tried.measured.latency)
+    if chooser.allows(pick.subnet, tried.measured.latency, pick.engine):
+        if best is not None:
+            best.model.close()
+        return tried, True
+    tried.model.close()
+    return best, True
+
+
+def _note_unsteady(bench: Workbench, made: Finished) -> None:
+    latency = made.measured.latency
+    if latency.p95_ms > UNSTEADY * latency.p50_ms:
+        bench.note(
+            f"p95 is {latency.p95_ms / latency.p50_ms:.0f} × p50: other work kept this machine "
+            "busy; choose again when it is quiet (--anew, remember=False)"
+        )
+
+
+def _refusal(made: Finished, budget: Budget) -> str:
+    drop = made.measured.drop
+    return drop.refusal(budget.max_accuracy_drop) if drop is not None else ""
+
+
+def _check_drop(made: Finished, budget: Budget) -> None:
+    """Checks a network whose architecture was given."""
+    reason = _refusal(made, budget)
+    if reason:
+        made.model.close()
+        raise BudgetError(f"{reason}; take fp32, or allow it (max_accuracy_drop)")
+
+
+def _last_resort(bench: Workbench, chooser: Chooser) -> Finished:
+    """Returns the best of what was measured on the way, else a cautious pick, else the smallest."""
+    smallest, engine = bench.cutter.space.smallest(), chooser.fastest_engine
+    within = [
+        (m.subnet, e, m.accuracy)
+        for m, e in bench.on_the_way
+        if chooser.allows(m.subnet, m.latency, e)
+    ]
+    within.sort(key=lambda found: -found[2])
+    cautious = None if within else chooser.pick(share=CAUTIOUS)
+    if cautious is not None:
+        within.append((cautious.subnet, cautious.engine, cautious.accuracy))
+    for subnet, by, accuracy in [*within[:TRIES], (smallest, engine, None)]:
+        tried = bench.finished(subnet, by, accuracy)
+        keeps = chooser.allows(subnet, tried.measured.latency, by)
+        if keeps and not _refusal(tried, bench.budget):
+            return tried
+        tried.model.close()
+    beyond = chooser.beyond(smallest, engine)
+    if beyond:
+        raise BudgetError(f"wanted {bench.budget}; {beyond}: allow more, or less accuracy")
+    raise BudgetError(
+        f"wanted {bench.budget} on {engine}; the fastest network measured is "
+        f"{bench.explanation.fastest()}: allow more, quiet the machine, or use a faster one"
+    )

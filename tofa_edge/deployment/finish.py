@@ -1,0 +1,328 @@
+"""Where networks are finished: cut, calibrated, built, compared with the reference, timed."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from functools import cached_property
+
+import numpy as np
+
+from tofa_edge.architecture.cost import macs
+from tofa_edge.architecture.encodings import encoded
+from tofa_edge.architecture.layers import layers
+from tofa_edge.architecture.space import Subnet
+from tofa_edge.backends.protocol import Engine, Session
+from tofa_edge.budget import Budget
+from tofa_edge.bundle.bundle import Bundle, Labels
+from tofa_edge.cutting.accuracy_drop import BATCH, Drop, drop, logits_of, photos_of
+from tofa_edge.cutting.cutter import CALIBRATION_IMAGES, Cutter
+from tofa_edge.cutting.ranges import RANGE_IMAGES, ready
+from tofa_edge.cutting.sensitivity import with_sensitive_layers_in_float
+from tofa_edge.deployment.forecast import expected_accuracy, expected_drop
+from tofa_edge.errors import BackendError
+from tofa_edge.measurement.stopwatch import Latency, Run, Stopwatch
+from tofa_edge.network.network import FloatArray, ImageArray, Network
+from tofa_edge.prediction.accuracy import AccuracyPredictor
+from tofa_edge.selftest.golden import difference, probe_images, reference_logits, tolerance
+from tofa_edge.selftest.records import calibrator
+from tofa_edge.serving.explanation import Explanation, Measured, headroom
+from tofa_edge.serving.model import Model
+
+QUICK_CALIBRATION_IMAGES = 32  # enough to time a network: calibrated, so without denormals
+QUICK_SECONDS, QUICK_RUNS = 0.15, 60
+REPEATS = 2
+CHECKED_IMAGES = 2
+
+Tell = Callable[[str], None]
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class Finished:
+    """A model, what was measured of it, and the engine's artefact that it was loaded from.
+
+    Attributes:
+        model: loaded.
+        measured: its latency and what was expected.
+        artefact: the engine's file.
+        difference: of its logits from the reference's, over the largest.
+    """
+
+    model: Model
+    measured: Measured
+    artefact: bytes
+    difference: float
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class _Built:
+    """A loaded model, what it was loaded from, its difference from the reference, and its drop."""
+
+    model: Model
+    artefact: bytes
+    difference: float
+    drop: Drop | None = None
+
+
+class Workbench:
+    """Finishes networks of one bundle on this machine, and writes down what it finds.
+
+    Args:
+        bundle: opened.
+        budget: that it serves, for the explanation.
+        tell: called with a line of text after each step.
+
+    Attributes:
+        cutter: of the bundle; set before the first network is cut.
+        explanation: what was found.
+        on_the_way: subnets measured to learn from, quickly calibrated, with their engines.
+        quick: times a network when many are to be timed.
+        careful: times one that may be delivered.
+    """
+
+    cutter: Cutter
+
+    def __init__(self, bundle: Bundle, budget: Budget, tell: Tell) -> None:
+        self.bundle, self.budget, self.tell = bundle, budget, tell
+        self.explanation = Explanation(bundle.path, budget)
+        self.on_the_way: list[tuple[Measured, Engine]] = []
+        self.stand_beside(None)
+
+    def stand_beside(self, reference: Run | None) -> None:
+        """Times from now on beside a reference.
+
+        Args:
+            reference: a short run that never changes; None for none.
+        """
+        self.careful = Stopwatch(reference)
+        self.quick = Stopwatch(reference, seconds=QUICK_SECONDS, most_runs=QUICK_RUNS)
+
+    @contextmanager
+    def timed(self, part: str) -> Iterator[None]:
+        """Adds the time of what is done inside to a part of the explanation's seconds.
+
+        Args:
+            part: its name.
+        """
+        begun = time.perf_counter()
+        try:
+            yield
+        finally:
+            seconds = self.explanation.seconds
+            seconds[part] = round(seconds.get(part, 0.0) + time.perf_counter() - begun, 4)
+
+    def note(self, line: str) -> None:
+        """Writes down what a person should know.
+
+        Args:
+            line: a sentence.
+        """
+        self.explanation.notes.append(line)
+        self.tell(line)
+
+    def time(self, model: Model, stopwatch: Stopwatch) -> Latency:
+        """Returns the latency of one prediction of an array of the network's size."""
+        image = probe_images(model.input_size)[0]
+        return stopwatch.time(lambda: model(image))
+
+    def timed_as_stored(self, subnet: Subnet, engine: Engine) -> Latency:
+        """Returns the latency of a subnet with stored statistics: calibrated, it takes as long."""
+        artefact = engine.backend.build(self.stored(subnet, engine), engine.target)
+        with self.reloaded(artefact, subnet, engine) as model:
+            return self.time(model, self.quick)
+
+    def stored(self, subnet: Subnet, engine: Engine) -> Network:
+        """Returns a subnet with stored statistics, as an engine takes it: exact, not accurate."""
+        network = self.cutter.stored_network(subnet)
+        return self._ready(network, engine, probe_images(network.input_size))
+
+    def quickly_measured(self, subnet: Subnet, engine: Engine) -> Latency:
+        """Returns the latency of a subnet, calibrated with few images."""
+        few = QUICK_CALIBRATION_IMAGES
+        network = self._calibrated(subnet, engine, few)
+        if engine.target.is_integer:
+            network = self._ready(network, engine, self.cutter.images(subnet.resolution, few))
+        with self._model(engine.load(network), subnet, engine) as model:
+            latency = self.time(model, self.quick)
+        found = self._measured(subnet, engine, latency, None, None)
+        self.explanation.measured.append(found)
+        self.on_the_way.append((found, engine))
+        self.tell(f"measured {found}")
+        return latency
+
+    def finished(
+        self,
+        subnet: Subnet,
+        engine: Engine,
+        accuracy: float | None = None,
+        predicted_ms: float | None = None,
+    ) -> Finished:
+        """Returns a subnet calibrated, loaded, compared with the reference, and measured.
+
+        Args:
+            subnet: which.
+            engine: to run it.
+            accuracy: expected, if known.
+            predicted_ms: what it was expected to take.
+
+        Raises:
+            BackendError: its numbers differ from the reference's.
+            BundleError: there are too few images to calibrate with.
+        """
+        with self.timed("cut"):
+            exact = self._calibrated(subnet, engine, CALIBRATION_IMAGES)
+        if engine.target.is_integer:
+            made = self._in_integers(exact, subnet, engine)
+        else:
+            made = self._built(exact, exact, subnet, engine)
+        try:
+            with self.timed("measure"):
+                latency = self._careful(made.model)
+        except BaseException:
+            made.model.close()
+            raise
+        found = self._measured(subnet, engine, latency, accuracy, predicted_ms)
+        found = replace(found, drop=made.drop)
+        self.explanation.finished.append(found)
+        self.tell(f"tried {found}")
+        return Finished(made.model, found, made.artefact, made.difference)
+
+    def delivered(self, made: Finished) -> Model:
+        """Returns the model of what was chosen, after it classified the bundle's check photos.
+
+        Args:
+            made: a network that was finished and measured.
+        """
+        self.explanation.chosen, self.explanation.difference = made.measured, made.difference
+        if self.bundle.check_count:
+            with self.timed("check"):
+                images, labels = self.bundle.check_images(made.model.input_size)
+                found = np.array([p.index for p in made.model.batch(images)])
+            self.explanation.check = (int((found == labels).sum()), len(labels))
+        made.model.reset_stats()
+        return made.model
+
+    def reloaded(self, artefact: bytes, subnet: Subnet, engine: Engine) -> Model:
+        """Returns the model of an artefact that an engine built before.
+
+        Args:
+            artefact: the engine's file.
+            subnet: that it holds.
+            engine: that it is for.
+
+        Raises:
+            BackendError: the engine refuses it.
+        """
+        return self._model(engine.backend.load(artefact, engine.target), subnet, engine)
+
+    def _calibrated(self, subnet: Subnet, engine: Engine, most_images: int) -> Network:
+        by = calibrator(engine, self.bundle)
+        return self.cutter.network(subnet, by, most_images)
+
+    def _ready(self, network: Network, engine: Engine, images: ImageArray) -> Network:
+        return ready(network, engine.target, images, calibrator(engine, self.bundle))
+
+    def _in_integers(self, exact: Network, subnet: Subnet, engine: Engine) -> _Built:
+        """Builds a network in integers; the most sensitive layers in float if it loses too much."""
+        with self.timed("quantise"):
+            images = self.cutter.images(subnet.resolution)
+            network = self._ready(exact, engine, images)
+        made = self._built(network, exact, subnet, engine)
+        assert made.drop is not None
+        if not made.drop.refusal(self.budget.max_accuracy_drop):
+            return made
+        made.model.close()
+        with self.timed("quantise"):
+            by = calibrator(engine, self.bundle)
+            network = with_sensitive_layers_in_float(exact, images[:RANGE_IMAGES], engine, by)
+        kept = ", ".join(network.quantisation.kept) if network.quantisation else ""
+        self.note(f"{subnet} loses too much on {engine}; in float stay {kept}")
+        return self._built(network, exact, subnet, engine)
+
+    def _built(self, network: Network, exact: Network, subnet: Subnet, engine: Engine) -> _Built:
+        """Builds, loads and compares a network; `exact` is the same in float."""
+        with self.timed("build"):
+            artefact = engine.backend.build(network, engine.target)
+            model = self._model(engine.backend.load(artefact, engine.target), subnet, engine)
+        try:
+            with self.timed("compare"):
+                if network is exact:
+                    wrong = self._checked(model, exact, exact, probe_images(subnet.resolution))
+                    return _Built(model, artefact, wrong)
+                photos, labels = photos_of(self.bundle, self.cutter, model.input_size)
+                wanted = logits_of(exact, calibrator(engine, self.bundle), photos)
+                largest = float(np.abs(wanted).max())
+                wrong = self._checked(model, network, exact, photos[:CHECKED_IMAGES], largest)
+                lost = self._drop(model, photos, wanted, labels)
+                return _Built(model, artefact, wrong, lost)
+        except BaseException:
+            model.close()
+            raise
+
+    def _checked(
+        self,
+        model: Model,
+        network: Network,
+        exact: Network,
+        probe: ImageArray,
+        largest: float = 0.0,
+    ) -> float:
+        """Returns how far a model's logits are from the reference's; see `difference`."""
+        logits = np.stack([prediction.logits for prediction in model.batch(probe)])
+        wanted = reference_logits(network, probe)
+        rounding = 0.0
+        if network is not exact:
+            rounding = difference(wanted, reference_logits(exact, probe), largest)
+        wrong, engine = difference(logits, wanted, largest), model.engine
+        if wrong > tolerance(engine.target, rounding):
+            off = f"{wrong:.1e} of the largest logit off on {model.subnet}"
+            raise BackendError(f"{engine}: {off}")
+        return wrong
+
+    def _drop(self, model: Model, photos: ImageArray, wanted: FloatArray, labels: Labels) -> Drop:
+        """Returns what a rounded network loses against the logits that it has in float."""
+        parts = [photos[start : start + BATCH] for start in range(0, len(photos), BATCH)]
+        found = np.stack([p.logits for part in parts for p in model.batch(part)])
+        return drop(wanted, found, self.bundle.temperature, labels)
+
+    @cached_property
+    def _predictor(self) -> AccuracyPredictor | None:
+        return self.bundle.accuracy_predictor()
+
+    def _careful(self, model: Model) -> Latency:
+        """Times what may be delivered.
+
+        Where the median keeps the budget and the p95 does not, something else may have run: it is
+        measured up to three times, and the quietest counts.
+        """
+        limit, latency = self.budget.latency_ms, self.time(model, self.careful)
+        for _ in range(REPEATS):
+            if limit is None or not latency.p50_ms <= limit < latency.p95_ms:
+                break
+            again = self.time(model, self.careful)
+            latency = min(latency, again, key=lambda found: found.p95_ms)
+        return latency
+
+    def _model(self, session: Session, subnet: Subnet, engine: Engine) -> Model:
+        bundle = self.bundle
+        crop, temperature = bundle.preprocessing.crop, bundle.temperature
+        return Model(session, subnet, engine, bundle.classes, self.explanation, crop, temperature)
+
+    def _measured(
+        self,
+        subnet: Subnet,
+        engine: Engine,
+        latency: Latency,
+        accuracy: float | None,
+        predicted_ms: float | None,
+    ) -> Measured:
+        space = self.bundle.space
+        if accuracy is None:
+            encodings = encoded(space, [subnet])
+            accuracy = float(expected_accuracy(space, self._predictor, encodings)[0])
+            accuracy -= expected_drop(self._predictor, engine.target)
+        cost = macs(layers(space, subnet))
+        room = headroom(engine)
+        return Measured(subnet, str(engine), cost, accuracy, latency, predicted_ms, room)

@@ -1,0 +1,79 @@
+"""The second start: what was chosen before is loaded again, measured shortly, and kept."""
+
+from __future__ import annotations
+
+from tofa_edge.architecture.cost import macs
+from tofa_edge.architecture.layers import layers
+from tofa_edge.backends.protocol import Engine
+from tofa_edge.bundle.bundle import Bundle
+from tofa_edge.deployment import decisions
+from tofa_edge.deployment.decisions import Decision
+from tofa_edge.deployment.finish import Finished, Workbench
+from tofa_edge.errors import BackendError
+from tofa_edge.measurement.stopwatch import Stopwatch
+from tofa_edge.selftest.records import sound_engines
+from tofa_edge.serving.explanation import Measured
+from tofa_edge.serving.model import Model
+
+LEAST_RUNS, MOST_RUNS, SECONDS = 12, 30, 0.05
+
+
+def recalled(bench: Workbench, key: str) -> Model | None:
+    """Returns the model chosen the last time if it still keeps the budget, else None."""
+    found = decisions.recall(key)
+    if found is None:
+        return None
+    decision, artefact = found
+    engine = _engine(decision, bench.bundle)
+    if engine is None:
+        return None
+    try:
+        with bench.timed("load"):
+            model = bench.reloaded(artefact, decision.architecture, engine)
+    except BackendError:
+        decisions.forget(key)
+        return None
+    with bench.timed("measure"):
+        stopwatch = Stopwatch(least_runs=LEAST_RUNS, most_runs=MOST_RUNS, seconds=SECONDS)
+        latency = bench.time(model, stopwatch)
+    subnet, limit = model.subnet, bench.budget.latency_ms
+    if limit is not None and latency.percentile_ms(bench.budget.percentile) > limit:
+        model.close()
+        bench.note(f"remembered {subnet} now takes {latency}: choosing anew")
+        return None
+    cost = macs(layers(bench.bundle.space, subnet))
+    explanation = bench.explanation
+    explanation.chosen = Measured(subnet, str(engine), cost, decision.accuracy, latency)
+    explanation.predicts_accuracy = decision.predicts_accuracy
+    explanation.remembered = decision.explanation
+    bench.tell(f"remembered {explanation.chosen}")
+    model.reset_stats()
+    return model
+
+
+def kept(bench: Workbench, key: str, made: Finished) -> None:
+    """Remembers what was chosen."""
+    target, latency = made.model.engine.target, made.measured.latency
+    decision = Decision(
+        subnet=made.measured.subnet.to_json(),
+        backend=made.model.engine.backend.name,
+        unit=target.unit,
+        precision=target.precision,
+        threads=target.threads,
+        p50_ms=latency.p50_ms,
+        p95_ms=latency.p95_ms,
+        accuracy=made.measured.accuracy,
+        predicts_accuracy=bench.explanation.predicts_accuracy,
+        explanation=str(bench.explanation),
+    )
+    decisions.remember(key, decision, made.artefact)
+
+
+def _engine(decision: Decision, bundle: Bundle) -> Engine | None:
+    try:
+        offered = sound_engines(bundle, decision.backend, decision.threads)
+    except BackendError:
+        return None
+    wanted = (decision.unit, decision.precision)
+    fitting = [e for e in offered if (e.target.unit, e.target.precision) == wanted]
+    return fitting[0] if fitting else None

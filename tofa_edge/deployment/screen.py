@@ -1,0 +1,203 @@
+"""Which engines work here, how fast they are, and whether they compute the right numbers."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+
+from tofa_edge import backends
+from tofa_edge.architecture.space import Subnet
+from tofa_edge.backends.protocol import Engine, Session, Target
+from tofa_edge.deployment.finish import Workbench
+from tofa_edge.errors import BackendError
+from tofa_edge.measurement.stopwatch import Latency, Run, timed
+from tofa_edge.network.network import ImageArray
+from tofa_edge.selftest.golden import probe_images
+from tofa_edge.selftest.records import TRUSTED, probed, sound_engines
+from tofa_edge.serving.explanation import Explanation, Screened, headroom
+
+CLOSE = 2.2  # of the fastest, alone: on two threads the time by itself says little
+BEHIND = 1.2
+ROUNDS, TURN = 10, 15
+REST_S = 0.03  # threads of a pool spin for some 10 ms after a run, and take a core from the next
+
+Tell = Callable[[str], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """An engine that may be used, and its latency with one subnet."""
+
+    engine: Engine
+    latency: Latency
+
+    @property
+    def cost_ms(self) -> float:
+        """The median, with its headroom."""
+        return self.latency.p50_ms * headroom(self.engine)
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """Which engines may be used; None is any.
+
+    Attributes:
+        backend: its name.
+        threads: their number.
+        precision: of the target.
+        exact: whether integers are out unless they are asked for.
+    """
+
+    backend: str | None = None
+    threads: int | None = None
+    precision: str | None = None
+    exact: bool = False
+
+    def among(self, offered: list[Engine]) -> list[Engine]:
+        """Returns the engines of the precision wanted.
+
+        Where exact ones are wanted and only integers work, the reference stands in: it is slow. A
+        backend that was asked for by name stays.
+        """
+        if self.precision is None:
+            kept = [e for e in offered if not (self.exact and e.target.is_integer)]
+            if kept or self.backend is not None:
+                return kept or offered
+            return [Engine(backends.backend(TRUSTED), Target())]
+        found = [e for e in offered if e.target.precision == self.precision]
+        if not found:
+            there = ", ".join(sorted({e.target.precision for e in offered}))
+            raise BackendError(f"wanted {self.precision}, engines here offer {there}")
+        return found
+
+
+def candidates_here(
+    bench: Workbench,
+    subnet: Subnet,
+    wanted: Wanted,
+    worth: Callable[[list[Engine]], list[Engine]] = list,
+) -> list[Candidate]:
+    """Returns the engines that compute the bundle's golden cases, the fastest first."""
+    with bench.timed("probe"):
+        name = wanted.backend
+        records = probed(bench.bundle, None if name is None else [name])
+        for record in records.values():
+            for verdict in record.faults:
+                engine = f"{record.backend} {verdict.target or ''}".rstrip()
+                bench.explanation.screened.append(Screened(engine, reason=str(verdict)))
+                bench.tell(f"engine {engine}: not used, {verdict}")
+        offered = worth(wanted.among(sound_engines(bench.bundle, name, wanted.threads)))
+    with bench.timed("screen"):
+        bench.stand_beside(reference_run(bench, offered))
+        return screen(bench, subnet, offered)
+
+
+def screen(bench: Workbench, subnet: Subnet, offered: list[Engine]) -> list[Candidate]:
+    """Returns the engines that run a subnet, the fastest first.
+
+    An engine that needs every core to be less than a fifth faster comes after.
+    """
+    explanation = bench.explanation
+    image = probe_images(subnet.resolution)[:1]
+    found: list[Candidate] = []
+    for engine in offered:
+        try:
+            session = engine.load(bench.stored(subnet, engine))
+        except BackendError as error:
+            explanation.screened.append(Screened(str(engine), reason=str(error)))
+            continue
+        try:
+            latency = bench.quick.time(_run(session, image))
+        except BackendError as error:
+            explanation.screened.append(Screened(str(engine), reason=str(error)))
+            continue
+        finally:
+            session.close()
+        explanation.screened.append(Screened(str(engine), latency))
+        bench.tell(f"engine {engine}: {latency}")
+        found.append(Candidate(engine, latency))
+    if not found:
+        _none_works(explanation)
+    return sorted(found, key=lambda candidate: candidate.cost_ms)
+
+
+def fastest(bench: Workbench, subnet: Subnet, candidates: list[Candidate]) -> Engine:
+    """Returns the engine that runs a subnet in the shortest median time.
+
+    Those that came close are measured side by side, in turn, until one is left or time is up.
+    """
+    best = min(candidate.latency.p50_ms for candidate in candidates)
+    close = [c.engine for c in candidates if c.latency.p50_ms <= CLOSE * best]
+    if len(close) == 1:
+        return close[0]
+    image = probe_images(subnet.resolution)[:1]
+    sessions = {engine: engine.load(bench.stored(subnet, engine)) for engine in close}
+    try:
+        runs = {engine: _run(session, image) for engine, session in sessions.items()}
+        return side_by_side(runs)[0][0]
+    finally:
+        for session in sessions.values():
+            session.close()
+
+
+def side_by_side(
+    runs: Mapping[Engine, Run], rounds: int = ROUNDS, drop: float = BEHIND
+) -> list[tuple[Engine, float]]:
+    """Returns engines and the median time of their runs in ms, the fastest first.
+
+    Each is run some times in turn, there and back: whatever befalls the machine befalls all.
+    Before a turn is timed, the threads of the one before get time to rest, and caches are filled.
+
+    Args:
+        runs: what to time.
+        rounds: for each.
+        drop: after a third of them, one that is so much slower than the best is timed no further.
+    """
+    durations: dict[Engine, list[float]] = {engine: [] for engine in runs}
+    left = list(runs)
+    for number in range(rounds):
+        for engine in left[:: 1 if number % 2 == 0 else -1]:
+            time.sleep(REST_S)
+            runs[engine]()
+            runs[engine]()
+            durations[engine] += timed(runs[engine], TURN)
+        medians = {engine: float(np.median(durations[engine])) for engine in runs}
+        if 3 * number >= rounds:
+            limit = drop * min(medians.values())
+            left = [engine for engine in left if medians[engine] <= limit]
+            if len(left) == 1 and drop < float("inf"):
+                break
+    return sorted(((e, 1e3 * m) for e, m in medians.items()), key=lambda pair: pair[1])
+
+
+def _run(session: Session, image: ImageArray) -> Run:
+    return lambda: session.run(image)
+
+
+def reference_run(bench: Workbench, offered: list[Engine]) -> Run | None:
+    """Returns a short run that never changes, to see how the machine fares: the smallest subnet.
+
+    On the first engine that takes it; None if none does.
+
+    Args:
+        bench: where the subnet is finished.
+        offered: engines that work here.
+    """
+    smallest = bench.bundle.space.smallest()
+    image = probe_images(smallest.resolution)[:1]
+    for engine in offered:
+        try:
+            run = _run(engine.load(bench.stored(smallest, engine)), image)
+            run()
+        except BackendError:
+            continue
+        return run
+    return None
+
+
+def _none_works(explanation: Explanation) -> None:
+    reasons = "; ".join(str(s) for s in explanation.screened if s.reason)
+    raise BackendError(f"no engine works here: {reasons or 'none is installed'}")

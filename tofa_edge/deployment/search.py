@@ -1,0 +1,78 @@
+"""Search: the subnets of the best score, found among integer encodings.
+
+Random subnets of all sizes first, then rounds of evolution: the best so far, changed in a few
+places (regularised by always keeping them; Cai et al., ICLR 2020, section 3.4, search alike). A
+score is asked for thousands of encodings at once, so it works on tables, not on networks.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from tofa_edge.architecture.encodings import Encodings, Scores, _hashes, distinct, mutated, sample
+from tofa_edge.architecture.space import SearchSpace
+
+Score = Callable[[Encodings], Scores]
+
+FIRST = 8000  # random subnets
+ROUNDS, PARENTS, CHILDREN = 8, 100, 20  # a round changes each parent so many times
+CHANGE = 0.1  # the probability of a choice to be drawn anew, at first
+
+
+def maximise(
+    space: SearchSpace,
+    score: Score,
+    rng: np.random.Generator,
+    *,
+    first: int = FIRST,
+    rounds: int = ROUNDS,
+    start: Encodings | None = None,
+) -> tuple[Encodings, Scores]:
+    """Returns the subnets of the best score, best first, and their scores; may be none.
+
+    Args:
+        space: to search.
+        score: of encodings (N, genes), float (N,); more is better, −inf must not be chosen.
+        rng: source of randomness.
+        first: how many random subnets it begins with.
+        rounds: of evolution.
+        start: encodings to begin with besides, such as the best found before.
+
+    Returns:
+        at most 100 encodings, (K, genes), and scores, (K,), all finite.
+    """
+    pool = np.concatenate([sample(space, rng, first), _corners(space)])
+    if start is not None:
+        pool = np.concatenate([pool, start])
+    pool = distinct(space, pool)
+    best, scores = _best(pool, score(pool))
+    for number in range(rounds):
+        if not len(best):
+            break
+        change = CHANGE * (1 - number / (2 * rounds))
+        children = mutated(space, np.repeat(best, CHILDREN, axis=0), rng, change)
+        children = distinct(space, children)
+        merged = np.concatenate([best, children])
+        found = np.concatenate([scores, score(children)])
+        _, places = np.unique(_hashes(merged), return_index=True)
+        best, scores = _best(merged[places], found[places])
+    return best, scores
+
+
+def _corners(space: SearchSpace) -> Encodings:
+    named = (space.smallest(), space.middle(), space.largest())
+    uniform = [space.encode(subnet) for subnet in named]
+    by_size = []
+    for resolution in range(len(space.resolutions)):
+        for encoding in uniform:
+            by_size.append([resolution, *encoding[1:]])
+    return np.array(by_size)
+
+
+def _best(pool: Encodings, scores: Scores) -> tuple[Encodings, Scores]:
+    order: Any = np.argsort(-scores, kind="stable")[:PARENTS]
+    order = order[np.isfinite(scores[order])]
+    return pool[order], scores[order]

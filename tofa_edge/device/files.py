@@ -1,0 +1,142 @@
+"""Small text files of a machine, or of a recorded copy of one, where anything may be missing.
+
+Every method answers None or nothing rather than raise: /proc and /sys hold files that cannot be
+read, that fail half way and that hold nonsense, and none of that may stop a deployment.
+"""
+
+from __future__ import annotations
+
+import fnmatch
+import re
+import stat
+from dataclasses import dataclass
+from pathlib import Path
+
+MOST_BYTES = 256 * 1024  # /proc/cpuinfo of 128 cores has some 200 kB
+MOST_NAMES = 4096
+NUMBER = re.compile(r"[+-]?[0-9]{1,18}", re.ASCII)
+
+
+@dataclass(frozen=True, slots=True)
+class Files:
+    """Reads below a root.
+
+    Attributes:
+        root: "/" for this machine, else the folder of a recorded one, and then no link is followed
+            out of it.
+    """
+
+    root: Path
+
+    @property
+    def live(self) -> bool:
+        """Whether this is the machine that runs us, so that it may also be asked otherwise."""
+        return str(self.root) == "/"
+
+    def content(self, path: str, most_bytes: int = MOST_BYTES) -> bytes | None:
+        """Returns the first bytes of a regular file; None when it cannot be read.
+
+        Args:
+            path: below the root.
+            most_bytes: that are read.
+        """
+        try:
+            place = self._place(path)
+            if place is None or not stat.S_ISREG(place.stat().st_mode):
+                return None  # opening a pipe would wait, opening a device may do anything
+            with place.open("rb") as stream:
+                return stream.read(most_bytes)
+        except (OSError, ValueError, RuntimeError):
+            return None
+
+    def text(self, path: str) -> str | None:
+        """Returns a file's text without surrounding blanks and NULs; None when there is none.
+
+        Args:
+            path: below the root.
+        """
+        content = self.content(path)
+        if content is None:
+            return None
+        return content.decode("utf-8", "replace").strip(" \t\r\n\0") or None
+
+    def line(self, path: str) -> str | None:
+        """Returns the first line of a file, printable and at most 200 characters long.
+
+        Args:
+            path: below the root.
+        """
+        text = self.text(path)
+        return printable(text.splitlines()[0]) if text else None
+
+    def number(self, path: str) -> int | None:
+        """Returns a file's decimal number; None when it holds anything else.
+
+        Args:
+            path: below the root.
+        """
+        text = self.text(path)
+        return int(text) if text and NUMBER.fullmatch(text) else None
+
+    def exists(self, path: str) -> bool:
+        """Returns whether there is something at a path, a device node included.
+
+        Args:
+            path: below the root.
+        """
+        try:
+            place = self._place(path)
+            return place is not None and place.exists()
+        except (OSError, ValueError, RuntimeError):
+            return False
+
+    def find(self, pattern: str) -> list[str]:
+        """Returns the paths that match a pattern with `*` in any component, in natural order.
+
+        Args:
+            pattern: below the root.
+        """
+        found = [""]
+        for part in pattern.strip("/").split("/"):
+            if "*" not in part:
+                found = [f"{folder}/{part}" for folder in found]
+                continue
+            found = [
+                f"{folder}/{name}"
+                for folder in found
+                for name in self._names(folder)
+                if fnmatch.fnmatchcase(name, part)
+            ][:MOST_NAMES]
+        return [path for path in sorted(found, key=_natural) if self.exists(path)]
+
+    def numbers(self, pattern: str) -> list[int]:
+        """Returns the numbers in the files that match, leaving out those without one.
+
+        Args:
+            pattern: below the root, as in `find`.
+        """
+        values = (self.number(path) for path in self.find(pattern))
+        return [value for value in values if value is not None]
+
+    def _names(self, folder: str) -> list[str]:
+        try:
+            place = self._place(folder)
+            return sorted(entry.name for entry in place.iterdir())[:MOST_NAMES] if place else []
+        except (OSError, ValueError, RuntimeError):
+            return []
+
+    def _place(self, path: str) -> Path | None:
+        place = self.root / path.lstrip("/")
+        if self.live:
+            return place
+        return place if place.resolve().is_relative_to(self.root.resolve()) else None
+
+
+def printable(text: str) -> str | None:
+    """Returns text fit for a terminal and a profile: no controls, at most 200 characters."""
+    return "".join(letter for letter in text[:200] if letter.isprintable()).strip() or None
+
+
+def _natural(path: str) -> list[tuple[int, str]]:
+    parts = re.split(r"([0-9]{1,18})", path)
+    return [(int(part), "") if NUMBER.fullmatch(part) else (-1, part) for part in parts]

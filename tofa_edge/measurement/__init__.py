@@ -1,0 +1,1 @@
+"""A figure, and whether it counts: latency, energy, order statistics, validity."""

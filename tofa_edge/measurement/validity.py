@@ -1,0 +1,263 @@
+"""Whether a measurement counts: VALID, or the reasons why not, in the manner of MLPerf.
+
+The machine is looked at before a measurement and after it, never meanwhile, so that looking costs
+the runs nothing. What a machine does not say is no reason. Files are read below a root, so that a
+recorded machine can stand in for this one.
+"""
+
+from __future__ import annotations
+
+import re
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tofa_edge.device.files import Files
+from tofa_edge.device.machine import State, state
+from tofa_edge.device.problems import RAMPING
+from tofa_edge.device.sensors import maximum_clock_mhz
+from tofa_edge.device.sources import control_groups, memory_fields, quota_cores
+from tofa_edge.measurement.order_statistics import least_count
+from tofa_edge.measurement.stopwatch import SLOWED, UNSTEADY, Recording
+
+LEAST_RUNS = least_count(95)  # fewer do not bound the p95
+TICKS = 100.0  # of a second, in /proc (USER_HZ, the same on every machine that Linux runs on)
+COMPANY_CORES, COMPANY_SHARE = 0.2, 0.05  # that others may keep busy: cores, share of all cores
+LEAST_COMPANY_S = 0.1  # the kernel counts in ticks
+STOLEN_CORES = 0.05
+DRIFT = 0.05  # of the median from the first half to the second
+CLOCK_DRIFT = 0.1
+CLOCK_SHARE = 0.9  # of the highest clock: a governor that ramps has arrived
+STALLED_SHARE = 0.01  # of the time, for memory
+SWAPPED_PAGES = 16
+LEAST_MEMORY = 0.04  # of the machine's
+SURE = 3.0  # standard errors
+
+
+@dataclass(frozen=True, slots=True)
+class Glance:
+    """What a machine counted up to a moment; None where it does not say.
+
+    Attributes:
+        at_s: the moment, by `time.monotonic`.
+        cores: logical cores that are counted.
+        busy_s: processor time of all processes, over all cores.
+        own_s: of it, that of this process.
+        stolen_s: time the host of a virtual machine took.
+        stopped: how often a quota of its control groups stopped this process.
+        quota_cores: what they allow.
+        stalled_s: time in which some process waited for memory.
+        swapped_pages: read back from swap.
+        memory_share: of the machine's memory that is available, 0..1.
+        maximum_clock_mhz: of the fastest core.
+        state: clocks, heat, governor, battery.
+    """
+
+    at_s: float
+    cores: int | None
+    busy_s: float | None
+    own_s: float | None
+    stolen_s: float | None
+    stopped: int | None
+    quota_cores: float | None
+    stalled_s: float | None
+    swapped_pages: int | None
+    memory_share: float | None
+    maximum_clock_mhz: float | None
+    state: State
+
+
+def glance(root: Path = Path("/"), at_s: float | None = None) -> Glance:
+    """Returns what a machine has counted until now.
+
+    Args:
+        root: of its files.
+        at_s: the moment of a recorded machine; by default now.
+    """
+    files = Files(Path(root))
+    cores, busy, stolen = _processor(files)
+    memory = memory_fields(files)
+    available, present = memory.get("MemAvailable"), memory.get("MemTotal")
+    swapped = re.search(r"^pswpin (\d{1,18})$", files.text("proc/vmstat") or "", re.MULTILINE)
+    return Glance(
+        at_s=time.monotonic() if at_s is None else at_s,
+        cores=cores,
+        busy_s=busy,
+        own_s=_own(files),
+        stolen_s=stolen,
+        stopped=_stopped(files),
+        quota_cores=quota_cores(files),
+        stalled_s=_stalled(files),
+        swapped_pages=int(swapped[1]) if swapped else None,
+        memory_share=available / present if present and available is not None else None,
+        maximum_clock_mhz=maximum_clock_mhz(files),
+        state=state(root),
+    )
+
+
+def doubts(
+    before: Glance, after: Glance, recording: Recording | None = None, threads: int = 1
+) -> tuple[str, ...]:
+    """Returns why a measurement does not count; empty where it does.
+
+    Each reason begins with what it is: "too few runs", "unsteady", "drifting clock", "throttled",
+    "governor", "battery", "background load", "stolen time", "CPU quota", "memory pressure".
+
+    Args:
+        before: the machine as the measurement began.
+        after: as it ended.
+        recording: the runs; None where something else than single runs was measured.
+        threads: that the network ran on.
+    """
+    found = [*_company(before, after), *_quota(before, after, threads), *_memory(before, after)]
+    found += [*_power(before, after), *_clock(before, after)]
+    if recording is not None:
+        found += _runs(recording)
+    return tuple(dict.fromkeys(found))
+
+
+def kind(reason: str) -> str:
+    """Returns what a reason of `doubts` is, without its figures.
+
+    Args:
+        reason: words, perhaps with figures after a colon.
+    """
+    return reason.partition(":")[0]
+
+
+def _runs(recording: Recording) -> Iterator[str]:
+    latency, values = recording.latency, np.asarray(recording.seconds)
+    if latency.count < LEAST_RUNS:
+        yield f"too few runs: {latency.count}, and {LEAST_RUNS} bound the p95"
+    if latency.count and latency.relative_error > UNSTEADY:
+        yield f"unsteady: the median is known to ±{2 * latency.relative_error:.0%}"
+    if latency.slowdown > SLOWED:
+        yield f"drifting clock: a fixed reference ran {latency.slowdown:.2f} × slower than before"
+    elif len(values) >= LEAST_RUNS:
+        yield from _drift(values)
+
+
+def _drift(values: NDArray[np.float64]) -> Iterator[str]:
+    halves = np.array_split(values, 2)
+    medians = [float(np.median(half)) for half in halves]
+    errors = [_block_error(half) for half in halves]
+    moved = abs(medians[1] - medians[0])
+    if moved > DRIFT * medians[0] and moved > SURE * float(np.hypot(errors[0], errors[1])):
+        change = medians[1] / medians[0] - 1
+        yield f"drifting clock: the median moved by {change:+.0%} from one half to the other"
+
+
+def _block_error(values: NDArray[np.float64]) -> float:
+    """Returns the standard error of a median by those of its blocks: runs hang together."""
+    blocks = [float(np.median(part)) for part in np.array_split(values, 6)]
+    return float(1.2533 * np.std(blocks, ddof=1) / len(blocks) ** 0.5)
+
+
+def _company(before: Glance, after: Glance) -> Iterator[str]:
+    elapsed = max(after.at_s - before.at_s, 1e-3)
+    busy, own = _grown(before.busy_s, after.busy_s), _grown(before.own_s, after.own_s)
+    stolen = _grown(before.stolen_s, after.stolen_s)
+    if busy is not None and own is not None:
+        others = (busy - own) / elapsed
+        most = max(COMPANY_CORES, COMPANY_SHARE * (after.cores or 1))
+        if others > most and busy - own > LEAST_COMPANY_S:
+            yield f"background load: other programs kept {others:.1f} cores busy"
+    if stolen is not None and stolen > max(STOLEN_CORES * elapsed, LEAST_COMPANY_S):
+        yield f"stolen time: the host took {stolen / elapsed:.2f} cores"
+
+
+def _quota(before: Glance, after: Glance, threads: int) -> Iterator[str]:
+    stopped = _grown(before.stopped, after.stopped)
+    if stopped:
+        yield f"CPU quota: its control group stopped this process {stopped:.0f} times"
+    elif after.quota_cores is not None and after.quota_cores < threads:
+        yield f"CPU quota: {after.quota_cores:g} cores for {threads} threads"
+
+
+def _memory(before: Glance, after: Glance) -> Iterator[str]:
+    elapsed = max(after.at_s - before.at_s, 1e-3)
+    stalled = _grown(before.stalled_s, after.stalled_s)
+    swapped = _grown(before.swapped_pages, after.swapped_pages)
+    if stalled is not None and stalled > STALLED_SHARE * elapsed:
+        yield f"memory pressure: programs waited for memory {stalled / elapsed:.0%} of the time"
+    elif swapped is not None and swapped > SWAPPED_PAGES:
+        yield f"memory pressure: {swapped:.0f} pages were read back from swap"
+    elif after.memory_share is not None and after.memory_share < LEAST_MEMORY:
+        yield f"memory pressure: {after.memory_share:.1%} of the memory is available"
+
+
+def _power(before: Glance, after: Glance) -> Iterator[str]:
+    held = dict.fromkeys((*(before.state.throttled_now or ()), *(after.state.throttled_now or ())))
+    events = _grown(before.state.throttle_events, after.state.throttle_events)
+    if held:
+        yield f"throttled: {', '.join(held)}"
+    elif events:
+        yield f"throttled: {events:.0f} times meanwhile"
+    else:
+        earlier = set(before.state.throttled_since_boot or ())
+        since = [word for word in after.state.throttled_since_boot or () if word not in earlier]
+        if since:
+            yield f"throttled: {', '.join(since)} meanwhile"
+    if before.state.on_battery or after.state.on_battery:
+        yield "battery: clocks are those of a machine that saves"
+
+
+def _clock(before: Glance, after: Glance) -> Iterator[str]:
+    clocks = [max(one.state.clocks_mhz or (), default=0.0) for one in (before, after)]
+    governors = [name for name in after.state.governors or () if name in RAMPING]
+    highest = after.maximum_clock_mhz
+    if governors and not (highest and clocks[1] >= CLOCK_SHARE * highest):
+        of = f" of {highest:.0f}" if highest else ""
+        now = f"at {clocks[1]:.0f}{of} MHz" if clocks[1] else "at an unknown clock"
+        yield f"governor: {', '.join(governors)}, {now}"
+    elif all(clocks) and not governors and abs(clocks[1] / clocks[0] - 1) > CLOCK_DRIFT:
+        yield f"drifting clock: from {clocks[0]:.0f} to {clocks[1]:.0f} MHz"
+
+
+def _grown(before: float | None, after: float | None) -> float | None:
+    return None if before is None or after is None else max(0.0, after - before)
+
+
+def _processor(files: Files) -> tuple[int | None, float | None, float | None]:
+    """Returns the cores, and the seconds that all were busy and that were stolen (proc(5))."""
+    text = files.text("proc/stat") or ""
+    total = re.match(r"cpu +([0-9 ]{1,300})$", text, re.MULTILINE)
+    cores = len(re.findall(r"^cpu[0-9]+ ", text, re.MULTILINE)) or None
+    counts = [int(word) for word in total[1].split()] if total else []
+    if len(counts) < 4:
+        return cores, None, None
+    user, nice, system, _, _, *rest = [*counts, 0, 0][: max(len(counts), 8)]
+    interrupts, stolen = sum(rest[:2]), rest[2] if len(rest) > 2 else 0
+    return cores, (user + nice + system + interrupts) / TICKS, stolen / TICKS
+
+
+def _own(files: Files) -> float | None:
+    """Returns the processor time of this process: utime and stime, fields 14 and 15."""
+    text = files.text("proc/self/stat") or ""
+    words = text.rpartition(")")[2].split()  # the name before it may hold anything
+    if len(words) < 13 or not all(word.isdecimal() for word in words[11:13]):
+        return None
+    return (int(words[11]) + int(words[12])) / TICKS
+
+
+def _stopped(files: Files) -> int | None:
+    found = []
+    for folder in dict.fromkeys(control_groups(files, "cpu")):
+        text = files.text(f"{folder}/cpu.stat") or ""
+        count = re.search(r"^nr_throttled ([0-9]{1,18})$", text, re.MULTILINE)
+        found += [int(count[1])] if count else []
+    return sum(found) if found else None
+
+
+def _stalled(files: Files) -> float | None:
+    """Returns the seconds in which some process waited for memory (the kernel's psi.rst)."""
+    groups = [f"{folder}/memory.pressure" for folder in control_groups(files, "memory")]
+    seconds = []
+    for path in dict.fromkeys(["proc/pressure/memory", *groups]):
+        found = re.search(r"^some .*total=([0-9]{1,18})$", files.text(path) or "", re.MULTILINE)
+        seconds += [int(found[1]) / 1e6] if found else []
+    return max(seconds, default=None)

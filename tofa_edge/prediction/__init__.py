@@ -1,0 +1,1 @@
+"""What to expect of a subnet that was not measured: latency, accuracy, memory."""

@@ -1,0 +1,259 @@
+"""Accuracy predictor: expected accuracy of any subnet, with uncertainty, from a few hundred tested.
+
+A Gaussian process (Rasmussen and Williams, 2006, sections 2.2 and 5.4.1) on what an architecture
+chose: the resolution, and for each stage its width, depth, mean kernel and mean expand ratio, and
+the logarithm of its MACs. Its covariance is a line plus smooth deviations from it; their sizes are
+those of the largest marginal likelihood. The host fits it, the device only multiplies matrices.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
+from itertools import product
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tofa_edge.architecture.encodings import Encodings
+from tofa_edge.architecture.space import SearchSpace
+from tofa_edge.architecture.tables import tables
+from tofa_edge.errors import BundleError
+from tofa_edge.measurement.order_statistics import kendall_tau
+
+Array = NDArray[np.float64]
+
+LENGTHS = (2.0, 4.0, 8.0)  # in standard deviations of a column, times the root of their number / 4
+LINES = (0.0, 1.0, 4.0)  # variances over that of the accuracies
+SMOOTH = (0.1, 0.4, 1.6)
+NOISES = (0.003, 0.01, 0.03, 0.1, 0.3)
+FOLDS = 10
+USUAL_DROP = 0.005  # in 8-bit integers, where nothing was measured
+CHUNK = 8192
+
+
+@dataclass(frozen=True, eq=False)
+class AccuracyPredictor:
+    """Predicts the accuracy of subnets of one space.
+
+    Attributes:
+        inputs: standardised features of the subnets it learned from, (M, D).
+        weights: what each adds, (M,).
+        factor: inverse Cholesky factor of their covariance, (M, M).
+        centre: mean of the features, (D,).
+        scale: standard deviation of the features, (D,).
+        level: mean accuracy, 0..1, (1,).
+        size: standard deviation of the accuracies, (1,).
+        settings: length, variance of the line, of the smooth part, and of the noise, (4,).
+        quality: cross-validated mean absolute error, 0..1, and Kendall's τ, (2,).
+        rounding: mean loss of accuracy in 8-bit integers over a sample of subnets, 0..1, and its
+            standard error, (2,).
+    """
+
+    inputs: Array
+    weights: Array
+    factor: Array
+    centre: Array
+    scale: Array
+    level: Array
+    size: Array
+    settings: Array
+    quality: Array
+    rounding: Array = field(default_factory=lambda: np.array([USUAL_DROP, USUAL_DROP]))
+
+    @property
+    def integer_drop(self) -> float:
+        """By how much accuracy is expected to be lower in 8-bit integers, 0..1."""
+        return max(0.0, float(self.rounding[0]))
+
+    @property
+    def error(self) -> float:
+        """The mean absolute error that cross-validation found, 0..1."""
+        return float(self.quality[0])
+
+    @property
+    def tau(self) -> float:
+        """The Kendall's τ that cross-validation found."""
+        return float(self.quality[1])
+
+    def expected(self, space: SearchSpace, encodings: Encodings) -> Array:
+        """Returns expected accuracies, 0..1, (N,).
+
+        Args:
+            space: of the supernet.
+            encodings: as `SearchSpace.encode` gives, (N, genes).
+        """
+        parts = [self._covariance(part) @ self.weights for part in self._parts(space, encodings)]
+        found = self.level + self.size * np.concatenate(parts)
+        limited: Array = np.clip(found, 0.0, 1.0)
+        return limited
+
+    def deviation(self, space: SearchSpace, encodings: Encodings) -> Array:
+        """Returns the standard deviation of what is expected, 0..1, (N,); arguments as there."""
+        found = []
+        for part in self._parts(space, encodings):
+            explained = (self._covariance(part) @ self.factor.T) ** 2
+            own = _variance(part, self.settings)
+            found.append(np.sqrt(np.maximum(own - explained.sum(axis=1), 1e-9)))
+        deviation: Array = self.size * np.concatenate(found)
+        return deviation
+
+    def to_arrays(self) -> dict[str, NDArray[np.float32]]:
+        """Returns it as float32 arrays, readable by `from_arrays`."""
+        return {item.name: getattr(self, item.name).astype(np.float32) for item in fields(self)}
+
+    @staticmethod
+    def from_arrays(arrays: Mapping[str, NDArray[Any]], space: SearchSpace) -> AccuracyPredictor:
+        """Reads what `to_arrays` returned.
+
+        Args:
+            arrays: float32, by name.
+            space: that the predictor is for.
+
+        Raises:
+            BundleError: an array is missing, of another shape, or not finite.
+        """
+        inputs = arrays.get("inputs", np.zeros((0, 0)))
+        count, columns = inputs.shape if inputs.ndim == 2 else (0, 0)
+        if columns != feature_count(space):
+            raise BundleError(f"the accuracy predictor does not fit the space {space.name!r}")
+        shapes = {
+            "inputs": (count, columns), "weights": (count,), "factor": (count, count),
+            "centre": (columns,), "scale": (columns,), "level": (1,), "size": (1,),
+            "settings": (4,), "quality": (2,),
+        }  # fmt: skip
+        for name, shape in shapes.items():
+            if name not in arrays or arrays[name].shape != shape or not count:
+                raise BundleError(f"the accuracy predictor lacks {name} of shape {shape}")
+            if not np.isfinite(arrays[name]).all():
+                raise BundleError(f"the accuracy predictor's {name} is not finite")
+        found = {name: arrays[name].astype(np.float64) for name in shapes}
+        if "rounding" in arrays:  # bundles of earlier versions have none
+            rounding = arrays["rounding"]
+            if rounding.shape != (2,) or not np.isfinite(rounding).all():
+                raise BundleError("the accuracy predictor's rounding is damaged")
+            found["rounding"] = rounding.astype(np.float64)
+        return AccuracyPredictor(**found)
+
+    def _parts(self, space: SearchSpace, encodings: Encodings) -> list[Array]:
+        seen = (architecture_features(space, encodings) - self.centre) / self.scale
+        return np.array_split(seen, max(1, -(-len(seen) // CHUNK)))
+
+    def _covariance(self, seen: Array) -> Array:
+        return _covariance(seen, self.inputs, self.settings)
+
+
+def feature_count(space: SearchSpace) -> int:
+    """Returns how many columns `architecture_features` has."""
+    return 2 + 4 * len(space.stages)
+
+
+def architecture_features(space: SearchSpace, encodings: Encodings) -> Array:
+    """Returns what an architecture chose, (N, 2 + 4 · stages).
+
+    Args:
+        encodings: as `SearchSpace.encode` gives, (N, genes).
+    """
+    take = iter(np.asarray(encodings).T)
+    columns: list[Any] = [np.log(np.array(space.resolutions))[next(take)]]
+    for stage in space.stages:
+        width, depth = next(take), np.array(stage.depths)[next(take)]
+        columns += [np.log(np.array(stage.widths))[width], depth]
+        kernels, expands = np.array(stage.kernels), np.array(stage.expands)
+        sums: list[Any] = [0.0, 0.0]
+        for number in range(stage.depths[-1]):
+            there = depth > number
+            sums[0] = sums[0] + there * kernels[next(take)]
+            sums[1] = sums[1] + there * expands[next(take)]
+        columns += [total / depth for total in sums]
+    columns.append(np.log(tables(space).costs(encodings).macs))
+    stacked: Array = np.stack(columns, axis=1).astype(np.float64)
+    return stacked
+
+
+def fit_accuracy(space: SearchSpace, encodings: Encodings, accuracies: Array) -> AccuracyPredictor:
+    """Fits a predictor to tested subnets, and cross-validates it ten-fold.
+
+    Args:
+        space: of the supernet.
+        encodings: of the tested subnets, (M, genes), in mixed order.
+        accuracies: of these, 0..1, (M,).
+    """
+    seen = architecture_features(space, encodings)
+    wanted = np.asarray(accuracies, np.float64)
+    out = np.empty(len(wanted))
+    for fold in range(FOLDS):
+        held = np.arange(len(wanted)) % FOLDS == fold
+        out[held] = _fit(seen[~held], wanted[~held]).expected_of(seen[held])
+    error = float(np.abs(out - wanted).mean())
+    return _fit(seen, wanted).finished(error, kendall_tau(out, wanted))
+
+
+@dataclass(frozen=True, eq=False)
+class _Fit:
+    inputs: Array
+    weights: Array
+    factor: Array
+    centre: Array
+    scale: Array
+    level: float
+    size: float
+    settings: Array
+
+    def expected_of(self, seen: Array) -> Array:
+        standard = (seen - self.centre) / self.scale
+        predicted: Array = (
+            self.level
+            + self.size * _covariance(standard, self.inputs, self.settings) @ self.weights
+        )
+        return predicted
+
+    def finished(self, error: float, tau: float) -> AccuracyPredictor:
+        return AccuracyPredictor(
+            self.inputs,
+            self.weights,
+            self.factor,
+            self.centre,
+            self.scale,
+            np.array([self.level]),
+            np.array([self.size]),
+            self.settings,
+            np.array([error, tau]),
+        )
+
+
+def _fit(seen: Array, wanted: Array) -> _Fit:
+    centre, scale = seen.mean(axis=0), seen.std(axis=0)
+    scale = np.where(scale > 1e-9, scale, 1.0)
+    inputs = (seen - centre) / scale
+    level, size = float(wanted.mean()), float(max(wanted.std(), 1e-6))
+    values = (wanted - level) / size
+    best: tuple[float, Array, Array, Array] | None = None
+    for choice in product(LENGTHS, LINES, SMOOTH, NOISES):
+        settings = np.array(choice)
+        covariance = _covariance(inputs, inputs, settings) + choice[3] * np.eye(len(inputs))
+        lower = np.linalg.cholesky(covariance)
+        factor = np.linalg.inv(lower)
+        white = factor @ values
+        evidence = -0.5 * float(white @ white) - float(np.log(np.diag(lower)).sum())
+        if best is None or evidence > best[0]:
+            best = (evidence, settings, factor, factor.T @ white)
+    assert best is not None
+    return _Fit(inputs, best[3], best[2], centre, scale, level, size, best[1])
+
+
+def _covariance(first: Array, second: Array, settings: Array) -> Array:
+    length, line, smooth, _ = settings
+    columns = first.shape[1]
+    inner = first @ second.T
+    squares = (first**2).sum(axis=1)[:, None] + (second**2).sum(axis=1) - 2 * inner
+    span = length * length * columns / 4
+    covariance: Array = line * inner / columns + smooth * np.exp(-squares / (2 * span))
+    return covariance
+
+
+def _variance(seen: Array, settings: Array) -> Array:
+    _, line, smooth, _ = settings
+    variance: Array = line * (seen**2).sum(axis=1) / seen.shape[1] + smooth
+    return variance

@@ -1,0 +1,311 @@
+"""Latency on this device from a few measurements: what to measure, and what the rest will take.
+
+`predictor = LatencyPredictor(features, columns)`; then again and again
+`chosen = predictor.design(1)`, measure those, `predictor.observe(chosen, latencies_ms)`, and
+`predictor.predict()`. It knows nothing of networks: candidates are rows of costs, and their
+latencies on other devices where known.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Sequence
+from dataclasses import dataclass
+from statistics import NormalDist
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from tofa_edge.architecture.work import Column
+from tofa_edge.errors import LatencyError
+from tofa_edge.prediction.latency_posterior import Posterior, infer, prior
+from tofa_edge.prediction.latency_prior import Beliefs, FloatArray, Rows, Standard, hypotheses
+
+MEANS = 30  # hypotheses that a prediction averages over
+VARIANCES = 8  # of which so many say how uncertain they are
+DESIGN_SAMPLE = 300
+DESIGN_HYPOTHESES = 12
+NOISE = 0.03**2  # variance of a measurement to come, in log units
+CENTRAL = (0.05, 0.95)  # measured candidates lie between these quantiles: the ends mislead
+Indices = NDArray[np.int64]
+
+
+@dataclass(frozen=True, slots=True)
+class Prediction:
+    """Expected latencies of N candidates: log-normal.
+
+    Attributes:
+        median_ms: (N,).
+        relative_std: standard deviation of the logarithm, about the relative error, (N,).
+    """
+
+    median_ms: FloatArray
+    relative_std: FloatArray
+
+    def probability_within(self, budget_ms: float) -> FloatArray:
+        """Returns the probability that each takes at most `budget_ms`, (N,)."""
+        away = np.log(budget_ms / self.median_ms) / self.relative_std
+        within: FloatArray = np.vectorize(NormalDist().cdf, otypes=[np.float64])(away)
+        return within
+
+    def quantile_ms(self, probability: float) -> FloatArray:
+        """Returns the latencies that are not exceeded with that probability, 0..1, (N,)."""
+        spread = NormalDist().inv_cdf(probability)
+        quantile: FloatArray = self.median_ms * np.exp(spread * self.relative_std)
+        return quantile
+
+
+class LatencyPredictor:
+    """Predicts latencies of a pool of candidates, and of others like them.
+
+    Args:
+        features: costs ≥ 0, (N, D); D may be 0 if there are priors.
+        columns: what each feature counts, (D,).
+        priors_log_ms: natural logarithm of the latencies in ms that other devices or other targets
+            of this one have for the same candidates, (N, P), in any scale; or None.
+        seed: of the candidates that `design` looks at.
+        beliefs: what to expect of devices.
+
+    Raises:
+        LatencyError: shapes do not fit, a value is negative or not finite, or there is neither a
+            feature nor a prior.
+    """
+
+    def __init__(
+        self,
+        features: ArrayLike,
+        columns: Sequence[Column],
+        priors_log_ms: ArrayLike | None = None,
+        *,
+        seed: int = 0,
+        beliefs: Beliefs | None = None,
+    ) -> None:
+        self._columns, self._seed = tuple(columns), seed
+        costs = _matrix("features", features, len(self._columns), least=0.0)
+        known = np.zeros((len(costs), 0)) if priors_log_ms is None else priors_log_ms
+        elsewhere = _matrix("priors_log_ms", known, None, rows=len(costs))
+        if not len(costs) or not costs.shape[1] + elsewhere.shape[1]:
+            raise LatencyError(
+                f"wanted candidates with costs or priors, got features {costs.shape} "
+                f"and priors {elsewhere.shape}"
+            )
+        self._priors_log_ms = elsewhere
+        self._beliefs = beliefs or Beliefs()
+        self._standard = Standard(costs, self._columns, elsewhere, self._beliefs)
+        self._pool = self._standard.rows(costs, elsewhere)
+        self._assumed = hypotheses(self._standard, self._pool.tilt, self._beliefs)
+        self._measured = self._pool.take(np.zeros(0, np.int64))
+        self._log_ms = self._errors = np.zeros(0)
+        self._posterior = prior(self._assumed, self._measured)
+
+    def with_seed(self, seed: int) -> LatencyPredictor:
+        """Returns a copy that knows the same and looks at other candidates in `design`.
+
+        Args:
+            seed: of the copy.
+        """
+        other = copy.copy(self)  # arrays are replaced, never changed
+        other._seed = seed
+        return other
+
+    @property
+    def observations(self) -> int:
+        """How many measurements it has seen."""
+        return len(self._log_ms)
+
+    @property
+    def suspects(self) -> FloatArray:
+        """Probability that each measurement is an outlier, in the order observed, (k,)."""
+        suspects: FloatArray = self._posterior.suspects.copy()
+        return suspects
+
+    def design(self, count: int, already: Sequence[int] | Indices = ()) -> Indices:
+        """Returns the candidates whose measurement tells most about all, best first, (count,).
+
+        Each in turn is the one that leaves the least variance, summed over a random sample of the
+        pool (integrated variance; Sacks et al., Statistical Science 1989). Disagreement between
+        hypotheses counts as variance. Best asked for a few at a time, observing between.
+
+        Args:
+            count: how many.
+            already: candidates that are being measured, or are not to be measured again.
+
+        Raises:
+            LatencyError: the pool has too few candidates, or an index outside it.
+        """
+        taken = self._checked_indices(already)
+        rng = np.random.default_rng((self._seed, self.observations, len(taken)))
+        sample = rng.permutation(len(self._pool))[:DESIGN_SAMPLE]
+        free = ~np.isin(sample, taken)
+        means, covariance = self._joint(np.concatenate([sample, taken]))
+        middle = means[: len(sample)]
+        low, high = np.quantile(middle, CENTRAL)
+        inside = free & (low <= middle) & (middle <= high)
+        inside = inside if inside.sum() >= count else free
+        if not 1 <= count <= inside.sum():
+            raise LatencyError(f"wanted 1..{inside.sum()} candidates to measure, got {count}")
+        for pending in range(len(taken)):
+            _condition(covariance, len(sample) + pending)
+        chosen: list[int] = []
+        weight = np.arange(len(covariance)) < len(sample)
+        for _ in range(count):
+            gain = (covariance**2)[weight].sum(axis=0) / (np.diag(covariance) + NOISE)
+            gain = np.where(inside, gain[: len(sample)], -np.inf)
+            gain[chosen] = -np.inf
+            chosen.append(int(np.argmax(gain)))
+            _condition(covariance, chosen[-1])
+        found: Indices = sample[chosen]
+        return found
+
+    def observe(
+        self,
+        indices: Sequence[int] | Indices,
+        latencies_ms: ArrayLike,
+        relative_errors: ArrayLike = 0.0,
+    ) -> None:
+        """Takes in measurements of candidates of the pool.
+
+        Args:
+            indices: of the candidates, (k,); one may come again.
+            latencies_ms: > 0, (k,).
+            relative_errors: standard error of each measurement relative to it, from its repeats;
+                (k,) or one for all.
+
+        Raises:
+            LatencyError: shapes do not fit, or a value is not finite, not positive or not in the
+                pool.
+        """
+        rows = self._pool.take(self._checked_indices(indices))
+        times = _vector("latencies_ms", latencies_ms, len(rows))
+        errors = _vector("relative_errors", relative_errors, len(rows))
+        if not (times > 0).all() or not (errors >= 0).all():
+            raise LatencyError(f"wanted latencies > 0 and errors ≥ 0, got {times} and {errors}")
+        if not len(rows):
+            return
+        self._measured = self._measured.join(rows)
+        self._log_ms = np.concatenate([self._log_ms, np.log(times)])
+        self._errors = np.concatenate([self._errors, errors])
+        self._posterior = infer(
+            self._assumed, self._measured, self._log_ms, self._errors, self._beliefs.outlier
+        )
+
+    def predict(
+        self, features: ArrayLike | None = None, priors_log_ms: ArrayLike | None = None
+    ) -> Prediction:
+        """Returns what candidates will take: those of the pool, or others with the same columns.
+
+        Args:
+            features: of other candidates, (n, D); None means the pool.
+            priors_log_ms: of the other candidates, (n, P), if the pool has priors.
+
+        Raises:
+            LatencyError: nothing was observed and there is no prior, or shapes do not fit.
+        """
+        rows = self._rows(features, priors_log_ms)
+        which, weights = self._likely(MEANS)
+        means = self._posterior.means(rows, which)
+        mean = weights @ means
+        first = min(VARIANCES, len(which))
+        surest = weights[:first] / weights[:first].sum()
+        variance = self._posterior.variance(rows, which[:first], surest)
+        variance += weights @ (means - mean) ** 2
+        return Prediction(np.exp(mean), np.sqrt(variance))
+
+    def median_ms(
+        self, features: ArrayLike | None = None, priors_log_ms: ArrayLike | None = None
+    ) -> FloatArray:
+        """Returns the medians that `predict` gives, (N,), ten times as fast: for search.
+
+        Args:
+            features: of the candidates, (N, columns); default: those of the pool.
+            priors_log_ms: their logarithms of ms by profiles, (N, P).
+        """
+        rows = self._rows(features, priors_log_ms)
+        which, weights = self._likely(MEANS)
+        medians: FloatArray = np.exp(weights @ self._posterior.means(rows, which))
+        return medians
+
+    def _rows(self, features: ArrayLike | None, priors_log_ms: ArrayLike | None) -> Rows:
+        if not self.observations and not self._priors_log_ms.shape[1]:
+            raise LatencyError(
+                "nothing to predict from: no latency was observed and there is no prior; "
+                "observe() at least one measurement"
+            )
+        if features is None:
+            return self._pool
+        costs = _matrix("features", features, len(self._columns), least=0.0)
+        known = np.zeros((len(costs), 0)) if priors_log_ms is None else priors_log_ms
+        wanted = self._priors_log_ms.shape[1]
+        elsewhere = _matrix("priors_log_ms", known, wanted, rows=len(costs))
+        return self._standard.rows(costs, elsewhere)
+
+    def _likely(self, most: int) -> tuple[Indices, FloatArray]:
+        posterior: Posterior = self._posterior
+        if not self.observations and self._priors_log_ms.shape[1]:
+            with_prior = np.flatnonzero(self._assumed.source > 0)
+            which = with_prior[np.argsort(-posterior.weights[with_prior], kind="stable")]
+        else:
+            which = posterior.likely(most)
+        weights = posterior.weights[which]
+        return which, weights / weights.sum()
+
+    def _joint(self, indices: Indices) -> tuple[FloatArray, FloatArray]:
+        """Mean and covariance of log ms over hypotheses, (n,) and (n, n)."""
+        rows = self._pool.take(indices)
+        if self.observations:
+            which, weights = self._likely(DESIGN_HYPOTHESES)
+        else:  # one of each source, and the scale does not matter
+            which = np.unique(self._assumed.source, return_index=True)[1]
+            source = self._assumed.source
+            mass = np.array([self._posterior.weights[source == source[at]].sum() for at in which])
+            weights = mass / mass.sum()
+        means = self._posterior.means(rows, which)
+        if not self.observations:
+            means -= means.mean(axis=1, keepdims=True)
+        mean = weights @ means
+        apart = (means - mean) * np.sqrt(weights)[:, np.newaxis]
+        return mean, apart.T @ apart + self._posterior.covariance(rows, which, weights)
+
+    def _checked_indices(self, indices: Sequence[int] | Indices) -> Indices:
+        found = np.asarray(indices)
+        if found.size == 0:
+            return np.zeros(0, np.int64)
+        inside = found.ndim == 1 and found.dtype.kind in "iu"
+        if not inside or found.min() < 0 or found.max() >= len(self._pool):
+            raise LatencyError(f"wanted integers in 0..{len(self._pool) - 1}, got {indices!r}")
+        return found.astype(np.int64)
+
+
+def _condition(covariance: FloatArray, at: int) -> None:
+    """Takes out of a covariance, in place, what measuring one candidate explains."""
+    column = covariance[:, at].copy()
+    covariance -= np.outer(column, column) / (column[at] + NOISE)
+
+
+def _matrix(
+    what: str, given: ArrayLike, columns: int | None, *, rows: int | None = None,
+    least: float = -np.inf,
+) -> FloatArray:  # fmt: skip
+    found: NDArray[Any] = np.asarray(given)
+    wanted = f"({'N' if rows is None else rows}, {'P' if columns is None else columns})"
+    if found.ndim != 2 or columns not in (None, found.shape[1]) or rows not in (None, len(found)):
+        raise LatencyError(f"wanted {what} {wanted}, got {found.shape}")
+    return _numbers(what, found, least)
+
+
+def _vector(what: str, given: ArrayLike, count: int) -> FloatArray:
+    found = np.asarray(given)
+    if found.shape not in ((), (count,)):
+        raise LatencyError(f"wanted {what} ({count},), got {found.shape}")
+    return _numbers(what, np.broadcast_to(found, count), -np.inf)
+
+
+def _numbers(what: str, found: NDArray[Any], least: float) -> FloatArray:
+    try:
+        numbers = found.astype(np.float64)
+    except (TypeError, ValueError) as error:
+        raise LatencyError(f"wanted numbers as {what}, got {found.dtype}") from error
+    if not np.isfinite(numbers).all() or (numbers < least).any():
+        raise LatencyError(f"wanted finite {what} ≥ {least}, got one of another kind")
+    return numbers

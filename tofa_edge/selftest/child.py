@@ -1,0 +1,77 @@
+"""An engine tests itself in a process of its own: `python -m tofa_edge.selftest.child`.
+
+Whatever happens here happens to nobody else. Each step is reported before it is taken, so that
+what is missing in the report tells where the process died. `tofa_edge.selftest.records` starts
+it, watches it, and draws the conclusions.
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+from tofa_edge import backends
+from tofa_edge.backends.protocol import Engine
+from tofa_edge.backends.reference import ReferenceSession
+from tofa_edge.backends.support import engine_logs
+from tofa_edge.bundle.bundle import Bundle
+from tofa_edge.cutting.cutter import Cutter
+from tofa_edge.errors import TofaError
+from tofa_edge.network.network import Network
+from tofa_edge.selftest.golden import Case, calibrating, golden, judge, probe_images
+from tofa_edge.selftest.specimens import measuring_specimen, specimen
+
+
+def main() -> None:
+    """Reports, as one JSON object a line, the targets of an engine and what became of each."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("name")
+    parser.add_argument("--report", type=int, required=True, help="a file descriptor")
+    parser.add_argument("--bundle", type=Path, help="whose golden cases are computed")
+    parser.add_argument("--start", type=int, default=0, help="number of the first target")
+    options = parser.parse_args()
+    with os.fdopen(options.report, "w", buffering=1) as report:
+
+        def tell(**fields: Any) -> None:
+            report.write(json.dumps(fields) + "\n")
+
+        tell(step="import")
+        backend = backends.backends()[options.name]
+        targets = backend.targets()
+        tell(targets=[dataclasses.asdict(target) for target in targets])
+        try:
+            cases, measuring = _cases(options.bundle)
+        except TofaError as error:  # the bundle's fault, not the engine's
+            tell(unreadable=str(error))
+            return
+        proven: set[tuple[str, str]] = set()
+        for number, target in enumerate(targets[options.start :], options.start):
+            tell(step=f"load and run on {target}")
+            computes = (target.unit, target.precision)  # another thread count: one case will do
+            asked = cases[:1] if computes in proven or target.is_integer else cases
+            if backend.calibrates and computes == ("cpu", "fp32") and asked is cases:
+                asked = [*cases, calibrating(measuring)]
+            with engine_logs(lambda line: tell(step=line)):  # whoever logs does not hang
+                judgement = judge(Engine(backend, target), asked)
+            if judgement is None:
+                proven.add(computes)
+            tell(number=number, judgement=judgement)
+
+
+def _cases(bundle: Path | None) -> tuple[list[Case], Network]:
+    """Returns what an engine must compute, and a network that measures BatchNorm statistics."""
+    if bundle is not None:
+        cutter = Cutter(Bundle.open(bundle))
+        return golden(cutter), cutter.measuring_network(cutter.space.smallest())
+    network = specimen()
+    images = probe_images(network.input_size)
+    case = Case(network, images, ReferenceSession(network).run(images))
+    return [case], measuring_specimen()
+
+
+if __name__ == "__main__":
+    main()

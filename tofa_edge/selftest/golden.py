@@ -1,0 +1,169 @@
+"""How an engine proves that it computes the right numbers, before it is used."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
+from typing import Literal
+
+import numpy as np
+
+from tofa_edge import backends
+from tofa_edge.architecture.layers import LOGITS
+from tofa_edge.backends.protocol import Engine, Target
+from tofa_edge.backends.reference import ReferenceSession
+from tofa_edge.cutting.cutter import Cutter
+from tofa_edge.cutting.ranges import ready
+from tofa_edge.errors import BackendError
+from tofa_edge.network.network import FloatArray, ImageArray, Network
+
+TOLERANCES = {"fp32": 1e-3, "fp16": 2e-2, "int8": 0.1, "dynamic": 0.1}  # of the largest logit
+ROUNDING = 1.5  # times what rounding to integers itself changes, where that is more
+STATISTICS_IMAGES = 4
+STATISTICS_TOLERANCE = 0.2  # of the largest: channels that are nearly constant magnify rounding
+
+Fault = Literal["refused", "crash", "out of memory", "hang", "wrong numbers", "fallback"]
+Judgement = tuple[Fault, str]  # and why
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class Case:
+    """What an engine must compute.
+
+    Attributes:
+        network: to load.
+        images: uint8, (N, S, S, 3).
+        outputs: of the reference, by name.
+        alone: whether one image alone has the same outputs; statistics of a batch have not.
+    """
+
+    network: Network
+    images: ImageArray
+    outputs: Mapping[str, FloatArray]
+    alone: bool = True
+
+
+def probe_images(size: int, count: int = 2) -> ImageArray:
+    """Returns images that no photo resembles, uint8, (count, size, size, 3).
+
+    Args:
+        size: of each, in pixels.
+        count: how many.
+    """
+    rng = np.random.default_rng(0)
+    return rng.integers(0, 256, (count, size, size, 3), dtype=np.uint8)
+
+
+def tolerance(target: Target, rounding: float = 0.0) -> float:
+    """Returns how far logits may be from the reference's on a target, as `difference` says it.
+
+    Args:
+        target: that computes them.
+        rounding: how far the reference's own logits are in the target's integers from those in
+            float32: engines round some values the other way, and a network magnifies that as much.
+    """
+    return max(TOLERANCES.get(target.precision, TOLERANCES["fp16"]), ROUNDING * rounding)
+
+
+def difference(logits: FloatArray, wanted: FloatArray, largest: float = 0.0) -> float:
+    """Returns the largest difference over the largest wanted logit; infinite if not finite.
+
+    Args:
+        logits: float32, (N, classes).
+        wanted: what they should be, float32, (N, classes).
+        largest: logit of this network that was seen elsewhere: few photos may have small ones.
+    """
+    if logits.shape != wanted.shape or not np.isfinite(logits).all():
+        return float("inf")
+    return float(np.abs(logits - wanted).max() / max(np.abs(wanted).max(), largest, 1e-6))
+
+
+def golden(cutter: Cutter) -> list[Case]:
+    """Returns a bundle's golden cases, with the networks they were computed by."""
+    return [
+        Case(cutter.stored_network(case.subnet), case.images, {LOGITS: case.logits})
+        for case in cutter.bundle.golden_cases()
+    ]
+
+
+def calibrating(measuring: Network) -> Case:
+    """Returns a case of a calibration network: other operators than those of predictions."""
+    images = probe_images(measuring.input_size, STATISTICS_IMAGES)
+    return Case(measuring, images, ReferenceSession(measuring).run(images), alone=False)
+
+
+def judge(engine: Engine, cases: Iterable[Case]) -> Judgement | None:
+    """Returns what is wrong with an engine on its target, or None if it computes all cases.
+
+    Whatever the engine raises is an answer. What kills or hangs the process is not: that takes a
+    process of its own (`tofa_edge.selftest.records`).
+    """
+    try:
+        for case in cases:
+            found = _judge(engine, case)
+            if found is not None:
+                return found
+    except BackendError as error:
+        return ("out of memory" if _lacks_memory(error) else "refused"), str(error)
+    except MemoryError:
+        return "out of memory", "it could not get the memory it asked for"
+    except Exception as error:  # a plug-in may raise anything
+        return "crash", f"{type(error).__name__}: {error}"
+    return None
+
+
+def _judge(engine: Engine, case: Case) -> Judgement | None:
+    case, allowed = _in_integers(case, engine.target)
+    session = engine.load(case.network)
+    try:
+        if session.unit != engine.target.unit:
+            return "fallback", f"asked for {engine.target.unit}, it runs on {session.unit}"
+        for count in (len(case.images), 1) if case.alone else (len(case.images),):
+            found = session.run(case.images[:count])
+            for name, wanted in case.outputs.items():
+                due = wanted[:count] if case.alone else wanted
+                reason = _disagreement(case, found[name], due, name, allowed)
+                if reason:
+                    return "wrong numbers", f"{reason} off at {case.network.input_size} px"
+    finally:
+        session.close()
+    return None
+
+
+def _in_integers(case: Case, target: Target) -> tuple[Case, float]:
+    """Returns a case as a target computes it, and how far its logits may be off."""
+    trusted = Engine(backends.backend("reference"), Target())
+    network = ready(case.network, target, case.images, trusted)
+    if network is case.network:
+        return case, tolerance(target)
+    outputs = ReferenceSession(network).run(case.images)
+    allowed = tolerance(target, difference(outputs[LOGITS], case.outputs[LOGITS]))
+    return replace(case, network=network, outputs=outputs), allowed
+
+
+def _disagreement(
+    case: Case, found: FloatArray, wanted: FloatArray, name: str, allowed: float
+) -> str:
+    """Returns by how much of what an output is off; empty where it is near enough."""
+    if case.alone:
+        wrong = difference(found, wanted)
+        return f"{wrong:.1e} of the largest logit" if wrong > allowed else ""
+    wrong = _off(found, wanted)
+    return f"{wrong:.1e} of BatchNorm statistics {name}" if wrong > STATISTICS_TOLERANCE else ""
+
+
+def _off(found: FloatArray, wanted: FloatArray) -> float:
+    """Returns the largest difference over the largest value, or over 1: means may be near 0."""
+    if found.shape != wanted.shape or not np.isfinite(found).all():
+        return float("inf")
+    return float(np.abs(found - wanted).max() / max(np.abs(wanted).max(), 1.0))
+
+
+def _lacks_memory(error: BackendError) -> bool:
+    text = str(error).lower()
+    return isinstance(error.__cause__, MemoryError) or "bad_alloc" in text or "out of mem" in text
+
+
+def reference_logits(network: Network, images: ImageArray) -> FloatArray:
+    """Returns what the reference computes for images, uint8, (N, S, S, 3): (N, classes)."""
+    return ReferenceSession(network).run(images)[LOGITS]

@@ -1,0 +1,165 @@
+"""What a deployment found and decided, as values and as text."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from tofa_edge.architecture.space import Subnet
+from tofa_edge.backends.protocol import Engine
+from tofa_edge.backends.support import usable_cores
+from tofa_edge.budget import Budget
+from tofa_edge.cutting.accuracy_drop import Drop
+from tofa_edge.measurement.order_statistics import wilson
+from tofa_edge.measurement.stopwatch import Latency
+
+
+@dataclass(frozen=True, slots=True)
+class Screened:
+    """An engine on one target: its latency with one middling subnet, or why it is not used.
+
+    Attributes:
+        engine: with its target, in words.
+        latency: of the subnet; None where it was not timed.
+        reason: why it is not used; empty where it may be.
+    """
+
+    engine: str
+    latency: Latency | None = None
+    reason: str = ""
+
+    def __str__(self) -> str:
+        return f"{self.engine}: {self.reason or self.latency}"
+
+
+@dataclass(frozen=True, slots=True)
+class Measured:
+    """A subnet measured here.
+
+    Attributes:
+        subnet: which.
+        engine: that ran it.
+        macs: of one image.
+        accuracy: expected, 0..1; its stand-in where the bundle has no accuracy predictor.
+        latency: as measured.
+        predicted_ms: the limited percentile expected before, None where it was not predicted.
+        headroom: what the latency may grow by on this engine, and must still be within the budget.
+        drop: what rounding to integers costs; None in float, and where it was not looked at.
+    """
+
+    subnet: Subnet
+    engine: str
+    macs: int
+    accuracy: float
+    latency: Latency
+    predicted_ms: float | None = None
+    headroom: float = 1.0
+    drop: Drop | None = None
+
+    def __str__(self) -> str:
+        predicted = "" if self.predicted_ms is None else f", predicted {self.predicted_ms:.2f} ms"
+        return (
+            f"{self.subnet} ({self.macs / 1e6:.1f} MMACs) on {self.engine}: "
+            f"{self.latency}{predicted}"
+        )
+
+
+@dataclass
+class Explanation:
+    """What was chosen, what was measured, and why the rest was not chosen.
+
+    Attributes:
+        bundle: the file.
+        budget: what had to be kept.
+        screened: engines in the order tried.
+        measured: subnets in the order tried, quickly calibrated.
+        finished: subnets in the order tried, fully calibrated and measured as they would serve.
+        chosen: the one of these returned.
+        predicts_accuracy: whether the bundle has an accuracy predictor.
+        difference: of its logits from the reference's, as a share of the largest logit.
+        check: how many of the bundle's check photos it got right, and how many there are.
+        notes: what else a person should know.
+        remembered: how it was chosen the first time, where the choice was remembered.
+        seconds: what the parts of the deployment took.
+    """
+
+    bundle: Path
+    budget: Budget
+    screened: list[Screened] = field(default_factory=list)
+    measured: list[Measured] = field(default_factory=list)
+    finished: list[Measured] = field(default_factory=list)
+    chosen: Measured | None = None
+    predicts_accuracy: bool = False
+    difference: float | None = None
+    check: tuple[int, int] | None = None
+    notes: list[str] = field(default_factory=list)
+    remembered: str = ""
+    seconds: dict[str, float] = field(default_factory=dict)
+
+    @property
+    def engine(self) -> str:
+        """The engine chosen; empty before."""
+        return self.chosen.engine if self.chosen else ""
+
+    def __str__(self) -> str:
+        lines = [f"{self.bundle}: {self.budget}"]
+        if self.screened:
+            lines += ["engines screened:", *(f"  {screened}" for screened in self.screened)]
+        if self.measured:
+            lines += ["subnets measured:", *(f"  {measured}" for measured in self.measured)]
+        if self.finished:
+            lines.append("subnets tried:")
+            lines += [f"  {tried}: {self._verdict(tried)}" for tried in self.finished]
+        lines += self.notes
+        lines += self._about_chosen()
+        if self.remembered:
+            lines += ["remembered; chosen the first time so:"]
+            lines += [f"  {line}" for line in self.remembered.splitlines()]
+        return "\n".join(lines)
+
+    def fastest(self) -> Measured:
+        """Returns the measured subnet with the smallest p95."""
+        return min([*self.measured, *self.finished], key=lambda m: m.latency.p95_ms)
+
+    def _about_chosen(self) -> list[str]:
+        if self.chosen is None:
+            return []
+        lines = [f"chosen: {self.chosen}"]
+        if self.predicts_accuracy:
+            lines.append(f"expected accuracy: {self.chosen.accuracy:.1%}")
+        if self.check is not None:
+            low, high = wilson(*self.check)
+            right, count = self.check
+            lines.append(
+                f"check photos: {right} of {count} right ({low:.0%} to {high:.0%} with 95 %)"
+            )
+        if self.chosen.drop is not None:
+            lines.append(f"8-bit integers: {self.chosen.drop}")
+        if self.difference is not None:
+            share = f"{self.difference:.1e} of the largest logit"
+            lines.append(f"difference from the reference: {share}")
+        return lines
+
+    def _verdict(self, tried: Measured) -> str:
+        chosen = self.chosen
+        if chosen and (tried.subnet, tried.engine) == (chosen.subnet, chosen.engine):
+            return "chosen"
+        refused = tried.drop and tried.drop.refusal(self.budget.max_accuracy_drop)
+        if refused:
+            return f"refused, {refused}"
+        limit = self.budget.latency_ms
+        taken = tried.latency.percentile_ms(self.budget.percentile)
+        if limit is not None and taken > limit:
+            return "over budget"
+        if limit is not None and taken * tried.headroom > limit:
+            return "within budget while no other program runs: it needs every core"
+        return "within budget, less accuracy expected"
+
+
+ALL_CORES = 1.2  # what a latency may grow by where every core is needed
+
+
+def headroom(engine: Engine) -> float:
+    """Returns the factor that a latency may grow by: where all cores are busy, other work shows."""
+    threads = engine.target.threads
+    return ALL_CORES if threads > 1 and threads >= usable_cores() else 1.0

@@ -1,0 +1,252 @@
+"""A stream of frames: a thread reads them ahead, the network takes the newest.
+
+    for prediction in model.stream(camera_frames):
+        print(prediction.number, prediction.label, prediction.age_ms)
+
+The frame that waits is replaced when a newer one comes. So however slow the network is, a frame is
+at most as old as the next one takes to come when its run begins. At most three are held: one being
+read, one waiting, one being predicted.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+import weakref
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sized
+from dataclasses import dataclass
+from types import TracebackType
+
+import numpy as np
+
+from tofa_edge.bundle.images import ImageSource
+from tofa_edge.errors import ImageError
+from tofa_edge.measurement.stopwatch import Latency, percentiles
+from tofa_edge.serving.prediction import REMEMBERED_CALLS, Prediction
+
+CLOSING_SECONDS = 1.0  # that `close` waits for a frame being read
+
+
+@dataclass(frozen=True, eq=False)
+class FramePrediction(Prediction):
+    """What a network says of one frame of a stream.
+
+    Attributes:
+        number: of the frame in its source, from 0; dropped and bad frames count, too.
+        age_ms: from when the source gave the frame to when this prediction was ready.
+    """
+
+    number: int = 0
+    age_ms: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class StreamStatistics:
+    """How a stream went so far.
+
+    Attributes:
+        read: frames that the source gave.
+        dropped: of them, those replaced by a newer one before the network was free.
+        bad: of them, those that are no image.
+        predicted: of them, those predicted.
+        age: percentiles of `age_ms` of the last 10,000 predictions.
+    """
+
+    read: int
+    dropped: int
+    bad: int
+    predicted: int
+    age: Latency
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Frame:
+    image: ImageSource
+    number: int
+    came: float  # time.perf_counter()
+
+
+class _Mailbox:
+    """One place for one frame, between the thread that reads and those that predict."""
+
+    def __init__(self, latest: bool) -> None:
+        self._latest = latest
+        # Reentrant, because the collector may close a forgotten stream in any thread at any time.
+        self._changed = threading.Condition(threading.RLock())
+        self._frame: _Frame | None = None
+        self._ended = False
+        self._error: BaseException | None = None
+        self.closed = False
+        self.read = self.dropped = 0
+
+    def put(self, image: ImageSource) -> None:
+        """Leaves a frame; waits for the place unless the newest frame wins."""
+        with self._changed:
+            frame = _Frame(image, self.read, time.perf_counter())
+            self.read += 1
+            if self._latest:
+                self.dropped += self._frame is not None and not self.closed
+            else:
+                self._changed.wait_for(lambda: self._frame is None or self.closed)
+            if not self.closed:
+                self._frame = frame
+                self._changed.notify_all()
+
+    def end(self, error: BaseException | None) -> None:
+        """Says that there are no more frames, and why."""
+        with self._changed:
+            self._ended, self._error = True, error
+            self._changed.notify_all()
+
+    def take(self) -> _Frame | None:
+        """Returns the frame left here, waiting for one; None at the end; raises why it ended."""
+        with self._changed:
+            self._changed.wait_for(lambda: self._frame is not None or self._ended or self.closed)
+            frame, self._frame = self._frame, None
+            self._changed.notify_all()
+            if frame is None and self._error is not None and not self.closed:
+                error, self._error = self._error, None
+                raise error
+            return frame
+
+    def close(self) -> None:
+        with self._changed:
+            self.closed, self._frame = True, None
+            self._changed.notify_all()
+
+
+def _read(frames: Iterator[ImageSource], mailbox: _Mailbox) -> None:
+    """Reads frames until they end or nobody wants them. Runs in a thread of its own.
+
+    It knows the mailbox alone: were the stream known here, it would never be collected.
+    """
+    error: BaseException | None = None
+    try:
+        for image in frames:
+            mailbox.put(image)
+            del image  # or a frame is held until the next one has come
+            if mailbox.closed:
+                return
+    except BaseException as raised:  # whatever it is belongs to the caller, not to this thread
+        error = raised
+    mailbox.end(error)
+
+
+class Stream(Iterator[FramePrediction]):
+    """Predictions of frames as they come. Made by `Model.stream`; also a context manager.
+
+    Leaving its loop by break or an exception ends it as soon as nothing refers to it any more;
+    `close`, or `with`, ends it at once. Its thread never keeps the interpreter from exiting.
+
+    Args:
+        predict: what predicts one image.
+        frames: as they come; anything `predict` takes.
+        latest: whether older frames are dropped for newer ones; default: unless `frames` has a
+            length.
+        skip_bad: whether frames that are no image are passed over.
+    """
+
+    def __init__(
+        self,
+        predict: Callable[[ImageSource], Prediction],
+        frames: Iterable[ImageSource],
+        latest: bool | None = None,
+        skip_bad: bool = False,
+    ) -> None:
+        self._predict, self._skip_bad = predict, skip_bad
+        if latest is None:
+            latest = not isinstance(frames, Sized)
+        self._mailbox = _Mailbox(latest)
+        self._thread = threading.Thread(
+            target=_read,
+            args=(_iterator(frames), self._mailbox),
+            name="tofa-edge stream",
+            daemon=True,
+        )
+        self._hang_up = weakref.finalize(self, self._mailbox.close)
+        self._lock = threading.Lock()
+        self._started = False
+        self._ages: deque[float] = deque(maxlen=REMEMBERED_CALLS)
+        self._bad = self._predicted = 0
+
+    def __next__(self) -> FramePrediction:
+        """Returns the next prediction, waiting for a frame.
+
+        Any error ends the stream. One of the source comes after the frames that came before it.
+        """
+        self._start()
+        try:
+            while (frame := self._mailbox.take()) is not None:
+                prediction = self._prediction(frame)
+                if prediction is not None:
+                    return prediction
+        except BaseException:
+            self._hang_up()
+            raise
+        raise StopIteration
+
+    def stats(self) -> StreamStatistics:
+        """Returns how many frames were read, dropped and predicted, and how old they became."""
+        with self._lock:
+            ages, bad, predicted = list(self._ages), self._bad, self._predicted
+        mailbox = self._mailbox
+        return StreamStatistics(mailbox.read, mailbox.dropped, bad, predicted, percentiles(ages))
+
+    def close(self) -> None:
+        """Ends the stream and its thread; waits a second at most for a frame being read.
+
+        A source that is stuck in a read keeps its thread until the read returns. A second close
+        does nothing.
+        """
+        self._hang_up()
+        if self._started and threading.current_thread() is not self._thread:
+            self._thread.join(CLOSING_SECONDS)
+
+    def __enter__(self) -> Stream:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def _start(self) -> None:
+        with self._lock:
+            if not self._started and not self._mailbox.closed:
+                self._thread.start()
+                self._started = True
+
+    def _prediction(self, frame: _Frame) -> FramePrediction | None:
+        try:
+            found = self._predict(frame.image)
+        except ImageError as error:
+            with self._lock:
+                self._bad += 1
+            if self._skip_bad:
+                return None
+            raise ImageError(f"frame {frame.number}: {error}") from error
+        age = time.perf_counter() - frame.came
+        with self._lock:
+            self._ages.append(age)
+            self._predicted += 1
+        return FramePrediction(
+            found.logits,
+            found.classes,
+            found.temperature,
+            found.unknown_below,
+            frame.number,
+            age * 1e3,
+        )
+
+
+def _iterator(frames: Iterable[ImageSource]) -> Iterator[ImageSource]:
+    """Returns an iterator over frames; refuses what would be taken apart as if it were many."""
+    one = isinstance(frames, np.ndarray) and frames.ndim != 4
+    if one or isinstance(frames, str | bytes) or not isinstance(frames, Iterable):
+        got = f"an array {frames.shape}" if isinstance(frames, np.ndarray) else repr(frames)[:80]
+        raise ImageError(f"wanted frames to iterate over, got {got}: give a list or a generator")
+    return iter(frames)

@@ -1,0 +1,1 @@
+"""Files and folders that outlive a process: whole files, the cache, JSON with checked types."""

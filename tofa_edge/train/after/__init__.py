@@ -1,0 +1,1 @@
+"""What follows training: testing subnets, the drop in integers, packing, evaluation."""

@@ -1,0 +1,242 @@
+"""How good a bundle's subnets are on photos with labels: accuracy, calibration, confusion."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tofa_edge.architecture.cost import macs
+from tofa_edge.architecture.layers import layers
+from tofa_edge.architecture.space import Subnet
+from tofa_edge.bundle.bundle import Bundle
+from tofa_edge.cutting.cutter import CALIBRATION_IMAGES
+from tofa_edge.errors import BundleError, DataError
+from tofa_edge.measurement.order_statistics import wilson
+from tofa_edge.network.network import FloatArray, ImageArray
+from tofa_edge.train.data.photos import UNLABELLED
+from tofa_edge.train.data.sources import read_photos
+from tofa_edge.train.run.subnet_accuracy import log_softmax, subnet_logits
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+CONFIDENCE_BINS = 15
+
+Tell = Callable[[str], None]
+
+
+@dataclass(frozen=True, eq=False)
+class Evaluation:
+    """What one subnet does on labelled photos.
+
+    Attributes:
+        name: "largest", "middle", "smallest" or "random N".
+        subnet: which.
+        macs: multiply-accumulates of one image.
+        photos: how many.
+        accuracy: the share that is right, 0..1.
+        interval: that the true accuracy lies in with 95 % (Wilson, 1927).
+        calibration_error: how far probabilities are from shares that are right, 0..1: expected
+            calibration error in 15 bins (Guo et al., ICML 2017), with the bundle's temperature.
+        confusion: counts, row the label, column the prediction, int64, (classes, classes).
+    """
+
+    name: str
+    subnet: Subnet
+    macs: int
+    photos: int
+    accuracy: float
+    interval: tuple[float, float]
+    calibration_error: float
+    confusion: NDArray[np.int64]
+
+
+def evaluate(
+    bundle: Bundle,
+    data: Path,
+    random_subnets: int = 20,
+    seed: int = 0,
+    tell: Tell = lambda line: None,
+    progress: Tell = lambda line: None,
+) -> list[Evaluation]:
+    """Evaluates the largest, middle, smallest and some random subnets as a device would run them.
+
+    Args:
+        bundle: with calibration photos.
+        data: labelled photos, as for training: a folder, a CSV file, the name of a set. Class
+            names must be the bundle's; photos without a label are left out.
+        random_subnets: how many.
+        seed: of their choice.
+        tell: called with a line for each photo that is skipped.
+        progress: called with a line of text after each subnet.
+
+    Raises:
+        DataError: the photos cannot be read, none is labelled, or the bundle lacks a class.
+        BundleError: the bundle is damaged or has no calibration photos.
+    """
+    space = bundle.space
+    size = space.resolutions[-1]
+    seen = bundle.calibration_images(size, CALIBRATION_IMAGES)
+    if not len(seen):
+        raise BundleError(
+            f"{bundle.path}: no calibration photos in it to evaluate subnets with: train it with "
+            "--calibration-photos of 1 or more"
+        )
+    images, labels = _labelled(bundle, data, size, tell)
+    rng = np.random.default_rng(seed)
+    chosen = {"largest": space.largest(), "middle": space.middle(), "smallest": space.smallest()}
+    chosen |= {f"random {number}": space.sample(rng) for number in range(1, random_subnets + 1)}
+    arrays = bundle.supernet()
+    made = []
+    for name, subnet in chosen.items():
+        logits = subnet_logits(space, subnet, arrays, bundle.preprocessing, seen, images)
+        cost = macs(layers(space, subnet))
+        made.append(judged(name, subnet, cost, logits / bundle.temperature, labels))
+        low, high = made[-1].interval
+        progress(
+            f"{name}: {made[-1].accuracy:.1%} ({low:.1%} to {high:.1%}) at {cost / 1e6:.1f} MMACs"
+        )
+    return made
+
+
+def judged(
+    name: str, subnet: Subnet, cost: int, logits: FloatArray, labels: NDArray[np.int64]
+) -> Evaluation:
+    """Returns the evaluation of a subnet.
+
+    Args:
+        name: of the subnet.
+        subnet: which.
+        cost: multiply-accumulates of one image.
+        logits: over the temperature, (N, classes).
+        labels: class indices, (N,).
+    """
+    guesses = logits.argmax(axis=1)
+    right = guesses == labels
+    confidence = np.exp(log_softmax(logits)).max(axis=1)
+    confusion = np.zeros((logits.shape[1],) * 2, np.int64)
+    np.add.at(confusion, (labels, guesses), 1)
+    return Evaluation(
+        name,
+        subnet,
+        cost,
+        len(labels),
+        float(right.mean()),
+        wilson(int(right.sum()), len(labels)),
+        calibration_error(confidence, right),
+        confusion,
+    )
+
+
+def calibration_error(confidence: FloatArray, right: NDArray[np.bool_]) -> float:
+    """Returns the mean difference of confidence and accuracy over bins of confidence, 0..1.
+
+    Args:
+        confidence: probabilities of the predicted classes, (N,).
+        right: whether each is the label, (N,).
+    """
+    bins = np.minimum((confidence * CONFIDENCE_BINS).astype(int), CONFIDENCE_BINS - 1)
+    gaps = np.bincount(bins, confidence - right, minlength=CONFIDENCE_BINS)
+    return float(np.abs(gaps).sum() / len(confidence))
+
+
+def check_plot(path: Path) -> None:
+    """Checks that `plot` can write an image, before minutes of evaluation are lost.
+
+    Args:
+        path: of the image file; its suffix says the format, such as .png, .svg, .pdf or .jpg.
+
+    Raises:
+        DataError: matplotlib is not installed or cannot write that format, the folder is missing
+            or not writable, or `path` is a folder.
+    """
+    formats = _figure().canvas.get_supported_filetypes()
+    if path.suffix.lower().removeprefix(".") not in formats:
+        wanted = ", ".join(f".{name}" for name in sorted(formats))
+        got = path.suffix or "none"
+        raise DataError(f"{path}: wanted a suffix that matplotlib can write ({wanted}), got {got}")
+    if path.is_dir():
+        raise DataError(f"{path}: wanted a file name for the plot, it is a folder")
+    try:
+        with tempfile.TemporaryFile(dir=path.parent):
+            pass
+    except OSError as error:
+        reason = f"folder {path.parent}: {error.strerror or error}"
+        raise DataError(f"{path}: the plot cannot be written: {reason}") from error
+    if path.exists() and not os.access(path, os.W_OK):
+        raise DataError(f"{path}: the plot cannot be written: the file there is write-protected")
+
+
+def plot(evaluations: list[Evaluation], classes: tuple[str, ...], path: Path) -> None:
+    """Draws accuracy over MACs and the largest subnet's confusion matrix; needs matplotlib.
+
+    Args:
+        evaluations: of one subnet each.
+        classes: names, in the order of the confusion matrix.
+        path: of the image file.
+
+    Raises:
+        DataError: matplotlib is not installed, or the file cannot be written.
+    """
+    figure = _figure(figsize=(11, 4.6), layout="constrained")
+    left, right = figure.subplots(1, 2)
+    costs = np.array([made.macs / 1e6 for made in evaluations])
+    shares = 100 * np.array([made.accuracy for made in evaluations])
+    lows, highs = (100 * np.array([made.interval[end] for made in evaluations]) for end in (0, 1))
+    left.errorbar(costs, shares, (shares - lows, highs - shares), fmt="o", ms=4, lw=1, capsize=2)
+    for made, cost, share in zip(evaluations, costs, shares, strict=True):
+        if not made.name.startswith("random"):
+            left.annotate(made.name, (cost, share), xytext=(6, -12), textcoords="offset points")
+    left.set(xlabel="MMACs of one image", ylabel="accuracy, %", xscale="log")
+    left.set_title(f"{evaluations[0].photos} photos, intervals of 95 %", loc="left", fontsize=10)
+    left.grid(alpha=0.3)
+    rows = evaluations[0].confusion / np.maximum(1, evaluations[0].confusion.sum(1, keepdims=True))
+    right.imshow(rows, cmap="Blues", vmin=0, vmax=1)
+    places = range(len(classes)) if len(classes) <= 30 else []
+    right.set_xticks(places, [classes[i] for i in places], rotation=90)
+    right.set_yticks(places, [classes[i] for i in places])
+    if len(classes) <= 12:
+        for row, column in np.ndindex(rows.shape):
+            dark = rows[row, column] > 0.5
+            right.text(
+                column, row, f"{100 * rows[row, column]:.0f}", ha="center", va="center",
+                fontsize=8, color="white" if dark else "black",
+            )  # fmt: skip
+    right.set(xlabel="predicted", ylabel="label")
+    right.set_title("largest subnet: share of each class, %", loc="left", fontsize=10)
+    try:
+        figure.savefig(path, dpi=130)
+    except (OSError, ValueError) as error:
+        raise DataError(f"{path}: the plot cannot be written: {error}") from error
+
+
+def _figure(**options: Any) -> Figure:
+    try:
+        from matplotlib.figure import Figure
+    except ImportError as error:
+        raise DataError("plots need matplotlib: pip install matplotlib") from error
+    return Figure(**options)
+
+
+def _labelled(
+    bundle: Bundle, data: Path, size: int, tell: Tell
+) -> tuple[ImageArray, NDArray[np.int64]]:
+    photos = read_photos(data, size, tell, least_classes=1)
+    known = photos.labels != UNLABELLED
+    strange = sorted(set(photos.classes) - set(bundle.classes))
+    if strange:
+        raise DataError(
+            f"{data}: classes {', '.join(strange[:5])} are not the bundle's: "
+            f"{', '.join(bundle.classes[:10])}"
+        )
+    if not known.any():
+        raise DataError(f"{data}: no photo in it has a label")
+    places = np.array([bundle.classes.index(name) for name in photos.classes], np.int64)
+    return photos.images[known], places[photos.labels[known]]

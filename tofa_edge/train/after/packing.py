@@ -1,0 +1,142 @@
+"""From a trained supernet to a bundle: photos, golden cases, provenance."""
+
+from __future__ import annotations
+
+import datetime
+import tempfile
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from PIL import Image
+
+from tofa_edge._version import __version__
+from tofa_edge.architecture.space import Subnet
+from tofa_edge.bundle.bundle import GoldenCase, stored_precision, write_bundle
+from tofa_edge.bundle.images import encode
+from tofa_edge.bundle.manifest import MOST_NAME, printable
+from tofa_edge.errors import BundleError
+from tofa_edge.network.network import FloatArray, ImageArray
+from tofa_edge.prediction.accuracy import AccuracyPredictor
+from tofa_edge.train.config import TrainingConfig
+from tofa_edge.train.supernet.supernet import Supernet
+
+GOLDEN_BATCH = 4
+GOLDEN_RANDOM_SUBNETS = 2
+
+
+def check_writable(out: Path) -> None:
+    """Checks that a bundle can be written, before hours of training are lost.
+
+    Raises:
+        BundleError: the folder is missing or not writable, or `out` is a folder.
+    """
+    if out.is_dir():
+        raise BundleError(f"{out}: wanted a file name for the bundle, it is a folder")
+    try:
+        with tempfile.TemporaryFile(dir=out.parent):
+            pass
+    except OSError as error:
+        raise BundleError(f"{out}: cannot be written: {error.strerror or error}") from error
+
+
+@dataclass(frozen=True, eq=False)
+class Contents:
+    """What a bundle carries beside the supernet.
+
+    Attributes:
+        classes: names, in the order of the logits.
+        calibration: unlabelled photos, in mixed order, uint8, (N, S, S, 3).
+        check: labelled photos, uint8, (M, S, S, 3).
+        check_labels: class indices, (M,).
+        temperature: that logits are divided by, for calibrated probabilities.
+        predictor: of the accuracy of subnets.
+    """
+
+    classes: Sequence[str]
+    calibration: ImageArray
+    check: ImageArray | None = None
+    check_labels: NDArray[np.int64] | None = None
+    temperature: float = 1.0
+    predictor: AccuracyPredictor | None = None
+
+
+def pack(
+    out: Path,
+    config: TrainingConfig,
+    supernet: Supernet,
+    contents: Contents,
+    provenance: Mapping[str, str | int | float | bool | None],
+) -> None:
+    """Writes the bundle of a supernet.
+
+    Golden cases are computed by torch from the weights as they are stored, so the supernet holds
+    these afterwards.
+
+    Args:
+        out: the path of the bundle.
+        config: of the training.
+        supernet: whose weights are stored.
+        contents: photos and what was found out.
+        provenance: where it comes from, by name.
+
+    Raises:
+        BundleError: it cannot be written.
+    """
+    stored = stored_precision(supernet.to_arrays(), config.half_precision)
+    supernet.load_arrays({name: array.astype(np.float32) for name, array in stored.items()})
+    check: list[tuple[bytes, int]] = []
+    if contents.check is not None and contents.check_labels is not None:
+        photos = [_encoded(image) for image in contents.check]
+        check = list(zip(photos, contents.check_labels.tolist(), strict=True))
+    write_bundle(
+        out,
+        space=supernet.space,
+        classes=contents.classes,
+        preprocessing=supernet.preprocessing,
+        arrays=stored,
+        golden=golden_cases(supernet, config.seed),
+        calibration=[_encoded(image) for image in contents.calibration],
+        check=check,
+        temperature=contents.temperature,
+        predictor=contents.predictor,
+        provenance={
+            "made_by": f"tofa-edge {__version__}",
+            "made_on": datetime.date.today().isoformat(),
+            "start": _name(config.pretrained or config.start),
+            "seed": config.seed,
+            **provenance,
+        },
+    )
+
+
+def _name(start: str) -> str:
+    """Returns the name of a start without its folder, as a bundle may hold it."""
+    name = Path(start).name[:MOST_NAME]
+    return "".join(letter if printable(letter) else "?" for letter in name)
+
+
+def _encoded(image: ImageArray) -> bytes:
+    return encode(Image.fromarray(image), len(image))
+
+
+def golden_cases(supernet: Supernet, seed: int) -> list[GoldenCase]:
+    """Returns what the smallest, the largest and two random subnets compute of random pixels."""
+    rng = np.random.default_rng(seed)
+    space = supernet.space
+    subnets = [space.smallest(), space.largest()]
+    subnets += [space.sample(rng) for _ in range(GOLDEN_RANDOM_SUBNETS)]
+    return [_golden_case(supernet, subnet, rng) for subnet in subnets]
+
+
+def _golden_case(supernet: Supernet, subnet: Subnet, rng: np.random.Generator) -> GoldenCase:
+    shape = (GOLDEN_BATCH, subnet.resolution, subnet.resolution, 3)
+    images = rng.integers(0, 256, shape, dtype=np.uint8)
+    pixels = torch.from_numpy(images).permute(0, 3, 1, 2)
+    with torch.no_grad():
+        (logits,) = supernet(pixels, subnet, statistics="stored")
+    numbers: FloatArray = logits.float().numpy()
+    return GoldenCase(subnet, images, numbers)

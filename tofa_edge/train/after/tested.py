@@ -1,0 +1,135 @@
+"""What the accuracy predictor learns from: a few hundred subnets, tested on the host.
+
+Where labels are few, accuracy on them is mostly noise. How far a subnet is from the largest on
+unlabelled images is not; so accuracy is taken as a line of that divergence, and the labels, all
+subnets together, set its level and slope; or the level alone, where they are so few that subnets
+would be the better the farther they are from the largest.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tofa_edge.architecture.encodings import Encodings, decoded, distinct, encoded, sample
+from tofa_edge.architecture.space import SearchSpace
+from tofa_edge.cutting.cutter import CALIBRATION_IMAGES
+from tofa_edge.network.network import FloatArray, ImageArray, Preprocessing
+from tofa_edge.network.slicing import Arrays
+from tofa_edge.prediction.accuracy import AccuracyPredictor, fit_accuracy
+from tofa_edge.train.run.subnet_accuracy import log_softmax, subnet_logits
+
+SECONDS = 1.0  # for each subnet, about: images are left out to keep it
+LEAST_IMAGES, MOST_IMAGES = 200, 2000
+TRUSTED_LABELS = 1000  # from so many on, half of what is learned is accuracy on them itself
+
+OnSubnet = Callable[[int, int, float], None]
+
+
+@dataclass(frozen=True, eq=False)
+class Tested:
+    """What M subnets did.
+
+    Attributes:
+        space: of the supernet.
+        encodings: of the subnets, (M, genes).
+        divergences: mean Kullback-Leibler divergence from the largest subnet on unlabelled images,
+            nats, (M,).
+        right: whether each labelled image was classified right, (M, L).
+    """
+
+    space: SearchSpace
+    encodings: Encodings
+    divergences: NDArray[np.float64]
+    right: NDArray[np.bool_]
+
+    def predictor(self) -> AccuracyPredictor:
+        """Returns an accuracy predictor fitted to them."""
+        accuracies = self.right.mean(axis=1)
+        expected = expected_accuracies(self.divergences, accuracies, self.right.shape[1])
+        return fit_accuracy(self.space, self.encodings, expected)
+
+
+def evaluate_subnets(
+    space: SearchSpace,
+    arrays: Arrays,
+    preprocessing: Preprocessing,
+    unlabelled: ImageArray,
+    images: ImageArray,
+    labels: NDArray[np.int64],
+    count: int,
+    seed: int,
+    on_subnet: OnSubnet = lambda number, count, seconds: None,
+) -> Tested:
+    """Tests subnets of all sizes; the largest is among them.
+
+    Args:
+        space: of the supernet.
+        arrays: its averaged weights.
+        preprocessing: of every subnet.
+        unlabelled: images in mixed order, uint8, (M, S, S, 3); the first calibrate BatchNorm.
+        images: labelled images that were not trained on, uint8, (L, S, S, 3); a few at least.
+        labels: of these, (L,).
+        count: of subnets.
+        seed: of their sample.
+        on_subnet: called after each, with its number, the count and the seconds so far.
+    """
+    drawn = sample(space, np.random.default_rng(seed), count - 1)
+    encodings = distinct(space, np.concatenate([encoded(space, [space.largest()]), drawn]))
+    used = _affordable(space, arrays, preprocessing, unlabelled)
+    unlabelled, images, labels = unlabelled[:used], images[:used], labels[:used]
+    together = np.concatenate([unlabelled, images])
+    seen, split = unlabelled[:CALIBRATION_IMAGES], len(unlabelled)
+    begun = time.perf_counter()
+    target: FloatArray | None = None
+    divergences, right = [], []
+    for number, subnet in enumerate(decoded(space, encodings), 1):
+        logits = subnet_logits(space, subnet, arrays, preprocessing, seen, together)
+        logs = log_softmax(logits[:split])
+        target = logs if target is None else target
+        divergences.append(float((np.exp(target) * (target - logs)).sum(axis=1).mean()))
+        right.append(logits[split:].argmax(axis=1) == labels)
+        on_subnet(number, len(encodings), time.perf_counter() - begun)
+    order = np.random.default_rng(seed).permutation(len(encodings))  # folds mix all sizes
+    return Tested(space, encodings[order], np.array(divergences)[order], np.array(right)[order])
+
+
+def expected_accuracies(
+    divergences: NDArray[np.float64], accuracies: NDArray[np.float64], labels: int
+) -> NDArray[np.float64]:
+    """Returns accuracies cleared of most of the noise of few labels, 0..1, (N,).
+
+    Args:
+        divergences: from the largest subnet, nats, (N,); less is better.
+        accuracies: on the labelled images, 0..1, (N,).
+    """
+    design = np.stack([np.ones_like(divergences), divergences, np.sqrt(divergences)], axis=1)
+    line = design @ np.linalg.lstsq(design, accuracies, rcond=None)[0]
+    if np.any(np.diff(line[np.argsort(divergences, kind="stable")]) > 1e-9):
+        likeness = np.exp(-divergences)
+        line = likeness * (accuracies.mean() / likeness.mean())
+    trust = 0.5 * min(1.0, labels / TRUSTED_LABELS)
+    blended: NDArray[np.float64] = np.clip(trust * accuracies + (1 - trust) * line, 0, 1)
+    return blended
+
+
+def _affordable(
+    space: SearchSpace,
+    arrays: Arrays,
+    preprocessing: Preprocessing,
+    images: ImageArray,
+) -> int:
+    """Returns how many images each subnet can be tested on in the time there is."""
+    few, spent = images[:64], []
+    for count in (64, 64, 256):  # the first time, engines are imported
+        repeated = np.resize(few, (count, *few.shape[1:]))
+        begun = time.perf_counter()
+        subnet_logits(space, space.middle(), arrays, preprocessing, few, repeated)
+        spent.append(time.perf_counter() - begun)
+    per_image = max(spent[2] - spent[1], 1e-4) / 192
+    left = SECONDS - spent[1]
+    return int(np.clip(left / per_image / 2, LEAST_IMAGES, MOST_IMAGES))

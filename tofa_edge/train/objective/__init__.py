@@ -1,0 +1,1 @@
+"""What a step minimises: losses, pseudo-labels, class prior, teachers."""

@@ -1,0 +1,121 @@
+"""How frequent each class is among the unlabelled images, which labels need not tell.
+
+Labels are often as many for each class, whatever the world is like: 100 intact and 100 broken parts
+where one in three is broken. Pseudo-labels that are pulled to such shares, and self-training that
+takes as many of each class, teach the wrong thing to all subnets. What a classifier names among the
+unlabelled images, corrected by what it mistakes for what, tells the shares (label shift: Saerens et
+al., Neural Computation 2002; with the confusion matrix: Lipton et al., ICML 2018).
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.nn import functional as F
+
+from tofa_edge.train.objective.linear_probe import fit_probe
+
+LEAST_LABELS = 20  # of the rarest class: below, the confusion matrix is a guess
+FOLDS = 5
+RESAMPLED = 200
+ROUNDS = 300  # of expectation-maximisation, which need a matrix product each
+
+
+def labelled_shares(labels: NDArray[np.int64], classes: int) -> Tensor:
+    """Returns how frequent each class is among the labels, each counted once more.
+
+    Args:
+        labels: class indices, int64, −1 where unlabelled, (N,).
+
+    Returns:
+        shares, float32, (classes,).
+    """
+    counts = torch.from_numpy(np.bincount(labels[labels >= 0], minlength=classes) + 1.0).float()
+    return counts / counts.sum()
+
+
+def class_shares(seen: Tensor, labels: NDArray[np.int64], classes: int) -> Tensor:
+    """Returns how frequent each class is among the unlabelled images.
+
+    The estimate is drawn to the shares of the labels as far as resampled labels say that its
+    distance to them is chance (James and Stein's rule); with fewer than 20 labels of a class, or
+    nothing unlabelled, it is those.
+
+    Args:
+        seen: features of all images, float32, (N, channels).
+        labels: class indices, int64, −1 where unlabelled, (N,).
+        classes: how many.
+
+    Returns:
+        shares, float32, (classes,).
+    """
+    expected = labelled_shares(labels, classes)
+    places = np.flatnonzero(labels >= 0)
+    truth = labels[places]
+    if len(places) == len(labels) or np.bincount(truth, minlength=classes).min() < LEAST_LABELS:
+        return expected
+    named = _named_unseen(seen, labels, classes)
+    unlabelled = seen[torch.from_numpy(np.flatnonzero(labels < 0)).to(seen.device)]
+    probe = fit_probe(seen, labels, classes, rounds=0)
+    best = probe.probabilities(unlabelled).argmax(dim=1).cpu()
+    observed = F.one_hot(best, classes).double().mean(dim=0)
+    weights = torch.from_numpy(np.vstack([np.ones(len(truth)), _resampled(truth, classes)]))
+    found = _explain(observed, _confusions(named, torch.from_numpy(truth), weights, classes))
+    distance = float((found[0] - expected).square().sum())
+    chance = float(found[1:].var(dim=0).sum())
+    kept = max(0.0, 1 - chance / max(distance, 1e-12))
+    return expected + kept * (found[0].float() - expected)
+
+
+def _named_unseen(seen: Tensor, labels: NDArray[np.int64], classes: int) -> Tensor:
+    """Returns the class that a probe names for each labelled image, fitted without it, (L,)."""
+    places = np.flatnonzero(labels >= 0)
+    rng, fold = np.random.default_rng(0), np.empty(len(places), np.int64)
+    for index in range(classes):
+        mine = rng.permutation(np.flatnonzero(labels[places] == index))
+        fold[mine] = np.arange(len(mine)) % FOLDS
+    known = torch.from_numpy(places).to(seen.device)
+    named = torch.zeros(len(places), dtype=torch.int64)
+    for number in range(FOLDS):
+        held = fold == number
+        fitted = fit_probe(
+            seen[known[torch.from_numpy(~held)]], labels[places[~held]], classes, rounds=0
+        )
+        named[held] = fitted.probabilities(seen[known[torch.from_numpy(held)]]).argmax(dim=1).cpu()
+    return named
+
+
+def _resampled(truth: NDArray[np.int64], classes: int) -> NDArray[np.float64]:
+    """Returns how often each labelled image is drawn within its class, (RESAMPLED, L)."""
+    rng, weights = np.random.default_rng(0), np.zeros((RESAMPLED, len(truth)))
+    for index in range(classes):
+        mine = np.flatnonzero(truth == index)
+        weights[:, mine] = rng.multinomial(
+            len(mine), np.full(len(mine), 1 / len(mine)), size=RESAMPLED
+        )
+    return weights
+
+
+def _confusions(named: Tensor, truth: Tensor, weights: Tensor, classes: int) -> Tensor:
+    """Returns how often a class (last axis) is named as another, (B, named, true).
+
+    Args:
+        named: (L,).
+        truth: (L,).
+        weights: of each image in each matrix, float64, (B, L).
+    """
+    one, other = (F.one_hot(value, classes).double() for value in (named, truth))
+    counts = torch.einsum("bl,ln,lt->bnt", weights, one, other) + 1 / classes
+    return counts / counts.sum(dim=1, keepdim=True)
+
+
+def _explain(observed: Tensor, confusions: Tensor) -> Tensor:
+    """Returns the shares under which what was named is likeliest, (B, classes)."""
+    shares = torch.full(confusions.shape[::2], 1 / len(observed), dtype=torch.float64)
+    for _ in range(ROUNDS):
+        mixed = torch.einsum("bnt,bt->bn", confusions, shares)
+        shares = shares * torch.einsum("bnt,bn->bt", confusions, observed / mixed)
+        shares = shares / shares.sum(dim=1, keepdim=True)
+    return shares

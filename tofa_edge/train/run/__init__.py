@@ -1,0 +1,1 @@
+"""How a training runs: loop, phases, checkpoints, early stopping, logs, time estimate."""

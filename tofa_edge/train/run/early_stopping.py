@@ -1,0 +1,95 @@
+"""Watches accuracy while training, and ends it when it no longer rises, if labels can tell."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from tofa_edge.architecture.space import SearchSpace, Subnet
+from tofa_edge.network.network import FloatArray, ImageArray
+from tofa_edge.train.config import Progress
+from tofa_edge.train.run.loop import TrainingState
+from tofa_edge.train.run.subnet_accuracy import accuracy, subnet_logits
+from tofa_edge.train.supernet.supernet import Supernet
+
+LOOKS = 10  # in a phase
+PATIENCE = 3  # looks without a better one
+LEAST_LABELS = 25  # a class; with fewer, validation photos are too few to stop by
+
+Tell = Callable[[str], None]
+
+
+def named_subnets(space: SearchSpace) -> dict[str, Subnet]:
+    """Returns the three subnets that are reported: smallest, middle, largest."""
+    return {"smallest": space.smallest(), "middle": space.middle(), "largest": space.largest()}
+
+
+def has_stopped(state: TrainingState) -> bool:
+    """Returns whether a watch has ended this phase, now or before an interruption."""
+    return int(state.extra.get("waited", 0)) >= PATIENCE
+
+
+@dataclass(frozen=True, eq=False)
+class Watch:
+    """Looks at the averaged supernet ten times in a phase.
+
+    What it remembers, the best weights among it, lies in `TrainingState.extra` and so in the
+    checkpoint.
+
+    Attributes:
+        images: validation photos, uint8, (N, S, S, 3).
+        labels: class indices, (N,).
+        seen: photos for BatchNorm calibration, uint8, (M, S, S, 3).
+        tell: called with a line of text for each look.
+        stops: whether to end training, and to keep the best weights seen; or only to report.
+    """
+
+    images: ImageArray
+    labels: NDArray[np.int64]
+    seen: ImageArray
+    tell: Tell
+    stops: bool = True
+
+    def look(self, progress: Progress, state: TrainingState) -> bool:
+        """Looks if it is time; returns whether training should end."""
+        every = max(1, progress.steps // LOOKS)
+        if progress.step % every and progress.step != progress.steps:
+            return False
+        accuracies = {n: accuracy(x, self.labels) for n, x in self.logits(state.averaged).items()}
+        shares = ", ".join(f"{name} {share:.1%}" for name, share in accuracies.items())
+        self.tell(f"step {progress.step}/{progress.steps}: {shares} of the validation photos right")
+        progress.metrics.update({f"accuracy/{name}": share for name, share in accuracies.items()})
+        if not self.stops:
+            return False
+        score = torch.tensor(float(np.mean(list(accuracies.values()))))
+        best = state.extra.get("score")
+        if best is None or score >= best:
+            arrays = state.averaged.arrays().items()
+            state.extra = {f"best/{name}": value.detach().clone() for name, value in arrays}
+            state.extra |= {"score": score, "waited": torch.tensor(0)}
+            return False
+        state.extra["waited"] = state.extra["waited"] + 1
+        if not has_stopped(state):
+            return False
+        self.tell(f"no better for {PATIENCE} looks: stopped early")
+        return True
+
+    def take_best(self, state: TrainingState) -> None:
+        """Puts the best weights seen into the averaged supernet."""
+        with torch.no_grad():
+            for name, value in state.averaged.arrays().items():
+                value.copy_(state.extra.get(f"best/{name}", value))
+
+    def logits(self, supernet: Supernet) -> dict[str, FloatArray]:
+        """Returns the logits of the three subnets, (N, classes), by name."""
+        space, arrays = supernet.space, supernet.to_arrays()
+        return {
+            name: subnet_logits(
+                space, subnet, arrays, supernet.preprocessing, self.seen, self.images
+            )
+            for name, subnet in named_subnets(space).items()
+        }

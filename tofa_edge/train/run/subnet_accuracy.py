@@ -1,0 +1,96 @@
+"""Accuracy of subnets, computed as a device does: cut, calibrated, folded, run by an engine."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tofa_edge.architecture.layers import LOGITS
+from tofa_edge.architecture.space import SearchSpace, Subnet
+from tofa_edge.backends.protocol import Engine
+from tofa_edge.cutting.calibration import cut_network
+from tofa_edge.network.network import FloatArray, ImageArray, Preprocessing
+from tofa_edge.network.slicing import Arrays
+from tofa_edge.selftest.records import calibrating_engine
+from tofa_edge.train.data.photos import resized
+
+BATCH = 64
+
+
+def host_engine() -> Engine:
+    """Returns the engine that evaluates: the first that works and calibrates, on most threads."""
+    return calibrating_engine()
+
+
+def subnet_logits(
+    space: SearchSpace,
+    subnet: Subnet,
+    supernet: Arrays,
+    preprocessing: Preprocessing,
+    calibration: ImageArray,
+    images: ImageArray,
+) -> FloatArray:
+    """Returns a subnet's logits of images, float32, (N, classes).
+
+    Args:
+        space: of the supernet.
+        subnet: which.
+        supernet: its arrays by name.
+        preprocessing: of every subnet.
+        calibration: images for BatchNorm calibration, shuffled, uint8, (M, S, S, 3), any S.
+        images: to classify, uint8, (N, S, S, 3).
+    """
+    engine, size = host_engine(), subnet.resolution
+    seen = resized(calibration, size)
+    network = cut_network(space, subnet, supernet, preprocessing, seen, engine)
+    session = engine.load(network)
+    try:
+        batches = [images[start : start + BATCH] for start in range(0, len(images), BATCH)]
+        return np.concatenate([session.run(resized(batch, size))[LOGITS] for batch in batches])
+    finally:
+        session.close()
+
+
+def accuracy(logits: FloatArray, labels: NDArray[np.int64]) -> float:
+    """Returns the share of images whose largest logit is that of their label, 0..1.
+
+    Args:
+        logits: (N, classes).
+        labels: class indices, (N,).
+    """
+    return float((logits.argmax(axis=1) == labels).mean())
+
+
+def log_softmax(logits: FloatArray) -> FloatArray:
+    """Returns the logarithms of the probabilities of logits (…, classes), of the same shape.
+
+    Args:
+        logits: float32.
+    """
+    shifted = logits - logits.max(axis=-1, keepdims=True)
+    logs: FloatArray = shifted - np.log(np.exp(shifted).sum(axis=-1, keepdims=True))
+    return logs
+
+
+TEMPERATURES = np.geomspace(0.1, 10, 200)
+PRIOR_DEVIATION = 0.5  # of the temperature's logarithm, before any photo is seen
+
+
+def fit_temperature(logits: FloatArray, labels: NDArray[np.int64]) -> float:
+    """Returns the temperature that makes probabilities honest (Guo et al., ICML 2017).
+
+    Args:
+        logits: of several subnets, (subnets, N, classes); one temperature serves them all.
+        labels: class indices, (N,).
+
+    Returns:
+        what to divide logits by, 0.1..10; the most probable one: few photos, all of them right,
+        are no reason to be certain, so it starts from about 1.
+    """
+    rows = np.arange(len(labels))
+    costs = []
+    for temperature in TEMPERATURES:
+        cost = -log_softmax(logits / temperature)[:, rows, labels].mean()
+        prior = 0.5 * (np.log(temperature) / PRIOR_DEVIATION) ** 2
+        costs.append(cost + prior / max(1, len(labels)))
+    return float(TEMPERATURES[int(np.argmin(costs))])
