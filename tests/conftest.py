@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.log_lines import log_lines
 from tofa_edge.architecture.space import SearchSpace
 from tofa_edge.backends import registry
 from tofa_edge.backends.protocol import Backend
@@ -48,6 +49,13 @@ def own_cache(
     monkeypatch.setenv("XDG_CACHE_HOME", str(folder))
     probing.forget()
     return folder
+
+
+@pytest.fixture
+def lines() -> Iterator[list[str]]:
+    """What the package logs during the test."""
+    with log_lines() as found:
+        yield found
 
 
 Offer = Callable[..., dict[str, Backend]]

@@ -60,7 +60,7 @@ def main() -> None:
 
 
 def _growth(bundle: Path, backend: str, precision: str, subnet: str) -> int:
-    bench = Workbench(Bundle.open(bundle), Budget(), lambda line: None)
+    bench = Workbench(Bundle.open(bundle), Budget())
     cutter = bench.cutter = Cutter(bench.bundle)
     able = sound_engines(name=backend, threads=1)
     (engine,) = [e for e in able if (e.target.unit, e.target.precision) == ("cpu", precision)]

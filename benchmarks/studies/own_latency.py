@@ -71,7 +71,7 @@ def main() -> None:
 
 
 def _measured(bundle: Bundle, encodings: Encodings, able: list[Engine]) -> dict[str, Any]:
-    bench = Workbench(bundle, Budget(), lambda line: None)
+    bench = Workbench(bundle, Budget())
     bench.cutter = Cutter(bundle)
     bench.stand_beside(reference_run(bench, able))
     subnets = decoded(bundle.space, encodings)

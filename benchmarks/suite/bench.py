@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import contextlib
 import json
+import logging
 import math
 import platform
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -42,11 +43,11 @@ from tofa_edge.measurement.stopwatch import one_at_a_time
 from tofa_edge.selftest.records import probed, sound_engines
 from tofa_edge.storage.files import whole_file
 
+log = logging.getLogger(__name__)
+
 SCHEMA = 2
 QUICK_SECONDS = 108.0  # two minutes, less what starting and the last step take
 ROWS_SHARE, STARTS_SHARE = 0.45, 0.6  # of the time, at which these parts must be done
-
-Tell = Callable[[str], None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,9 +67,7 @@ class Wish:
     scenarios: bool = True
 
 
-def bench(
-    bundle: Path, out: Path, wish: Wish = Wish(), tell: Tell = lambda line: None
-) -> dict[str, Any]:
+def bench(bundle: Path, out: Path, wish: Wish = Wish()) -> dict[str, Any]:
     """Measures a bundle on this machine and writes `bench-<bundle>-<date>.json` into a folder.
 
     Beside it lies the same as a page (`.html`), as Markdown and as CSV; see `report`.
@@ -79,7 +78,6 @@ def bench(
         bundle: a `.tofa` file.
         out: folder, made if it is not there.
         wish: what to measure.
-        tell: called with a line of text after each step.
 
     Returns:
         what was written.
@@ -92,7 +90,7 @@ def bench(
     _check_folder(out)
     begun = time.time()
     found = _head(opened, wish, begun)
-    schedule = Schedule(QUICK_SECONDS if wish.quick else math.inf, tell)
+    schedule = Schedule(QUICK_SECONDS if wish.quick else math.inf)
     try:
         with one_at_a_time() as alone:
             found["alone"] = alone
@@ -106,7 +104,7 @@ def bench(
     path = out / f"bench-{bundle.stem}-{name}.json"
     write_result(path, found)
     for written in (path, *write_beside(path)):
-        tell(f"wrote {written}")
+        log.info(f"wrote {written}")
     return found
 
 
@@ -142,10 +140,9 @@ def _head(opened: Bundle, wish: Wish, begun: float) -> dict[str, Any]:
 def _measure(
     found: dict[str, Any], opened: Bundle, wish: Wish, schedule: Schedule, alone: bool
 ) -> None:
-    tell = schedule.say
     probed(opened)
     offered = chosen_engines(sound_engines(opened), wish.engines)
-    tell(f"{len(offered)} engines and thread counts: {', '.join(map(str, offered))}")
+    log.info(f"{len(offered)} engines and thread counts: {', '.join(map(str, offered))}")
     measurer = measurer_of(opened, offered, alone)
     try:
         _everything(found, measurer, offered, wish, schedule)

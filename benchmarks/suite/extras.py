@@ -61,7 +61,7 @@ def lasting(
     subnet = subnet_of(row)
     image = probe_images(subnet.resolution)[0]
     with measurer.bench.reloaded(measurer.artefacts[row_key(row)], subnet, engine) as model:
-        trace = sustained(lambda: model(image), seconds, engine.target.threads, schedule.say)
+        trace = sustained(lambda: model(image), seconds, engine.target.threads)
     ended = trace.pop("interrupted")
     found["sustained"] = _whose(row) | trace
     if ended:

@@ -6,6 +6,7 @@ images. So that is measured in the same run.
 
 from __future__ import annotations
 
+import logging
 from dataclasses import replace
 from typing import Any
 
@@ -21,6 +22,8 @@ from tofa_edge.budget import Budget
 from tofa_edge.deployment.choose import Chooser, Pick
 from tofa_edge.deployment.forecast import expected_accuracy, expected_drop
 from tofa_edge.deployment.screen import Candidate
+
+log = logging.getLogger(__name__)
 
 POINTS, QUICK_POINTS = 12, 8
 FRONT_SHARE = 0.93  # of the time, at which it must be done
@@ -41,7 +44,7 @@ def measured_front(
         bench.cutter, Budget(), [Candidate(engine, latency_of(row))], np.random.default_rng(0)
     )
     found["predicts_accuracy"] = chooser.predicts_accuracy
-    schedule.say(f"measuring subnets on {engine} to predict the others")
+    log.info(f"measuring subnets on {engine} to predict the others")
     chooser.measure(bench.quickly_measured)
     found["learned_from"] = [
         {"subnet": m.subnet.to_json(), "engine": m.engine, "latency": rounded(m.latency)}

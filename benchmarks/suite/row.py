@@ -246,7 +246,7 @@ def measurer_of(bundle: Bundle, engines: list[Engine], alone: bool) -> Measurer:
         engines: that will be measured; the first runs the reference.
         alone: whether no other process measures.
     """
-    bench = Workbench(bundle, Budget(max_accuracy_drop=None), lambda line: None)
+    bench = Workbench(bundle, Budget(max_accuracy_drop=None))
     bench.cutter = OnceCutter(bundle)
     reference = reference_run(bench, engines)
     bench.stand_beside(reference)

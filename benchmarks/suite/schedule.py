@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import logging
 import time
-from collections.abc import Callable
 
-Tell = Callable[[str], None]
+log = logging.getLogger(__name__)
 
 
 class Schedule:
@@ -13,14 +13,13 @@ class Schedule:
 
     Args:
         seconds: in which all must be done; infinite for no limit.
-        tell: called with a line of text after each step.
 
     Attributes:
         skipped: what there was no time for.
     """
 
-    def __init__(self, seconds: float, tell: Tell) -> None:
-        self._begun, self._seconds, self._tell = time.monotonic(), seconds, tell
+    def __init__(self, seconds: float) -> None:
+        self._begun, self._seconds = time.monotonic(), seconds
         self.skipped: list[str] = []
         self._steps, self._done, self._share = 0, 0, 1.0
         self._part_begun = self._begun
@@ -47,10 +46,6 @@ class Schedule:
         self.skipped.append(what)
         return False
 
-    def say(self, line: str) -> None:
-        """Passes on a line that is no step."""
-        self._tell(line)
-
     def done(self, line: str) -> None:
         """Says that a step of this part is done, and about when the part will be."""
         self._done += 1
@@ -58,7 +53,7 @@ class Schedule:
             self._each() * max(0, self._steps - self._done),
             max(0.0, self._share * self._seconds - self.spent_s),
         )
-        self._tell(f"[{self._done}/{self._steps}, about {left:.0f} s left] {line}")
+        log.info(f"[{self._done}/{self._steps}, about {left:.0f} s left] {line}")
 
     def _each(self) -> float:
         return (time.monotonic() - self._part_begun) / self._done if self._done else 0.0

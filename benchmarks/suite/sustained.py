@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -13,17 +14,16 @@ from tofa_edge.device.machine import state
 from tofa_edge.measurement.energy import Meter
 from tofa_edge.measurement.validity import LEAST_RUNS, doubts, glance
 
+log = logging.getLogger(__name__)
+
 POINTS = 120
 LEAST_POINT_S = 1.0
 FADED = 0.10  # of the median from the first tenth to the last
 
 Run = Callable[[], object]
-Tell = Callable[[str], None]
 
 
-def sustained(
-    run: Run, seconds: float, threads: int, tell: Tell = lambda line: None, root: Path = Path("/")
-) -> dict[str, Any]:
+def sustained(run: Run, seconds: float, threads: int, root: Path = Path("/")) -> dict[str, Any]:
     """Returns the trace of a call that is made again and again.
 
     Between two points the machine is looked at, for some milliseconds. An interrupt (Ctrl-C) ends
@@ -45,7 +45,9 @@ def sustained(
             points.append(_point(run, min(length, seconds - spent), begun, meter, root))
             if spent - told > seconds / 10:
                 told = spent
-                tell(f"sustained: p50 {points[-1]['p50_ms']:.2f} ms, {seconds - spent:.0f} s left")
+                log.info(
+                    f"sustained: p50 {points[-1]['p50_ms']:.2f} ms, {seconds - spent:.0f} s left"
+                )
     except KeyboardInterrupt:
         interrupted = True
     reasons = [*doubts(before, glance(root), None, threads), *_trace_doubts(points)]

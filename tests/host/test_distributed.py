@@ -52,7 +52,7 @@ class Scripted(Watch):
     def take_best(self, state):
         state.averaged.arrays()["stem.shift"].fill_(7.0)
 if processes.first:
-    watch = Scripted(images, labels, images, tell=print)
+    watch = Scripted(images, labels, images)
 trained = optimise(
     supernet, images, labels, config, lambda p: seen["watched"].append(p.step),
     processes=processes, watch=watch,

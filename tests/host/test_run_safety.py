@@ -337,10 +337,11 @@ def test_few_photos_that_are_all_right_are_no_reason_to_be_certain() -> None:
     assert 0.5 < fit_temperature(logits, np.zeros(4, np.int64)) < 1
 
 
-def test_watch_reports_where_it_must_not_stop(photos: Path, tmp_path: Path) -> None:
-    lines: list[str] = []
+def test_watch_reports_where_it_must_not_stop(
+    photos: Path, tmp_path: Path, lines: list[str]
+) -> None:
     steps: list[Progress] = []
-    train(photos, tmp_path / "x.tofa", CONFIG, steps.append, lines.append)
+    train(photos, tmp_path / "x.tofa", CONFIG, steps.append)
     assert any("does not stop early" in line for line in lines)
     assert sum("of the validation photos right" in line for line in lines) >= 10
     assert len(steps) == STEPS

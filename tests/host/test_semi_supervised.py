@@ -66,10 +66,9 @@ def supernet(classes: int = 3) -> Supernet:
     return Supernet(space, LITE_PREPROCESSING, torch.Generator().manual_seed(0))
 
 
-def test_few_labels_train_all_subnets(photos: Path, tmp_path: Path) -> None:
+def test_few_labels_train_all_subnets(photos: Path, tmp_path: Path, lines: list[str]) -> None:
     steps: list[Progress] = []
-    lines: list[str] = []
-    report = train(photos, tmp_path / "x.tofa", SHORT, steps.append, lines.append)
+    report = train(photos, tmp_path / "x.tofa", SHORT, steps.append)
     assert "84 to train on (76 without a label)" in lines[0]
     assert set(report.accuracies) == {"smallest", "middle", "largest"}
     assert len(steps) == 3 * (84 // 32)
@@ -343,7 +342,7 @@ def test_csv_lists_photos(photos: Path, tmp_path: Path) -> None:
 
 def test_digits_come_by_name() -> None:
     pytest.importorskip("sklearn")
-    found = read_photos(Path("digits"), 16, lambda line: None)
+    found = read_photos(Path("digits"), 16)
     assert found.images.shape == (1797, 16, 16, 3)
     assert len(found.classes) == 10
 
@@ -351,7 +350,7 @@ def test_digits_come_by_name() -> None:
 def test_fashion_comes_by_name_where_its_package_is_installed() -> None:
     if not FASHION_FOLDER.exists():
         pytest.skip("no Debian package dataset-fashion-mnist")
-    found = read_photos(Path("fashion-mnist"), 16, lambda line: None)
+    found = read_photos(Path("fashion-mnist"), 16)
     assert found.images.shape == (60_000, 16, 16, 3)
     assert (np.bincount(found.labels) == 6000).all()
 
@@ -388,22 +387,22 @@ def test_steps_are_logged(tmp_path: Path) -> None:
         pass
 
 
-def test_training_stops_when_it_gets_no_better(photos: Path, tmp_path: Path) -> None:
+def test_training_stops_when_it_gets_no_better(
+    photos: Path, tmp_path: Path, lines: list[str]
+) -> None:
     """With next to no learning rate nothing changes, so nothing gets better."""
     steps: list[Progress] = []
-    lines: list[str] = []
     config = replace(WATCHED, epochs=20, learning_rate=1e-9)
-    state_of_best = train(photos, tmp_path / "x.tofa", config, steps.append, lines.append)
+    state_of_best = train(photos, tmp_path / "x.tofa", config, steps.append)
     looks = [line for line in lines if "of the validation photos right" in line]
     assert len(looks) == 10, "as good counts as better: all looks come"
     assert set(state_of_best.accuracies) == {"smallest", "middle", "largest"}
 
 
-def test_watch_stops_and_takes_the_best() -> None:
+def test_watch_stops_and_takes_the_best(lines: list[str]) -> None:
     made = supernet()
     objective = SemiSupervised(np.zeros((4, 32, 32, 3), np.uint8), np.array([0, 1, 2, 0]), 3, 2, 0)
     state = begin(made, objective, Phase("training", 10, 1e-3))
-    lines: list[str] = []
     shares = iter([0.5, 0.75, 0.5, 0.25, 0.5])
 
     class Scripted(Watch):
@@ -414,7 +413,7 @@ def test_watch_stops_and_takes_the_best() -> None:
             return {"largest": np.eye(3, dtype=np.float32)[[0] * right + [1] * (4 - right)]}
 
     images = np.zeros((4, 32, 32, 3), np.uint8)
-    watch = Scripted(images, np.zeros(4, np.int64), images, lines.append)
+    watch = Scripted(images, np.zeros(4, np.int64), images)
     ends = []
     for number in range(1, 6):
         with torch.no_grad():

@@ -181,7 +181,7 @@ def test_classes_that_no_bundle_can_hold_are_refused_before_training(
     table = tmp_path / "list.csv"
     table.write_text(f"x.png,{name}\ny.png,b\n")
     with pytest.raises(DataError, match="none of them a control character"):
-        read_photos(table, 8, lambda line: None)
+        read_photos(table, 8)
 
 
 def test_start_is_named_without_its_folder() -> None:
@@ -205,9 +205,9 @@ def test_some_photos_of_any_source(tmp_path: Path) -> None:
     for name in ("x", "y", "z"):
         photo(tmp_path / f"{name}.png")
     (tmp_path / "list.csv").write_text("x.png,a\ny.png,b\nz.png,\n")
-    assert read_some(tmp_path / "list.csv", 8, 2, 0, lambda line: None).shape == (2, 8, 8, 3)
+    assert read_some(tmp_path / "list.csv", 8, 2, 0).shape == (2, 8, 8, 3)
     pytest.importorskip("sklearn")
-    assert read_some(Path("digits"), 8, 5, 0, lambda line: None).shape == (5, 8, 8, 3)
+    assert read_some(Path("digits"), 8, 5, 0).shape == (5, 8, 8, 3)
 
 
 def test_time_left_leaves_out_what_is_done(tmp_path: Path) -> None:

@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 import tofa_edge
+from tests.log_lines import log_lines
 from tofa_edge.architecture.encodings import encoded
 from tofa_edge.architecture.zoo import tiny
 from tofa_edge.bundle.bundle import Bundle
@@ -73,9 +74,9 @@ Trained = tuple[Report, list[Progress], list[str]]
 @pytest.fixture(scope="module")
 def trained(photos: Path, tmp_path_factory: pytest.TempPathFactory) -> Trained:
     steps: list[Progress] = []
-    lines: list[str] = []
     out = tmp_path_factory.mktemp("trained") / "colours.tofa"
-    return train(photos, out, TINY, steps.append, lines.append), steps, lines
+    with log_lines() as lines:
+        return train(photos, out, TINY, steps.append), steps, lines
 
 
 def test_training_learns(trained: Trained) -> None:
@@ -216,10 +217,9 @@ def test_many_unreadable_images_are_refused(copy: Path, tmp_path: Path) -> None:
     assert ".png" in message
 
 
-def test_one_unreadable_image_is_skipped(copy: Path) -> None:
+def test_one_unreadable_image_is_skipped(copy: Path, lines: list[str]) -> None:
     (copy / "red" / "003.png").write_bytes(b"torn")
-    lines: list[str] = []
-    images, kept = decode_all(read_folder(copy), 24, lines.append)
+    images, kept = decode_all(read_folder(copy), 24)
     labels = kept.labels
     assert images.shape == (79, 24, 24, 3)
     assert len(labels) == len(kept) == 79
@@ -238,13 +238,14 @@ def test_one_unreadable_image_is_skipped(copy: Path) -> None:
         "check",
     ],
 )
-def test_training_goes_on_without_one_image(copy: Path, tmp_path: Path, role: str) -> None:
+def test_training_goes_on_without_one_image(
+    copy: Path, tmp_path: Path, role: str, lines: list[str]
+) -> None:
     """Whatever part of the data it falls into: it is one of 80, less than 5 %."""
     folder = read_folder(copy)
     torn = folder.paths[int(split(folder.labels, trainer.SHARES, SHORT.seed)[role][0])]
     torn.write_bytes(b"torn")
-    lines: list[str] = []
-    report = train(copy, tmp_path / "made.tofa", SHORT, tell=lines.append)
+    report = train(copy, tmp_path / "made.tofa", SHORT)
     Bundle.open(report.bundle).verify()
     assert [torn.name in line for line in lines if line.startswith("skipped: ")] == [True]
 

@@ -99,9 +99,8 @@ def test_numbers_are_the_reference_ones(tiny_bundle: Path) -> None:
         assert np.abs(got - wanted).max() <= 1e-3 * np.abs(wanted).max()
 
 
-def test_generous_budget_gives_the_largest(tiny_bundle: Path) -> None:
-    lines: list[str] = []
-    with tofa_edge.deploy(tiny_bundle, latency_ms=10_000, tell=lines.append) as model:
+def test_generous_budget_gives_the_largest(tiny_bundle: Path, lines: list[str]) -> None:
+    with tofa_edge.deploy(tiny_bundle, latency_ms=10_000) as model:
         assert model.subnet == LARGEST
         assert not model.explanation.measured, "what surely fits needs no prediction"
         assert "p95 ≤ 10000 ms" in model.explain()
@@ -110,10 +109,9 @@ def test_generous_budget_gives_the_largest(tiny_bundle: Path) -> None:
     assert said[-1].startswith("tried ")
 
 
-def test_impossible_budget_names_the_fastest(tiny_bundle: Path) -> None:
-    lines: list[str] = []
+def test_impossible_budget_names_the_fastest(tiny_bundle: Path, lines: list[str]) -> None:
     with pytest.raises(BudgetError) as caught:
-        tofa_edge.deploy(tiny_bundle, latency_ms=1e-4, tell=lines.append)
+        tofa_edge.deploy(tiny_bundle, latency_ms=1e-4)
     assert lines[-1].startswith(f"tried {SMALLEST}"), "the last resort"
     assert "wanted p95 ≤ 0.0001 ms" in str(caught.value)
     assert re.search(r"the fastest network measured is \d+px .* on \w+ cpu", str(caught.value))
@@ -159,12 +157,11 @@ def test_same_seed_gives_the_same_search(
     assert tried[0] == tried[1]
 
 
-def test_second_start_is_remembered(tiny_bundle: Path, own_cache: Path) -> None:
+def test_second_start_is_remembered(tiny_bundle: Path, own_cache: Path, lines: list[str]) -> None:
     with tofa_edge.deploy(tiny_bundle, latency_ms=1000) as first:
         image = photos(1, first.input_size)[0]
         logits = first(image).logits
-    lines: list[str] = []
-    with tofa_edge.deploy(tiny_bundle, latency_ms=1000, tell=lines.append) as second:
+    with tofa_edge.deploy(tiny_bundle, latency_ms=1000) as second:
         assert second.subnet == first.subnet
         assert np.array_equal(second(image).logits, logits)
         assert "chosen the first time so" in second.explain()
@@ -307,12 +304,9 @@ def scene_photo(rng: np.random.Generator) -> ImageArray:
     return np.asarray(Image.open(io.BytesIO(smooth_photo(rng, 160))))
 
 
-def test_frames_of_a_still_camera_count_once(tiny_bundle: Path) -> None:
+def test_frames_of_a_still_camera_count_once(tiny_bundle: Path, lines: list[str]) -> None:
     frames = still_camera(256)
-    lines: list[str] = []
-    with tofa_edge.deploy(
-        tiny_bundle, subnet=SMALLEST, calibration=frames, tell=lines.append
-    ) as model:
+    with tofa_edge.deploy(tiny_bundle, subnet=SMALLEST, calibration=frames) as model:
         told = "calibration: 256 frames given, 1 used, for the others look like one of them; "
         assert f"{told}24 photos of the bundle's beside them" in lines
         assert told in model.explain()
@@ -386,8 +380,10 @@ def test_subnet_text_names_its_choices() -> None:
     assert str(subnet) == "16px 8:k3e1 8:k3e2 16:k3e2"
 
 
-def test_what_an_engine_logs_meanwhile_is_told(tiny_bundle: Path, offer: Offer) -> None:
-    found, lines = offer("sound"), list[str]()
+def test_what_an_engine_logs_meanwhile_is_told(
+    tiny_bundle: Path, offer: Offer, lines: list[str]
+) -> None:
+    found = offer("sound")
     load = found["sound"].load
 
     def logging_load(artefact: bytes, target: Target) -> Session:
@@ -395,11 +391,8 @@ def test_what_an_engine_logs_meanwhile_is_told(tiny_bundle: Path, offer: Offer) 
         return load(artefact, target)
 
     found["sound"].load = logging_load  # type: ignore[method-assign]
-    tofa_edge.deploy(tiny_bundle, tell=lines.append).close()
+    tofa_edge.deploy(tiny_bundle).close()
     assert "building, 3 of 9" in lines
-    count = len(lines)
-    logging.getLogger("tofa_edge.sound").warning("later")
-    assert len(lines) == count
 
 
 def test_artefact_that_others_may_write_is_not_loaded(tiny_bundle: Path, own_cache: Path) -> None:

@@ -24,10 +24,11 @@ def main() -> None:
     import tofa_edge.cli.host
     import tofa_edge.cli.report  # noqa: F401  their commands join those of a device
     from tofa_edge.cli.app import app
-    from tofa_edge.cli.output import Told, tell
+    from tofa_edge.cli.output import Told, show_log, tell
     from tofa_edge.errors import TofaError
 
     debug = "--debug" in sys.argv
+    show_log()
     try:
         app()
     except SystemExit as end:

@@ -10,7 +10,7 @@ from typing import Annotated, Any
 import typer
 
 from tofa_edge import __version__
-from tofa_edge.cli.output import Told, out, print_json, tell, tell_on_terminal
+from tofa_edge.cli.output import Told, out, print_json, tell
 from tofa_edge.errors import BackendError
 
 app = typer.Typer(
@@ -260,7 +260,7 @@ def profile(
     from tofa_edge.deployment import profile as profiling
     from tofa_edge.device_profiles.profile import to_json
 
-    made = profiling.profile(Bundle.open(bundle), subnets, backend, threads, tell_on_terminal)
+    made = profiling.profile(Bundle.open(bundle), subnets, backend, threads)
     paths = profiling.keep(made, out_path)
     if as_json:
         print_json(json.loads(to_json(made)))
@@ -299,10 +299,7 @@ def bench(
     names = tuple(name.strip() for name in engines.split(",") if name.strip())
     wish = Wish(quick=quick, engines=names, sustain_s=sustain, scenarios=scenarios)
 
-    def told(line: str) -> None:
-        (tell if line.startswith("wrote ") else tell_on_terminal)(line)
-
-    found = measured(bundle, out_path, wish, told)
+    found = measured(bundle, out_path, wish)
     if as_json:
         print_json(found)
     else:
@@ -334,7 +331,7 @@ def _deployed(
     options["calibration"] = () if frames is None else read_frames(frames)
     if frames_share is not None:
         options["frames_share"] = frames_share
-    return tofa_edge.deploy(bundle, tell=tell_on_terminal, **options)
+    return tofa_edge.deploy(bundle, **options)
 
 
 def _as_json(model: Any) -> dict[str, object]:

@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from tofa_edge.cli.app import Json, app
-from tofa_edge.cli.output import out, print_json, tell_on_terminal
+from tofa_edge.cli.output import out, print_json
 from tofa_edge.errors import BackendError
 
 
@@ -24,7 +24,7 @@ def conformance(
     from tofa_edge.conformance.suite import run
 
     faulthandler.enable()  # an engine that crashes takes everything along, but says where
-    checks = run(backend(name), quick, tell=tell_on_terminal)
+    checks = run(backend(name), quick)
     if as_json:
         print_json([dataclasses.asdict(check) for check in checks])
     else:

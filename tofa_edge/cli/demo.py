@@ -12,7 +12,7 @@ import numpy as np
 
 import tofa_edge
 from tofa_edge.bundle.bundle import Bundle
-from tofa_edge.cli.output import out, table, tell, tell_on_terminal, training_progress
+from tofa_edge.cli.output import out, table, tell, training_progress
 from tofa_edge.errors import TrainingError
 from tofa_edge.selftest.records import probed
 from tofa_edge.serving.explanation import Measured
@@ -58,7 +58,7 @@ def play(folder: Path, epochs: int, seed: int) -> dict[str, object]:
     from tofa_edge.train.trainer import train  # torch
 
     with training_progress() as on_step:
-        train(data / "train", bundle, config, on_step, tell)
+        train(data / "train", bundle, config, on_step)
     rows = list(_rows(bundle, read_folder(data / "test")))
     _print(rows)
     seconds = time.perf_counter() - begin
@@ -136,7 +136,6 @@ def _rows(bundle: Path, test: LabelledPaths) -> Iterator[dict[str, object]]:
             latency_ms=budget,
             backend=engine.backend.name,
             threads=engine.target.threads,
-            tell=tell_on_terminal,
         ) as model:
             yield _row(f"{share:.0%} of its p50", budget, model, test)
 

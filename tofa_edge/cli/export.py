@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from tofa_edge.cli.app import BundlePath, Json, LatencyMs, MemoryMb, app
-from tofa_edge.cli.output import out, print_json, tell_on_terminal
+from tofa_edge.cli.output import out, print_json
 
 if TYPE_CHECKING:
     from tofa_edge.deployment.export import Exported
@@ -49,7 +49,6 @@ def export(
         memory_mb=memory_mb,
         precision=precision,
         overwrite=force,
-        tell=tell_on_terminal,
     )
     if as_json:
         fields = {"path": str(made.path), "subnet": made.subnet.to_json()}

@@ -14,8 +14,6 @@ from tofa_edge.cli.output import (
     is_first_process,
     out,
     print_json,
-    tell,
-    tell_on_terminal,
     training_progress,
 )
 from tofa_edge.errors import TrainingError
@@ -132,7 +130,7 @@ def train(
         device=device,
     )
     with training_progress() as shown, _logged(log, shown) as on_step:
-        report = trainer.train(data, out_path, config, on_step, tell, resume)
+        report = trainer.train(data, out_path, config, on_step, resume)
     if not report.written:  # another process did
         return
     if as_json:
@@ -177,7 +175,7 @@ def pretrain(
         device=device,
     )
     with training_progress() as shown, _logged(log, shown) as on_step:
-        report = trainer.pretrain(images, out_path, config, on_step, tell, resume)
+        report = trainer.pretrain(images, out_path, config, on_step, resume)
     if not report.written:
         return
     if as_json:
@@ -209,7 +207,7 @@ def evaluate(
     opened = Bundle.open(bundle)
     if plot is not None:
         evaluation.check_plot(plot)
-    made = evaluation.evaluate(opened, data, subnets, seed, tell, tell_on_terminal)
+    made = evaluation.evaluate(opened, data, subnets, seed)
     if as_json:
         print_json(evaluations_as_json(made))
     else:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import os
 from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
@@ -38,10 +39,27 @@ class Told(SystemExit):
     """The end of a command that has said itself why it ends."""
 
 
-def tell_on_terminal(line: str) -> None:
-    """Prints a line as `tell` does, but only where a person may be watching."""
-    if err.is_terminal:
-        tell(line)
+class Lines(logging.Handler):
+    """Prints what the package logs to the error stream.
+
+    Warnings, what training says, and the names of files written always; the steps of everything
+    else only where a person may be watching.
+    """
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Prints a line."""
+        line = record.getMessage()
+        always = record.levelno > logging.INFO or record.name.startswith("tofa_edge.train")
+        if always or line.startswith("wrote ") or err.is_terminal:
+            tell(line)
+
+
+def show_log() -> None:
+    """Prints what the package logs from now on, once."""
+    logger = logging.getLogger("tofa_edge")
+    if not any(isinstance(handler, Lines) for handler in logger.handlers):
+        logger.addHandler(Lines())
+        logger.setLevel(logging.INFO)
 
 
 def print_json(value: object) -> None:

@@ -6,8 +6,8 @@ neither a bundle nor torch is needed.
 
 from __future__ import annotations
 
+import logging
 import time
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
@@ -15,6 +15,8 @@ from tofa_edge.backends.protocol import Backend
 from tofa_edge.conformance import conduct, numbers
 from tofa_edge.conformance.subject import CheckFunction, Fault, Inapplicable, Subject
 from tofa_edge.errors import BackendError
+
+log = logging.getLogger(__name__)
 
 Outcome = Literal["passed", "failed", "skipped"]
 
@@ -76,7 +78,6 @@ def run(
     backend: Backend,
     quick: bool = False,
     tolerance: float | None = None,
-    tell: Callable[[str], None] = lambda line: None,
 ) -> tuple[Check, ...]:
     """Puts a backend through every check.
 
@@ -84,7 +85,6 @@ def run(
         backend: to examine; an instance, registered under its name as an entry point.
         quick: fewer subnets (15 in place of 52) and fewer loads (200 in place of 1,000).
         tolerance: of the largest logit; default: 1e-3 for fp32, 2e-2 for lower precisions.
-        tell: is given the title of each check before it starts.
 
     Raises:
         BackendError: its engine cannot run here.
@@ -94,7 +94,7 @@ def run(
         raise BackendError(f"backend {backend.name} cannot run here: {missing}")
     subject, made = Subject(backend, quick, tolerance), []
     for name in CHECKS:
-        tell(_title(name))
+        log.info(_title(name))
         made.append(check(name, subject))
     return tuple(made)
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import dataclasses
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -19,7 +19,6 @@ from tofa_edge._version import __version__
 from tofa_edge.architecture.space import Subnet
 from tofa_edge.backends.protocol import Engine
 from tofa_edge.backends.registry import working
-from tofa_edge.backends.support import engine_logs
 from tofa_edge.budget import Budget
 from tofa_edge.bundle.bundle import Bundle
 from tofa_edge.bundle.images import ImageSource
@@ -41,8 +40,6 @@ TRIES = 3
 UNSTEADY = 3.0  # p95 over p50 that tells of other work on the machine
 CAUTIOUS = 0.6  # of the budget is aimed at when all tries were over it
 
-Tell = Callable[[str], None]
-
 
 def deploy(
     bundle: str | Path | Bundle,
@@ -60,7 +57,6 @@ def deploy(
     max_seconds: float | None = None,
     remember: bool = True,
     seed: int = 0,
-    tell: Tell = lambda line: None,
 ) -> Model:
     """Cuts a network out of a bundle for this device and returns it, loaded and measured.
 
@@ -88,7 +84,6 @@ def deploy(
             network may be smaller than it could be. It is measured within the budget all the same.
         remember: whether to reuse and keep what was chosen here before; never with frames.
         seed: of the search.
-        tell: called with a line of text after each step.
 
     Raises:
         BundleError: the bundle is damaged, or has no photos and too few frames were given.
@@ -103,7 +98,7 @@ def deploy(
     if subnet is not None:
         opened.space.validate(subnet)
     until = time.monotonic() + max_seconds if max_seconds else float("inf")
-    bench = Workbench(opened, limits, tell)
+    bench = Workbench(opened, limits)
     key = None
     if remember and not calibration:
         key = _key(opened, limits, subnet, [backend, threads, precision, seed])
@@ -115,7 +110,7 @@ def deploy(
         bench.cutter = Cutter(opened, calibration, frames_share)
     if calibration:
         bench.note(bench.cutter.about_frames())
-    with engine_logs(tell), one_at_a_time() as alone:
+    with one_at_a_time() as alone:
         if not alone:
             bench.note("another process measures here, too: latencies may be too high")
         space, profiles = opened.space, known_profiles()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -74,7 +73,6 @@ def export(
     memory_mb: float | None = None,
     precision: str = "fp32",
     overwrite: bool = False,
-    tell: Callable[[str], None] = lambda line: None,
 ) -> Exported:
     """Writes a subnet, calibrated and folded, as a file that needs neither bundle nor this package.
 
@@ -93,7 +91,6 @@ def export(
         precision: "fp32", "int8", or for TFLite "dynamic". What integers cost is measured on the
             bundle's photos, and may be a point of accuracy.
         overwrite: whether a file of that name may be replaced.
-        tell: called with a line of text after each step of choosing.
 
     Raises:
         ExportError: the format is unknown, the file exists, or it cannot be written.
@@ -116,7 +113,7 @@ def export(
     checker = _checker(opened, kind, target)
     if not budget.is_free:
         name = checker.backend.name if checker else None
-        with deploy(opened, budget=budget, backend=name, precision=precision, tell=tell) as model:
+        with deploy(opened, budget=budget, backend=name, precision=precision) as model:
             subnet, measured = model.subnet, str(model.explanation.chosen)
     subnet = subnet or opened.space.largest()
     cutter, by = Cutter(opened), calibrating_engine(opened)

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import logging
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -31,12 +32,12 @@ from tofa_edge.selftest.records import calibrator
 from tofa_edge.serving.explanation import Explanation, Measured, headroom
 from tofa_edge.serving.model import Model
 
+log = logging.getLogger(__name__)
+
 QUICK_CALIBRATION_IMAGES = 32  # enough to time a network: calibrated, so without denormals
 QUICK_SECONDS, QUICK_RUNS = 0.15, 60
 REPEATS = 2
 CHECKED_IMAGES = 2
-
-Tell = Callable[[str], None]
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -72,7 +73,6 @@ class Workbench:
     Args:
         bundle: opened.
         budget: that it serves, for the explanation.
-        tell: called with a line of text after each step.
 
     Attributes:
         cutter: of the bundle; set before the first network is cut.
@@ -84,8 +84,8 @@ class Workbench:
 
     cutter: Cutter
 
-    def __init__(self, bundle: Bundle, budget: Budget, tell: Tell) -> None:
-        self.bundle, self.budget, self.tell = bundle, budget, tell
+    def __init__(self, bundle: Bundle, budget: Budget) -> None:
+        self.bundle, self.budget = bundle, budget
         self.explanation = Explanation(bundle.path, budget)
         self.on_the_way: list[tuple[Measured, Engine]] = []
         self.stand_beside(None)
@@ -120,7 +120,7 @@ class Workbench:
             line: a sentence.
         """
         self.explanation.notes.append(line)
-        self.tell(line)
+        log.info(line)
 
     def time(self, model: Model, stopwatch: Stopwatch) -> Latency:
         """Returns the latency of one prediction of an array of the network's size."""
@@ -149,7 +149,7 @@ class Workbench:
         found = self._measured(subnet, engine, latency, None, None)
         self.explanation.measured.append(found)
         self.on_the_way.append((found, engine))
-        self.tell(f"measured {found}")
+        log.info(f"measured {found}")
         return latency
 
     def finished(
@@ -186,7 +186,7 @@ class Workbench:
         found = self._measured(subnet, engine, latency, accuracy, predicted_ms)
         found = replace(found, drop=made.drop)
         self.explanation.finished.append(found)
-        self.tell(f"tried {found}")
+        log.info(f"tried {found}")
         return Finished(made.model, found, made.artefact, made.difference)
 
     def delivered(self, made: Finished) -> Model:

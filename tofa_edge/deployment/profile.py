@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import datetime
-from collections.abc import Callable, Iterable, Mapping, Sequence
+import logging
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -40,11 +41,11 @@ from tofa_edge.prediction.memory import MEGA
 from tofa_edge.selftest.records import sound_engines
 from tofa_edge.storage.cache import cache_folder
 
+log = logging.getLogger(__name__)
+
 SUBNETS = 40
 HOPELESS = 1.8  # how many times slower than the fastest, by the ranking of this machine's profile
 CLOSE = 2.0  # the same board, or the same processor: farther devices are no prior
-
-Tell = Callable[[str], None]
 
 
 def profile(
@@ -52,7 +53,6 @@ def profile(
     count: int = SUBNETS,
     backend: str | None = None,
     threads: int | None = None,
-    tell: Tell = lambda line: None,
 ) -> Profile:
     """Returns the latencies of subnets of all sizes on every engine here.
 
@@ -61,14 +61,13 @@ def profile(
         count: of subnets.
         backend: an engine's name; by default all that work here.
         threads: by default all numbers.
-        tell: called with a line of text now and then.
 
     Raises:
         BundleError: the bundle is damaged.
         BackendError: no engine works here.
     """
     space = bundle.space
-    bench = Workbench(bundle, Budget(), tell)
+    bench = Workbench(bundle, Budget())
     bench.cutter = Cutter(bundle)
     offered = sound_engines(bundle, backend, threads)
     encodings = distinct(space, sample(space, np.random.default_rng(0), count))
@@ -82,13 +81,13 @@ def profile(
                 try:
                     latency = bench.timed_as_stored(subnet, engine)
                 except BackendError as error:
-                    tell(f"{engine}: left out, {error}")
+                    log.info(f"{engine}: left out, {error}")
                     del rows[engine]
                     continue
                 flags = latency.flags if alone else (*latency.flags, "not alone")
                 rows[engine].append(measurement(subnet, latency, float(macs[number]), flags))
             if number % 10 == 9:
-                tell(f"{number + 1} of {len(encodings)} subnets measured")
+                log.info(f"{number + 1} of {len(encodings)} subnets measured")
     return assembled(space.name, rows, began)
 
 
@@ -145,7 +144,7 @@ def _ranked(targets: list[MeasuredTarget]) -> list[Ranked]:
 def promising(
     offered: list[Engine], space: SearchSpace, profiles: Iterable[Profile]
 ) -> list[Engine]:
-    """Returns the engines `offered` that are worth timing: without those known to be far slower on this machine.
+    """Returns the engines `offered` without those known to be far slower on this machine.
 
     Only a profile of this machine counts, made with the same software. What it does not know is
     worth timing.

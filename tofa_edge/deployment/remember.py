@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+
 from tofa_edge.architecture.cost import macs
 from tofa_edge.architecture.layers import layers
 from tofa_edge.backends.protocol import Engine
@@ -14,6 +16,8 @@ from tofa_edge.measurement.stopwatch import Stopwatch
 from tofa_edge.selftest.records import sound_engines
 from tofa_edge.serving.explanation import Measured
 from tofa_edge.serving.model import Model
+
+log = logging.getLogger(__name__)
 
 LEAST_RUNS, MOST_RUNS, SECONDS = 12, 30, 0.05
 
@@ -46,7 +50,7 @@ def recalled(bench: Workbench, key: str) -> Model | None:
     explanation.chosen = Measured(subnet, str(engine), cost, decision.accuracy, latency)
     explanation.predicts_accuracy = decision.predicts_accuracy
     explanation.remembered = decision.explanation
-    bench.tell(f"remembered {explanation.chosen}")
+    log.info(f"remembered {explanation.chosen}")
     model.reset_stats()
     return model
 

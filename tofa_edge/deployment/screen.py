@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -19,12 +20,12 @@ from tofa_edge.selftest.golden import probe_images
 from tofa_edge.selftest.records import TRUSTED, probed, sound_engines
 from tofa_edge.serving.explanation import Explanation, Screened, headroom
 
+log = logging.getLogger(__name__)
+
 CLOSE = 2.2  # of the fastest, alone: on two threads the time by itself says little
 BEHIND = 1.2
 ROUNDS, TURN = 10, 15
 REST_S = 0.03  # threads of a pool spin for some 10 ms after a run, and take a core from the next
-
-Tell = Callable[[str], None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,7 +89,7 @@ def candidates_here(
             for verdict in record.faults:
                 engine = f"{record.backend} {verdict.target or ''}".rstrip()
                 bench.explanation.screened.append(Screened(engine, reason=str(verdict)))
-                bench.tell(f"engine {engine}: not used, {verdict}")
+                log.info(f"engine {engine}: not used, {verdict}")
         offered = worth(wanted.among(sound_engines(bench.bundle, name, wanted.threads)))
     with bench.timed("screen"):
         bench.stand_beside(reference_run(bench, offered))
@@ -117,7 +118,7 @@ def screen(bench: Workbench, subnet: Subnet, offered: list[Engine]) -> list[Cand
         finally:
             session.close()
         explanation.screened.append(Screened(str(engine), latency))
-        bench.tell(f"engine {engine}: {latency}")
+        log.info(f"engine {engine}: {latency}")
         found.append(Candidate(engine, latency))
     if not found:
         _none_works(explanation)

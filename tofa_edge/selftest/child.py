@@ -10,14 +10,15 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import json
+import logging
 import os
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from tofa_edge import backends
 from tofa_edge.backends.protocol import Engine
 from tofa_edge.backends.reference import ReferenceSession
-from tofa_edge.backends.support import engine_logs
 from tofa_edge.bundle.bundle import Bundle
 from tofa_edge.cutting.cutter import Cutter
 from tofa_edge.errors import TofaError
@@ -36,30 +37,43 @@ def main() -> None:
     options = parser.parse_args()
     with os.fdopen(options.report, "w", buffering=1) as report:
 
-        def tell(**fields: Any) -> None:
+        def write(**fields: Any) -> None:
             report.write(json.dumps(fields) + "\n")
 
-        tell(step="import")
+        logging.getLogger("tofa_edge").addHandler(_Steps(write))  # whoever logs does not hang
+        logging.getLogger("tofa_edge").setLevel(logging.INFO)
+        write(step="import")
         backend = backends.backends()[options.name]
         targets = backend.targets()
-        tell(targets=[dataclasses.asdict(target) for target in targets])
+        write(targets=[dataclasses.asdict(target) for target in targets])
         try:
             cases, measuring = _cases(options.bundle)
         except TofaError as error:  # the bundle's fault, not the engine's
-            tell(unreadable=str(error))
+            write(unreadable=str(error))
             return
         proven: set[tuple[str, str]] = set()
         for number, target in enumerate(targets[options.start :], options.start):
-            tell(step=f"load and run on {target}")
+            write(step=f"load and run on {target}")
             computes = (target.unit, target.precision)  # another thread count: one case will do
             asked = cases[:1] if computes in proven or target.is_integer else cases
             if backend.calibrates and computes == ("cpu", "fp32") and asked is cases:
                 asked = [*cases, calibrating(measuring)]
-            with engine_logs(lambda line: tell(step=line)):  # whoever logs does not hang
-                judgement = judge(Engine(backend, target), asked)
+            judgement = judge(Engine(backend, target), asked)
             if judgement is None:
                 proven.add(computes)
-            tell(number=number, judgement=judgement)
+            write(number=number, judgement=judgement)
+
+
+class _Steps(logging.Handler):
+    """Reports each line that an engine logs as a step: some build for minutes."""
+
+    def __init__(self, write: Callable[..., None]) -> None:
+        super().__init__()
+        self.write = write
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Reports a line."""
+        self.write(step=record.getMessage())
 
 
 def _cases(bundle: Path | None) -> tuple[list[Case], Network]:

@@ -5,8 +5,9 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import itertools
+import logging
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict
 from pathlib import Path
 
@@ -38,6 +39,8 @@ from tofa_edge.train.run.phases import (
 from tofa_edge.train.supernet.start import new_supernet, read_start, used_device
 from tofa_edge.train.supernet.supernet import Supernet
 
+log = logging.getLogger(__name__)
+
 SHARES = {"train": 0.8, "validation": 0.1, "check": 0.1}
 FREE = {  # to differ when resuming
     "device", "calibration_photos", "check_photos", "predictor_subnets", "half_precision",
@@ -46,15 +49,12 @@ FREE = {  # to differ when resuming
 
 AFTER_LOOKING = (TRAINING, QUANTISATION_AWARE)  # whose checkpoints hold what the teachers said
 
-Tell = Callable[[str], None]
-
 
 def train(
     data: Path | None,
     out: Path,
     config: TrainingConfig | None = None,
     on_step: OnStep = lambda progress: None,
-    tell: Tell = lambda line: None,
     resume: bool = False,
 ) -> Report:
     """Trains a supernet on photos and writes the bundle.
@@ -68,7 +68,6 @@ def train(
         out: the bundle to write.
         config: how to train.
         on_step: called after each step.
-        tell: called with a line of text for what a person should know.
         resume: whether to go on from the checkpoint of an interrupted run.
 
     Raises:
@@ -81,35 +80,36 @@ def train(
     processes = Processes.join(used_device(config).type)
     processes.check(config.batch_size)
     if not processes.first:
-        on_step, tell = _silent, _silent
+        on_step = _silent
+        logging.getLogger("tofa_edge").setLevel(logging.ERROR)
     check_writable(out)
     if config.epochs == 0:
         if not processes.first:
             return Report(out, {}, 0.0, written=False)
-        return bundle_as_is(data, out, config, tell)
+        return bundle_as_is(data, out, config)
     if data is None:
         raise TrainingError("training wants a folder of photos; only --epochs 0 goes without")
     start = read_start(config)
-    photos = read_photos(data, start.space.resolutions[-1], tell)  # uint8 (N, S, S, 3)
+    photos = read_photos(data, start.space.resolutions[-1])  # uint8 (N, S, S, 3)
     supernet = new_supernet(start, config, len(photos.classes))
     roles = split(photos.labels, SHARES, config.seed, photos.classes)
     trained = roles["train"]
     labels = forget_labels(photos.labels[trained], config.labels_per_class, config.seed)
-    tell(_summary(photos, roles, labels, supernet))
+    log.info(_summary(photos, roles, labels, supernet))
     checkpoints = Checkpoints.open(checkpoint.beside(out), _identity(photos, config), resume)
     images = photos.images[trained]
     needed = expected_seconds(supernet, images, labels, config)
     needed[TESTING] = config.predictor_subnets * SECONDS_TO_TEST
-    tell(_time_needed(needed, checkpoints))
+    log.info(_time_needed(needed, checkpoints))
     begun = time.perf_counter()
-    with _telling_how_to_resume(checkpoints, tell):
+    with _telling_how_to_resume(checkpoints):
         seen = _looks(images, labels, config, on_step, checkpoints, processes)
         if config.is_plain and config.pretrain_epochs and not checkpoints.is_at(*AFTER_LOOKING):
             said = seen[config.start]
             supernet = pretrain_supernet(
                 supernet, images, said, config, on_step, checkpoints, processes
             )
-        watch = _watch(photos, roles, labels, processes, tell)
+        watch = _watch(photos, roles, labels, processes)
         taught = [seen[name] for name in config.teachers if name in seen]
         supernet = optimise(
             supernet, images, labels, config, on_step, checkpoints, processes, watch, looks=taught
@@ -128,7 +128,6 @@ def pretrain(
     out: Path,
     config: TrainingConfig | None = None,
     on_step: OnStep = lambda progress: None,
-    tell: Tell = lambda line: None,
     resume: bool = False,
 ) -> Report:
     """Distils a pretrained network into all subnets of its space, without labels.
@@ -140,7 +139,6 @@ def pretrain(
         out: the bundle to write, with the classes of the pretrained network.
         config: how; `start` is the pretrained network, `pretrain_epochs` says how long.
         on_step: called after each step.
-        tell: called with a line of text for what a person should know.
         resume: whether to go on from the checkpoint of an interrupted run.
 
     Raises:
@@ -155,20 +153,21 @@ def pretrain(
     check_writable(out)
     processes = Processes.join(used_device(config).type)
     if not processes.first:
-        on_step, tell = _silent, _silent
+        on_step = _silent
+        logging.getLogger("tofa_edge").setLevel(logging.ERROR)
     supernet = new_supernet(read_start(config), config)
     size = supernet.space.resolutions[-1]
-    seen, _ = decode_all(read_folder(images, labelled=False), size, tell)
+    seen, _ = decode_all(read_folder(images, labelled=False), size)
     order = np.random.default_rng(config.seed).permutation(len(seen))
     seen = seen[order]
     classes = [f"imagenet {index}" for index in range(supernet.space.classes)]
     identity = _identity(Photos(tuple(classes), seen, np.zeros(0, np.int64)), config)
     checkpoints = Checkpoints.open(checkpoint.beside(out), identity, resume)
-    tell(f"{len(seen)} photos, {supernet.space.count():.1e} subnets up to {size} px")
+    log.info(f"{len(seen)} photos, {supernet.space.count():.1e} subnets up to {size} px")
     needed = expected_seconds(supernet, seen, np.zeros(0, np.int64), config)
-    tell(_time_needed(needed, checkpoints))
+    log.info(_time_needed(needed, checkpoints))
     begun = time.perf_counter()
-    with _telling_how_to_resume(checkpoints, tell):
+    with _telling_how_to_resume(checkpoints):
         said = look(config.start, seen, used_device(config), on_step, processes)
         supernet = pretrain_supernet(supernet, seen, said, config, on_step, checkpoints, processes)
     processes.leave()
@@ -188,12 +187,12 @@ def _to_ship(supernet: Supernet) -> Supernet:
 
 
 @contextlib.contextmanager
-def _telling_how_to_resume(checkpoints: Checkpoints, tell: Tell) -> Iterator[None]:
+def _telling_how_to_resume(checkpoints: Checkpoints) -> Iterator[None]:
     try:
         yield
     except KeyboardInterrupt:
         if checkpoints.path.exists():
-            tell(f"stopped; go on with --resume (checkpoint: {checkpoints.path})")
+            log.info(f"stopped; go on with --resume (checkpoint: {checkpoints.path})")
         raise
 
 
@@ -216,17 +215,16 @@ def _watch(
     roles: Mapping[str, NDArray[np.int64]],
     labels: NDArray[np.int64],
     processes: Processes,
-    tell: Tell,
 ) -> Watch | None:
     fewest = int(np.bincount(labels[labels >= 0], minlength=len(photos.classes)).min())
     if not processes.first:
         return None
     if fewest < LEAST_LABELS:
         count = "1 label" if fewest == 1 else f"{fewest} labels"
-        tell(f"{count} of a class, fewer than {LEAST_LABELS}: training does not stop early")
+        log.info(f"{count} of a class, fewer than {LEAST_LABELS}: training does not stop early")
     validated, seen = roles["validation"], photos.images[roles["train"][:CALIBRATION_IMAGES]]
     stops = fewest >= LEAST_LABELS
-    return Watch(photos.images[validated], photos.labels[validated], seen, tell, stops)
+    return Watch(photos.images[validated], photos.labels[validated], seen, stops)
 
 
 def _time_needed(expected: Mapping[str, float], checkpoints: Checkpoints) -> str:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import tempfile
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -27,9 +27,9 @@ from tofa_edge.train.run.subnet_accuracy import log_softmax, subnet_logits
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-CONFIDENCE_BINS = 15
+log = logging.getLogger(__name__)
 
-Tell = Callable[[str], None]
+CONFIDENCE_BINS = 15
 
 
 @dataclass(frozen=True, eq=False)
@@ -63,8 +63,6 @@ def evaluate(
     data: Path,
     random_subnets: int = 20,
     seed: int = 0,
-    tell: Tell = lambda line: None,
-    progress: Tell = lambda line: None,
 ) -> list[Evaluation]:
     """Evaluates the largest, middle, smallest and some random subnets as a device would run them.
 
@@ -74,8 +72,6 @@ def evaluate(
             names must be the bundle's; photos without a label are left out.
         random_subnets: how many.
         seed: of their choice.
-        tell: called with a line for each photo that is skipped.
-        progress: called with a line of text after each subnet.
 
     Raises:
         DataError: the photos cannot be read, none is labelled, or the bundle lacks a class.
@@ -89,7 +85,7 @@ def evaluate(
             f"{bundle.path}: no calibration photos in it to evaluate subnets with: train it with "
             "--calibration-photos of 1 or more"
         )
-    images, labels = _labelled(bundle, data, size, tell)
+    images, labels = _labelled(bundle, data, size)
     rng = np.random.default_rng(seed)
     chosen = {"largest": space.largest(), "middle": space.middle(), "smallest": space.smallest()}
     chosen |= {f"random {number}": space.sample(rng) for number in range(1, random_subnets + 1)}
@@ -100,7 +96,7 @@ def evaluate(
         cost = macs(layers(space, subnet))
         made.append(judged(name, subnet, cost, logits / bundle.temperature, labels))
         low, high = made[-1].interval
-        progress(
+        log.info(
             f"{name}: {made[-1].accuracy:.1%} ({low:.1%} to {high:.1%}) at {cost / 1e6:.1f} MMACs"
         )
     return made
@@ -225,10 +221,8 @@ def _figure(**options: Any) -> Figure:
     return Figure(**options)
 
 
-def _labelled(
-    bundle: Bundle, data: Path, size: int, tell: Tell
-) -> tuple[ImageArray, NDArray[np.int64]]:
-    photos = read_photos(data, size, tell, least_classes=1)
+def _labelled(bundle: Bundle, data: Path, size: int) -> tuple[ImageArray, NDArray[np.int64]]:
+    photos = read_photos(data, size, least_classes=1)
     known = photos.labels != UNLABELLED
     strange = sorted(set(photos.classes) - set(bundle.classes))
     if strange:

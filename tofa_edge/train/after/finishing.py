@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
@@ -27,8 +27,6 @@ from tofa_edge.train.supernet.supernet import Supernet
 
 IMAGENET_CROP = 0.875  # how EfficientNet-Lite's published accuracies were measured
 TESTING = "testing subnets"
-
-Tell = Callable[[str], None]
 
 
 def pack_trained(
@@ -58,7 +56,7 @@ def pack_trained(
     check = roles["check"][: config.check_photos]
     images, labels = photos.images[validated], photos.labels[validated]
     seen = photos.images[trained[:CALIBRATION_IMAGES]]
-    logits = Watch(images, labels, seen, tell=lambda line: None).logits(supernet)
+    logits = Watch(images, labels, seen).logits(supernet)
     accuracies = {name: accuracy(found, labels) for name, found in logits.items()}
     temperature = fit_temperature(np.stack(list(logits.values())), labels)
     predictor = None
@@ -115,14 +113,13 @@ def _predictor(
     return predictor if rounding is None else replace(predictor, rounding=rounding)
 
 
-def bundle_as_is(data: Path | None, out: Path, config: TrainingConfig, tell: Tell) -> Report:
+def bundle_as_is(data: Path | None, out: Path, config: TrainingConfig) -> Report:
     """Bundles a pretrained network with its own classes and all its resolutions.
 
     Args:
         data: photos for calibration, as for `train`; None ships none.
         out: the bundle to write.
         config: what it starts from.
-        tell: called with a line of text for what a person should know.
 
     Raises:
         TrainingError: the start has no pretrained weights, or they are not installed.
@@ -141,7 +138,7 @@ def bundle_as_is(data: Path | None, out: Path, config: TrainingConfig, tell: Tel
     size = space.resolutions[-1]
     calibration = np.zeros((0, size, size, 3), np.uint8)
     if data is not None:
-        calibration = read_some(data, size, config.calibration_photos, config.seed, tell)
+        calibration = read_some(data, size, config.calibration_photos, config.seed)
     classes = [f"imagenet {index}" for index in range(space.classes)]
     pack(out, config, supernet, Contents(classes, calibration), {"epochs": 0})
     return Report(out, {}, 0.0)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Callable, Mapping, Sequence
+import logging
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +15,8 @@ from numpy.typing import NDArray
 from tofa_edge.bundle.images import SUFFIXES, files_in, prepare, stack
 from tofa_edge.errors import DataError, ImageError
 from tofa_edge.network.network import ImageArray
+
+log = logging.getLogger(__name__)
 
 MOST_UNREADABLE = 0.05  # of all images; beyond, something is wrong with the folder
 
@@ -223,15 +226,12 @@ def split(
     return {role: rng.permutation(np.concatenate(part)) for role, part in parts.items()}
 
 
-def decode_all(
-    data: LabelledPaths, size: int, tell: Callable[[str], None] = lambda line: None
-) -> tuple[ImageArray, LabelledPaths]:
+def decode_all(data: LabelledPaths, size: int) -> tuple[ImageArray, LabelledPaths]:
     """Returns the images that can be read, uint8, (N, size, size, 3), and which they are.
 
     Args:
         data: whose images to read.
         size: to crop and resize to.
-        tell: called with a line for each image that is skipped.
 
     Raises:
         DataError: more than 5 % of the images cannot be read; the first are named.
@@ -243,7 +243,7 @@ def decode_all(
         named = "; ".join(str(failure) for failure in failures[:3])
         raise DataError(f"{len(failures)} of {len(data)} images cannot be read: {named}")
     for failure in failures:
-        tell(f"skipped: {failure}")
+        log.warning(f"skipped: {failure}")
     kept = [index for index, r in enumerate(results) if not isinstance(r, ImageError)]
     images = stack([r for r in results if not isinstance(r, ImageError)], size)
     return images, data.take(np.array(kept, np.int64))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -14,15 +13,12 @@ from tofa_edge.train.data.named_sets import NAMES, read_named
 from tofa_edge.train.data.photos import LabelledPaths, Photos, decode_all, read_csv, read_folder
 
 
-def read_photos(
-    source: Path, size: int, tell: Callable[[str], None], least_classes: int = 2
-) -> Photos:
+def read_photos(source: Path, size: int, least_classes: int = 2) -> Photos:
     """Returns all images of a folder, a CSV file or a named set, decoded.
 
     Args:
         source: as for `read_folder` or `read_csv`, or the name of a set (`named_sets.NAMES`).
         size: to crop and resize to.
-        tell: called with a line for each image that is skipped.
         least_classes: how many there must be.
 
     Raises:
@@ -38,7 +34,7 @@ def read_photos(
                 f"{source}: class {name[:40]!r}: wanted a name of up to {MOST_NAME} characters, "
                 "none of them a control character"
             )
-    images, kept = decode_all(listed, size, tell)
+    images, kept = decode_all(listed, size)
     readable = np.bincount(kept.labels[kept.labels >= 0], minlength=len(kept.classes))
     if not readable.all():
         name = kept.classes[int(np.argmin(readable))]
@@ -46,9 +42,7 @@ def read_photos(
     return Photos(kept.classes, images, kept.labels)
 
 
-def read_some(
-    source: Path, size: int, count: int, seed: int, tell: Callable[[str], None]
-) -> ImageArray:
+def read_some(source: Path, size: int, count: int, seed: int) -> ImageArray:
     """Returns up to `count` images of a source, drawn at random, uint8, (N, size, size, 3).
 
     Args:
@@ -56,7 +50,6 @@ def read_some(
         size: to crop and resize to.
         count: of images.
         seed: of the draw.
-        tell: called with a line for each image that is skipped.
 
     Raises:
         DataError: it cannot be read, or too many of the images cannot.
@@ -66,7 +59,7 @@ def read_some(
         images = read_named(str(source), size).images
         return images[rng.permutation(len(images))[:count]]
     listed = _listed(source, least_classes=2)
-    return decode_all(listed.take(rng.permutation(len(listed))[:count]), size, tell)[0]
+    return decode_all(listed.take(rng.permutation(len(listed))[:count]), size)[0]
 
 
 def _listed(source: Path, least_classes: int) -> LabelledPaths:

@@ -201,7 +201,7 @@ class SemiSupervised:
 
 @lru_cache(maxsize=2)
 def computes_bfloat16(device: str) -> bool:
-    """Returns whether a `device`, "cpu" or "cuda", has instructions for bfloat16; without, it is slow."""
+    """Returns whether a `device` ("cpu", "cuda") has instructions for bfloat16."""
     if device == "cuda":
         return bool(torch.cuda.is_bf16_supported())
     try:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import logging
 from dataclasses import dataclass
 
 import numpy as np
@@ -16,11 +16,11 @@ from tofa_edge.train.run.loop import TrainingState
 from tofa_edge.train.run.subnet_accuracy import accuracy, subnet_logits
 from tofa_edge.train.supernet.supernet import Supernet
 
+log = logging.getLogger(__name__)
+
 LOOKS = 10  # in a phase
 PATIENCE = 3  # looks without a better one
 LEAST_LABELS = 25  # a class; with fewer, validation photos are too few to stop by
-
-Tell = Callable[[str], None]
 
 
 def named_subnets(space: SearchSpace) -> dict[str, Subnet]:
@@ -44,14 +44,12 @@ class Watch:
         images: validation photos, uint8, (N, S, S, 3).
         labels: class indices, (N,).
         seen: photos for BatchNorm calibration, uint8, (M, S, S, 3).
-        tell: called with a line of text for each look.
         stops: whether to end training, and to keep the best weights seen; or only to report.
     """
 
     images: ImageArray
     labels: NDArray[np.int64]
     seen: ImageArray
-    tell: Tell
     stops: bool = True
 
     def look(self, progress: Progress, state: TrainingState) -> bool:
@@ -61,7 +59,7 @@ class Watch:
             return False
         accuracies = {n: accuracy(x, self.labels) for n, x in self.logits(state.averaged).items()}
         shares = ", ".join(f"{name} {share:.1%}" for name, share in accuracies.items())
-        self.tell(f"step {progress.step}/{progress.steps}: {shares} of the validation photos right")
+        log.info(f"step {progress.step}/{progress.steps}: {shares} of the validation photos right")
         progress.metrics.update({f"accuracy/{name}": share for name, share in accuracies.items()})
         if not self.stops:
             return False
@@ -75,7 +73,7 @@ class Watch:
         state.extra["waited"] = state.extra["waited"] + 1
         if not has_stopped(state):
             return False
-        self.tell(f"no better for {PATIENCE} looks: stopped early")
+        log.info(f"no better for {PATIENCE} looks: stopped early")
         return True
 
     def take_best(self, state: TrainingState) -> None:
