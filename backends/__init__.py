@@ -6,6 +6,7 @@ artefact into a session, and runs batches. Backends are found through the entry-
 else's. Each engine is a package or file of its own; the formats that several write lie beside.
 """
 
+from tofa_edge.architecture.arrays import FloatArray, ImageArray
 from tofa_edge.architecture.layers import (
     IMAGE,
     LOGITS,
@@ -29,7 +30,7 @@ from tofa_edge.backends.support import (
     usable_cores,
 )
 from tofa_edge.errors import BackendError
-from tofa_edge.network.network import FloatArray, ImageArray, Network, Preprocessing, Quantisation
+from tofa_edge.network.network import Network, Preprocessing, Quantisation
 
 __all__ = [
     "ENTRY_POINTS",

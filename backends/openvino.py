@@ -12,13 +12,14 @@ from typing import Any
 
 import numpy as np
 
+from tofa_edge.architecture.arrays import FloatArray, ImageArray
 from tofa_edge.architecture.layers import LOGITS
 from tofa_edge.backends.onnx.float import write_onnx
 from tofa_edge.backends.onnx.integer import Scheme, write_onnx_int8
 from tofa_edge.backends.protocol import Target
 from tofa_edge.backends.support import check_batch, check_quantised, cpu_targets, package_version
 from tofa_edge.errors import BackendError
-from tofa_edge.network.network import FloatArray, ImageArray, Network
+from tofa_edge.network.network import Network
 
 INSTALL = "pip install 'tofa-edge[openvino]'"
 TELEMETRY = "openvino_telemetry"

@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
-from tofa_edge.network.network import FloatArray, ImageArray, Network
+from tofa_edge.architecture.arrays import FloatArray, ImageArray
+from tofa_edge.network.network import Network
 
 INTEGERS = ("int8", "dynamic")  # precisions
 

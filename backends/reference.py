@@ -9,6 +9,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 
+from tofa_edge.architecture.arrays import FloatArray, ImageArray
 from tofa_edge.architecture.cost import last_uses
 from tofa_edge.architecture.layers import (
     IMAGE,
@@ -25,7 +26,7 @@ from tofa_edge.backends.protocol import Target
 from tofa_edge.backends.support import check_batch, check_target, package_version
 from tofa_edge.errors import BackendError
 from tofa_edge.network.integers import on_grid, rounded_values
-from tofa_edge.network.network import FloatArray, ImageArray, Network
+from tofa_edge.network.network import Network
 
 
 class Reference:

@@ -7,9 +7,10 @@ from importlib.metadata import PackageNotFoundError, version
 
 import numpy as np
 
+from tofa_edge.architecture.arrays import ImageArray
 from tofa_edge.backends.protocol import Target
 from tofa_edge.errors import BackendError
-from tofa_edge.network.network import ImageArray, Network
+from tofa_edge.network.network import Network
 
 
 def package_version(*packages: str) -> str:

@@ -9,13 +9,13 @@ from pathlib import Path
 import pytest
 
 from tests.log_lines import log_lines
+from tofa_edge.architecture.arrays import FloatArray
 from tofa_edge.architecture.space import SearchSpace
 from tofa_edge.backends import registry
 from tofa_edge.backends.protocol import Backend
 from tofa_edge.bundle.bundle import Bundle
-from tofa_edge.network.network import FloatArray
 from tofa_edge.selftest import records as probing
-from tofa_edge.selftest.records import probed
+from tofa_edge.selftest.records import engine_records
 from tofa_edge.selftest.small_bundle import small_bundle
 from tofa_edge.selftest.specimens import random_supernet
 
@@ -34,8 +34,8 @@ def probes(tmp_path_factory: pytest.TempPathFactory, tiny_bundle: Path) -> Path:
     folder = tmp_path_factory.mktemp("probes")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("XDG_CACHE_HOME", str(folder))
-        probed()
-        probed(Bundle.open(tiny_bundle))
+        engine_records()
+        engine_records(Bundle.open(tiny_bundle))
     return folder
 
 

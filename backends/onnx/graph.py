@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from tofa_edge.architecture.arrays import FloatArray
 from tofa_edge.architecture.layers import (
     IMAGE,
     LOGITS,
@@ -22,7 +23,7 @@ from tofa_edge.architecture.layers import (
 )
 from tofa_edge.architecture.space import Activation
 from tofa_edge.backends.labelling import PROBABILITIES
-from tofa_edge.network.network import FloatArray, Network
+from tofa_edge.network.network import Network
 
 if TYPE_CHECKING:
     from onnx import GraphProto, ModelProto

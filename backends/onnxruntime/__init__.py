@@ -9,6 +9,7 @@ import sys
 from importlib.util import find_spec
 from typing import Any
 
+from tofa_edge.architecture.arrays import FloatArray, ImageArray
 from tofa_edge.backends.onnx.float import write_onnx
 from tofa_edge.backends.onnx.graph import INPUT
 from tofa_edge.backends.onnx.integer import TENSORRT, Scheme, write_onnx_int8
@@ -23,7 +24,7 @@ from tofa_edge.backends.onnxruntime.providers import (
 from tofa_edge.backends.protocol import Target
 from tofa_edge.backends.support import check_batch, check_quantised, cpu_targets, package_version
 from tofa_edge.errors import BackendError
-from tofa_edge.network.network import FloatArray, ImageArray, Network
+from tofa_edge.network.network import Network
 
 INSTALL = "pip install 'tofa-edge[onnxruntime]'"
 

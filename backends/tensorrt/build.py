@@ -42,7 +42,7 @@ class Plan:
 
 
 @dataclass
-class Progress:
+class BuildProgress:
     """What is told of a build by its own threads; `stop` asks it to end, `ended` is set then.
 
     Attributes:
@@ -125,7 +125,7 @@ def build_plan(module: ModuleType, onnx: bytes, precision: str, timings: bytes =
     Tells INFO lines to the logger "tofa_edge.tensorrt". Ctrl-C stops the build: it runs in a thread
     of its own, since Python cannot interrupt the library.
     """
-    progress = Progress()
+    progress = BuildProgress()
     made: list[Plan] = []
     failed: list[Exception] = []
 
@@ -149,7 +149,7 @@ def build_plan(module: ModuleType, onnx: bytes, precision: str, timings: bytes =
     return made[0]
 
 
-def _wait(thread: threading.Thread, progress: Progress, stoppable: bool) -> None:
+def _wait(thread: threading.Thread, progress: BuildProgress, stoppable: bool) -> None:
     """Runs a build; an event tells its end: to Python 3.11 an interrupted join is a join."""
     began = time.monotonic()
     thread.start()
@@ -166,7 +166,7 @@ def _wait(thread: threading.Thread, progress: Progress, stoppable: bool) -> None
 
 
 def _build(
-    module: ModuleType, onnx: bytes, precision: str, timings: bytes, progress: Progress
+    module: ModuleType, onnx: bytes, precision: str, timings: bytes, progress: BuildProgress
 ) -> Plan:
     if TYPE_CHECKING:
         import tensorrt as trt
@@ -234,7 +234,7 @@ def _monitors(module: ModuleType) -> bool:
     return hasattr(module, "IProgressMonitor")
 
 
-def _monitor(module: ModuleType, progress: Progress) -> tensorrt.IProgressMonitor:
+def _monitor(module: ModuleType, progress: BuildProgress) -> tensorrt.IProgressMonitor:
     if TYPE_CHECKING:
         import tensorrt as trt
     else:

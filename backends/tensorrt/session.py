@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from tofa_edge.architecture.arrays import FloatArray, ImageArray
 from tofa_edge.backends.onnx.graph import INPUT
 from tofa_edge.backends.support import check_batch
 from tofa_edge.backends.tensorrt.build import sizes
 from tofa_edge.backends.tensorrt.cuda import Cuda
 from tofa_edge.errors import BackendError
-from tofa_edge.network.network import FloatArray, ImageArray
 
 if TYPE_CHECKING:
     import tensorrt

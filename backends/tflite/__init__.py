@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from tofa_edge.architecture.arrays import FloatArray, ImageArray
 from tofa_edge.backends.protocol import Target
 from tofa_edge.backends.support import check_batch, check_quantised, check_target, cpu_targets
 from tofa_edge.backends.tflite.float import write_tflite
@@ -25,7 +26,7 @@ from tofa_edge.backends.tflite.packages import (
 )
 from tofa_edge.device.machine import fingerprint
 from tofa_edge.errors import BackendError
-from tofa_edge.network.network import FloatArray, ImageArray, Network
+from tofa_edge.network.network import Network
 
 HALVES = frozenset(("asimdhp", "avx512_fp16"))  # features of processors that XNNPACK's fp16 needs
 

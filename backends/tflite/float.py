@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from tofa_edge.architecture.arrays import FloatArray
 from tofa_edge.architecture.layers import (
     IMAGE,
     LOGITS,
@@ -21,7 +22,7 @@ from tofa_edge.backends.tflite.kernels import Part, parts, same_padding, stored_
 from tofa_edge.backends.tflite.metadata import HALF, NAME, REDUCED, metadata, with_labels
 from tofa_edge.backends.tflite.model import INPUT, TfLiteModel
 from tofa_edge.backends.tflite.schema import FLOAT32, SAME, UINT8, VALID, Field
-from tofa_edge.network.network import FloatArray, Network
+from tofa_edge.network.network import Network
 
 
 def write_tflite(

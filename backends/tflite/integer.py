@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from tofa_edge.architecture.arrays import FloatArray
 from tofa_edge.architecture.layers import IMAGE, Convolution, Layer, Linear
 from tofa_edge.architecture.space import Activation
 from tofa_edge.backends.labelling import Labelling
@@ -18,7 +19,7 @@ from tofa_edge.backends.tflite.float import TfLiteGraph, written
 from tofa_edge.backends.tflite.kernels import Part, parts, stored_axes
 from tofa_edge.backends.tflite.schema import INT8, QUANTISATION
 from tofa_edge.network.integers import affine, image_range, pixels_as_steps, stepped
-from tofa_edge.network.network import FloatArray, Network, Quantisation, Range
+from tofa_edge.network.network import Network, Quantisation, Range
 
 LARGEST = 2**31 - 1
 LOWEST = -128

@@ -10,8 +10,8 @@ import io
 import zipfile
 
 import numpy as np
-from numpy.typing import NDArray
 
+from tofa_edge.architecture.arrays import ImageArray
 from tofa_edge.backends.labelling import PIXELS, PROBABILITIES, PRODUCER, Labelling
 from tofa_edge.backends.tflite.schema import BYTE, OFFSET, UBYTE, UINT, FlatFile, Slots
 
@@ -43,7 +43,7 @@ MEAN_AND_STD: Slots = {"mean": (0, OFFSET), "std": (1, OFFSET)}
 STATS: Slots = {"max": (0, OFFSET), "min": (1, OFFSET)}
 
 
-def metadata(labelling: Labelling, input_name: str, size: int) -> NDArray[np.uint8]:
+def metadata(labelling: Labelling, input_name: str, size: int) -> ImageArray:
     """Returns the content of the buffer that `Model.metadata` names, (bytes,)."""
     file = FlatFile(0, IDENTIFIER)
     labels = file.table(

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from tofa_edge.architecture.arrays import ImageArray
 from tofa_edge.architecture.space import Activation
 from tofa_edge.backends.tflite.schema import (
     BUFFER,
@@ -54,7 +55,7 @@ class TfLiteModel:
         self.kinds: dict[str, int] = {}
         self.indices: dict[str, int] = {}
         self.shapes: list[tuple[int, ...]] = []
-        self.metadata: dict[str, NDArray[np.uint8]] = {}
+        self.metadata: dict[str, ImageArray] = {}
 
     def tensor(
         self, name: str, shape: tuple[int, ...], kind: int = FLOAT32, **fields: Field

@@ -5,7 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
-from tofa_edge.benchmarks.report.data import COLD_START, OLD_COLD_START, Layer, Result, Row, kind_of
+from tofa_edge.benchmarks.report.data import (
+    COLD_START,
+    OLD_COLD_START,
+    Layer,
+    Result,
+    ResultRow,
+    kind_of,
+)
 from tofa_edge.benchmarks.report.figure import Figure, doubted, legend, series
 from tofa_edge.benchmarks.report.svg import HALVES, SIZES, Axis, Canvas, Size, canvas
 from tofa_edge.benchmarks.report.tables import Table
@@ -80,7 +87,7 @@ def _stacked(starts: Sequence[Start], names: Sequence[str], size: Size) -> Canva
 
 def layer_figures(result: Result, identity: str) -> list[Figure]:
     """Returns what each layer costs, for the quickest configuration of each engine."""
-    found: dict[str, Row] = {}
+    found: dict[str, ResultRow] = {}
     rows = result.engines if any(row.layers for row in result.engines) else result.front
     for row in sorted(rows, key=lambda row: row.p95_ms or float("inf")):
         if row.layers:
@@ -88,7 +95,7 @@ def layer_figures(result: Result, identity: str) -> list[Figure]:
     return [_layer_figure(row, f"{identity}-{number}") for number, row in enumerate(found.values())]
 
 
-def _layer_figure(row: Row, identity: str) -> Figure:
+def _layer_figure(row: ResultRow, identity: str) -> Figure:
     layers = row.layers[:MOST_LAYERS]
     total = sum(layer.ms for layer in layers)
     dearest = sorted(layers, key=lambda layer: -layer.ms)[:NAMED]
@@ -118,7 +125,7 @@ def _layer_figure(row: Row, identity: str) -> Figure:
     )  # fmt: skip
 
 
-def _columns(row: Row, layers: Sequence[Layer], size: Size) -> Canvas:
+def _columns(row: ResultRow, layers: Sequence[Layer], size: Size) -> Canvas:
     most = max(layer.ms for layer in layers) or 1.0
     made = canvas(size, (0, len(layers)), (0, most * 1.05))
     step = max(1, round(len(layers) / (made.x.end - made.x.start) * 60))

@@ -6,7 +6,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from tofa_edge.benchmarks.report.data import Result, Row
+from tofa_edge.benchmarks.report.data import Result, ResultRow
 from tofa_edge.benchmarks.report.figure import series
 from tofa_edge.benchmarks.report.tables import quality
 from tofa_edge.benchmarks.report.words import milliseconds, plain
@@ -25,7 +25,7 @@ class Point:
         quality: expected accuracy in per cent, or MMACs.
     """
 
-    row: Row
+    row: ResultRow
     ms: float
     quality: float
 
@@ -72,7 +72,7 @@ class Plot:
         return sorted((p for group in self.groups for p in group.lower), key=lambda p: p.ms)
 
 
-def points(rows: Sequence[Row], predicts_accuracy: bool) -> tuple[Point, ...]:
+def points(rows: Sequence[ResultRow], predicts_accuracy: bool) -> tuple[Point, ...]:
     """Returns what can be drawn of a front, quickest first."""
     found = []
     for row in rows:

@@ -46,7 +46,7 @@ class Layer:
 
 
 @dataclass(frozen=True, slots=True)
-class Row:
+class ResultRow:
     """One network on one engine.
 
     Attributes:
@@ -224,10 +224,10 @@ class Result:
     date: str | None
     seconds: float | None
     remarks: tuple[str, ...]
-    engines: tuple[Row, ...]
-    largest: tuple[Row, ...]
-    front: tuple[Row, ...]
-    lower: tuple[Row, ...]
+    engines: tuple[ResultRow, ...]
+    largest: tuple[ResultRow, ...]
+    front: tuple[ResultRow, ...]
+    lower: tuple[ResultRow, ...]
     predicts_accuracy: bool
     prediction_error: float | None
     cold_start_s: Mapping[str, float]

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from html import escape
 
-from tofa_edge.benchmarks.report.data import Row, kind_of
+from tofa_edge.benchmarks.report.data import ResultRow, kind_of
 from tofa_edge.benchmarks.report.svg import SERIES, marker
 from tofa_edge.benchmarks.report.tables import Table
 
@@ -37,7 +37,7 @@ class Figure:
     key: str
     note: str
     table: Table
-    doubts: tuple[str, ...] = ()
+    reasons: tuple[str, ...] = ()
     full: bool = False
 
     def html(self, level: int) -> str:
@@ -46,7 +46,7 @@ class Figure:
         return (
             f'<section class="card{" full" * self.full}" id="{self.identity}">'
             f"<h{level}>{escape(self.title)}</h{level}>"
-            f'<p class="said">{escape(self.said)}</p>{badges(self.doubts)}'
+            f'<p class="said">{escape(self.said)}</p>{badges(self.reasons)}'
             f"{self.key}{self.drawn}{note}"
             "<details><summary>The same as a table</summary>"
             f"{self.table.html()}</details></section>"
@@ -61,9 +61,9 @@ def badges(words: Sequence[str]) -> str:
     return "".join(f'<span class="doubt">{escape(word)}</span>' for word in shown)
 
 
-def doubted(rows: Iterable[Row]) -> tuple[str, ...]:
+def doubted(rows: Iterable[ResultRow]) -> tuple[str, ...]:
     """Returns what makes rows doubtful, and which; what few rows have in full, what many short."""
-    found: dict[str, list[Row]] = {}
+    found: dict[str, list[ResultRow]] = {}
     count = 0
     for row in rows:
         count += 1
@@ -72,7 +72,7 @@ def doubted(rows: Iterable[Row]) -> tuple[str, ...]:
     return tuple(_doubt(kind, some, count) for kind, some in found.items())
 
 
-def _doubt(kind: str, rows: Sequence[Row], count: int) -> str:
+def _doubt(kind: str, rows: Sequence[ResultRow], count: int) -> str:
     names = list(dict.fromkeys(row.configuration for row in rows))
     if len(rows) > FEW:
         return f"{kind}: {len(rows)} of {count} measurements"

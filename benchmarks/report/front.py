@@ -18,7 +18,7 @@ from tofa_edge.benchmarks.report.budgets import (
 )
 from tofa_edge.benchmarks.report.figure import Figure, doubted, key
 from tofa_edge.benchmarks.report.svg import SIZES, Canvas, Size, canvas, even_range, log_range
-from tofa_edge.benchmarks.report.tables import Table, doubts, quality, right
+from tofa_edge.benchmarks.report.tables import Table, quality, reasons_of, right
 from tofa_edge.benchmarks.report.words import UNKNOWN, digits, interval, milliseconds, plain
 
 NOTHING = "nothing is so quick"
@@ -79,7 +79,7 @@ def _fits(plot: Plot) -> Table:
             shown = quality(best.row, plot.predicts_accuracy)
             rows.append(
                 (f"{plain(budget)} ms", shown, milliseconds(best.ms), best.row.configuration,
-                 doubts(best.row))
+                 reasons_of(best.row))
             )  # fmt: skip
     columns = ("budget", quality_name(plot.predicts_accuracy), "p95", "on", "doubts")
     return Table("Best within a budget", columns, tuple(rows))
@@ -201,7 +201,7 @@ def _lines(point: Point, predicts_accuracy: bool) -> list[str]:
         measured,
         f"{quality_name(predicts_accuracy)} {quality(row, predicts_accuracy)}",
         f"right {right(row)}" if row.accuracy else "",
-        f"doubtful: {doubts(row)}" if row.reasons else "",
+        f"doubtful: {reasons_of(row)}" if row.reasons else "",
         "" if row.role == "front" else row.role,
     )
     return [line for line in lines if line]

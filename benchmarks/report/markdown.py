@@ -31,7 +31,7 @@ def _section(name: str, result: Result) -> list[str]:
     budget, best = headline(result)
     said = f"{budget}: **{markdown_text(best)}**" if best else "Nothing was measured."
     when = ", ".join(word for word in (result.bundle, result.date) if word)
-    doubts = [f"- {markdown_text(word)}" for word in result.remarks]
+    remarks = [f"- {markdown_text(word)}" for word in result.remarks]
     tables = (
         engine_table(result),
         engine_table(result, largest=True),
@@ -41,4 +41,4 @@ def _section(name: str, result: Result) -> list[str]:
     )
     shown = [table.markdown() for table in tables if table.rows]
     head = [f"## {markdown_text(name)}\n", f"{said}\n", f"{markdown_text(when)}\n"]
-    return [*head, *(["\n".join([*doubts, ""])] if doubts else []), *shown]
+    return [*head, *(["\n".join([*remarks, ""])] if remarks else []), *shown]

@@ -12,10 +12,10 @@ from tofa_edge.benchmarks.report.budgets import (
     points,
     quality_name,
 )
-from tofa_edge.benchmarks.report.data import Result, Row
+from tofa_edge.benchmarks.report.data import Result, ResultRow
 from tofa_edge.benchmarks.report.figure import Figure
 from tofa_edge.benchmarks.report.front import front_figure
-from tofa_edge.benchmarks.report.tables import Table, doubts, quality
+from tofa_edge.benchmarks.report.tables import Table, quality, reasons_of
 from tofa_edge.benchmarks.report.words import UNKNOWN, milliseconds, plain
 
 
@@ -60,7 +60,7 @@ def _fronts_table(results: Sequence[Result]) -> Table:
             point.row.role,
             quality(point.row, plot.predicts_accuracy),
             milliseconds(point.ms),
-            doubts(point.row),
+            reasons_of(point.row),
         )
         for group in plot.groups
         for point in (*group.points, *group.lower)
@@ -102,16 +102,16 @@ def engine_device_table(results: Sequence[Result]) -> Table:
     return Table(title, ("engine", *names(results)), rows)
 
 
-def _by_engine(result: Result) -> dict[str, Row]:
-    found: dict[str, Row] = {}
+def _by_engine(result: Result) -> dict[str, ResultRow]:
+    found: dict[str, ResultRow] = {}
     for row in sorted(result.engines, key=lambda row: row.p95_ms or float("inf")):
         found.setdefault(" ".join(part for part in (row.engine, row.precision) if part), row)
     return found
 
 
-def _cell(row: Row | None) -> str:
+def _cell(row: ResultRow | None) -> str:
     if row is None:
         return "untested"
     if row.p95_ms is None:
-        return doubts(row)
-    return milliseconds(row.p95_ms) + (f" ({doubts(row)})" if row.reasons else "")
+        return reasons_of(row)
+    return milliseconds(row.p95_ms) + (f" ({reasons_of(row)})" if row.reasons else "")

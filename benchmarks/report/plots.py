@@ -5,10 +5,10 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-from tofa_edge.benchmarks.report.data import Result, Row
+from tofa_edge.benchmarks.report.data import Result, ResultRow
 from tofa_edge.benchmarks.report.figure import Figure, doubted, key, series
 from tofa_edge.benchmarks.report.svg import HALVES, SIZES, Axis, Canvas, Size, canvas, log_range
-from tofa_edge.benchmarks.report.tables import Table, doubts, engine_table, per_second
+from tofa_edge.benchmarks.report.tables import Table, engine_table, per_second, reasons_of
 from tofa_edge.benchmarks.report.words import digits, interval, milliseconds
 
 MOST_ROWS = 16
@@ -18,7 +18,7 @@ MARKED = (50, 90, 95, 99)
 DASHES = {"fp32": "line", "fp16": "line", "int8": "line dashed", "dynamic": "line dotted"}
 
 
-def measured(result: Result) -> list[Row]:
+def measured(result: Result) -> list[ResultRow]:
     """Returns the engines that have latencies, quickest first."""
     rows = [row for row in result.engines if row.p95_ms and row.latency_ms.get(50)]
     return sorted(rows, key=lambda row: row.latency_ms[50])
@@ -54,7 +54,7 @@ def engines_figure(result: Result, identity: str) -> Figure | None:
     )
 
 
-def _ranges(rows: Sequence[Row], size: Size) -> Canvas:
+def _ranges(rows: Sequence[ResultRow], size: Size) -> Canvas:
     values = [ms for row in rows for ms in row.latency_ms.values()]
     made = canvas(size, log_range(values), (0, len(rows)), (True, False), left=6)
     made.y = Axis(0, len(rows), 30, 30 + ROW_PX * len(rows))
@@ -67,7 +67,7 @@ def _ranges(rows: Sequence[Row], size: Size) -> Canvas:
     return made
 
 
-def _range(made: Canvas, row: Row, y: float) -> None:
+def _range(made: Canvas, row: ResultRow, y: float) -> None:
     p50 = row.latency_ms[50]
     p95, p99 = row.latency_ms.get(95, p50), row.latency_ms.get(99, p50)
     made.line([(p50, y), (max(p95, p99), y)], "whisker")
@@ -82,7 +82,7 @@ def _range(made: Canvas, row: Row, y: float) -> None:
                 else []
             ),
             *([f"{row.count} runs"] if row.count else []),
-            *([f"doubtful: {doubts(row)}"] if row.reasons else []),
+            *([f"doubtful: {reasons_of(row)}"] if row.reasons else []),
         )
     )
     made.mark((p50, y), series(row.engine), said, bool(row.reasons))
@@ -96,7 +96,7 @@ def percentile_figure(result: Result, identity: str) -> Figure | None:
     rows = measured(result)
     if not rows:
         return None
-    shown: dict[tuple[str, str | None], Row] = {}
+    shown: dict[tuple[str, str | None], ResultRow] = {}
     for row in rows:
         shown.setdefault((row.engine, row.precision), row)
     drawn_rows = list(shown.values())[:MOST_ROWS]
@@ -121,11 +121,11 @@ def percentile_figure(result: Result, identity: str) -> Figure | None:
     )
 
 
-def _spread(row: Row) -> float:
+def _spread(row: ResultRow) -> float:
     return row.latency_ms.get(99, row.latency_ms[50]) / row.latency_ms[50]
 
 
-def _curves(rows: Sequence[Row], size: Size) -> Canvas:
+def _curves(rows: Sequence[ResultRow], size: Size) -> Canvas:
     values = [ms for row in rows for _, ms in row.curve_ms]
     last = max(_stretched(percent) for row in rows for percent, _ in row.curve_ms)
     first = min(_stretched(percent) for row in rows for percent, _ in row.curve_ms)

@@ -19,7 +19,7 @@ from tofa_edge.benchmarks.report.data import (
     Layer,
     Moment,
     Result,
-    Row,
+    ResultRow,
     Scenario,
     Share,
     Sustained,
@@ -108,7 +108,7 @@ def device_name(facts: Mapping[str, Any]) -> str:
     return f"{processor or 'an unnamed machine'}{counted}"
 
 
-def _row(found: Mapping[str, Any]) -> Row:
+def _row(found: Mapping[str, Any]) -> ResultRow:
     latency = _mapping(found.get("latency"))
     engine, parts = _engine(found)
     measured = {p: v for p in (50, 90, 95, 99) if (v := number(latency.get(f"p{p}_ms")))}
@@ -122,7 +122,7 @@ def _row(found: Mapping[str, Any]) -> Row:
     resolution = number(found.get("resolution")) or _resolution(subnet)
     if found.get("valid") is False and not words:
         words = ["not valid"]
-    return Row(
+    return ResultRow(
         role=text(found.get("role")) or "engine",
         size=text(found.get("size")),
         engine=engine,

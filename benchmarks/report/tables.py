@@ -8,7 +8,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from html import escape
 
-from tofa_edge.benchmarks.report.data import Result, Row
+from tofa_edge.benchmarks.report.data import Result, ResultRow
 from tofa_edge.benchmarks.report.words import (
     UNKNOWN,
     digits,
@@ -76,7 +76,7 @@ def engine_table(result: Result, largest: bool = False) -> Table:
     return _without_unknown(title, columns, map(_engine_cells, rows))
 
 
-def _engine_cells(row: Row) -> Cells:
+def _engine_cells(row: ResultRow) -> Cells:
     return (
         row.configuration,
         UNKNOWN if row.resolution is None else str(row.resolution),
@@ -91,7 +91,7 @@ def _engine_cells(row: Row) -> Cells:
         with_unit(None if row.joules_per_image is None else 1e3 * row.joules_per_image, "mJ"),
         UNKNOWN if row.accuracy is None else percent(row.accuracy.share),
         percent(row.same_class),
-        doubts(row),
+        reasons_of(row),
     )
 
 
@@ -113,12 +113,12 @@ def front_table(result: Result, name: str) -> Table:
             milliseconds(row.p95_ms),
             interval(row.interval_ms.get(95), "ms"),
             milliseconds(row.latency_ms.get(50)),
-            doubts(row),
+            reasons_of(row),
         ) for row in rows),
     )  # fmt: skip
 
 
-def per_second(row: Row) -> str:
+def per_second(row: ResultRow) -> str:
     """Returns the best throughput as a clause; empty where it is not known."""
     if not row.images_per_s:
         return ""
@@ -147,7 +147,7 @@ def fact_table(result: Result) -> Table:
     return Table("Machine and software", ("what", "value"), result.facts)
 
 
-def right(row: Row) -> str:
+def right(row: ResultRow) -> str:
     """Returns the share of labelled photos that were right, with its interval."""
     found = row.accuracy
     if found is None:
@@ -158,12 +158,12 @@ def right(row: Row) -> str:
     return f"{percent(found.share)}{of} ({percent(found.low)} to {percent(found.high)})"
 
 
-def quality(row: Row, predicts_accuracy: bool) -> str:
+def quality(row: ResultRow, predicts_accuracy: bool) -> str:
     """Returns what a network is expected to reach: accuracy, or its size where none is known."""
     return percent(row.expected_accuracy) if predicts_accuracy else digits(row.mmacs) + " MMACs"
 
 
-def doubts(row: Row) -> str:
+def reasons_of(row: ResultRow) -> str:
     """Returns why a row was not measured, or what makes its figures doubtful."""
     return row.failed or ", ".join(row.reasons) or "none"
 
@@ -185,7 +185,7 @@ def csv_text(results: Sequence[Result]) -> str:
     return stream.getvalue()
 
 
-def _csv_row(result: Result, row: Row) -> list[object]:
+def _csv_row(result: Result, row: ResultRow) -> list[object]:
     bounds = row.interval_ms.get(95, (None, None))
     expected = row.expected_accuracy if result.predicts_accuracy else None
     return [

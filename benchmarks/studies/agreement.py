@@ -10,11 +10,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
+from tofa_edge.architecture.arrays import DoubleArray, FloatArray, ImageArray, IndexArray
 from tofa_edge.architecture.space import SearchSpace, Subnet
 from tofa_edge.cutting.cutter import CALIBRATION_IMAGES
-from tofa_edge.network.network import FloatArray, ImageArray, Preprocessing
+from tofa_edge.network.network import Preprocessing
 from tofa_edge.network.slicing import Arrays
 from tofa_edge.train.run.subnet_accuracy import accuracy, log_softmax, subnet_logits
 
@@ -45,7 +45,7 @@ def rank(
     subnets: Sequence[Subnet],
     unlabelled: ImageArray,
     images: ImageArray,
-    labels: NDArray[np.int64],
+    labels: IndexArray,
 ) -> Ranking:
     """Ranks subnets by how far they are from the largest on unlabelled images.
 
@@ -78,7 +78,7 @@ def rank(
     )
 
 
-def _smoothed(divergence: NDArray[np.float64], agreement: NDArray[np.float64]) -> FloatArray:
+def _smoothed(divergence: DoubleArray, agreement: DoubleArray) -> FloatArray:
     """Returns agreement as a line of divergence: its order, without the noise of counts."""
     if len(divergence) < 2 or float(np.ptp(divergence)) == 0:
         return agreement.astype(np.float32)

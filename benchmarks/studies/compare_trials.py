@@ -28,8 +28,8 @@ from tofa_edge.benchmarks.suite.fields import heading, latency_fields
 from tofa_edge.benchmarks.suite.row import Effort, measurer_of
 from tofa_edge.bundle.bundle import Bundle
 from tofa_edge.measurement.stopwatch import one_at_a_time
-from tofa_edge.selftest.golden import probe_images
-from tofa_edge.selftest.records import sound_engines
+from tofa_edge.selftest.golden import specimen_images
+from tofa_edge.selftest.records import passing_engines
 
 PAIRS = 20
 PLANTED, ALLOWED = 0.08, 0.05
@@ -69,15 +69,15 @@ def summary(rows: list[dict[str, Any]]) -> dict[str, Any]:
 def one_result(path: Path, slower: float = 0.0) -> dict[str, Any]:
     """Returns a result of schema 2, as far as `compare` reads it: some subnets on one engine."""
     bundle = Bundle.open(path)
-    engine = next(e for e in sound_engines(bundle) if e.target.threads == 1)
+    engine = next(e for e in passing_engines(bundle) if e.target.threads == 1)
     space, rows = bundle.space, []
     subnets = decoded(space, distinct(space, sample(space, np.random.default_rng(5), NETWORKS)))
     with one_at_a_time() as alone:
         measurer = measurer_of(bundle, [engine], alone)
         for subnet in subnets:
-            session: Session = engine.load(measurer.bench.stored(subnet, engine))
+            session: Session = engine.load(measurer.finisher.stored(subnet, engine))
             watched = Slowed(session, slower) if slower else session
-            image = probe_images(subnet.resolution)[:1]
+            image = specimen_images(subnet.resolution)[:1]
             recording, reasons = measurer.recorded(
                 lambda watched=watched, image=image: watched.run(image),  # type: ignore[misc]
                 1,

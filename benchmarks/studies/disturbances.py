@@ -31,9 +31,9 @@ from tofa_edge.benchmarks.studies.trials import in_a_process
 from tofa_edge.bundle.bundle import Bundle
 from tofa_edge.cutting.cutter import Cutter
 from tofa_edge.measurement.stopwatch import Stopwatch
-from tofa_edge.measurement.validity import doubts, glance, kind
-from tofa_edge.selftest.golden import probe_images
-from tofa_edge.selftest.records import sound_engines
+from tofa_edge.measurement.validity import invalid_reasons, kind, snapshot
+from tofa_edge.selftest.golden import specimen_images
+from tofa_edge.selftest.records import passing_engines
 from tofa_edge.selftest.small_bundle import small_bundle
 
 TRIALS = 10
@@ -62,7 +62,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         bundle = Path(folder) / "small.tofa"
         small_bundle(bundle)
-        sound_engines(Bundle.open(bundle))  # so that trials know the engines already
+        passing_engines(Bundle.open(bundle))  # so that trials know the engines already
         rows = [trials(name, bundle, options.trials) for name in EXPECTED]
     store(options.out, {"made": made(), "cores": usable_cores(), "rows": rows})
     for row in rows:
@@ -126,9 +126,9 @@ def _in_a_process(bundle: Path, group: str, variant: str) -> list[str]:
 
 def _measured(bundle: Path, group: str, variant: str) -> list[str]:
     opened = Bundle.open(bundle)
-    subnet, engine = opened.space.smallest(), sound_engines(opened)[0]
+    subnet, engine = opened.space.smallest(), passing_engines(opened)[0]
     session = engine.load(Cutter(opened).stored_network(subnet))
-    image = probe_images(subnet.resolution)[:1]
+    image = specimen_images(subnet.resolution)[:1]
     with tempfile.TemporaryDirectory() as folder:
         root = Path(folder) if variant else Path("/")
         if variant:
@@ -151,9 +151,9 @@ def noticed(run: Any, root: Path, variant: str, threads: int, seconds: float = S
             changes[variant]()
         run()
 
-    before = glance(root)
+    before = snapshot(root)
     recording = stopwatch.record(call)
-    return doubts(before, glance(root), recording, threads)
+    return invalid_reasons(before, snapshot(root), recording, threads)
 
 
 if __name__ == "__main__":

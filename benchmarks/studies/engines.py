@@ -24,8 +24,8 @@ from tofa_edge.bundle.bundle import Bundle
 from tofa_edge.cutting.cutter import Cutter
 from tofa_edge.deployment.screen import side_by_side
 from tofa_edge.measurement.stopwatch import one_at_a_time
-from tofa_edge.selftest.golden import probe_images
-from tofa_edge.selftest.records import sound_engines
+from tofa_edge.selftest.golden import specimen_images
+from tofa_edge.selftest.records import passing_engines
 
 ROUNDS = 16
 CLOSE = 1.03
@@ -44,7 +44,7 @@ def main() -> None:
     space, cutter, engines = (
         bundle.space,
         Cutter(bundle),
-        [e for e in sound_engines(bundle, threads=options.threads) if not e.target.is_integer],
+        [e for e in passing_engines(bundle, threads=options.threads) if not e.target.is_integer],
     )
     drawn = distinct(space, sample(space, np.random.default_rng(3), options.subnets))
     rows = []
@@ -78,7 +78,7 @@ def times_of(
 ) -> dict[str, float]:
     """Returns the median latency of a subnet on each engine, ms, all timed in turn."""
     network = cutter.stored_network(subnet)
-    image = probe_images(network.input_size)[:1]
+    image = specimen_images(network.input_size)[:1]
     sessions = {engine: engine.load(network) for engine in engines}
     runs = {engine: lambda s=session: s.run(image) for engine, session in sessions.items()}
     try:

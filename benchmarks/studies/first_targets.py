@@ -16,15 +16,15 @@ from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional as F
 
+from tofa_edge.architecture.arrays import IndexArray
 from tofa_edge.benchmarks.studies.study import TEACHERS, Results, Study, read_data
 from tofa_edge.train.data.photos import forget_labels
 from tofa_edge.train.objective.class_prior import class_shares
 from tofa_edge.train.objective.first_targets import spread
-from tofa_edge.train.objective.linear_probe import fit_probe
+from tofa_edge.train.objective.linear_probe import fit_linear_probe
 
 GROUPS = (("lite0",), ("lite0", "lite2"), TEACHERS)
 DRAWS = (3, 4, 5)
@@ -39,14 +39,14 @@ def main() -> None:
     options = parser.parse_args()
     study = Study(read_data(options.images), options.work, 0, 0)
     results = Results(options.work / "first_targets.json")
-    looks = dict(zip(TEACHERS, study.looks(), strict=True))
+    teacher_outputs = dict(zip(TEACHERS, study.teacher_outputs(), strict=True))
     for names, count in itertools.product(GROUPS, options.labels):
-        seen = torch.cat([looks[name].features for name in names], dim=1)
+        seen = torch.cat([teacher_outputs[name].features for name in names], dim=1)
         row = partial(_row, seen, study.data.labels, count)
         results.once(f"{options.images.stem}, {'+'.join(names)}, {count} labels a class", row)
 
 
-def _row(seen: Tensor, truth: NDArray[np.int64], count: int) -> dict[str, Any]:
+def _row(seen: Tensor, truth: IndexArray, count: int) -> dict[str, Any]:
     row: dict[str, Any] = {
         f"{figure}, {way}": []
         for figure in ("accuracy", "log loss")
@@ -57,8 +57,8 @@ def _row(seen: Tensor, truth: NDArray[np.int64], count: int) -> dict[str, Any]:
         labels = forget_labels(truth, count, draw)
         judged = torch.from_numpy(np.flatnonzero((labels < 0) & (truth >= 0)))
         shares = class_shares(seen, labels, classes)
-        first = fit_probe(seen, labels, classes, rounds=0, shares=shares)
-        trained = fit_probe(seen, labels, classes, shares=shares)
+        first = fit_linear_probe(seen, labels, classes, rounds=0, shares=shares)
+        trained = fit_linear_probe(seen, labels, classes, shares=shares)
         said = {
             "probe": first.probabilities(seen),
             "self-trained": trained.probabilities(seen),

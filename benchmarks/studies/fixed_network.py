@@ -25,6 +25,7 @@ import safetensors.numpy
 from numpy.typing import NDArray
 
 import tofa_edge
+from tofa_edge.architecture.arrays import DoubleArray, FloatArray
 from tofa_edge.architecture.cost import macs
 from tofa_edge.architecture.layers import LOGITS, layers
 from tofa_edge.architecture.space import SearchSpace, Subnet
@@ -37,7 +38,7 @@ from tofa_edge.bundle.bundle import Bundle
 from tofa_edge.cutting.calibration import cut_network
 from tofa_edge.cutting.cutter import CALIBRATION_IMAGES
 from tofa_edge.device.machine import fingerprint
-from tofa_edge.network.network import LITE_PREPROCESSING, FloatArray, Network
+from tofa_edge.network.network import LITE_PREPROCESSING, Network
 from tofa_edge.train.data.photos import forget_labels, resized
 from tofa_edge.train.run.loop import sandwich
 from tofa_edge.train.run.phases import optimise
@@ -124,7 +125,13 @@ def _trained(study: Study, count: int, draw: int, steps: int) -> tuple[Supernet,
     supernet.load_arrays(start.to_arrays())
     begun = time.process_time()
     trained = optimise(
-        supernet, data.images, labels, config, show, choose=ladder, looks=study.looks()
+        supernet,
+        data.images,
+        labels,
+        config,
+        show,
+        choose=ladder,
+        teacher_outputs=study.teacher_outputs(),
     )
     return trained, time.process_time() - begun
 
@@ -224,7 +231,7 @@ def _right(data: Data, session: Session, network: Network) -> NDArray[np.bool_]:
     return found
 
 
-def _in_turn(sessions: Sequence[Session], sizes: Sequence[int]) -> list[NDArray[np.float64]]:
+def _in_turn(sessions: Sequence[Session], sizes: Sequence[int]) -> list[DoubleArray]:
     """Returns the median of each block in milliseconds, (BLOCKS,), of one after the other.
 
     The first runs of a block do not count: they bring the weights back into the caches.

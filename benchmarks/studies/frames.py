@@ -20,9 +20,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 from PIL import Image, ImageFilter
 
+from tofa_edge.architecture.arrays import ImageArray, IndexArray
 from tofa_edge.architecture.layers import LOGITS
 from tofa_edge.architecture.space import Subnet
 from tofa_edge.backends.protocol import Engine
@@ -30,7 +30,6 @@ from tofa_edge.benchmarks.studies.provenance import made
 from tofa_edge.bundle.bundle import Bundle
 from tofa_edge.bundle.images import prepare, stack
 from tofa_edge.cutting.cutter import CALIBRATION_IMAGES, FRAMES_SHARE, Cutter
-from tofa_edge.network.network import ImageArray
 from tofa_edge.selftest.records import calibrating_engine
 
 SHARES = {"guarded": FRAMES_SHARE, "unguarded": 1.0}
@@ -67,7 +66,7 @@ CAMERAS: Mapping[str, Camera] = {
 
 
 @dataclass(frozen=True, eq=False)
-class Photos:
+class StudyPhotos:
     """Labelled photos as they are stored, in an order that the seed decides.
 
     Attributes:
@@ -76,7 +75,7 @@ class Photos:
     """
 
     images: list[Image.Image]
-    labels: NDArray[np.int64]
+    labels: IndexArray
 
     def seen_by(self, camera: Camera) -> Frames:
         """Returns what a camera would have made of them, uint8, (height, width, 3) each."""
@@ -128,7 +127,7 @@ def main() -> None:
 
 def read_photos(
     path: Path, role: str, classes: tuple[str, ...], most: int, rng: np.random.Generator
-) -> Photos:
+) -> StudyPhotos:
     """Returns photos of a zip, drawn from all classes."""
     with zipfile.ZipFile(path) as archive:
         names = [name for name in sorted(archive.namelist()) if name.endswith(".jpg")]
@@ -136,11 +135,11 @@ def read_photos(
         chosen = [names[index] for index in rng.permutation(len(names))[:most]]
         images = [Image.open(io.BytesIO(archive.read(name))).convert("RGB") for name in chosen]
     labels = np.array([classes.index(name.split("/")[-2]) for name in chosen], np.int64)
-    return Photos(images, labels)
+    return StudyPhotos(images, labels)
 
 
 def _frame_sets(
-    pool: Photos, seen: Camera, camera: str, classes: tuple[str, ...], rng: np.random.Generator
+    pool: StudyPhotos, seen: Camera, camera: str, classes: tuple[str, ...], rng: np.random.Generator
 ) -> Iterator[tuple[str, Frames]]:
     """Yields what a camera may have taken: all classes, one of them, a few scenes many times."""
     frames = pool.seen_by(seen)
@@ -170,7 +169,7 @@ def _accuracies(
     frames: Frames | tuple[()],
     share: float,
     images: Frames,
-    labels: NDArray[np.int64],
+    labels: IndexArray,
 ) -> dict[str, float]:
     """Returns the share of test photos that each subnet gets right, and the mean of these."""
     cutter, found = Cutter(bundle, frames, share), {}

@@ -18,9 +18,9 @@ from unittest import mock
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
+from tofa_edge.architecture.arrays import IndexArray
 from tofa_edge.architecture.space import SearchSpace, Subnet
 from tofa_edge.benchmarks.studies.study import TEACHERS, Results, Study, read_data, subnets
 from tofa_edge.benchmarks.studies.transfer import measured_on_test, study_run
@@ -73,14 +73,18 @@ def main() -> None:
         print(f"{name}: largest {row['accuracy']['largest']:.1%}, mean of eight {eight:.1%}")
 
 
-def _run(study: Study, labels: NDArray[np.int64], draw: int, without: str) -> dict[str, Any]:
+def _run(study: Study, labels: IndexArray, draw: int, without: str) -> dict[str, Any]:
     start = None if without == "pretraining without labels" else study.start()
-    looks = () if without == "teachers' features" else study.looks()
+    teacher_outputs = () if without == "teachers' features" else study.teacher_outputs()
     if without == "Lite1 among the teachers":
-        looks = tuple(look for name, look in zip(TEACHERS, looks, strict=True) if name != "lite1")
+        teacher_outputs = tuple(
+            look for name, look in zip(TEACHERS, teacher_outputs, strict=True) if name != "lite1"
+        )
     choose = _without_smallest if without == "smallest subnet in each step" else loop.sandwich
     with WITHOUT[without]():
-        trained, seconds = study_run(study, start, labels, 2, study.steps, draw, choose, looks)
+        trained, seconds = study_run(
+            study, start, labels, 2, study.steps, draw, choose, teacher_outputs
+        )
     measured = measured_on_test(trained, study.data, list(subnets(trained.space)))
     return {"training_s": round(seconds, 1), **measured}
 
@@ -108,7 +112,7 @@ def alpha_divergence(logits: Tensor, taught: Tensor) -> Tensor:
     return torch.where(values[0] > values[1], first, second)
 
 
-def _said(probe: Probe, seen: Tensor, labels: NDArray[np.int64]) -> Tensor:
+def _said(probe: Probe, seen: Tensor, labels: IndexArray) -> Tensor:
     return probe.probabilities(seen)
 
 

@@ -10,18 +10,17 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
+from tofa_edge.architecture.arrays import DoubleArray, IndexArray
 from tofa_edge.benchmarks.studies.latency_data import LatencySet, accel_nasbench
 from tofa_edge.prediction.latency import LatencyPredictor
-from tofa_edge.prediction.latency_prior import FloatArray
 
 CANDIDATES = 2000
 MOST = 11
 DESIGNED = 5
 NOISE = 0.03
 TOLERANCE = 1.05  # of the budget: what a winner may truly take
-SURE = 0.99  # how probable it must be that a winner keeps the tolerance
+LEAST_PROBABILITY = 0.99  # how probable it must be that a winner keeps the tolerance
 QUANTILES = np.arange(0.1, 0.95, 0.1)
 
 
@@ -47,7 +46,7 @@ def accel_budgets(folder: Path, seeds: int) -> dict[str, dict[str, Any]]:
     return rows
 
 
-def _device(data: LatencySet, target: str, with_others: bool, seeds: int) -> FloatArray:
+def _device(data: LatencySet, target: str, with_others: bool, seeds: int) -> DoubleArray:
     """Returns regret, latency over budget and measurements of each choice, (9 · seeds, 3)."""
     others = [name for name in data.devices if name != target] if with_others else []
     truth = data.column(target)
@@ -69,14 +68,14 @@ def _device(data: LatencySet, target: str, with_others: bool, seeds: int) -> Flo
 
 
 def _choose(
-    predictor: LatencyPredictor, seen: NDArray[np.int64], truth: FloatArray, worth: FloatArray,
+    predictor: LatencyPredictor, seen: IndexArray, truth: DoubleArray, worth: DoubleArray,
     budget: float, rng: np.random.Generator,
 ) -> tuple[float, float, float]:  # fmt: skip
     """Measures what promises most within the budget, then returns the best that surely keeps it."""
     measured = seen.tolist()
     while True:
         prediction = predictor.predict()
-        safe = prediction.probability_within(TOLERANCE * budget) >= SURE
+        safe = prediction.probability_within(TOLERANCE * budget) >= LEAST_PROBABILITY
         kept = [index for index in set(measured) if safe[index]]
         best = max(kept, key=lambda index: worth[index], default=None)
         if len(measured) == MOST:
@@ -94,6 +93,6 @@ def _choose(
     return float(lost), float(truth[best] / budget), len(measured)
 
 
-def _measured(truth: FloatArray, rng: np.random.Generator) -> FloatArray:
-    noisy: FloatArray = truth * np.exp(NOISE * rng.standard_normal(len(truth)))
+def _measured(truth: DoubleArray, rng: np.random.Generator) -> DoubleArray:
+    noisy: DoubleArray = truth * np.exp(NOISE * rng.standard_normal(len(truth)))
     return noisy

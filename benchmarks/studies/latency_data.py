@@ -17,8 +17,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from tofa_edge.architecture.arrays import DoubleArray, IndexArray
 from tofa_edge.architecture.work import Column
-from tofa_edge.prediction.latency_prior import FloatArray
 
 
 @dataclass(frozen=True)
@@ -34,16 +34,16 @@ class LatencySet:
         accuracy: of each network in per cent, (N,); empty where the set has none.
     """
 
-    features: FloatArray
+    features: DoubleArray
     columns: tuple[Column, ...]
     devices: tuple[str, ...]
-    latency_ms: FloatArray
+    latency_ms: DoubleArray
     summed: tuple[bool, ...]
-    accuracy: FloatArray
+    accuracy: DoubleArray
 
-    def column(self, device: str) -> FloatArray:
+    def column(self, device: str) -> DoubleArray:
         """Returns the latencies of one device in ms, (N,)."""
-        column: FloatArray = self.latency_ms[:, self.devices.index(device)]
+        column: DoubleArray = self.latency_ms[:, self.devices.index(device)]
         return column
 
 
@@ -52,7 +52,7 @@ class _Costs:
 
     def __init__(self, count: int) -> None:
         self.count = count
-        self.columns: dict[Column, FloatArray] = defaultdict(lambda: np.zeros(count))
+        self.columns: dict[Column, DoubleArray] = defaultdict(lambda: np.zeros(count))
 
     def add(self, kind: str, operator: str, place: str, cost: Any) -> None:
         key = Column(kind, operator, place)
@@ -72,7 +72,7 @@ class _Costs:
         self.add("traffic", "weights", place, there * weights)
         self.add("layers", operator, place, there)
 
-    def done(self) -> tuple[FloatArray, tuple[Column, ...]]:
+    def done(self) -> tuple[DoubleArray, tuple[Column, ...]]:
         used = {key: cost for key, cost in self.columns.items() if np.any(cost)}
         features = np.stack([np.broadcast_to(cost, self.count) for cost in used.values()], axis=1)
         return features.astype(np.float64), tuple(used)
@@ -144,7 +144,7 @@ def nb201(folder: Path) -> LatencySet:
     return LatencySet(features, columns, devices, latency, summed, np.zeros(0))
 
 
-def _live(arch: NDArray[np.int64]) -> NDArray[np.bool_]:
+def _live(arch: IndexArray) -> NDArray[np.bool_]:
     """Whether each edge lies on a path from the cell's input to its output without `none`."""
     present = arch != 0
     reached = [np.ones(len(arch), bool)] + [np.zeros(len(arch), bool) for _ in range(3)]
@@ -160,7 +160,7 @@ def _live(arch: NDArray[np.int64]) -> NDArray[np.bool_]:
     return np.stack(edges, axis=1)
 
 
-def _depth(arch: NDArray[np.int64]) -> FloatArray:
+def _depth(arch: IndexArray) -> DoubleArray:
     """The longest path of convolutions and poolings."""
     depth = [np.zeros(len(arch)) for _ in range(4)]
     for edge, (source, target) in enumerate(NB201_EDGES):
@@ -189,7 +189,7 @@ def accel_nasbench(folder: Path) -> LatencySet:
     with gzip.open(folder / "accel_nasbench" / "anb_mnasnet_perf.csv.gz", "rt") as file:
         rows = list(csv.DictReader(file))
 
-    def read(name: str) -> FloatArray:
+    def read(name: str) -> DoubleArray:
         return np.array([float(row[name] or "nan") for row in rows])
 
     costs, inputs, size = _Costs(len(rows)), 32, 112

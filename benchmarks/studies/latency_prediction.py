@@ -17,8 +17,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
+from tofa_edge.architecture.arrays import DoubleArray, IndexArray
 from tofa_edge.benchmarks.studies.latency_budgets import accel_budgets
 from tofa_edge.benchmarks.studies.latency_data import (
     ACCELERATOR_FAMILIES,
@@ -30,7 +30,6 @@ from tofa_edge.benchmarks.studies.latency_data import (
 )
 from tofa_edge.benchmarks.studies.provenance import made, store
 from tofa_edge.prediction.latency import LatencyPredictor
-from tofa_edge.prediction.latency_prior import FloatArray
 
 FIRST, THEN = 4, 3  # measurements chosen at once, first and later
 HELP_REFERENCES = (
@@ -38,7 +37,6 @@ HELP_REFERENCES = (
     "essential_ph_1", "samsung_s7", "titanx_1", "titanx_32", "titanx_{}", "gold_6240",
 )  # fmt: skip
 Row = dict[str, Any]
-Indices = NDArray[np.int64]
 
 
 def main() -> None:
@@ -163,12 +161,12 @@ def ncnn_rows(folder: Path, seeds: int) -> dict[str, Row]:
     return {"ncnn boards, classification, k=10": row}
 
 
-def _scaled_nearest(known: FloatArray, log_ms: FloatArray, seen: Indices) -> FloatArray:
+def _scaled_nearest(known: DoubleArray, log_ms: DoubleArray, seen: IndexArray) -> DoubleArray:
     """Returns latencies (N,) of the column that fits best, scaled by the median ratio."""
     ratios = log_ms[seen, np.newaxis] - known[seen]
     shifts = np.median(ratios, axis=0)
     nearest = int(np.argmin(np.abs(ratios - shifts).mean(axis=0)))
-    scaled: FloatArray = np.exp(known[:, nearest] + shifts[nearest])
+    scaled: DoubleArray = np.exp(known[:, nearest] + shifts[nearest])
     return scaled
 
 
@@ -181,8 +179,8 @@ def _few_shot(
     pairs: Sequence[tuple[str, Sequence[str]]],
     count: int,
     seeds: int,
-    train: Indices,
-    query: Indices,
+    train: IndexArray,
+    query: IndexArray,
     trimmed: bool = False,
 ) -> Row:
     """Returns the figures of (unseen device, known devices) pairs, each the mean of all seeds."""
@@ -220,8 +218,8 @@ def _few_shot(
 
 
 def _measure(
-    predictor: LatencyPredictor, truth: FloatArray, seen: Iterable[int], count: int
-) -> Indices:
+    predictor: LatencyPredictor, truth: DoubleArray, seen: Iterable[int], count: int
+) -> IndexArray:
     """Designs and observes until `count` candidates are measured; returns all of them."""
     chosen = np.array(list(seen), dtype=np.int64)
     while len(chosen) < count:
@@ -232,13 +230,13 @@ def _measure(
     return chosen
 
 
-def _figures(predicted: FloatArray, truth: FloatArray) -> tuple[float, float, float]:
+def _figures(predicted: DoubleArray, truth: DoubleArray) -> tuple[float, float, float]:
     """Returns Spearman's ρ, the mean relative error in %, and how many % are within ±10 %."""
     error = np.abs(predicted / truth - 1)
     return spearman(predicted, truth), 100 * float(error.mean()), 100 * float((error <= 0.1).mean())
 
 
-def spearman(left: FloatArray, right: FloatArray) -> float:
+def spearman(left: DoubleArray, right: DoubleArray) -> float:
     """Returns Spearman's rank correlation, ties ranked by their mean.
 
     Args:
@@ -248,13 +246,13 @@ def spearman(left: FloatArray, right: FloatArray) -> float:
     return float(np.corrcoef(_ranks(left), _ranks(right))[0, 1])
 
 
-def _ranks(values: FloatArray) -> FloatArray:
+def _ranks(values: DoubleArray) -> DoubleArray:
     _, inverse, counts = np.unique(values, return_inverse=True, return_counts=True)
-    ranks: FloatArray = (np.cumsum(counts) - (counts - 1) / 2)[inverse]
+    ranks: DoubleArray = (np.cumsum(counts) - (counts - 1) / 2)[inverse]
     return ranks
 
 
-def _mean_and_worst(values: Sequence[float] | FloatArray, names: Sequence[str], worst: Any) -> Row:
+def _mean_and_worst(values: Sequence[float] | DoubleArray, names: Sequence[str], worst: Any) -> Row:
     at = list(values).index(worst(values))
     return {
         "mean": round(float(np.mean(values)), 4),

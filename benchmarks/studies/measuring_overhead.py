@@ -22,8 +22,8 @@ from tofa_edge.benchmarks.studies.provenance import made, store
 from tofa_edge.benchmarks.suite.row import LONG_BLOCK, Effort, Measurer, measurer_of
 from tofa_edge.bundle.bundle import Bundle
 from tofa_edge.measurement.stopwatch import Run
-from tofa_edge.selftest.golden import probe_images
-from tofa_edge.selftest.records import sound_engines
+from tofa_edge.selftest.golden import specimen_images
+from tofa_edge.selftest.records import passing_engines
 
 TURNS, RUNS = 40, 240
 EFFORT = Effort(runs=RUNS, seconds=0.0, most_seconds=60.0, most_runs=RUNS)
@@ -44,11 +44,11 @@ def main() -> None:
 def overhead(path: Path, name: str, turns: int) -> dict[str, Any]:
     """Returns by how much the median is larger as `bench` measures it than in a bare loop."""
     bundle = Bundle.open(path)
-    engine = next(e for e in sound_engines(bundle) if e.target.threads == 1)
+    engine = next(e for e in passing_engines(bundle) if e.target.threads == 1)
     subnet = getattr(bundle.space, name)()
     measurer = measurer_of(bundle, [engine], alone=True)
-    session = engine.load(measurer.bench.stored(subnet, engine))
-    image = probe_images(subnet.resolution)[:1]
+    session = engine.load(measurer.finisher.stored(subnet, engine))
+    image = specimen_images(subnet.resolution)[:1]
 
     def run() -> object:
         return session.run(image)

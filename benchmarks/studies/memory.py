@@ -17,8 +17,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
+from tofa_edge.architecture.arrays import DoubleArray
 from tofa_edge.architecture.encodings import decoded, distinct, sample
 from tofa_edge.architecture.space import Subnet
 from tofa_edge.architecture.tables import tables
@@ -26,10 +26,10 @@ from tofa_edge.benchmarks.studies.provenance import made
 from tofa_edge.budget import Budget
 from tofa_edge.bundle.bundle import Bundle
 from tofa_edge.cutting.cutter import Cutter
-from tofa_edge.deployment.finish import Workbench
+from tofa_edge.deployment.finish import Finisher
 from tofa_edge.prediction.memory import MEGA, peak_memory_mb
-from tofa_edge.selftest.golden import probe_images
-from tofa_edge.selftest.records import sound_engines
+from tofa_edge.selftest.golden import specimen_images
+from tofa_edge.selftest.records import passing_engines
 
 FITTED, TESTED = 16, 30
 TARGETS = (("onnxruntime", "fp32"), ("tflite", "fp32"), ("onnxruntime", "int8"), ("tflite", "int8"))
@@ -60,23 +60,23 @@ def main() -> None:
 
 
 def _growth(bundle: Path, backend: str, precision: str, subnet: str) -> int:
-    bench = Workbench(Bundle.open(bundle), Budget())
-    cutter = bench.cutter = Cutter(bench.bundle)
-    able = sound_engines(name=backend, threads=1)
+    finisher = Finisher(Bundle.open(bundle), Budget())
+    cutter = finisher.cutter = Cutter(finisher.bundle)
+    able = passing_engines(name=backend, threads=1)
     (engine,) = [e for e in able if (e.target.unit, e.target.precision) == ("cpu", precision)]
-    first = engine.load(bench.stored(cutter.space.smallest(), engine))
-    first.run(probe_images(cutter.space.resolutions[0])[:1])
+    first = engine.load(finisher.stored(cutter.space.smallest(), engine))
+    first.run(specimen_images(cutter.space.resolutions[0])[:1])
     first.close()
     chosen = Subnet.from_json(subnet)
-    artefact = engine.backend.build(bench.stored(chosen, engine), engine.target)
-    del bench, cutter, first
+    artefact = engine.backend.build(finisher.stored(chosen, engine), engine.target)
+    del finisher, cutter, first
     gc.collect()
     ctypes.CDLL("libc.so.6").malloc_trim(0)
     Path("/proc/self/clear_refs").write_text("5")  # the peak counts from here on
     before = _status("VmRSS")
     session = engine.backend.load(artefact, engine.target)
     for _ in range(3):
-        session.run(probe_images(chosen.resolution)[:1])
+        session.run(specimen_images(chosen.resolution)[:1])
     return _status("VmHWM") - before
 
 
@@ -95,7 +95,7 @@ def measured_growth(bundle: Path, backend: str, precision: str, subnet: Subnet) 
     return int(done.stdout.splitlines()[-1])
 
 
-def _fitted(space: Any, encodings: Any, grown: NDArray[np.float64]) -> dict[str, Any]:
+def _fitted(space: Any, encodings: Any, grown: DoubleArray) -> dict[str, Any]:
     costs = tables(space).costs(encodings)
     parts = (np.ones(len(grown)), 4 * costs.parameters / MEGA, costs.peak_activation_bytes / MEGA)
     design = np.stack(parts, axis=1)
@@ -104,9 +104,7 @@ def _fitted(space: Any, encodings: Any, grown: NDArray[np.float64]) -> dict[str,
     return {"line": [round(float(x), 3) for x in line], **_errors("fitted", design @ line, grown)}
 
 
-def _errors(
-    name: str, predicted: NDArray[np.float64], grown: NDArray[np.float64]
-) -> dict[str, float]:
+def _errors(name: str, predicted: DoubleArray, grown: DoubleArray) -> dict[str, float]:
     off = np.abs(predicted[FITTED:] / grown[FITTED:] - 1)
     return {
         f"{name}_mean_error": round(float(off.mean()), 4),

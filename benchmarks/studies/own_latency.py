@@ -15,8 +15,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
+from tofa_edge.architecture.arrays import DoubleArray
 from tofa_edge.architecture.encodings import Encodings, decoded, distinct, encoded, sample
 from tofa_edge.architecture.space import SearchSpace
 from tofa_edge.architecture.tables import tables
@@ -25,18 +25,16 @@ from tofa_edge.benchmarks.studies.provenance import made
 from tofa_edge.budget import Budget
 from tofa_edge.bundle.bundle import Bundle
 from tofa_edge.cutting.cutter import Cutter
-from tofa_edge.deployment.finish import Workbench
+from tofa_edge.deployment.finish import Finisher
 from tofa_edge.deployment.forecast import Forecast
 from tofa_edge.deployment.screen import reference_run
 from tofa_edge.measurement.stopwatch import Latency
-from tofa_edge.selftest.records import sound_engines
+from tofa_edge.selftest.records import passing_engines
 
 SUBNETS = 240
 MEASURED = 10
 SEEDS = 20
 PASSES = 2
-
-Times = NDArray[np.float64]
 
 
 def main() -> None:
@@ -51,7 +49,7 @@ def main() -> None:
     bundle = Bundle.open(options.bundle)
     rng = np.random.default_rng(0)
     encodings = distinct(bundle.space, sample(bundle.space, rng, SUBNETS))
-    able = [e for e in sound_engines(name=options.backend) if not e.target.is_integer]
+    able = [e for e in passing_engines(name=options.backend) if not e.target.is_integer]
     path = options.work / "own_latency_measured.json"
     if not path.exists():
         path.write_text(json.dumps(_measured(bundle, encodings, able)))
@@ -71,9 +69,9 @@ def main() -> None:
 
 
 def _measured(bundle: Bundle, encodings: Encodings, able: list[Engine]) -> dict[str, Any]:
-    bench = Workbench(bundle, Budget())
-    bench.cutter = Cutter(bundle)
-    bench.stand_beside(reference_run(bench, able))
+    finisher = Finisher(bundle, Budget())
+    finisher.cutter = Cutter(bundle)
+    finisher.stand_beside(reference_run(finisher, able))
     subnets = decoded(bundle.space, encodings)
     times: dict[str, Any] = {
         str(engine): np.zeros((PASSES, len(subnets), 2)).tolist() for engine in able
@@ -83,7 +81,7 @@ def _measured(bundle: Bundle, encodings: Encodings, able: list[Engine]) -> dict[
         order = np.random.default_rng(number).permutation(len(subnets))
         for place, index in enumerate(order):
             for engine in able:
-                latency = bench.timed_as_stored(subnets[index], engine)
+                latency = finisher.timed_as_stored(subnets[index], engine)
                 times[str(engine)][number][index] = [latency.steady_ms, latency.relative_error]
             if place % 20 == 0:
                 print(f"pass {number}, {place}: {time.perf_counter() - begun:.0f} s", flush=True)
@@ -91,13 +89,13 @@ def _measured(bundle: Bundle, encodings: Encodings, able: list[Engine]) -> dict[
 
 
 def _predicted(
-    space: SearchSpace, encodings: Encodings, times: Times, others: list[Times]
+    space: SearchSpace, encodings: Encodings, times: DoubleArray, others: list[DoubleArray]
 ) -> dict[str, Any]:
     """Returns errors over 20 seeds of the pool that ten subnets are chosen from."""
     truth = np.exp(np.log(times[:, :, 0]).mean(axis=0))
     noise = float(np.abs(np.diff(np.log(times[:, :, 0]), axis=0)).mean() / np.sqrt(2))
     macs = tables(space).costs(encodings).macs.astype(np.float64)
-    rows: dict[str, list[Times]] = {"ours": [], "macs scaled": [], "line of macs": []}
+    rows: dict[str, list[DoubleArray]] = {"ours": [], "macs scaled": [], "line of macs": []}
     deviations = []
     for seed in range(SEEDS):
         order = np.random.default_rng(seed).permutation(len(encodings))
@@ -127,7 +125,7 @@ def _predicted(
     }
 
 
-def _known(space: SearchSpace, encodings: Encodings, times: Times) -> Forecast:
+def _known(space: SearchSpace, encodings: Encodings, times: DoubleArray) -> Forecast:
     """What the other thread count is known to take: 60 of the subnets, spread over all."""
     forecast = Forecast(space, encodings)
     for index in range(0, len(encodings), 4):
@@ -135,12 +133,12 @@ def _known(space: SearchSpace, encodings: Encodings, times: Times) -> Forecast:
     return forecast
 
 
-def _latency(measured: Times) -> Latency:
+def _latency(measured: DoubleArray) -> Latency:
     time, error = map(float, measured)
     return Latency(time, time, time, time, 30, error)
 
 
-def _figures(errors: Times) -> dict[str, float]:
+def _figures(errors: DoubleArray) -> dict[str, float]:
     by_seed = np.abs(errors).mean(axis=1)
     return {
         "mean_error": round(float(by_seed.mean()), 4),

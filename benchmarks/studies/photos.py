@@ -8,15 +8,14 @@ from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
 from PIL import Image
 
+from tofa_edge.architecture.arrays import ImageArray, IndexArray
 from tofa_edge.bundle.images import prepare, stack
-from tofa_edge.network.network import ImageArray
 
 
 @lru_cache(maxsize=4)
-def photos_to_test(path: Path, size: int) -> tuple[ImageArray, NDArray[np.int64]]:
+def photos_to_test(path: Path, size: int) -> tuple[ImageArray, IndexArray]:
     """Returns the test images of a zip, uint8, (N, size, size, 3), and their labels, (N,)."""
     images, names = [], []
     with zipfile.ZipFile(path) as archive:

@@ -11,14 +11,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
-from numpy.typing import NDArray
 
+from tofa_edge.architecture.arrays import DoubleArray, ImageArray
 from tofa_edge.architecture.encodings import Encodings, decoded, distinct, encoded, sample
 from tofa_edge.architecture.space import Subnet
 from tofa_edge.architecture.tables import tables
 from tofa_edge.benchmarks.studies.agreement import rank
 from tofa_edge.deployment.search import Score, maximise
-from tofa_edge.network.network import ImageArray
 from tofa_edge.prediction.accuracy import AccuracyPredictor, fit_accuracy
 from tofa_edge.train.supernet.supernet import Supernet
 
@@ -52,7 +51,7 @@ def picked_below(
 
 
 def _score(supernet: Supernet, predictor: AccuracyPredictor, ceiling: float) -> Score:
-    def score(encodings: Encodings) -> NDArray[np.float64]:
+    def score(encodings: Encodings) -> DoubleArray:
         fits = _mmacs(supernet, encodings) <= ceiling
         return np.where(fits, predictor.expected(supernet.space, encodings), -np.inf)
 
@@ -68,11 +67,11 @@ def _unseen(
     return np.array([one for one in found if tuple(one) not in seen][:MEASURED])
 
 
-def _mmacs(supernet: Supernet, encodings: Encodings) -> NDArray[np.float64]:
+def _mmacs(supernet: Supernet, encodings: Encodings) -> DoubleArray:
     return np.asarray(tables(supernet.space).costs(encodings).macs, np.float64) / 1e6
 
 
-def _nearness(supernet: Supernet, encodings: Encodings, images: ImageArray) -> NDArray[np.float64]:
+def _nearness(supernet: Supernet, encodings: Encodings, images: ImageArray) -> DoubleArray:
     """Returns how near subnets are to the largest, 0..1, (N,): less divergence is more."""
     nothing, none = images[:0], np.zeros(0, np.int64)
     chosen = decoded(supernet.space, encodings)

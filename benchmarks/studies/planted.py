@@ -16,8 +16,8 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+from tofa_edge.architecture.arrays import FloatArray, ImageArray
 from tofa_edge.backends.protocol import Session
-from tofa_edge.network.network import FloatArray, ImageArray
 
 PERIOD_US, QUOTA_US = 100_000, 30_000  # 0.3 cores
 HOG_LIMIT, HOG_FILE = 64 * 2**20, 256 * 2**20

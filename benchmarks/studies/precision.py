@@ -21,6 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 import tofa_edge
+from tofa_edge.architecture.arrays import DoubleArray
 from tofa_edge.architecture.encodings import decoded, distinct, sample
 from tofa_edge.architecture.space import Subnet
 from tofa_edge.architecture.zoo import efficientnet_lite0
@@ -34,7 +35,7 @@ from tofa_edge.cutting.cutter import Cutter
 from tofa_edge.cutting.ranges import ready
 from tofa_edge.deployment.screen import side_by_side
 from tofa_edge.measurement.stopwatch import one_at_a_time
-from tofa_edge.selftest.records import calibrating_engine, sound_engines
+from tofa_edge.selftest.records import calibrating_engine, passing_engines
 from tofa_edge.selftest.specimens import calibrated, photos, random_supernet
 
 SIZE, RANGE_PHOTOS = 160, 64
@@ -76,7 +77,7 @@ def speed(bundle: Bundle) -> dict[str, Any]:
     begun = time.perf_counter()
     rounded = ready(network, Target(precision="int8"), images, by)
     quantising = time.perf_counter() - begun
-    able = [e for e in sound_engines(threads=1) if e.target.unit == "cpu"]
+    able = [e for e in passing_engines(threads=1) if e.target.unit == "cpu"]
     runs, rows = {}, {}
     for engine in able:
         begun = time.perf_counter()
@@ -106,7 +107,7 @@ def accuracy(bundle: Bundle, images: Path) -> dict[str, Any]:
     space, cutter, by = bundle.space, Cutter(bundle), calibrating_engine(bundle)
     drawn = distinct(space, sample(space, np.random.default_rng(3), SUBNETS - 3))
     subnets = [space.largest(), space.middle(), space.smallest(), *decoded(space, drawn)]
-    able = [e for e in sound_engines(bundle, threads=1) if e.target.is_integer]
+    able = [e for e in passing_engines(bundle, threads=1) if e.target.is_integer]
     exact: list[NDArray[np.bool_]] = []
     rounded: dict[str, list[NDArray[np.bool_]]] = {str(engine): [] for engine in able}
     guessed: dict[str, list[float]] = {str(engine): [] for engine in able}
@@ -174,7 +175,7 @@ def _deployed(
         }
 
 
-def _interval(values: NDArray[np.float64]) -> tuple[float, float]:
+def _interval(values: DoubleArray) -> tuple[float, float]:
     """Returns the 95 % interval of a mean over images, by resampling them."""
     rng = np.random.default_rng(0)
     means = [rng.choice(values, len(values)).mean() for _ in range(RESAMPLES)]

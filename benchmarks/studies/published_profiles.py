@@ -95,7 +95,7 @@ BOARDS: Mapping[tuple[str, ...], Fingerprint] = {
 
 
 @dataclass(frozen=True, slots=True)
-class Network:
+class PublishedNetwork:
     """A classification network of the benchmark: our name for it, and its millions of MACs.
 
     Attributes:
@@ -111,24 +111,24 @@ class Network:
 # mobilenet_v3, shufflenet_v2, mnasnet, proxylessnasnet. The others from the papers: Howard et al.
 # 2017 (table 4), Sandler et al. 2018 (table 4), Tan and Le 2019 (table 2), Radosavovic et al. 2020
 # (0.4 GF), Szegedy et al. 2015 (section 5), He et al. 2016 (table 1 and section 3.3).
-NETWORKS: Mapping[str, Network] = {
-    "squeezenet": Network("squeezenet 227"),
-    "mobilenet": Network("mobilenet_v1 1.0 224", 569),
-    "mobilenet_v2": Network("mobilenet_v2 1.0 224", 300),
-    "mobilenet_v3": Network("mobilenet_v3 large 1.0 224 (ncnn)", 246),
-    "shufflenet": Network("shufflenet_v1 224"),
-    "shufflenet_v2": Network("shufflenet_v2 1.0 224", 145),
-    "mnasnet": Network("mnasnet_b1 1.0 224", 314),
-    "proxylessnasnet": Network("proxylessnas 224 (ncnn)", 336),
-    "efficientnet_b0": Network("efficientnet_b0 224", 390),
-    "efficientnetv2_b0": Network("efficientnetv2_b0 224"),
-    "regnety_400m": Network("regnety_400m 224", 400),
-    "googlenet": Network("googlenet 224", 1500),
-    "resnet18": Network("resnet18 224", 1800),
-    "resnet50": Network("resnet50 224", 3800),
-    "alexnet": Network("alexnet 227"),
-    "vgg16": Network("vgg16 224", 15300),
-    "vision_transformer": Network("vision_transformer"),
+NETWORKS: Mapping[str, PublishedNetwork] = {
+    "squeezenet": PublishedNetwork("squeezenet 227"),
+    "mobilenet": PublishedNetwork("mobilenet_v1 1.0 224", 569),
+    "mobilenet_v2": PublishedNetwork("mobilenet_v2 1.0 224", 300),
+    "mobilenet_v3": PublishedNetwork("mobilenet_v3 large 1.0 224 (ncnn)", 246),
+    "shufflenet": PublishedNetwork("shufflenet_v1 224"),
+    "shufflenet_v2": PublishedNetwork("shufflenet_v2 1.0 224", 145),
+    "mnasnet": PublishedNetwork("mnasnet_b1 1.0 224", 314),
+    "proxylessnasnet": PublishedNetwork("proxylessnas 224 (ncnn)", 336),
+    "efficientnet_b0": PublishedNetwork("efficientnet_b0 224", 390),
+    "efficientnetv2_b0": PublishedNetwork("efficientnetv2_b0 224"),
+    "regnety_400m": PublishedNetwork("regnety_400m 224", 400),
+    "googlenet": PublishedNetwork("googlenet 224", 1500),
+    "resnet18": PublishedNetwork("resnet18 224", 1800),
+    "resnet50": PublishedNetwork("resnet50 224", 3800),
+    "alexnet": PublishedNetwork("alexnet 227"),
+    "vgg16": PublishedNetwork("vgg16 224", 15300),
+    "vision_transformer": PublishedNetwork("vision_transformer"),
 }
 
 Row = Mapping[str, str]
@@ -182,7 +182,7 @@ def _profile(board: Fingerprint, rows: list[Row], date: str) -> Profile:
     )
 
 
-def _measurement(network: Network, row: Row) -> Measurement:
+def _measurement(network: PublishedNetwork, row: Row) -> Measurement:
     runs = int(row["loop_count"])
     least, greatest = float(row["min_ms"]), float(row["max_ms"])
     widest = math.log((greatest + ROUNDING_MS) / (least - ROUNDING_MS))

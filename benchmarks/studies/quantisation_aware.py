@@ -22,6 +22,7 @@ import safetensors.numpy
 import torch
 from numpy.typing import NDArray
 
+from tofa_edge.architecture.arrays import FloatArray, ImageArray, IndexArray
 from tofa_edge.architecture.layers import LOGITS
 from tofa_edge.architecture.space import SearchSpace, Subnet
 from tofa_edge.backends.protocol import Engine, Target
@@ -32,9 +33,9 @@ from tofa_edge.benchmarks.studies.transfer import study_config, trained_path
 from tofa_edge.cutting.calibration import cut_network
 from tofa_edge.cutting.cutter import CALIBRATION_IMAGES
 from tofa_edge.cutting.ranges import RANGE_IMAGES, levels_here, ready
-from tofa_edge.network.network import LITE_PREPROCESSING, FloatArray, ImageArray
+from tofa_edge.network.network import LITE_PREPROCESSING
 from tofa_edge.train.data.photos import forget_labels, resized
-from tofa_edge.train.objective.linear_probe import fit_probe
+from tofa_edge.train.objective.linear_probe import fit_linear_probe
 from tofa_edge.train.objective.objectives import SemiSupervised
 from tofa_edge.train.run.loop import Phase
 from tofa_edge.train.run.phases import LAST_RATE, train_on
@@ -133,7 +134,7 @@ def interval(more: Right, less: Right) -> dict[str, float]:
 def _trained_on(
     study: Study,
     start: dict[str, FloatArray],
-    labels: NDArray[np.int64],
+    labels: IndexArray,
     options: argparse.Namespace,
     rounded: bool,
     kept: Path,
@@ -154,12 +155,12 @@ def _trained_on(
 
 
 def _objective(
-    study: Study, supernet: Supernet, labels: NDArray[np.int64], batch_size: int
+    study: Study, supernet: Supernet, labels: IndexArray, batch_size: int
 ) -> SemiSupervised:
     """Returns the objective of the training before; its moving averages as they are at the end."""
     data = study.data
-    seen = torch.cat([look.features for look in study.looks()], dim=1)
-    probe = fit_probe(seen, labels, len(data.classes)).probabilities(seen)
+    seen = torch.cat([look.features for look in study.teacher_outputs()], dim=1)
+    probe = fit_linear_probe(seen, labels, len(data.classes)).probabilities(seen)
     objective = SemiSupervised(
         data.images, labels, len(data.classes), batch_size, RATIO * batch_size, probe
     )

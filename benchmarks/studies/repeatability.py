@@ -14,17 +14,17 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from tofa_edge.benchmarks.suite.bench import chosen_engines
 
 from tofa_edge.backends.protocol import Engine
 from tofa_edge.benchmarks.studies.provenance import made
 from tofa_edge.benchmarks.studies.trials import in_a_process, resumed
-from tofa_edge.benchmarks.suite.bench import chosen_engines
 from tofa_edge.benchmarks.suite.fields import latency_fields
 from tofa_edge.benchmarks.suite.row import Effort, measurer_of
 from tofa_edge.bundle.bundle import Bundle
 from tofa_edge.measurement.stopwatch import one_at_a_time
-from tofa_edge.selftest.golden import probe_images
-from tofa_edge.selftest.records import sound_engines
+from tofa_edge.selftest.golden import specimen_images
+from tofa_edge.selftest.records import passing_engines
 
 BENCHES = 10
 EFFORT = Effort(runs=2000, seconds=8.0, most_seconds=12.0, most_runs=20_000)
@@ -67,8 +67,8 @@ def one_bench(path: Path, name: str = "") -> dict[str, Any]:
     engine = _engine(bundle, name)
     with one_at_a_time() as alone:
         measurer = measurer_of(bundle, [engine], alone)
-        with measurer.bench.finished(bundle.space.middle(), engine).model as model:
-            image = probe_images(model.input_size)[0]
+        with measurer.finisher.finished(bundle.space.middle(), engine).model as model:
+            image = specimen_images(model.input_size)[0]
             threads = engine.target.threads
             recording, reasons = measurer.recorded(lambda: model(image), threads, EFFORT)
     return {
@@ -80,8 +80,8 @@ def one_bench(path: Path, name: str = "") -> dict[str, Any]:
 
 
 def _engine(bundle: Bundle, name: str) -> Engine:
-    offered = [engine for engine in sound_engines(bundle) if engine.target.threads == 1]
-    return (chosen_engines(sound_engines(bundle), [name]) if name else offered)[0]
+    offered = [engine for engine in passing_engines(bundle) if engine.target.threads == 1]
+    return (chosen_engines(passing_engines(bundle), [name]) if name else offered)[0]
 
 
 if __name__ == "__main__":

@@ -19,8 +19,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
+from tofa_edge.architecture.arrays import IndexArray
 from tofa_edge.architecture.space import SearchSpace, Subnet
 from tofa_edge.benchmarks.studies.scenario_costs import (
     COSTS,
@@ -73,7 +73,7 @@ def main() -> None:
 
 def _alone(
     study: Study,
-    labels: NDArray[np.int64],
+    labels: IndexArray,
     ratio: int,
     steps: int,
     seed: int,

@@ -16,7 +16,8 @@ from typing import Any
 
 import numpy as np
 
-from tofa_edge.architecture.encodings import Encodings, Scores, distinct, sample
+from tofa_edge.architecture.arrays import DoubleArray
+from tofa_edge.architecture.encodings import Encodings, distinct, sample
 from tofa_edge.architecture.space import SearchSpace
 from tofa_edge.architecture.tables import tables
 from tofa_edge.benchmarks.studies.provenance import made
@@ -42,7 +43,7 @@ def main() -> None:
         raise BundleError(f"{bundle.path} has no accuracy predictor")
     small = _part(bundle.space)
 
-    def worth(genes: Encodings, space: SearchSpace) -> Scores:
+    def worth(genes: Encodings, space: SearchSpace) -> DoubleArray:
         return predictor.expected(space, genes)
 
     rows = {"made": made(), **_speed(bundle.space, worth)}
@@ -58,7 +59,7 @@ def _speed(space: SearchSpace, worth: Any) -> dict[str, Any]:
     limit = float(np.median(forecast.median_ms(sample(space, np.random.default_rng(0), 500))))
     score = _within(forecast, limit, worth)
 
-    def counted(genes: Encodings) -> Scores:
+    def counted(genes: Encodings) -> DoubleArray:
         seen["count"] += len(genes)
         return score(genes)
 
@@ -85,9 +86,9 @@ def _missed(space: SearchSpace, worth: Any) -> dict[str, Any]:
 
 
 def _within(forecast: Forecast, limit: float, worth: Any) -> Score:
-    def score(genes: Encodings) -> Scores:
+    def score(genes: Encodings) -> DoubleArray:
         allowed = forecast.median_ms(genes) <= limit
-        scores: Scores = np.where(allowed, worth(genes, forecast.space), -np.inf)
+        scores: DoubleArray = np.where(allowed, worth(genes, forecast.space), -np.inf)
         return scores
 
     return score

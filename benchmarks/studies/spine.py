@@ -19,6 +19,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from tofa_edge.architecture.arrays import FloatArray, ImageArray
 from tofa_edge.architecture.layers import LOGITS, Add, Convolution, layers
 from tofa_edge.architecture.space import Subnet
 from tofa_edge.backends.protocol import Engine
@@ -33,7 +34,7 @@ from tofa_edge.benchmarks.studies.spine_speed import (
     photos,
 )
 from tofa_edge.cutting.calibration import calibrate
-from tofa_edge.network.network import LITE_PREPROCESSING, FloatArray, ImageArray
+from tofa_edge.network.network import LITE_PREPROCESSING
 from tofa_edge.network.slicing import cut, fold
 from tofa_edge.selftest.golden import difference
 from tofa_edge.train.supernet.efficientnet_lite import load_lite

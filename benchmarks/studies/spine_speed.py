@@ -15,6 +15,7 @@ import numpy as np
 from PIL import Image
 
 import tofa_edge
+from tofa_edge.architecture.arrays import ImageArray
 from tofa_edge.architecture.layers import layers
 from tofa_edge.backends.protocol import Engine, Target
 from tofa_edge.backends.registry import working
@@ -23,7 +24,7 @@ from tofa_edge.bundle.images import decode, encode, prepare, stack
 from tofa_edge.cli.demo import imagenet_photos
 from tofa_edge.cutting.calibration import calibrate
 from tofa_edge.measurement.stopwatch import percentiles
-from tofa_edge.network.network import LITE_PREPROCESSING, ImageArray
+from tofa_edge.network.network import LITE_PREPROCESSING
 from tofa_edge.network.slicing import cut, fold
 from tofa_edge.train.config import TrainingConfig
 from tofa_edge.train.supernet.supernet import Supernet

@@ -14,17 +14,17 @@ from typing import Any
 import numpy as np
 import safetensors.numpy
 import torch
-from numpy.typing import NDArray
 from PIL import Image
 
+from tofa_edge.architecture.arrays import FloatArray, ImageArray, IndexArray
 from tofa_edge.architecture.space import SearchSpace, Subnet
 from tofa_edge.architecture.zoo import efficientnet_lite0
 from tofa_edge.benchmarks.studies.provenance import made, store
-from tofa_edge.network.network import LITE_PREPROCESSING, FloatArray, ImageArray
+from tofa_edge.network.network import LITE_PREPROCESSING
 from tofa_edge.train.config import Progress, TrainingConfig
 from tofa_edge.train.data.named_sets import elpv, fashion_mnist
 from tofa_edge.train.data.photos import resized
-from tofa_edge.train.objective.teachers import Look, look
+from tofa_edge.train.objective.teachers import TeacherOutputs, run_teacher
 from tofa_edge.train.run.phases import pretrain_supernet
 from tofa_edge.train.supernet.efficientnet_lite import load_lite, new_classifier
 from tofa_edge.train.supernet.supernet import Supernet
@@ -51,9 +51,9 @@ class Data:
 
     classes: tuple[str, ...]
     images: ImageArray
-    labels: NDArray[np.int64]
+    labels: IndexArray
     test_images: ImageArray
-    test_labels: NDArray[np.int64]
+    test_labels: IndexArray
 
 
 def read_data(source: Path) -> Data:
@@ -79,7 +79,7 @@ def read_zip(path: Path) -> Data:
     return _data(classes, (images[chosen], labels[chosen]), (test_images, test_labels))
 
 
-def validation_images(path: Path, count: int = 1000) -> tuple[ImageArray, NDArray[np.int64]]:
+def validation_images(path: Path, count: int = 1000) -> tuple[ImageArray, IndexArray]:
     """Returns training images of a zip that `read_zip` leaves out, and their labels, (N,).
 
     Images are uint8, (N, S, S, 3).
@@ -89,7 +89,7 @@ def validation_images(path: Path, count: int = 1000) -> tuple[ImageArray, NDArra
     return resized(images[chosen], RESOLUTION), labels[chosen]
 
 
-Labelled = tuple[ImageArray, NDArray[np.int64]]
+Labelled = tuple[ImageArray, IndexArray]
 
 
 def _data(classes: tuple[str, ...], train: Labelled, test: Labelled) -> Data:
@@ -97,7 +97,7 @@ def _data(classes: tuple[str, ...], train: Labelled, test: Labelled) -> Data:
     return Data(classes, images, train[1], test_images, test[1])
 
 
-def _some(images: ImageArray, labels: NDArray[np.int64]) -> Labelled:
+def _some(images: ImageArray, labels: IndexArray) -> Labelled:
     chosen = _order(labels)[:FASHION_POOL]
     return images[chosen], labels[chosen]
 
@@ -119,7 +119,7 @@ def _read(path: Path) -> tuple[tuple[str, ...], Labelled, Labelled]:
     return classes, train, test
 
 
-def _order(labels: NDArray[np.int64]) -> NDArray[np.int64]:
+def _order(labels: IndexArray) -> IndexArray:
     return np.random.default_rng(0).permutation(len(labels))
 
 
@@ -164,11 +164,11 @@ class Study:
     pretrain_steps: int
     steps: int
 
-    def looks(self) -> tuple[Look, ...]:
+    def teacher_outputs(self) -> tuple[TeacherOutputs, ...]:
         """Returns what the teachers say of the training images."""
         return tuple(self._look(name, "train", None) for name in TEACHERS)
 
-    def probed(self) -> dict[str, tuple[torch.Tensor, torch.Tensor]]:
+    def engine_records(self) -> dict[str, tuple[torch.Tensor, torch.Tensor]]:
         """Returns the features that probes are fitted to, of training and test images, by name."""
         both = [
             [self._look(name, role, size).features for role in ("train", "test")]
@@ -184,23 +184,25 @@ class Study:
         if not path.exists():
             epochs = self.pretrain_steps / (len(self.data.images) // 64) + 1e-9
             config = TrainingConfig(pretrain_epochs=epochs, resolution=RESOLUTION)
-            seen = self.looks()[0]
+            seen = self.teacher_outputs()[0]
             begun = time.perf_counter()
             made = pretrain_supernet(study_supernet(1000), self.data.images, seen, config, show)
             print(f"pretrained in {time.perf_counter() - begun:.0f} s", flush=True)
             save(made.to_arrays(), path)
         return dict(safetensors.numpy.load_file(path))
 
-    def _look(self, name: str, role: str, size: int | None) -> Look:
+    def _look(self, name: str, role: str, size: int | None) -> TeacherOutputs:
         path = self.work / f"look-{name}-{size or 'large'}-{role}.safetensors"
         if not path.exists():
             images = self.data.images if role == "train" else self.data.test_images
             begun = time.perf_counter()
-            seen = look(name, images, torch.device("cpu"), resolution=size)
+            seen = run_teacher(name, images, torch.device("cpu"), resolution=size)
             print(f"{path.stem}: {time.perf_counter() - begun:.0f} s", flush=True)
             save({"logits": seen.logits.numpy(), "features": seen.features.numpy()}, path)
         stored = safetensors.numpy.load_file(path)
-        return Look(torch.from_numpy(stored["logits"]), torch.from_numpy(stored["features"]))
+        return TeacherOutputs(
+            torch.from_numpy(stored["logits"]), torch.from_numpy(stored["features"])
+        )
 
 
 def save(arrays: dict[str, FloatArray], path: Path) -> None:

@@ -19,8 +19,8 @@ from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 
+from tofa_edge.architecture.arrays import FloatArray, IndexArray
 from tofa_edge.architecture.cost import macs
 from tofa_edge.architecture.layers import layers
 from tofa_edge.architecture.space import Subnet
@@ -39,12 +39,12 @@ from tofa_edge.benchmarks.studies.study import (
     subnets,
 )
 from tofa_edge.cutting.cutter import CALIBRATION_IMAGES
-from tofa_edge.network.network import LITE_PREPROCESSING, FloatArray
+from tofa_edge.network.network import LITE_PREPROCESSING
 from tofa_edge.train.config import OnStep, TrainingConfig
 from tofa_edge.train.data.photos import forget_labels
 from tofa_edge.train.objective.class_prior import class_shares
-from tofa_edge.train.objective.linear_probe import fit_probe, probe_accuracy
-from tofa_edge.train.objective.teachers import Look
+from tofa_edge.train.objective.linear_probe import fit_linear_probe, probe_accuracy
+from tofa_edge.train.objective.teachers import TeacherOutputs
 from tofa_edge.train.run.loop import Choose, sandwich
 from tofa_edge.train.run.phases import optimise
 from tofa_edge.train.run.subnet_accuracy import accuracy, subnet_logits
@@ -83,7 +83,7 @@ def main() -> None:
     for count, draw in itertools.product(options.labels, options.draws):
         labels = forget_labels(study.data.labels, count, draw)
         of = f"{count} labels a class, draw {draw}"
-        for name, features in study.probed().items():
+        for name, features in study.engine_records().items():
             row = partial(_probe_row, features, labels, study.data)
             results.once(f"frozen-feature probe {name}, {of}", row)
         for kind in options.kinds:
@@ -97,17 +97,19 @@ def main() -> None:
 
 
 def _probe_row(
-    seen: tuple[torch.Tensor, torch.Tensor], labels: NDArray[np.int64], data: Data
+    seen: tuple[torch.Tensor, torch.Tensor], labels: IndexArray, data: Data
 ) -> dict[str, Any]:
     classes = len(data.classes)
-    probe = fit_probe(seen[0], labels, classes, shares=class_shares(seen[0], labels, classes))
+    probe = fit_linear_probe(
+        seen[0], labels, classes, shares=class_shares(seen[0], labels, classes)
+    )
     return {"accuracy": {"probe": probe_accuracy(probe, seen[1], data.test_labels)}}
 
 
 def _trained_row(
     study: Study,
     start: dict[str, FloatArray] | None,
-    labels: NDArray[np.int64],
+    labels: IndexArray,
     ratio: int,
     steps: int,
     seed: int,
@@ -122,12 +124,12 @@ def _trained_row(
 def study_run(
     study: Study,
     start: dict[str, FloatArray] | None,
-    labels: NDArray[np.int64],
+    labels: IndexArray,
     ratio: int,
     steps: int,
     seed: int,
     choose: Choose = sandwich,
-    looks: Sequence[Look] | None = None,
+    teacher_outputs: Sequence[TeacherOutputs] | None = None,
     on_step: OnStep = show,
 ) -> tuple[Supernet, float]:
     """Returns a trained supernet and the seconds of its training, the probe included.
@@ -137,19 +139,25 @@ def study_run(
     """
     data = study.data
     used = labels >= 0 if not ratio else np.ones(len(labels), bool)
-    if looks is None:
-        looks = study.looks() if ratio else ()
+    if teacher_outputs is None:
+        teacher_outputs = study.teacher_outputs() if ratio else ()
     config = study_config(steps, labels, ratio, seed, len(data.images))
     supernet = study_supernet(len(data.classes), start)
     begun = time.perf_counter()
     trained = optimise(
-        supernet, data.images[used], labels[used], config, on_step, choose=choose, looks=looks
+        supernet,
+        data.images[used],
+        labels[used],
+        config,
+        on_step,
+        choose=choose,
+        teacher_outputs=teacher_outputs,
     )
     return trained, time.perf_counter() - begun
 
 
 def study_config(
-    steps: int, labels: NDArray[np.int64], ratio: int, seed: int, images: int = POOL
+    steps: int, labels: IndexArray, ratio: int, seed: int, images: int = POOL
 ) -> TrainingConfig:
     """Returns how a run trains.
 
@@ -186,7 +194,7 @@ def below(supernet: Supernet, data: Data) -> dict[str, Subnet]:
     return {f"≤ {ceiling} MMACs": subnet for ceiling, subnet in picked.items()}
 
 
-def trained_path(work: Path, labels: NDArray[np.int64], draw: int) -> Path:
+def trained_path(work: Path, labels: IndexArray, draw: int) -> Path:
     """Returns where the supernet of a semi-supervised run is kept.
 
     Args:

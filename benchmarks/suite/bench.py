@@ -40,7 +40,7 @@ from tofa_edge.deployment.profile import keep_first
 from tofa_edge.device.machine import State, fingerprint, state
 from tofa_edge.errors import BackendError, BundleError, ProfileError
 from tofa_edge.measurement.stopwatch import one_at_a_time
-from tofa_edge.selftest.records import probed, sound_engines
+from tofa_edge.selftest.records import engine_records, passing_engines
 from tofa_edge.storage.files import whole_file
 
 log = logging.getLogger(__name__)
@@ -51,7 +51,7 @@ ROWS_SHARE, STARTS_SHARE = 0.45, 0.6  # of the time, at which these parts must b
 
 
 @dataclass(frozen=True, slots=True)
-class Wish:
+class BenchOptions:
     """What is measured besides the rows and the front.
 
     Attributes:
@@ -67,7 +67,7 @@ class Wish:
     scenarios: bool = True
 
 
-def bench(bundle: Path, out: Path, wish: Wish = Wish()) -> dict[str, Any]:
+def bench(bundle: Path, out: Path, options: BenchOptions = BenchOptions()) -> dict[str, Any]:
     """Measures a bundle on this machine and writes `bench-<bundle>-<date>.json` into a folder.
 
     Beside it lies the same as a page (`.html`), as Markdown and as CSV; see `report`.
@@ -89,12 +89,12 @@ def bench(bundle: Path, out: Path, wish: Wish = Wish()) -> dict[str, Any]:
     opened = Bundle.open(bundle)
     _check_folder(out)
     begun = time.time()
-    found = _head(opened, wish, begun)
-    schedule = Schedule(QUICK_SECONDS if wish.quick else math.inf)
+    found = _head(opened, options, begun)
+    schedule = Schedule(QUICK_SECONDS if options.quick else math.inf)
     try:
         with one_at_a_time() as alone:
             found["alone"] = alone
-            _measure(found, opened, wish, schedule, alone)
+            _measure(found, opened, options, schedule, alone)
     except KeyboardInterrupt:
         found["interrupted"] = True
     found["skipped"] = schedule.skipped
@@ -108,13 +108,13 @@ def bench(bundle: Path, out: Path, wish: Wish = Wish()) -> dict[str, Any]:
     return found
 
 
-def _head(opened: Bundle, wish: Wish, begun: float) -> dict[str, Any]:
+def _head(opened: Bundle, options: BenchOptions, begun: float) -> dict[str, Any]:
     return {
         "schema": SCHEMA,
         "tofa_edge": __version__,
         "date": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(begun)),
         "seconds": 0.0,
-        "quick": wish.quick,
+        "quick": options.quick,
         "interrupted": False,
         "bundle": {
             "name": opened.path.name,
@@ -138,18 +138,18 @@ def _head(opened: Bundle, wish: Wish, begun: float) -> dict[str, Any]:
 
 
 def _measure(
-    found: dict[str, Any], opened: Bundle, wish: Wish, schedule: Schedule, alone: bool
+    found: dict[str, Any], opened: Bundle, options: BenchOptions, schedule: Schedule, alone: bool
 ) -> None:
-    probed(opened)
-    offered = chosen_engines(sound_engines(opened), wish.engines)
+    engine_records(opened)
+    offered = chosen_engines(passing_engines(opened), options.engines)
     log.info(f"{len(offered)} engines and thread counts: {', '.join(map(str, offered))}")
     measurer = measurer_of(opened, offered, alone)
     try:
-        _everything(found, measurer, offered, wish, schedule)
+        _everything(found, measurer, offered, options, schedule)
     finally:
         made = profile_of(found, measurer, offered, State.from_dict(found["state_before"]))
         found["profile"] = profile_fields(made)
-    if made is not None and not wish.quick and not wish.engines:
+    if made is not None and not options.quick and not options.engines:
         with contextlib.suppress(ProfileError):  # deployments do without
             keep_first(made)
 
@@ -158,19 +158,19 @@ def _everything(
     found: dict[str, Any],
     measurer: Measurer,
     offered: list[Engine],
-    wish: Wish,
+    options: BenchOptions,
     schedule: Schedule,
 ) -> None:
-    _rows(found, measurer, offered, wish.quick, schedule)
+    _rows(found, measurer, offered, options.quick, schedule)
     best = fastest_row(found["rows"])
     if best is None:
         return
     engine = next(e for e in offered if is_of(best, e))
-    measured_front(found, measurer, engine, best, wish.quick, schedule)
-    if wish.scenarios:
-        scenarios(found, best, measurer, engine, wish.quick, schedule)
-    if wish.sustain_s > 0:
-        lasting(found, best, measurer, engine, wish.sustain_s, schedule)
+    measured_front(found, measurer, engine, best, options.quick, schedule)
+    if options.scenarios:
+        scenarios(found, best, measurer, engine, options.quick, schedule)
+    if options.sustain_s > 0:
+        lasting(found, best, measurer, engine, options.sustain_s, schedule)
 
 
 def _rows(
@@ -181,7 +181,7 @@ def _rows(
     schedule: Schedule,
 ) -> None:
     """Measures every engine; then starts and memory, each in processes of their own."""
-    space = measurer.bench.bundle.space
+    space = measurer.finisher.bundle.space
     subnets = {"middle": space.middle()} | ({} if quick else {"largest": space.largest()})
     schedule.part(len(offered) * len(subnets), ROWS_SHARE)
     for size, subnet in subnets.items():

@@ -24,11 +24,11 @@ from tofa_edge.measurement.stopwatch import SLOWED
 SCHEMAS = {1: "engines", 2: "rows"}  # and where each keeps its engines
 BETWEEN = 0.02  # relative: two measurements of one network in two processes on one machine
 COMMON = 0.01  # relative: what moves all rows of a run alike
-SURE = 1.96
+QUANTILE_95 = 1.96
 
 
 @dataclass(frozen=True, slots=True)
-class Row:
+class ComparedRow:
     """One network on one engine in two results.
 
     Attributes:
@@ -66,7 +66,7 @@ class Comparison:
 
     before: Path
     after: Path
-    rows: tuple[Row, ...]
+    rows: tuple[ComparedRow, ...]
     ratio: float
     error: float
     differing: tuple[str, ...]
@@ -85,7 +85,9 @@ class Comparison:
         return self.verdict == "slower" and self.ratio > 1 + allowed
 
     def __str__(self) -> str:
-        low, high = (np.exp(np.log(self.ratio) + sign * SURE * self.error) for sign in (-1, 1))
+        low, high = (
+            np.exp(np.log(self.ratio) + sign * QUANTILE_95 * self.error) for sign in (-1, 1)
+        )
         said = {"noise": "no difference beyond noise"}.get(self.verdict, self.verdict)
         return (
             f"{self.after} against {self.before}: {said}; {self.ratio:.3f} × the time "
@@ -211,14 +213,14 @@ def _steady(latency: Mapping[str, Any]) -> tuple[float, float]:
     return median, float(latency["relative_error"])
 
 
-def _row(name: str, before: tuple[float, float], after: tuple[float, float]) -> Row:
+def _row(name: str, before: tuple[float, float], after: tuple[float, float]) -> ComparedRow:
     error = float(np.sqrt(before[1] ** 2 + after[1] ** 2 + BETWEEN**2))
-    return Row(name, before[0], after[0], after[0] / before[0], error)
+    return ComparedRow(name, before[0], after[0], after[0] / before[0], error)
 
 
 def _verdict(ratio: float, error: float) -> str:
     moved = float(np.log(ratio))
-    if abs(moved) <= SURE * error:
+    if abs(moved) <= QUANTILE_95 * error:
         return "noise"
     return "slower" if moved > 0 else "faster"
 

@@ -20,7 +20,7 @@ from tofa_edge.device.machine import State
 from tofa_edge.device_profiles.profile import Measurement, Profile
 from tofa_edge.errors import BackendError
 from tofa_edge.measurement.validity import kind
-from tofa_edge.selftest.golden import probe_images
+from tofa_edge.selftest.golden import specimen_images
 from tofa_edge.storage.plain import to_plain
 
 COLD_STARTS, QUICK_COLD_STARTS = 5, 1
@@ -37,7 +37,7 @@ def starts_and_memory(
     schedule: Schedule,
 ) -> None:
     """Adds to rows what processes of their own take for them, in their order."""
-    path, repeats = measurer.bench.bundle.path, QUICK_COLD_STARTS if quick else COLD_STARTS
+    path, repeats = measurer.finisher.bundle.path, QUICK_COLD_STARTS if quick else COLD_STARTS
     for row in rows:
         engine, subnet = next(e for e in offered if is_of(row, e)), subnet_of(row)
         if not schedule.has_time(f"start and memory of {engine}, {row['size']} subnet"):
@@ -59,8 +59,8 @@ def lasting(
 ) -> None:
     """Runs one network for minutes, and sets "sustained" of a result."""
     subnet = subnet_of(row)
-    image = probe_images(subnet.resolution)[0]
-    with measurer.bench.reloaded(measurer.artefacts[row_key(row)], subnet, engine) as model:
+    image = specimen_images(subnet.resolution)[0]
+    with measurer.finisher.reloaded(measurer.artefacts[row_key(row)], subnet, engine) as model:
         trace = sustained(lambda: model(image), seconds, engine.target.threads)
     ended = trace.pop("interrupted")
     found["sustained"] = _whose(row) | trace
@@ -89,7 +89,7 @@ def profile_of(
 ) -> Profile | None:
     """Returns the device profile of a result; None where nothing was measured."""
     measured: dict[Engine, dict[str, Measurement]] = {}
-    bench = measurer.bench
+    bench = measurer.finisher
     for quickly, engine in bench.on_the_way:
         made = measurement(quickly.subnet, quickly.latency, quickly.macs / 1e6)
         measured.setdefault(engine, {})[made.subnet or ""] = made

@@ -120,7 +120,7 @@ def parts_of_a_start(bundle: str, engine: Engine, subnet: str) -> dict[str, floa
     from tofa_edge.bundle.bundle import Bundle
     from tofa_edge.cutting.cutter import Cutter
     from tofa_edge.cutting.ranges import ready
-    from tofa_edge.selftest.golden import probe_images
+    from tofa_edge.selftest.golden import specimen_images
     from tofa_edge.selftest.records import calibrator
 
     parts: dict[str, float] = {}
@@ -140,18 +140,18 @@ def parts_of_a_start(bundle: str, engine: Engine, subnet: str) -> dict[str, floa
     clock.lap("build_s")
     session = engine.backend.load(artefact, engine.target)
     clock.lap("load_s")
-    session.run(probe_images(wanted.resolution)[:1])
+    session.run(specimen_images(wanted.resolution)[:1])
     clock.lap("first_run_s")
     return {**parts, "peak_memory_bytes": _peak()}
 
 
 def peak_of_serving(path: str, engine: Engine, size: int) -> int:
     """Returns the peak memory of this process in bytes, after some predictions."""
-    from tofa_edge.selftest.golden import probe_images
+    from tofa_edge.selftest.golden import specimen_images
 
     session = engine.backend.load(Path(path).read_bytes(), engine.target)
     for _ in range(SERVED):
-        session.run(probe_images(size, 1))
+        session.run(specimen_images(size, 1))
     return _peak()
 
 

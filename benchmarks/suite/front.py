@@ -39,7 +39,7 @@ def measured_front(
     schedule: Schedule,
 ) -> None:
     """Adds the front to a result."""
-    bench = measurer.bench
+    bench = measurer.finisher
     chooser = Chooser(
         bench.cutter, Budget(), [Candidate(engine, latency_of(row))], np.random.default_rng(0)
     )

@@ -24,8 +24,8 @@ import numpy as np
 from tofa_edge.backends.protocol import Engine
 from tofa_edge.benchmarks.suite.fresh_process import engine_of, engine_words
 from tofa_edge.errors import BackendError
-from tofa_edge.measurement.validity import doubts, glance
-from tofa_edge.selftest.golden import probe_images
+from tofa_edge.measurement.validity import invalid_reasons, snapshot
+from tofa_edge.selftest.golden import specimen_images
 
 SCENARIOS = ("SingleStream", "Offline")
 MODULE = "mlperf_loadgen"
@@ -77,12 +77,12 @@ def main() -> None:
     name, path, engine_fields, size, seconds = sys.argv[1:]
     engine = engine_of(json.loads(engine_fields))
     session = engine.backend.load(Path(path).read_bytes(), engine.target)
-    images = probe_images(int(size), PHOTOS)
+    images = specimen_images(int(size), PHOTOS)
     for _ in range(5):
         session.run(images[:1])
-    before = glance()
+    before = snapshot()
     count = _play(name, session, images, float(seconds))
-    reasons = list(doubts(before, glance(), None, engine.target.threads))
+    reasons = list(invalid_reasons(before, snapshot(), None, engine.target.threads))
     print(json.dumps(_summary(name, Path("mlperf_log_summary.txt").read_text(), count, reasons)))
 
 

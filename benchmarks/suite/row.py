@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from tofa_edge.architecture.arrays import FloatArray
 from tofa_edge.architecture.cost import layer_macs, value_elements
 from tofa_edge.architecture.layers import layers
 from tofa_edge.architecture.space import Subnet
@@ -18,15 +19,15 @@ from tofa_edge.benchmarks.suite.fields import heading, latency_fields, milliseco
 from tofa_edge.budget import Budget
 from tofa_edge.bundle.bundle import Bundle
 from tofa_edge.cutting.cutter import CALIBRATION_IMAGES, Cutter
-from tofa_edge.deployment.finish import Finished, Workbench
+from tofa_edge.deployment.finish import Finished, Finisher
 from tofa_edge.deployment.screen import reference_run
 from tofa_edge.errors import TofaError
 from tofa_edge.measurement.energy import Meter
 from tofa_edge.measurement.order_statistics import curve, wilson
 from tofa_edge.measurement.stopwatch import BLOCK, Recording, Run, Stopwatch
-from tofa_edge.measurement.validity import LEAST_RUNS, doubts, glance
-from tofa_edge.network.network import FloatArray, Network
-from tofa_edge.selftest.golden import difference, probe_images, reference_logits
+from tofa_edge.measurement.validity import LEAST_RUNS, invalid_reasons, snapshot
+from tofa_edge.network.network import Network
+from tofa_edge.selftest.golden import difference, reference_logits, specimen_images
 from tofa_edge.selftest.records import calibrating_engine
 from tofa_edge.serving.model import Model
 
@@ -103,12 +104,12 @@ class Measurer:
     """
 
     def __init__(
-        self, bench: Workbench, reference: Run | None, alone: bool, root: Path = Path("/")
+        self, finisher: Finisher, reference: Run | None, alone: bool, root: Path = Path("/")
     ) -> None:
-        self.bench, self._reference, self._alone, self._root = bench, reference, alone, root
+        self.finisher, self._reference, self._alone, self._root = finisher, reference, alone, root
         self.artefacts: dict[str, bytes] = {}
         self._expected: tuple[Subnet, int, FloatArray] | None = None
-        bench.careful = Stopwatch(None, least_runs=BLOCK, most_runs=BLOCK, seconds=0.0)
+        finisher.careful = Stopwatch(None, least_runs=BLOCK, most_runs=BLOCK, seconds=0.0)
 
     def row(self, role: str, subnet: Subnet, engine: Engine, effort: Effort) -> dict[str, Any]:
         """Returns a row as `result_schema.json` describes it; a failure is a row too.
@@ -122,7 +123,7 @@ class Measurer:
         found = heading(role, subnet, engine)
         found["mmacs"] = round(sum(map(layer_macs, self._layers(subnet))) / 1e6, 3)
         try:
-            made = self.bench.finished(subnet, engine)
+            made = self.finisher.finished(subnet, engine)
         except TofaError as error:
             return found | {"failed": str(error), "valid": False}
         with made.model:
@@ -136,7 +137,7 @@ class Measurer:
 
     def _measure(self, found: dict[str, Any], made: Finished, effort: Effort) -> None:
         model, threads = made.model, made.model.engine.target.threads
-        image = probe_images(model.input_size)[0]
+        image = specimen_images(model.input_size)[0]
         recording, reasons = self.recorded(lambda: model(image), threads, effort)
         found |= {
             "valid": not reasons,
@@ -176,15 +177,15 @@ class Measurer:
             seconds=effort.seconds,
             block=LONG_BLOCK,
         )
-        before = glance(self._root)
+        before = snapshot(self._root)
         recording = stopwatch.record(run)
-        reasons = doubts(before, glance(self._root), recording, threads)
+        reasons = invalid_reasons(before, snapshot(self._root), recording, threads)
         if not self._alone:
             reasons = (*reasons, "background load: another process measures")
         return recording, reasons
 
     def _layers(self, subnet: Subnet) -> Any:
-        return layers(self.bench.bundle.space, subnet)
+        return layers(self.finisher.bundle.space, subnet)
 
     def _shares(self, subnet: Subnet, median_ms: float) -> list[dict[str, Any]]:
         network, rows = self._layers(subnet), []
@@ -203,7 +204,7 @@ class Measurer:
         ]
 
     def _accuracy(self, model: Model) -> dict[str, Any] | None:
-        images, labels = self.bench.bundle.check_images(model.input_size)
+        images, labels = self.finisher.bundle.check_images(model.input_size)
         if not len(images):
             return None
         right = sum(
@@ -221,7 +222,7 @@ class Measurer:
         subnet = made.model.subnet
         images = self._photos(subnet.resolution, photos)
         if self._expected is None or self._expected[:2] != (subnet, photos):
-            exact = self.bench.cutter.network(subnet, calibrating_engine(self.bench.bundle))
+            exact = self.finisher.cutter.network(subnet, calibrating_engine(self.finisher.bundle))
             self._expected = (subnet, photos, reference_logits(exact, images))
         wanted = self._expected[2]
         logits = np.stack([made.model(image).logits for image in images])
@@ -230,12 +231,12 @@ class Measurer:
         return {"largest_difference": off, "same_class": same, "of": len(images)}
 
     def _photos(self, size: int, most: int) -> Any:
-        check, _ = self.bench.bundle.check_images(size)
+        check, _ = self.finisher.bundle.check_images(size)
         if len(check):
             return check[:most]
-        if self.bench.cutter.can_calibrate():
-            return self.bench.cutter.images(size)[:most]
-        return probe_images(size, min(most, 8))
+        if self.finisher.cutter.can_calibrate():
+            return self.finisher.cutter.images(size)[:most]
+        return specimen_images(size, min(most, 8))
 
 
 def measurer_of(bundle: Bundle, engines: list[Engine], alone: bool) -> Measurer:
@@ -246,16 +247,16 @@ def measurer_of(bundle: Bundle, engines: list[Engine], alone: bool) -> Measurer:
         engines: that will be measured; the first runs the reference.
         alone: whether no other process measures.
     """
-    bench = Workbench(bundle, Budget(max_accuracy_drop=None))
-    bench.cutter = OnceCutter(bundle)
-    reference = reference_run(bench, engines)
-    bench.stand_beside(reference)
-    return Measurer(bench, reference, alone)
+    finisher = Finisher(bundle, Budget(max_accuracy_drop=None))
+    finisher.cutter = OnceCutter(bundle)
+    reference = reference_run(finisher, engines)
+    finisher.stand_beside(reference)
+    return Measurer(finisher, reference, alone)
 
 
 def throughput(model: Model, batch: int, seconds: float) -> dict[str, Any]:
     """Returns images a second in batches of a size."""
-    images = probe_images(model.input_size, batch)
+    images = specimen_images(model.input_size, batch)
     model.batch(images)
     begun, count = time.perf_counter(), 0
     while not count or (spent := time.perf_counter() - begun) < seconds:

@@ -12,7 +12,7 @@ import numpy as np
 
 from tofa_edge.device.machine import state
 from tofa_edge.measurement.energy import Meter
-from tofa_edge.measurement.validity import LEAST_RUNS, doubts, glance
+from tofa_edge.measurement.validity import LEAST_RUNS, invalid_reasons, snapshot
 
 log = logging.getLogger(__name__)
 
@@ -37,7 +37,7 @@ def sustained(run: Run, seconds: float, threads: int, root: Path = Path("/")) ->
     length = max(LEAST_POINT_S, seconds / POINTS)
     for _ in range(5):
         run()
-    before, begun = glance(root), time.monotonic()
+    before, begun = snapshot(root), time.monotonic()
     told = 0.0
     interrupted = False
     try:
@@ -50,7 +50,7 @@ def sustained(run: Run, seconds: float, threads: int, root: Path = Path("/")) ->
                 )
     except KeyboardInterrupt:
         interrupted = True
-    reasons = [*doubts(before, glance(root), None, threads), *_trace_doubts(points)]
+    reasons = [*invalid_reasons(before, snapshot(root), None, threads), *_trace_reasons(points)]
     return {
         "seconds": round(time.monotonic() - begun, 1),
         "points": points,
@@ -97,7 +97,7 @@ def _watts(meter: Meter | None, joules: float | None, spent: float) -> float | N
     return round((after - joules) / spent, 3)
 
 
-def _trace_doubts(points: list[dict[str, Any]]) -> list[str]:
+def _trace_reasons(points: list[dict[str, Any]]) -> list[str]:
     found = []
     held = dict.fromkeys(word for point in points for word in point["throttled"] or ())
     if held:

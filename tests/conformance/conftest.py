@@ -7,11 +7,11 @@ from typing import Any
 
 import pytest
 
+from tofa_edge.architecture.arrays import FloatArray, ImageArray
 from tofa_edge.backends.protocol import Target
 from tofa_edge.backends.reference import Reference, ReferenceSession
 from tofa_edge.conformance.subject import Subject
 from tofa_edge.conformance.suite import Check, check
-from tofa_edge.network.network import FloatArray, ImageArray
 
 
 class Wrapped:

@@ -13,13 +13,14 @@ import numpy as np
 import pytest
 
 from tofa_edge import backends
+from tofa_edge.architecture.arrays import ImageArray
 from tofa_edge.architecture.layers import LOGITS
 from tofa_edge.backends.protocol import Target
 from tofa_edge.backends.reference import Reference, ReferenceSession
 from tofa_edge.conformance import conduct as conformance_conduct
 from tofa_edge.conformance.suite import CHECKS, Check, run
 from tofa_edge.errors import BackendError
-from tofa_edge.network.network import ImageArray, Network
+from tofa_edge.network.network import Network
 from tofa_edge.selftest.specimens import specimen
 
 Examined = Callable[[str, dict[str, dict[str, Any]]], Check]

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from tofa_edge import backends
+from tofa_edge.architecture.arrays import FloatArray, ImageArray
 from tofa_edge.architecture.layers import LOGITS, Convolution
 from tofa_edge.backends.protocol import Target
 from tofa_edge.backends.reference import Reference, ReferenceSession
@@ -17,7 +18,7 @@ from tofa_edge.conformance import numbers as conformance_numbers
 from tofa_edge.conformance.subject import Subject
 from tofa_edge.conformance.suite import CHECKS, Check, check
 from tofa_edge.errors import BackendError
-from tofa_edge.network.network import LITE_PREPROCESSING, FloatArray, ImageArray, Network
+from tofa_edge.network.network import LITE_PREPROCESSING, Network
 
 Examined = Callable[[str, dict[str, dict[str, Any]]], Check]
 

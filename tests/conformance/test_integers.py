@@ -12,12 +12,13 @@ import psutil
 import pytest
 
 from tofa_edge import backends
+from tofa_edge.architecture.arrays import FloatArray, ImageArray
 from tofa_edge.architecture.layers import LOGITS, Convolution
 from tofa_edge.backends.protocol import Engine, Session, Target
 from tofa_edge.backends.reference import ReferenceSession
 from tofa_edge.cutting.ranges import observe, ready
 from tofa_edge.network.integers import quantised
-from tofa_edge.network.network import FloatArray, ImageArray, Network, Preprocessing
+from tofa_edge.network.network import Network, Preprocessing
 from tofa_edge.selftest.golden import difference, tolerance
 from tofa_edge.selftest.specimens import (
     calibrated,

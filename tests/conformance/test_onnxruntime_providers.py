@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from tofa_edge.architecture.arrays import FloatArray
 from tofa_edge.architecture.layers import layers
 from tofa_edge.architecture.space import SearchSpace
 from tofa_edge.architecture.zoo import tiny
@@ -22,7 +23,7 @@ from tofa_edge.backends.onnxruntime.providers import (
 )
 from tofa_edge.backends.protocol import Engine, Target
 from tofa_edge.errors import BackendError
-from tofa_edge.network.network import LITE_PREPROCESSING, FloatArray, Network
+from tofa_edge.network.network import LITE_PREPROCESSING, Network
 from tofa_edge.network.slicing import cut, fold
 from tofa_edge.selftest.records import calibrator
 

@@ -12,6 +12,7 @@ import numpy as np
 import psutil
 import pytest
 
+from tofa_edge.architecture.arrays import FloatArray
 from tofa_edge.architecture.layers import LOGITS, layers
 from tofa_edge.architecture.space import SearchSpace
 from tofa_edge.architecture.zoo import tiny
@@ -23,7 +24,7 @@ from tofa_edge.backends.reference import Reference, ReferenceSession
 from tofa_edge.conformance.subject import prepared
 from tofa_edge.cutting.calibration import cut_network
 from tofa_edge.errors import BackendError
-from tofa_edge.network.network import LITE_PREPROCESSING, FloatArray, Network
+from tofa_edge.network.network import LITE_PREPROCESSING, Network
 from tofa_edge.network.slicing import calibration_network, cut, fold
 from tofa_edge.selftest.specimens import specimen
 

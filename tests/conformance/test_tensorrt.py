@@ -19,6 +19,7 @@ from types import ModuleType
 import numpy as np
 import pytest
 
+from tofa_edge.architecture.arrays import FloatArray, ImageArray
 from tofa_edge.architecture.layers import LOGITS, layers
 from tofa_edge.architecture.space import SearchSpace
 from tofa_edge.architecture.zoo import efficientnet_lite0, mobilenet_v3, tiny
@@ -32,10 +33,10 @@ from tofa_edge.backends.registry import backends
 from tofa_edge.backends.tensorrt import TensorRt
 from tofa_edge.backends.tensorrt import build as tensorrt_build
 from tofa_edge.backends.tensorrt import cuda as binding
-from tofa_edge.backends.tensorrt.build import Progress, build_plan, open_plan
+from tofa_edge.backends.tensorrt.build import BuildProgress, build_plan, open_plan
 from tofa_edge.conformance.subject import prepared
 from tofa_edge.errors import BackendError
-from tofa_edge.network.network import LITE_PREPROCESSING, FloatArray, ImageArray, Network
+from tofa_edge.network.network import LITE_PREPROCESSING, Network
 from tofa_edge.network.slicing import calibration_network, cut, fold
 from tofa_edge.selftest.golden import difference, tolerance
 from tofa_edge.selftest.specimens import random_arrays
@@ -242,17 +243,17 @@ def test_interrupt_stops_the_build(
     module: ModuleType, supernets: Supernets, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     onnx = write_onnx(network_of(supernets, "lite0", 1))
-    plain = Progress.step
+    plain = BuildProgress.step
     went_on: list[bool] = []
 
-    def step(self: Progress, phase: str, number: int) -> bool:
+    def step(self: BuildProgress, phase: str, number: int) -> bool:
         if not went_on:
             os.kill(os.getpid(), signal.SIGINT)
             self.stop.wait(10)
         went_on.append(plain(self, phase, number))
         return went_on[-1]
 
-    monkeypatch.setattr(Progress, "step", step)
+    monkeypatch.setattr(BuildProgress, "step", step)
     with pytest.raises(KeyboardInterrupt):
         build_plan(module, onnx, "fp32")
     assert went_on == [False]

@@ -14,7 +14,7 @@ from PIL import Image
 
 from tofa_edge.architecture.layers import layers
 from tofa_edge.bundle.bundle import Bundle
-from tofa_edge.selftest.records import sound_engines
+from tofa_edge.selftest.records import passing_engines
 from tofa_edge.selftest.small_bundle import smooth_photo
 
 
@@ -60,7 +60,7 @@ def test_inspect_shows_layers_and_what_rounding_does_to_each(tiny_bundle: Path) 
     space = Bundle.open(tiny_bundle).space
     whole = layers(space, space.largest())
     assert [row["layer"] for row in found["layers"]] == [layer.name for layer in whole]
-    if not any(engine.target.precision == "int8" for engine in sound_engines()):
+    if not any(engine.target.precision == "int8" for engine in passing_engines()):
         pytest.skip("no engine here computes in int8")
     done = cli("inspect", tiny_bundle, "--layers", "--precision", "int8", "--json")
     rounded = json.loads(done.stdout)

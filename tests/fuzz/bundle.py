@@ -36,7 +36,7 @@ from tests.fuzz import file as fuzz_file
 from tests.fuzz import images as fuzz_images
 from tests.fuzz import manifest as fuzz_manifest
 from tests.fuzz import tensors as fuzz_tensors
-from tests.fuzz.crafted import Case, Sample
+from tests.fuzz.crafted import DamagedFile, Sample
 from tofa_edge.benchmarks.studies.provenance import made, store
 from tofa_edge.bundle.bundle import Bundle
 from tofa_edge.errors import BundleError
@@ -76,7 +76,7 @@ class Outcome:
     extra_bytes: int
 
 
-def make_case(sample: Sample, seed: int, index: int) -> tuple[str, Case]:
+def make_case(sample: Sample, seed: int, index: int) -> tuple[str, DamagedFile]:
     """Returns the kind and the damaged file of one case; kinds take turns.
 
     Args:
@@ -124,7 +124,7 @@ def judge(sample: Sample, seed: int, index: int, folder: Path) -> Outcome:
 
 
 def _verdict(
-    sample: Sample, case: Case, path: Path, raised: BaseException | None
+    sample: Sample, case: DamagedFile, path: Path, raised: BaseException | None
 ) -> tuple[str, str]:
     if raised is not None:
         text = str(raised)

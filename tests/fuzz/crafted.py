@@ -58,7 +58,7 @@ class Sample:
 
 
 @dataclass(frozen=True)
-class Case:
+class DamagedFile:
     """One damaged file.
 
     Attributes:
@@ -73,7 +73,7 @@ class Case:
     harmless: bool = False
 
 
-Damage = Callable[[Sample, np.random.Generator], Case]
+Damage = Callable[[Sample, np.random.Generator], DamagedFile]
 
 
 def pick(rng: np.random.Generator, items: Sequence[Item]) -> Item:
@@ -213,7 +213,7 @@ def replaced(sample: Sample, name: str, data: bytes) -> bytes:
 
 def manifest_case(
     sample: Sample, manifest: Mapping[str, Any], what: str, harmless: bool = False
-) -> Case:
+) -> DamagedFile:
     """Returns the sample with another manifest, packed as it is.
 
     Args:
@@ -223,4 +223,4 @@ def manifest_case(
         harmless: whether the bundle may be accepted.
     """
     text = json.dumps(manifest).encode()
-    return Case(with_manifest(sample.members, text), what[:200], harmless)
+    return DamagedFile(with_manifest(sample.members, text), what[:200], harmless)

@@ -10,8 +10,8 @@ import numpy as np
 
 from tests.fuzz.crafted import (
     MANIFEST,
-    Case,
     Damage,
+    DamagedFile,
     Sample,
     manifest_case,
     member_list,
@@ -21,7 +21,7 @@ from tests.fuzz.crafted import (
 from tofa_edge.bundle.manifest import SCHEMA
 
 
-def space(sample: Sample, rng: np.random.Generator) -> Case:
+def space(sample: Sample, rng: np.random.Generator) -> DamagedFile:
     """Offers gigantic or contradictory choices; none of them fits the weights."""
     manifest = sample.manifest()
     given = manifest["space"]
@@ -55,7 +55,7 @@ def space(sample: Sample, rng: np.random.Generator) -> Case:
     return manifest_case(sample, manifest, f"{whole=} {str(change)[:100]}", harmless)
 
 
-def classes(sample: Sample, rng: np.random.Generator) -> Case:
+def classes(sample: Sample, rng: np.random.Generator) -> DamagedFile:
     """Names other classes than the classifier has."""
     manifest = sample.manifest()
     names = manifest["classes"]
@@ -73,7 +73,7 @@ def classes(sample: Sample, rng: np.random.Generator) -> Case:
     return manifest_case(sample, manifest, f"classes {str(manifest['classes'])[-60:]}", harmless)
 
 
-def labels(sample: Sample, rng: np.random.Generator) -> Case:
+def labels(sample: Sample, rng: np.random.Generator) -> DamagedFile:
     """Labels the check photos wrongly; another label that exists is no damage to see."""
     manifest = sample.manifest()
     right = manifest["check_labels"]
@@ -96,7 +96,7 @@ def labels(sample: Sample, rng: np.random.Generator) -> Case:
     return manifest_case(sample, manifest, f"labels {str(manifest['check_labels'])[:60]}", harmless)
 
 
-def golden(sample: Sample, rng: np.random.Generator) -> Case:
+def golden(sample: Sample, rng: np.random.Generator) -> DamagedFile:
     """Lists golden cases that the space or the tensors do not have."""
     manifest = sample.manifest()
     cases = manifest["golden"]
@@ -124,7 +124,7 @@ def golden(sample: Sample, rng: np.random.Generator) -> Case:
     return manifest_case(sample, manifest, f"golden {str(manifest['golden'])[:80]}")
 
 
-def schema(sample: Sample, rng: np.random.Generator) -> Case:
+def schema(sample: Sample, rng: np.random.Generator) -> DamagedFile:
     """Claims another schema or another format."""
     manifest = sample.manifest()
     values: tuple[Any, ...] = (
@@ -146,7 +146,7 @@ def schema(sample: Sample, rng: np.random.Generator) -> Case:
     return manifest_case(sample, manifest, f"{field} is {str(manifest[field])[:30]}")
 
 
-def lying_list(sample: Sample, rng: np.random.Generator) -> Case:
+def lying_list(sample: Sample, rng: np.random.Generator) -> DamagedFile:
     """Lists members, sizes or hashes that are not those of the file."""
     manifest = sample.manifest()
     listed: dict[str, Any] = {**member_list(sample.members)}
@@ -175,7 +175,7 @@ def lying_list(sample: Sample, rng: np.random.Generator) -> Case:
     return manifest_case(sample, manifest, f"list of members, {shape=} {name}")
 
 
-def foreign_member(sample: Sample, rng: np.random.Generator) -> Case:
+def foreign_member(sample: Sample, rng: np.random.Generator) -> DamagedFile:
     """Lists and stores one more member, hash in order, or one fewer than needed."""
     members = dict(sample.members)
     if rng.integers(2):
@@ -185,7 +185,7 @@ def foreign_member(sample: Sample, rng: np.random.Generator) -> Case:
         name = pick(rng, sample.names)
         del members[name]
     harmless = name.startswith("calibration/")
-    return Case(seal(members, sample.manifest()), f"{name} added or missing", harmless)
+    return DamagedFile(seal(members, sample.manifest()), f"{name} added or missing", harmless)
 
 
 DAMAGES: dict[str, Damage] = {

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from tests.fuzz.crafted import Case, Damage, Sample, pick, replaced
+from tests.fuzz.crafted import Damage, DamagedFile, Sample, pick, replaced
 from tofa_edge.selftest.small_bundle import smooth_photo
 
 
@@ -89,14 +89,16 @@ def _claiming(photo: bytes, width: int, height: int) -> bytes:
     return photo[:at] + struct.pack(">2H", height, width) + photo[at + 4 :]
 
 
-def image_bomb(sample: Sample, rng: np.random.Generator) -> Case:
+def image_bomb(sample: Sample, rng: np.random.Generator) -> DamagedFile:
     """Puts a decompression bomb in place of a photo; where it is decoded, it must be cheap."""
     index = int(rng.integers(len(bombs())))
     name = pick(rng, _photos(sample))
-    return Case(replaced(sample, name, bombs()[index]), f"{name}: bomb {index}", harmless=True)
+    return DamagedFile(
+        replaced(sample, name, bombs()[index]), f"{name}: bomb {index}", harmless=True
+    )
 
 
-def image_format(sample: Sample, rng: np.random.Generator) -> Case:
+def image_format(sample: Sample, rng: np.random.Generator) -> DamagedFile:
     """Puts another format in place of a photo."""
     others: list[bytes] = [
         b"", b"\xff", b"\xff\xd8", b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n", b"text",
@@ -109,10 +111,10 @@ def image_format(sample: Sample, rng: np.random.Generator) -> Case:
         others.append(stream.getvalue())
     index = int(rng.integers(len(others)))
     name = pick(rng, _photos(sample))
-    return Case(replaced(sample, name, others[index]), f"{name}: format {index}")
+    return DamagedFile(replaced(sample, name, others[index]), f"{name}: format {index}")
 
 
-def image_damage(sample: Sample, rng: np.random.Generator) -> Case:
+def image_damage(sample: Sample, rng: np.random.Generator) -> DamagedFile:
     """Flips bits in a photo, or in its EXIF, or cuts it; what still decodes is a photo."""
     name = pick(rng, _photos(sample))
     exif = Image.Exif()
@@ -127,15 +129,17 @@ def image_damage(sample: Sample, rng: np.random.Generator) -> Case:
         photo[int(rng.integers(min(len(photo), pick(rng, (100, 10**6)))))] = int(rng.integers(256))
     kept = pick(rng, (len(photo), len(photo), int(rng.integers(len(photo)))))
     content = replaced(sample, name, bytes(photo[:kept]))
-    return Case(content, f"{name}: {kept} of {len(photo)} bytes, damaged", harmless=True)
+    return DamagedFile(content, f"{name}: {kept} of {len(photo)} bytes, damaged", harmless=True)
 
 
-def image_cut(sample: Sample, rng: np.random.Generator) -> Case:
+def image_cut(sample: Sample, rng: np.random.Generator) -> DamagedFile:
     """Cuts a photo in its first half: too little is left to decode."""
     name = pick(rng, _photos(sample))
     photo = sample.members[name]
     kept = int(rng.integers(len(photo) // 2))
-    return Case(replaced(sample, name, photo[:kept]), f"{name}: {kept} of {len(photo)} bytes")
+    return DamagedFile(
+        replaced(sample, name, photo[:kept]), f"{name}: {kept} of {len(photo)} bytes"
+    )
 
 
 def _photos(sample: Sample) -> list[str]:

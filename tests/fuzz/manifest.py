@@ -9,7 +9,15 @@ from typing import Any
 
 import numpy as np
 
-from tests.fuzz.crafted import MANIFEST, Case, Damage, Sample, manifest_case, pick, with_manifest
+from tests.fuzz.crafted import (
+    MANIFEST,
+    Damage,
+    DamagedFile,
+    Sample,
+    manifest_case,
+    pick,
+    with_manifest,
+)
 
 Path = tuple[str | int, ...]
 
@@ -53,7 +61,7 @@ def _json_type(value: Any) -> str:
     return "number" if plain in ("int", "float") else plain
 
 
-def wrong_type(sample: Sample, rng: np.random.Generator) -> Case:
+def wrong_type(sample: Sample, rng: np.random.Generator) -> DamagedFile:
     """Puts a value of another JSON type in any place."""
     manifest = sample.manifest()
     path = _spot(manifest, rng, object)
@@ -63,7 +71,7 @@ def wrong_type(sample: Sample, rng: np.random.Generator) -> Case:
     return manifest_case(sample, manifest, f"{path} is {value!r}", path[0] == "provenance")
 
 
-def extreme_number(sample: Sample, rng: np.random.Generator) -> Case:
+def extreme_number(sample: Sample, rng: np.random.Generator) -> DamagedFile:
     """Puts a number far outside the field's bounds in place of any number."""
     manifest = sample.manifest()
     path = _spot(manifest, rng, (int, float))
@@ -75,7 +83,7 @@ def extreme_number(sample: Sample, rng: np.random.Generator) -> Case:
     )
 
 
-def missing_key(sample: Sample, rng: np.random.Generator) -> Case:
+def missing_key(sample: Sample, rng: np.random.Generator) -> DamagedFile:
     """Takes out any key or list item; fewer choices, or another golden subnet, do no harm."""
     manifest = sample.manifest()
     path = _spot(manifest, rng, object)
@@ -88,7 +96,7 @@ def missing_key(sample: Sample, rng: np.random.Generator) -> Case:
     return manifest_case(sample, manifest, f"{path} missing", choice or flag or inside)
 
 
-def unknown_key(sample: Sample, rng: np.random.Generator) -> Case:
+def unknown_key(sample: Sample, rng: np.random.Generator) -> DamagedFile:
     """Adds a key that no version knows; later ones may, so most places ignore it."""
     manifest = sample.manifest()
     path = pick(rng, ((), _spot(manifest, rng, dict)))
@@ -101,7 +109,7 @@ def unknown_key(sample: Sample, rng: np.random.Generator) -> Case:
     return manifest_case(sample, manifest, f"{path} has {key[:20]!r}", not refused)
 
 
-def nesting(sample: Sample, rng: np.random.Generator) -> Case:
+def nesting(sample: Sample, rng: np.random.Generator) -> DamagedFile:
     """Nests lists or objects from 100 to a million deep, in a known or an unknown place."""
     depth = int(10 ** rng.uniform(2, 6))
     opening, closing = pick(rng, (("[", "]"), ('{"a":', "}"), ("[[0],", "]"), ("[", "")))
@@ -111,10 +119,10 @@ def nesting(sample: Sample, rng: np.random.Generator) -> Case:
     manifest[field] = "HERE"
     text = json.dumps(manifest).replace('"HERE"', deep)
     what = f"{field} nested {depth} deep with {opening}"
-    return Case(with_manifest(sample.members, text.encode()), what, field == "unknown")
+    return DamagedFile(with_manifest(sample.members, text.encode()), what, field == "unknown")
 
 
-def flood(sample: Sample, rng: np.random.Generator) -> Case:
+def flood(sample: Sample, rng: np.random.Generator) -> DamagedFile:
     """Fills the manifest with as many small values as fit, or more."""
     item = pick(rng, ("[]", "{}", '""', '"ab"', "0", "1e1", "null", '{"a":0}', "[[]]", '"\\u0101"'))
     count = int(pick(rng, (0.1, 1.0, 3.8, 5.0)) * 2**20 / len(item))
@@ -126,12 +134,12 @@ def flood(sample: Sample, rng: np.random.Generator) -> Case:
         many = "{" + ",".join(f'"{index:x}":0' for index in range(count // 4)) + "}"
     text = json.dumps(manifest).replace('"HERE"', many)
     harmless = field in ("unknown", "provenance")
-    return Case(
+    return DamagedFile(
         with_manifest(sample.members, text.encode()), f"{field} has {count} {item}", harmless
     )
 
 
-def text(sample: Sample, rng: np.random.Generator) -> Case:
+def text(sample: Sample, rng: np.random.Generator) -> DamagedFile:
     """Stores a manifest that is no JSON text in UTF-8."""
     good = sample.members[MANIFEST]
     at = int(rng.integers(len(good)))
@@ -148,7 +156,7 @@ def text(sample: Sample, rng: np.random.Generator) -> Case:
         numbers.replace(b'"schema":2', b'"schema":2e999'),
     )  # fmt: skip
     index = int(rng.integers(len(made)))
-    return Case(with_manifest(sample.members, made[index]), f"manifest text {index}, {at=}")
+    return DamagedFile(with_manifest(sample.members, made[index]), f"manifest text {index}, {at=}")
 
 
 DAMAGES: dict[str, Damage] = {

@@ -12,7 +12,7 @@ import numpy as np
 import safetensors.numpy
 from numpy.typing import NDArray
 
-from tests.fuzz.crafted import Case, Damage, Sample, pick, replaced, seal
+from tests.fuzz.crafted import Damage, DamagedFile, Sample, pick, replaced, seal
 
 WEIGHTS, GOLDEN = "weights.safetensors", "golden.safetensors"
 ITEM_BYTES = {
@@ -40,14 +40,14 @@ def _tensors(sample: Sample, rng: np.random.Generator) -> tuple[str, Header, byt
     return name, header, data
 
 
-def header(sample: Sample, rng: np.random.Generator) -> Case:
+def header(sample: Sample, rng: np.random.Generator) -> DamagedFile:
     """Lies about the header's length, or stores something else than its JSON."""
     name, good, data = _tensors(sample, rng)
     text = json.dumps(good).encode()
     if rng.integers(2):
         length = pick(rng, (0, 1, 7, len(text) - 1, len(text) + 1, 2**20, 2**20 + 1, 10**8, 2**62))
         content = _joined(text, data, pick(rng, (length, 2**64 - 1, len(text) + len(data) + 1)))
-        return Case(replaced(sample, name, content), f"{name}: header length {length}")
+        return DamagedFile(replaced(sample, name, content), f"{name}: header length {length}")
     texts = (
         b"", b"{}", b"[]", b"null", b"\0" * 64, text[:-1], text + b"\0", text.replace(b'"', b"'"),
         b"[" * 500_000, b'{"a":' * 190_000, b"{" + b"\xff" * 100 + b"}", b'{"\\ud800":0}',
@@ -55,10 +55,12 @@ def header(sample: Sample, rng: np.random.Generator) -> Case:
         b'{"a":{"dtype":"F32","shape":[' + b"1," * 400_000 + b'1],"data_offsets":[0,4]}}',
     )  # fmt: skip
     index = int(rng.integers(len(texts)))
-    return Case(replaced(sample, name, _joined(texts[index], data)), f"{name}: header {index}")
+    return DamagedFile(
+        replaced(sample, name, _joined(texts[index], data)), f"{name}: header {index}"
+    )
 
 
-def offsets(sample: Sample, rng: np.random.Generator) -> Case:
+def offsets(sample: Sample, rng: np.random.Generator) -> DamagedFile:
     """Makes tensors overlap, leaves holes, or points outside."""
     name, good, data = _tensors(sample, rng)
     one, other = pick(rng, list(good)), pick(rng, list(good))
@@ -69,14 +71,14 @@ def offsets(sample: Sample, rng: np.random.Generator) -> Case:
         None, [start, end, end], [float(start), end], ["0", "4"], [0, 0], [end, end],
     )  # fmt: skip
     good[one]["data_offsets"] = lie = pick(rng, lies)
-    return Case(
+    return DamagedFile(
         replaced(sample, name, _joined(good, data)),
         f"{name}: {one} has offsets {lie}",
         harmless=lie == [start, end],
     )
 
 
-def dtype(sample: Sample, rng: np.random.Generator) -> Case:
+def dtype(sample: Sample, rng: np.random.Generator) -> DamagedFile:
     """Stores an array of the right shape in a type that bundles do not use."""
     name, good, data = _tensors(sample, rng)
     one = pick(rng, list(good))
@@ -91,10 +93,10 @@ def dtype(sample: Sample, rng: np.random.Generator) -> Case:
         moved[key] = {**entry, "data_offsets": [begin, stream.tell()]}
     moved[one]["dtype"] = kind
     content = _joined(moved, stream.getvalue())
-    return Case(replaced(sample, name, content), f"{name}: {one} is {kind}")
+    return DamagedFile(replaced(sample, name, content), f"{name}: {one} is {kind}")
 
 
-def shape(sample: Sample, rng: np.random.Generator) -> Case:
+def shape(sample: Sample, rng: np.random.Generator) -> DamagedFile:
     """Gives an array another shape, of the same number of items or not."""
     name, good, data = _tensors(sample, rng)
     one = pick(rng, list(good))
@@ -106,10 +108,10 @@ def shape(sample: Sample, rng: np.random.Generator) -> Case:
     )  # fmt: skip
     good[one]["shape"] = lie = pick(rng, lies)
     content = replaced(sample, name, _joined(good, data))
-    return Case(content, f"{name}: {one} has shape {str(lie)[:40]}", harmless=lie == right)
+    return DamagedFile(content, f"{name}: {one} has shape {str(lie)[:40]}", harmless=lie == right)
 
 
-def values(sample: Sample, rng: np.random.Generator) -> Case:
+def values(sample: Sample, rng: np.random.Generator) -> DamagedFile:
     """Hides a number that is not finite, or a negative variance; wrong logits are for engines."""
     name = pick(rng, (WEIGHTS, GOLDEN))
     arrays = {
@@ -123,10 +125,10 @@ def values(sample: Sample, rng: np.random.Generator) -> Case:
     flat = arrays[one].reshape(-1)
     flat[int(rng.integers(flat.size))] = bad
     content = replaced(sample, name, _saved(arrays))
-    return Case(content, f"{one} holds {bad}", harmless=bad == -1.0 and name == GOLDEN)
+    return DamagedFile(content, f"{one} holds {bad}", harmless=bad == -1.0 and name == GOLDEN)
 
 
-def names(sample: Sample, rng: np.random.Generator) -> Case:
+def names(sample: Sample, rng: np.random.Generator) -> DamagedFile:
     """Leaves out, adds, renames or doubles an array."""
     name, good, data = _tensors(sample, rng)
     one, change = pick(rng, list(good)), int(rng.integers(4))
@@ -146,7 +148,7 @@ def names(sample: Sample, rng: np.random.Generator) -> Case:
         other = pick(rng, [key for key in good if key != one])
         twin = json.dumps({one: good[other]})[1:-1]
         content = _joined(f"{{{twin},{text[1:-1]},{twin}}}".encode(), data)
-    return Case(replaced(sample, name, content), f"{name}: {one}, names {change=}")
+    return DamagedFile(replaced(sample, name, content), f"{name}: {one}, names {change=}")
 
 
 def _saved(arrays: Mapping[str, NDArray[Any]]) -> bytes:
@@ -154,16 +156,16 @@ def _saved(arrays: Mapping[str, NDArray[Any]]) -> bytes:
     return saved
 
 
-def cut(sample: Sample, rng: np.random.Generator) -> Case:
+def cut(sample: Sample, rng: np.random.Generator) -> DamagedFile:
     """Cuts, extends or replaces the whole file of tensors."""
     name = pick(rng, (WEIGHTS, GOLDEN))
     good = sample.members[name]
     at = int(rng.integers(len(good)))
     made = (good[:at], good + b"\0", b"", b"\0" * 8, good[:8], good[8:], b"PK\5\6" + bytes(18))
-    return Case(replaced(sample, name, pick(rng, made)), f"{name} cut at {at} or replaced")
+    return DamagedFile(replaced(sample, name, pick(rng, made)), f"{name} cut at {at} or replaced")
 
 
-def golden_flood(sample: Sample, rng: np.random.Generator) -> Case:
+def golden_flood(sample: Sample, rng: np.random.Generator) -> DamagedFile:
     """Makes the golden cases as large as they may be, or larger."""
     if rng.integers(20):
         return cut(sample, rng)  # the flood is slow to make
@@ -175,7 +177,7 @@ def golden_flood(sample: Sample, rng: np.random.Generator) -> Case:
     arrays["images_0"] = np.zeros((count, size, size, 3), np.uint8)
     arrays["logits_0"] = np.zeros((count, len(manifest["classes"])), np.float32)
     content = seal({**sample.members, GOLDEN: _saved(arrays)}, manifest)
-    return Case(content, f"golden case of {count} images", harmless=True)
+    return DamagedFile(content, f"golden case of {count} images", harmless=True)
 
 
 DAMAGES: dict[str, Damage] = {

@@ -27,7 +27,7 @@ from tofa_edge.train.distributed import Processes
 from tofa_edge.train.run.checkpoint import Checkpoints
 from tofa_edge.train.run.phases import optimise
 from tofa_edge.train.supernet.supernet import Supernet
-from tofa_edge.train.run.early_stopping import Watch
+from tofa_edge.train.run.early_stopping import EarlyStopping
 
 torch.set_num_threads(1)
 processes = Processes.join("cpu")
@@ -46,16 +46,16 @@ processes.leave()
 """
 ENDED = """
 seen, watch = {"watched": [], "interrupted": []}, None
-class Scripted(Watch):
-    def look(self, progress, state):
+class Scripted(EarlyStopping):
+    def evaluate(self, progress, state):
         return progress.step == 3
-    def take_best(self, state):
+    def restore_best(self, state):
         state.averaged.arrays()["stem.shift"].fill_(7.0)
 if processes.first:
     watch = Scripted(images, labels, images)
 trained = optimise(
     supernet, images, labels, config, lambda p: seen["watched"].append(p.step),
-    processes=processes, watch=watch,
+    processes=processes, early_stopping=watch,
 )
 seen["shift"] = float(trained.arrays()["stem.shift"][0])
 seen["mean"] = float(trained.arrays()["stem.mean"][0])

@@ -9,7 +9,7 @@ import torch
 from tofa_edge.train.objective import label_spreading as neighbours
 from tofa_edge.train.objective.first_targets import spread
 from tofa_edge.train.objective.label_spreading import Neighbours
-from tofa_edge.train.objective.linear_probe import Probe, fit_probe, probe_accuracy
+from tofa_edge.train.objective.linear_probe import Probe, fit_linear_probe, probe_accuracy
 
 
 def chains(count: int = 300) -> tuple[torch.Tensor, torch.Tensor]:
@@ -42,7 +42,7 @@ def test_labels_reach_images_that_resemble_labelled_ones_by_way_of_others() -> N
     labels = np.full(len(seen), -1)
     for index in range(2):
         labels[np.flatnonzero(truth.numpy() == index)[:2]] = index
-    probe = fit_probe(seen, labels, 2, rounds=0)
+    probe = fit_linear_probe(seen, labels, 2, rounds=0)
     alone = probe_accuracy(probe, seen, truth.numpy())
     together = spread(probe, seen, labels).argmax(dim=1)
     assert float((together == truth).float().mean()) > alone

@@ -10,9 +10,9 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from numpy.typing import NDArray
 from PIL import Image
 
+from tofa_edge.architecture.arrays import ImageArray, IndexArray
 from tofa_edge.architecture.layers import LOGITS, layers
 from tofa_edge.architecture.zoo import tiny
 from tofa_edge.backends.protocol import Engine, Target
@@ -23,7 +23,7 @@ from tofa_edge.cutting.calibration import cut_network
 from tofa_edge.cutting.ranges import ready
 from tofa_edge.errors import TrainingError
 from tofa_edge.network.integers import QUANTILE, on_grid, stepped
-from tofa_edge.network.network import LITE_PREPROCESSING, ImageArray, Quantisation
+from tofa_edge.network.network import LITE_PREPROCESSING, Quantisation
 from tofa_edge.network.slicing import cut, fold
 from tofa_edge.train.config import Progress, TrainingConfig
 from tofa_edge.train.data.photos import resized
@@ -53,7 +53,7 @@ def made(classes: int = 2) -> Supernet:
     return Supernet(replace(tiny(), classes=classes), LITE_PREPROCESSING, generator)
 
 
-def coloured(count: int, size: int) -> tuple[ImageArray, NDArray[np.int64]]:
+def coloured(count: int, size: int) -> tuple[ImageArray, IndexArray]:
     """Noisy images of two colours, and which."""
     rng = np.random.default_rng(0)
     labels = rng.integers(0, 2, count)
@@ -168,7 +168,7 @@ def test_averaged_supernet_stays_in_float() -> None:
     assert not begin(supernet, objective, Phase("x", 1, 1e-3)).supernet.rounded
 
 
-def int8_loss(supernet: Supernet, images: ImageArray, labels: NDArray[np.int64]) -> float:
+def int8_loss(supernet: Supernet, images: ImageArray, labels: IndexArray) -> float:
     """The cross-entropy of the middle subnet in integers, as the reference simulates them."""
     space, subnet = supernet.space, supernet.space.middle()
     seen = resized(images, subnet.resolution)

@@ -21,17 +21,18 @@ import safetensors.torch
 import torch
 from PIL import Image
 
+from tofa_edge.architecture.arrays import FloatArray
 from tofa_edge.architecture.zoo import tiny
 from tofa_edge.bundle.bundle import Bundle
 from tofa_edge.errors import DataError, TrainingError
-from tofa_edge.network.network import LITE_PREPROCESSING, FloatArray
+from tofa_edge.network.network import LITE_PREPROCESSING
 from tofa_edge.train import trainer
 from tofa_edge.train.after.finishing import TESTING
 from tofa_edge.train.after.tested import expected_accuracies
 from tofa_edge.train.config import Progress, TrainingConfig
 from tofa_edge.train.objective.objectives import SemiSupervised
 from tofa_edge.train.run import checkpoint, logs, phases
-from tofa_edge.train.run import early_stopping as watch
+from tofa_edge.train.run import early_stopping as early_stopping
 from tofa_edge.train.run.loop import INTERRUPTIONS, Phase, TrainingState, begin
 from tofa_edge.train.run.subnet_accuracy import fit_temperature
 from tofa_edge.train.supernet.supernet import Supernet
@@ -165,7 +166,7 @@ def test_run_interrupted_after_an_early_stop_ends_where_it_stopped(
         name: str, on_step: Callable[[Progress], None], resume: bool = False
     ) -> dict[str, FloatArray]:
         told = itertools.count()  # the first look at three subnets is the best
-        monkeypatch.setattr(watch, "accuracy", lambda *_: float(next(told) < 3))
+        monkeypatch.setattr(early_stopping, "accuracy", lambda *_: float(next(told) < 3))
         report = train(photos, tmp_path / f"{name}.tofa", config, on_step, resume=resume)
         return Bundle.open(report.bundle).supernet()
 
@@ -225,10 +226,12 @@ def test_checkpoint_given_up_leaves_nothing(
 def test_half_a_look_is_not_kept(
     photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def interrupted(self: watch.Watch, progress: Progress, state: TrainingState) -> bool:
+    def interrupted(
+        self: early_stopping.EarlyStopping, progress: Progress, state: TrainingState
+    ) -> bool:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(watch.Watch, "look", interrupted)
+    monkeypatch.setattr(early_stopping.EarlyStopping, "evaluate", interrupted)
     with pytest.raises(KeyboardInterrupt):
         train(photos, tmp_path / "x.tofa", CONFIG)
     assert list(tmp_path.iterdir()) == []

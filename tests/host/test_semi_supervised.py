@@ -12,13 +12,14 @@ import pytest
 import torch
 from PIL import Image
 
+from tofa_edge.architecture.arrays import FloatArray
 from tofa_edge.architecture.layers import LOGITS
 from tofa_edge.architecture.zoo import tiny
 from tofa_edge.benchmarks.studies.agreement import rank
 from tofa_edge.bundle.bundle import Bundle
 from tofa_edge.errors import DataError, TrainingError
 from tofa_edge.measurement.order_statistics import kendall_tau
-from tofa_edge.network.network import LITE_PREPROCESSING, FloatArray
+from tofa_edge.network.network import LITE_PREPROCESSING
 from tofa_edge.train import trainer
 from tofa_edge.train.config import Progress, TrainingConfig
 from tofa_edge.train.data.augment import strong
@@ -27,11 +28,11 @@ from tofa_edge.train.data.photos import forget_labels, read_csv, read_folder, sp
 from tofa_edge.train.data.sources import read_photos
 from tofa_edge.train.data.steps import Step
 from tofa_edge.train.objective.class_prior import class_shares, labelled_shares
-from tofa_edge.train.objective.linear_probe import fit_probe, probe_accuracy
+from tofa_edge.train.objective.linear_probe import fit_linear_probe, probe_accuracy
 from tofa_edge.train.objective.losses import Batch, unified
 from tofa_edge.train.objective.objectives import SemiSupervised
 from tofa_edge.train.objective.pseudo_labels import PseudoLabels
-from tofa_edge.train.run.early_stopping import Watch
+from tofa_edge.train.run.early_stopping import EarlyStopping
 from tofa_edge.train.run.logs import logged
 from tofa_edge.train.run.loop import Phase, begin
 from tofa_edge.train.run.phases import optimise
@@ -230,7 +231,8 @@ def test_probe_learns_from_the_unlabelled() -> None:
     seen = centres[truth] + 1.6 * torch.randn(600, 40, generator=generator)
     labels = np.where(np.arange(600) < 9, truth.numpy(), -1)
     accuracies = [
-        probe_accuracy(fit_probe(seen, labels, 3, rounds), seen, truth.numpy()) for rounds in (0, 3)
+        probe_accuracy(fit_linear_probe(seen, labels, 3, rounds), seen, truth.numpy())
+        for rounds in (0, 3)
     ]
     assert accuracies[1] > accuracies[0] > 0.5
 
@@ -394,8 +396,8 @@ def test_training_stops_when_it_gets_no_better(
     steps: list[Progress] = []
     config = replace(WATCHED, epochs=20, learning_rate=1e-9)
     state_of_best = train(photos, tmp_path / "x.tofa", config, steps.append)
-    looks = [line for line in lines if "of the validation photos right" in line]
-    assert len(looks) == 10, "as good counts as better: all looks come"
+    teacher_outputs = [line for line in lines if "of the validation photos right" in line]
+    assert len(teacher_outputs) == 10, "as good counts as better: all looks come"
     assert set(state_of_best.accuracies) == {"smallest", "middle", "largest"}
 
 
@@ -405,7 +407,7 @@ def test_watch_stops_and_takes_the_best(lines: list[str]) -> None:
     state = begin(made, objective, Phase("training", 10, 1e-3))
     shares = iter([0.5, 0.75, 0.5, 0.25, 0.5])
 
-    class Scripted(Watch):
+    class Scripted(EarlyStopping):
         """Says what it was told to say."""
 
         def logits(self, supernet: Supernet) -> dict[str, FloatArray]:
@@ -413,14 +415,14 @@ def test_watch_stops_and_takes_the_best(lines: list[str]) -> None:
             return {"largest": np.eye(3, dtype=np.float32)[[0] * right + [1] * (4 - right)]}
 
     images = np.zeros((4, 32, 32, 3), np.uint8)
-    watch = Scripted(images, np.zeros(4, np.int64), images)
+    early_stopping = Scripted(images, np.zeros(4, np.int64), images)
     ends = []
     for number in range(1, 6):
         with torch.no_grad():
             state.averaged.arrays()["stem.shift"].fill_(float(number))
-        ends.append(watch.look(Progress(number, 10, (1.0,), 1.0, 1.0), state))
+        ends.append(early_stopping.evaluate(Progress(number, 10, (1.0,), 1.0, 1.0), state))
     assert ends == [False, False, False, False, True]
-    watch.take_best(state)
+    early_stopping.restore_best(state)
     assert float(state.averaged.arrays()["stem.shift"][0]) == 2
     assert "stopped early" in lines[-1]
 

@@ -12,13 +12,14 @@ import pytest
 import torch
 
 from tofa_edge import backends
+from tofa_edge.architecture.arrays import FloatArray, ImageArray
 from tofa_edge.architecture.layers import LOGITS, Convolution, layers, supernet_shapes
 from tofa_edge.architecture.space import SearchSpace, Subnet
 from tofa_edge.architecture.zoo import efficientnet_lite0, mobilenet_v3, tiny
 from tofa_edge.backends.protocol import Engine
 from tofa_edge.backends.reference import ReferenceSession
 from tofa_edge.cutting.calibration import calibrate
-from tofa_edge.network.network import LITE_PREPROCESSING, FloatArray, ImageArray
+from tofa_edge.network.network import LITE_PREPROCESSING
 from tofa_edge.network.slicing import calibration_network, cut, fold
 from tofa_edge.train.supernet.efficientnet_lite import (
     load_lite,

@@ -15,11 +15,11 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from numpy.typing import NDArray
 from PIL import Image
 
 import tofa_edge
 from tests.log_lines import log_lines
+from tofa_edge.architecture.arrays import IndexArray
 from tofa_edge.architecture.encodings import encoded
 from tofa_edge.architecture.zoo import tiny
 from tofa_edge.bundle.bundle import Bundle
@@ -402,7 +402,7 @@ def test_split_wants_a_photo_of_each_class_for_each_role() -> None:
 
 
 def test_split_follows_its_seed() -> None:
-    labels: NDArray[np.int64] = np.repeat(np.arange(2), 50).astype(np.int64)
+    labels: IndexArray = np.repeat(np.arange(2), 50).astype(np.int64)
     made = [split(labels, trainer.SHARES, seed)["check"].tolist() for seed in (1, 1, 2)]
     assert made[0] == made[1] != made[2]
 

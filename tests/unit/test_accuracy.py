@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from numpy.typing import NDArray
 
+from tofa_edge.architecture.arrays import DoubleArray
 from tofa_edge.architecture.encodings import Encodings, distinct, sample
 from tofa_edge.architecture.tables import tables
 from tofa_edge.architecture.zoo import efficientnet_lite0, tiny
@@ -26,11 +26,11 @@ def drawn(count: int, seed: int) -> Encodings:
     return distinct(SPACE, sample(SPACE, np.random.default_rng(seed), count))
 
 
-def truth(encodings: Encodings) -> NDArray[np.float64]:
+def truth(encodings: Encodings) -> DoubleArray:
     """Accuracy that saturates with MACs, and suffers most from a narrow or shallow last stage."""
     seen = architecture_features(SPACE, encodings)
     size = np.log(tables(SPACE).costs(encodings).macs)
-    made: NDArray[np.float64] = 0.8 / (1 + np.exp(16 - size)) + 0.01 * seen[:, 0]
+    made: DoubleArray = 0.8 / (1 + np.exp(16 - size)) + 0.01 * seen[:, 0]
     return made + 0.02 * np.tanh(seen[:, 22] - 3)
 
 

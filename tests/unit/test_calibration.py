@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from tofa_edge import backends
+from tofa_edge.architecture.arrays import FloatArray, ImageArray
 from tofa_edge.architecture.layers import Convolution, layers, parameter_shapes
 from tofa_edge.architecture.space import SearchSpace
 from tofa_edge.architecture.zoo import efficientnet_lite0, tiny
@@ -19,7 +20,7 @@ from tofa_edge.backends.protocol import Engine, Target
 from tofa_edge.backends.reference import ReferenceSession
 from tofa_edge.cutting import calibration
 from tofa_edge.cutting.calibration import calibrate, chunk_size, cut_network, pooled_statistics
-from tofa_edge.network.network import LITE_PREPROCESSING, FloatArray, ImageArray
+from tofa_edge.network.network import LITE_PREPROCESSING
 from tofa_edge.network.slicing import calibration_network, cut, fold
 
 Supernets = Callable[[SearchSpace, int], dict[str, FloatArray]]

@@ -15,6 +15,7 @@ from PIL import Image
 
 import tofa_edge
 from tofa_edge import backends
+from tofa_edge.architecture.arrays import ImageArray
 from tofa_edge.architecture.cost import macs
 from tofa_edge.architecture.layers import LOGITS, layers
 from tofa_edge.architecture.space import Subnet
@@ -24,10 +25,9 @@ from tofa_edge.backends.protocol import Backend, Engine, Session, Target
 from tofa_edge.budget import Budget
 from tofa_edge.bundle.bundle import Bundle
 from tofa_edge.cutting.cutter import Cutter
-from tofa_edge.deployment.finish import Workbench
+from tofa_edge.deployment.finish import Finisher
 from tofa_edge.errors import BackendError, BudgetError, BundleError, ImageError, SubnetError
 from tofa_edge.measurement.stopwatch import Latency, Stopwatch, percentiles
-from tofa_edge.network.network import ImageArray
 from tofa_edge.prediction.memory import peak_memory_mb
 from tofa_edge.selftest.small_bundle import smooth_photo
 
@@ -59,7 +59,7 @@ def simulate(monkeypatch: pytest.MonkeyPatch, milliseconds: Callable[[Subnet], f
 
     middle = latency(SPACE.middle())
     monkeypatch.setattr(Stopwatch, "time", lambda self, run: middle)
-    monkeypatch.setattr(Workbench, "time", lambda self, model, stopwatch: latency(model.subnet))
+    monkeypatch.setattr(Finisher, "time", lambda self, model, stopwatch: latency(model.subnet))
 
 
 def by_macs(subnet: Subnet) -> float:

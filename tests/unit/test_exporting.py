@@ -17,6 +17,7 @@ import pytest
 
 import tofa_edge
 from tofa_edge import backends
+from tofa_edge.architecture.arrays import FloatArray
 from tofa_edge.architecture.layers import LOGITS
 from tofa_edge.backends.labelling import PROBABILITIES, Labelling
 from tofa_edge.backends.onnx.float import write_onnx
@@ -26,8 +27,8 @@ from tofa_edge.bundle.bundle import Bundle
 from tofa_edge.cutting.cutter import Cutter
 from tofa_edge.deployment import export as exporting
 from tofa_edge.errors import BackendError, BudgetError, ExportError
-from tofa_edge.network.network import FloatArray, Network
-from tofa_edge.selftest.golden import probe_images
+from tofa_edge.network.network import Network
+from tofa_edge.selftest.golden import specimen_images
 
 FORMATS = ("tflite", "onnx")
 TEMPERATURE = 2.5
@@ -67,7 +68,7 @@ def softmax(logits: FloatArray, temperature: float) -> FloatArray:
 
 
 def test_output_is_the_softmax_over_the_temperature(network: Network, kind: str) -> None:
-    images = probe_images(network.input_size)
+    images = specimen_images(network.input_size)
     session = engine(kind).backend.load(labelled(network, kind), Target())
     logits = Engine(backends.backend("reference"), Target()).load(network).run(images)[LOGITS]
     outputs = session.run(images)
@@ -193,7 +194,7 @@ def test_within_a_budget_what_the_formats_engine_measured(
 def test_predicts_as_the_deployed_model(tiny_bundle: Path, tmp_path: Path, kind: str) -> None:
     subnet = Bundle.open(tiny_bundle).space.smallest()
     made = tofa_edge.export(tiny_bundle, tmp_path / "parts", format=kind, subnet=subnet)
-    images = probe_images(subnet.resolution)
+    images = specimen_images(subnet.resolution)
     with tofa_edge.deploy(tiny_bundle, subnet=subnet) as model:
         wanted = np.stack([prediction.probabilities for prediction in model.batch(images)])
     session = engine(kind).backend.load(made.path.read_bytes(), Target())
@@ -227,7 +228,7 @@ def test_integers_are_written_checked_and_small(
     assert made.drop is not None
     assert made.drop.images >= 24
     assert sizes[1] < sizes[0]
-    images = probe_images(made.input_size)
+    images = specimen_images(made.input_size)
     session = engine(kind).backend.load(made.path.read_bytes(), target)
     assert np.allclose(session.run(images)[PROBABILITIES].sum(axis=1), 1, atol=1e-5)
 

@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from tofa_edge.architecture.arrays import ImageArray
 from tofa_edge.bundle.frames import MOST_EXAMINED, distinct
 from tofa_edge.bundle.images import ImageSource
 from tofa_edge.errors import ImageError
-from tofa_edge.network.network import ImageArray
 from tofa_edge.selftest.small_bundle import smooth_photo
 
 RNG = np.random.default_rng(0)

@@ -13,7 +13,7 @@ import pytest
 from tests.fuzz import bundle as fuzz_bundle
 from tests.fuzz import images as fuzz_images
 from tests.fuzz.bundle import KINDS, Outcome, judge, main, make_case, table
-from tests.fuzz.crafted import Case, Sample, replaced
+from tests.fuzz.crafted import DamagedFile, Sample, replaced
 from tofa_edge.bundle.bundle import Bundle
 from tofa_edge.errors import BundleError
 
@@ -67,7 +67,7 @@ def test_the_fuzzer_sees_violations(
         if crime == "new file":
             bundle.path.with_name("extracted.txt").touch()
 
-    case = Case(replaced(sample, "check/00000.jpg", b"?"), "", harmless=crime == "new file")
+    case = DamagedFile(replaced(sample, "check/00000.jpg", b"?"), "", harmless=crime == "new file")
     monkeypatch.setattr(Bundle, "verify", verify)
     monkeypatch.setattr(fuzz_bundle, "make_case", lambda *_: ("test", case))
     assert judge(sample, 0, 0, tmp_path).verdict == "violation"

@@ -27,14 +27,14 @@ from tofa_edge.errors import BackendError, BudgetError
 from tofa_edge.network import integers
 from tofa_edge.network.network import Network
 from tofa_edge.selftest.golden import tolerance
-from tofa_edge.selftest.records import sound_engines
+from tofa_edge.selftest.records import passing_engines
 
 SPACE = tiny()
 STRICT = Budget(max_accuracy_drop=1e-6)
 
 
 def has_int8() -> bool:
-    return any(engine.target.precision == "int8" for engine in sound_engines())
+    return any(engine.target.precision == "int8" for engine in passing_engines())
 
 
 @pytest.fixture

@@ -8,12 +8,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from tofa_edge.architecture.arrays import DoubleArray
 from tofa_edge.architecture.tables import tables
 from tofa_edge.architecture.work import Column
 from tofa_edge.architecture.zoo import named
 from tofa_edge.errors import LatencyError
 from tofa_edge.prediction.latency import LatencyPredictor
-from tofa_edge.prediction.latency_prior import FloatArray
 
 COLUMNS = (
     Column("dense", "pointwise", "stage0"),
@@ -23,22 +23,24 @@ COLUMNS = (
 )
 
 
-def pool(count: int = 300, seed: int = 0) -> FloatArray:
+def pool(count: int = 300, seed: int = 0) -> DoubleArray:
     """Costs that vary by a factor of a hundred, in units of their own."""
     rng = np.random.default_rng(seed)
-    costs: FloatArray = np.exp(rng.uniform(-2.3, 2.3, (count, 4))) * [1e6, 3e5, 1e4, 10]
+    costs: DoubleArray = np.exp(rng.uniform(-2.3, 2.3, (count, 4))) * [1e6, 3e5, 1e4, 10]
     return costs
 
 
 def latency(
-    features: FloatArray, speeds: tuple[float, ...] = (2e-6, 5e-6, 4e-5, 0.1)
-) -> FloatArray:
+    features: DoubleArray, speeds: tuple[float, ...] = (2e-6, 5e-6, 4e-5, 0.1)
+) -> DoubleArray:
     """A device as the model has it: every cost divided by a speed."""
-    times: FloatArray = 0.3 + features @ np.array(speeds)
+    times: DoubleArray = 0.3 + features @ np.array(speeds)
     return times
 
 
-def fitted(features: FloatArray, times: FloatArray, count: int, first: int = 4) -> LatencyPredictor:
+def fitted(
+    features: DoubleArray, times: DoubleArray, count: int, first: int = 4
+) -> LatencyPredictor:
     predictor, seen = LatencyPredictor(features, COLUMNS), np.zeros(0, np.int64)
     while len(seen) < count:
         new = predictor.design(first if not len(seen) else 1, seen)
@@ -47,8 +49,8 @@ def fitted(features: FloatArray, times: FloatArray, count: int, first: int = 4) 
     return predictor
 
 
-def errors(predictor: LatencyPredictor, times: FloatArray) -> FloatArray:
-    found: FloatArray = np.abs(predictor.predict().median_ms / times - 1)
+def errors(predictor: LatencyPredictor, times: DoubleArray) -> DoubleArray:
+    found: DoubleArray = np.abs(predictor.predict().median_ms / times - 1)
     return found
 
 
@@ -200,7 +202,7 @@ def test_features_of_subnets_serve() -> None:
     ],
 )
 def test_bad_pools_are_refused(
-    features: FloatArray, columns: tuple[Column, ...], priors: FloatArray | None
+    features: DoubleArray, columns: tuple[Column, ...], priors: DoubleArray | None
 ) -> None:
     with pytest.raises(LatencyError, match="wanted"):
         LatencyPredictor(features, columns, priors)

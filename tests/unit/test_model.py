@@ -12,13 +12,14 @@ import pytest
 from PIL import Image
 
 from tofa_edge import backends
+from tofa_edge.architecture.arrays import FloatArray, ImageArray
 from tofa_edge.architecture.layers import layers
 from tofa_edge.architecture.space import SearchSpace
 from tofa_edge.architecture.zoo import tiny
 from tofa_edge.backends.protocol import Engine, Target
 from tofa_edge.budget import Budget
 from tofa_edge.errors import BackendError, ImageError
-from tofa_edge.network.network import LITE_PREPROCESSING, FloatArray, ImageArray
+from tofa_edge.network.network import LITE_PREPROCESSING
 from tofa_edge.network.slicing import cut, fold
 from tofa_edge.serving.explanation import Explanation
 from tofa_edge.serving.model import Model

@@ -16,7 +16,7 @@ from tofa_edge.backends.protocol import Backend, Engine, Target
 from tofa_edge.bundle.bundle import Bundle
 from tofa_edge.errors import BackendError, BundleError
 from tofa_edge.selftest import watchdog as watching
-from tofa_edge.selftest.records import calibrator, probed, records_here, sound_engines
+from tofa_edge.selftest.records import calibrator, engine_records, passing_engines, records_here
 
 Offer = Callable[..., dict[str, Backend]]
 
@@ -47,7 +47,7 @@ FAULTS = {
 def test_fault_is_found_and_named(offer: Offer, impatient: None, name: str) -> None:
     offer(name)
     fault, reason = FAULTS[name]
-    verdict = probed()[name].faults[0]
+    verdict = engine_records()[name].faults[0]
     assert verdict.fault == fault
     assert re.search(reason, verdict.reason), verdict.reason
 
@@ -55,7 +55,7 @@ def test_fault_is_found_and_named(offer: Offer, impatient: None, name: str) -> N
 def test_patience_comes_from_the_environment(offer: Offer, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(watching.PATIENCE_VARIABLE, "1.5")
     offer("hanging")
-    verdict = probed()["hanging"].faults[0]
+    verdict = engine_records()["hanging"].faults[0]
     assert verdict.fault == "hang"
     assert "no answer within 1.5 s" in verdict.reason
 
@@ -67,7 +67,7 @@ def test_patience_that_is_no_time_is_refused(
     monkeypatch.setenv(watching.PATIENCE_VARIABLE, said)
     offer("sound")
     with pytest.raises(BackendError, match=f"wanted a positive number of seconds.*{said}"):
-        probed()
+        engine_records()
 
 
 @pytest.mark.parametrize("name", FAULTS)
@@ -86,19 +86,19 @@ def test_application_survives_and_the_next_engine_serves(
 
 def test_healthy_engines_are_sound(offer: Offer) -> None:
     offer("sound", "talking")
-    records = probed()
+    records = engine_records()
     assert [record.faults for record in records.values()] == [(), (), ()]
-    assert [engine.backend.name for engine in sound_engines()] == ["sound", "talking"]
+    assert [engine.backend.name for engine in passing_engines()] == ["sound", "talking"]
 
 
 def test_one_bad_target_spoils_no_other(offer: Offer) -> None:
     offer("second_target")
-    record = probed()["second_target"]
+    record = engine_records()["second_target"]
     assert [target.threads for target in record.sound] == [1, 4]
     (verdict,) = record.faults
     assert verdict.target == Target(threads=2)
     assert "SIGABRT" in verdict.reason
-    assert [e.target.threads for e in sound_engines(name="second_target")] == [1, 4]
+    assert [e.target.threads for e in passing_engines(name="second_target")] == [1, 4]
 
 
 def test_nothing_is_tried_twice(
@@ -107,28 +107,28 @@ def test_nothing_is_tried_twice(
     asked = tmp_path / "asked"
     monkeypatch.setenv("COUNT_IN", str(asked))
     offer("sound")
-    first = probed()
-    again = probed()
+    first = engine_records()
+    again = engine_records()
     assert again == first
     assert asked.read_text().count("asked") == 1
-    probed(again=True)
+    engine_records(again=True)
     assert asked.read_text().count("asked") == 2
 
 
 def test_record_falls_with_its_software(offer: Offer, monkeypatch: pytest.MonkeyPatch) -> None:
     offer("sound")
-    assert probed()["sound"].versions["engine"] == "sound 1"
+    assert engine_records()["sound"].versions["engine"] == "sound 1"
     monkeypatch.setenv("SOUND_VERSION", "2")
     assert all(record.backend != "sound" for record in records_here())
-    assert probed()["sound"].versions["engine"] == "sound 2"
+    assert engine_records()["sound"].versions["engine"] == "sound 2"
 
 
 def test_damaged_record_is_made_again(offer: Offer, own_cache: Path) -> None:
     offer("sound")
-    first = probed()["sound"]
+    first = engine_records()["sound"]
     for path in (own_cache / "tofa-edge" / "probes").iterdir():
         path.write_text(path.read_text()[:-20])
-    assert probed()["sound"].verdicts == first.verdicts
+    assert engine_records()["sound"].verdicts == first.verdicts
 
 
 def test_without_a_place_to_write_the_process_remembers(
@@ -139,16 +139,16 @@ def test_without_a_place_to_write_the_process_remembers(
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "file"))
     monkeypatch.setenv("COUNT_IN", str(asked))
     offer("sound")
-    assert probed()["sound"].sound == (Target(),)
-    assert probed()["sound"].sound == (Target(),)
+    assert engine_records()["sound"].sound == (Target(),)
+    assert engine_records()["sound"].sound == (Target(),)
     assert asked.read_text().count("asked") == 1
 
 
 def test_golden_cases_are_a_bundles_own(offer: Offer, tiny_bundle: Path) -> None:
     offer("sound")
     bundle = Bundle.open(tiny_bundle)
-    assert probed(bundle)["sound"].subject == bundle.digest
-    assert probed()["sound"].subject == "specimen"
+    assert engine_records(bundle)["sound"].subject == bundle.digest
+    assert engine_records()["sound"].subject == "specimen"
     assert {record.subject for record in records_here()} == {bundle.digest, "specimen"}
 
 
@@ -161,7 +161,7 @@ def test_vanished_bundle_is_not_the_engines_fault(
     bundle = Bundle.open(copy)
     copy.unlink()
     with pytest.raises(BundleError, match=r"copy\.tofa"):
-        probed(bundle, ["sound"])
+        engine_records(bundle, ["sound"])
     assert all(record.backend != "sound" for record in records_here())
 
 
@@ -181,7 +181,7 @@ def test_engine_that_does_not_calibrate_leaves_it_to_another(
 def test_unwanted_threads_are_refused(offer: Offer) -> None:
     offer("sound")
     with pytest.raises(BackendError, match="wanted 3 threads, engines here offer 1"):
-        sound_engines(threads=3)
+        passing_engines(threads=3)
 
 
 def test_interrupt_ends_the_probes(offer: Offer, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -194,13 +194,13 @@ def test_interrupt_ends_the_probes(offer: Offer, monkeypatch: pytest.MonkeyPatch
     monkeypatch.setattr("tofa_edge.selftest.records._keep", interrupt)
     monkeypatch.setattr(backends.registry, "_discovered", lambda: dict(reversed(found.items())))
     with pytest.raises(KeyboardInterrupt):
-        probed()
+        engine_records()
     assert time.monotonic() - begun < 10, "well below the patience of a minute"
 
 
 def test_record_is_readable_json(offer: Offer, own_cache: Path) -> None:
     offer("wrong")
-    probed()
+    engine_records()
     written = [p.read_text() for p in (own_cache / "tofa-edge" / "probes").iterdir()]
     (found,) = [json.loads(text) for text in written if '"backend": "wrong"' in text]
     assert found["verdicts"][0]["fault"] == "wrong numbers"

@@ -16,7 +16,7 @@ from tofa_edge.architecture.space import Subnet
 from tofa_edge.architecture.zoo import efficientnet_lite0, tiny, whole
 from tofa_edge.backends.protocol import INTEGERS
 from tofa_edge.bundle.bundle import Bundle
-from tofa_edge.deployment.finish import Workbench
+from tofa_edge.deployment.finish import Finisher
 from tofa_edge.deployment.profile import (
     keep,
     known_forecasts,
@@ -28,7 +28,7 @@ from tofa_edge.deployment.profile import (
 from tofa_edge.device.machine import Fingerprint, fingerprint
 from tofa_edge.device_profiles.profile import MEASURED, Profile, Ranked, load
 from tofa_edge.measurement.stopwatch import Latency
-from tofa_edge.selftest.records import sound_engines
+from tofa_edge.selftest.records import passing_engines
 
 SPACE = tiny()
 
@@ -41,11 +41,11 @@ def slow(subnet: Subnet) -> float:
 def made(tiny_bundle: Path, monkeypatch: pytest.MonkeyPatch) -> Profile:
     """A profile of a device whose latencies are known exactly."""
 
-    def latency(bench: Workbench, subnet: Subnet, engine: object) -> Latency:
+    def latency(bench: Finisher, subnet: Subnet, engine: object) -> Latency:
         time = slow(subnet)
         return Latency(time, time, 1.1 * time, 1.2 * time, 30, 0.01)
 
-    monkeypatch.setattr(Workbench, "timed_as_stored", latency)
+    monkeypatch.setattr(Finisher, "timed_as_stored", latency)
     return profile(Bundle.open(tiny_bundle), 30, "reference")
 
 
@@ -69,7 +69,7 @@ def test_real_profile_of_this_machine(tiny_bundle: Path, tmp_path: Path) -> None
 
 
 def test_next_deployment_knows_it(made: Profile) -> None:
-    (engine,) = sound_engines(name="reference")
+    (engine,) = passing_engines(name="reference")
     assert known_forecasts(SPACE, engine, fingerprint(), []) == []
     keep(made)
     assert made in known_profiles()
@@ -80,7 +80,7 @@ def test_next_deployment_knows_it(made: Profile) -> None:
 
 
 def test_bundle_of_fewer_resolutions_knows_it_too(made: Profile) -> None:
-    (engine,) = sound_engines(name="reference")
+    (engine,) = passing_engines(name="reference")
     smaller = replace(SPACE, resolutions=SPACE.resolutions[:2], classes=3)
     assert whole(smaller) == replace(SPACE, classes=3)
     (forecast,) = known_forecasts(smaller, engine, fingerprint(), [made])
@@ -90,7 +90,7 @@ def test_bundle_of_fewer_resolutions_knows_it_too(made: Profile) -> None:
 
 
 def test_other_machines_are_no_prior(made: Profile) -> None:
-    (engine,) = sound_engines(name="reference")
+    (engine,) = passing_engines(name="reference")
     other = replace(fingerprint(), board="Other Board", processors={"Cortex-A53": 4})
     assert known_forecasts(SPACE, engine, other, [made]) == []
 
@@ -123,7 +123,7 @@ def test_ranking_says_what_was_measured(tiny_bundle: Path, tmp_path: Path) -> No
 
 def test_engine_known_to_be_hopeless_here_is_not_timed(tiny_bundle: Path) -> None:
     bundle = Bundle.open(tiny_bundle)
-    offered = sound_engines()
+    offered = passing_engines()
     assert len(offered) > 1
     slow, *others = offered
     ranking = (*(Ranked(str(e), 1.0, 0.5) for e in others), Ranked(str(slow), 3.0, 0.0))

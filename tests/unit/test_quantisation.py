@@ -29,7 +29,7 @@ from tofa_edge.network.integers import (
 )
 from tofa_edge.network.network import LITE_PREPROCESSING, Network, Preprocessing
 from tofa_edge.selftest.golden import difference
-from tofa_edge.selftest.records import sound_engines
+from tofa_edge.selftest.records import passing_engines
 from tofa_edge.selftest.specimens import photos, specimen
 
 INT8 = Target(precision="int8")
@@ -183,7 +183,7 @@ def test_layers_that_are_kept_stay_in_float(network: Network) -> None:
 
 
 def test_the_layer_that_rounding_spoils_is_the_most_sensitive(network: Network) -> None:
-    able = [e for e in sound_engines() if e.target.precision == "int8"]
+    able = [e for e in passing_engines() if e.target.precision == "int8"]
     if not able:
         pytest.skip("no engine here computes in int8")
     images, name = photos(16, network.input_size), network.layers[4].name

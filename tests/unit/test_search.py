@@ -9,10 +9,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tofa_edge.architecture.arrays import DoubleArray
 from tofa_edge.architecture.cost import macs
 from tofa_edge.architecture.encodings import (
     Encodings,
-    Scores,
     candidates,
     decoded,
     distinct,
@@ -92,7 +92,7 @@ def test_search_finds_what_enumeration_finds(share: float) -> None:
     )
     ceiling = low + share * (high - low)
 
-    def score(genes: Encodings) -> Scores:
+    def score(genes: Encodings) -> DoubleArray:
         worth = np.sin(3 * genes * weights).sum(axis=1) + (genes * weights).sum(axis=1)
         return np.where(table.costs(genes).macs <= ceiling, worth, -np.inf)
 

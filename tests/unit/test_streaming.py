@@ -16,6 +16,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from tofa_edge.architecture.arrays import FloatArray, ImageArray
 from tofa_edge.architecture.layers import LOGITS
 from tofa_edge.architecture.zoo import tiny
 from tofa_edge.backends.protocol import Engine, Target
@@ -23,7 +24,6 @@ from tofa_edge.backends.registry import backend
 from tofa_edge.budget import Budget
 from tofa_edge.bundle.images import ImageSource
 from tofa_edge.errors import BackendError, ImageError
-from tofa_edge.network.network import FloatArray, ImageArray
 from tofa_edge.serving.explanation import Explanation
 from tofa_edge.serving.model import Model
 from tofa_edge.serving.prediction import Prediction

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from numpy.typing import NDArray
 
+from tofa_edge.architecture.arrays import IndexArray
 from tofa_edge.architecture.cost import macs, parameters, peak_activation_bytes
 from tofa_edge.architecture.layers import layers
 from tofa_edge.architecture.space import SearchSpace
@@ -17,7 +17,7 @@ from tofa_edge.architecture.zoo import SPACES, named, tiny
 from tofa_edge.errors import LatencyError, SubnetError
 
 
-def assert_same(space: SearchSpace, genes: NDArray[np.int64]) -> None:
+def assert_same(space: SearchSpace, genes: IndexArray) -> None:
     costs, columns = tables(space).costs(genes), tables(space).columns
     for row, vector in enumerate(genes):
         network = layers(space, space.decode(vector))
@@ -67,7 +67,7 @@ def test_an_index_outside_its_choices_is_refused(change: int) -> None:
 
 
 @pytest.mark.parametrize("genes", [np.zeros(13, np.int64), np.zeros((2, 5), np.int64)])
-def test_another_shape_is_refused(genes: NDArray[np.int64]) -> None:
+def test_another_shape_is_refused(genes: IndexArray) -> None:
     with pytest.raises(SubnetError, match="wanted integer encodings"):
         tables(tiny()).costs(genes)
 

@@ -13,7 +13,7 @@ from tofa_edge.benchmarks.studies.disturbances import noticed, trials
 from tofa_edge.benchmarks.studies.planted import other_disturbances, recorded_machine, throttling
 from tofa_edge.measurement.order_statistics import curve, interval, least_count
 from tofa_edge.measurement.stopwatch import Recording, percentiles
-from tofa_edge.measurement.validity import LEAST_RUNS, doubts, glance, kind
+from tofa_edge.measurement.validity import LEAST_RUNS, invalid_reasons, kind, snapshot
 
 VARIANTS = {
     **dict.fromkeys(throttling(Path()), "throttled"),
@@ -45,13 +45,13 @@ def test_what_befalls_a_machine_is_called_by_its_name(root: Path, variant: str) 
 
 
 def test_a_quiet_machine_is_valid(root: Path) -> None:
-    before, after = glance(root, at_s=0), glance(root, at_s=2)
-    assert doubts(before, after, recording(steady(200)), threads=4) == ()
+    before, after = snapshot(root, at_s=0), snapshot(root, at_s=2)
+    assert invalid_reasons(before, after, recording(steady(200)), threads=4) == ()
 
 
 def test_a_machine_that_says_nothing_is_not_blamed(tmp_path: Path) -> None:
-    before, after = glance(tmp_path, at_s=0), glance(tmp_path, at_s=2)
-    assert doubts(before, after, recording(steady(200)), threads=64) == ()
+    before, after = snapshot(tmp_path, at_s=0), snapshot(tmp_path, at_s=2)
+    assert invalid_reasons(before, after, recording(steady(200)), threads=64) == ()
 
 
 @pytest.mark.parametrize(
@@ -67,19 +67,19 @@ def test_a_machine_that_says_nothing_is_not_blamed(tmp_path: Path) -> None:
 def test_runs_are_judged(
     root: Path, values: list[float], slowdown: float, expected: set[str]
 ) -> None:
-    before, after = glance(root, at_s=0), glance(root, at_s=2)
+    before, after = snapshot(root, at_s=0), snapshot(root, at_s=2)
     assert {
-        kind(reason) for reason in doubts(before, after, recording(values, slowdown))
+        kind(reason) for reason in invalid_reasons(before, after, recording(values, slowdown))
     } == expected
 
 
 def test_steady_runs_are_rarely_blamed(root: Path) -> None:
-    before, after = glance(root, at_s=0), glance(root, at_s=2)
+    before, after = snapshot(root, at_s=0), snapshot(root, at_s=2)
     blamed = 0
     for seed in range(200):
         rng = np.random.default_rng(seed)
         values = (0.001 * rng.gamma(20, 1 / 20, 300)).tolist()
-        blamed += bool(doubts(before, after, recording(values)))
+        blamed += bool(invalid_reasons(before, after, recording(values)))
     assert blamed <= 4
 
 
@@ -87,15 +87,15 @@ def test_a_governor_that_has_arrived_does_no_harm(root: Path) -> None:
     for core in range(4):
         folder = root / f"sys/devices/system/cpu/cpu{core}/cpufreq"
         (folder / "scaling_governor").write_text("ondemand\n")
-    assert doubts(glance(root, at_s=0), glance(root, at_s=2)) == ()
+    assert invalid_reasons(snapshot(root, at_s=0), snapshot(root, at_s=2)) == ()
 
 
 def test_this_machine_says_what_is_wanted() -> None:
-    before = glance()
+    before = snapshot()
     until = time.monotonic() + 0.3
     while time.monotonic() < until:
         pass
-    after = glance()
+    after = snapshot()
     assert before.cores
     assert before.busy_s is not None
     assert after.own_s is not None

@@ -7,8 +7,8 @@ from collections.abc import Callable
 
 import numpy as np
 import pytest
-from numpy.typing import NDArray
 
+from tofa_edge.architecture.arrays import DoubleArray, FloatArray
 from tofa_edge.architecture.layers import (
     LOGITS,
     BatchStatistics,
@@ -20,11 +20,11 @@ from tofa_edge.architecture.layers import (
 from tofa_edge.architecture.space import SearchSpace, Subnet
 from tofa_edge.architecture.zoo import mobilenet_v3, tiny
 from tofa_edge.backends.reference import ReferenceSession
-from tofa_edge.network.network import LITE_PREPROCESSING, FloatArray, Network
+from tofa_edge.network.network import LITE_PREPROCESSING, Network
 from tofa_edge.network.slicing import calibration_network, cut, fold
 
 Supernets = Callable[[SearchSpace, int], dict[str, FloatArray]]
-Double = NDArray[np.float64]
+Double = DoubleArray
 
 
 def with_kernels(space: SearchSpace, index: int) -> Subnet:

@@ -8,15 +8,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from tofa_edge.architecture.arrays import DoubleArray, IndexArray
 from tofa_edge.architecture.space import SearchSpace, Subnet
 
 Encodings = NDArray[np.integer[Any]]
 
 
-Scores = NDArray[np.float64]
-
-
-def pareto(cost: Scores, worth: Scores) -> NDArray[np.int64]:
+def pareto(cost: DoubleArray, worth: DoubleArray) -> IndexArray:
     """Returns the indices of what nothing else beats in both, cheapest first.
 
     Args:
@@ -27,7 +25,7 @@ def pareto(cost: Scores, worth: Scores) -> NDArray[np.int64]:
     reached = np.maximum.accumulate(worth[order])
     front = np.ones(len(order), bool)
     front[1:] = worth[order][1:] > reached[:-1]
-    kept: NDArray[np.int64] = order[front]
+    kept: IndexArray = order[front]
     return kept
 
 

@@ -16,6 +16,7 @@ from typing import Any, Literal, cast
 import numpy as np
 from numpy.typing import NDArray
 
+from tofa_edge.architecture.arrays import IndexArray
 from tofa_edge.errors import SpaceError, SubnetError
 
 Activation = Literal["none", "relu", "relu6", "hard_swish", "hard_sigmoid"]
@@ -223,7 +224,7 @@ class SearchSpace:
             sizes += [len(stage.kernels), len(stage.expands)] * stage.depths[-1]
         return tuple(sizes)
 
-    def encode(self, subnet: Subnet) -> NDArray[np.int64]:
+    def encode(self, subnet: Subnet) -> IndexArray:
         """Returns the subnet as choice indices, int64, (genes,); unused ones are 0.
 
         Raises:

@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from tofa_edge.architecture.arrays import DoubleArray, IndexArray
 from tofa_edge.architecture.cost import FLOAT_BYTES, elements_alive, macs, parameters
 from tofa_edge.architecture.encodings import Encodings
 from tofa_edge.architecture.layers import Layer, layers
@@ -40,10 +41,10 @@ class Costs:
         features: what latency depends on, float64 (N, D); the columns are `Tables.columns`.
     """
 
-    macs: NDArray[np.int64]
-    parameters: NDArray[np.int64]
-    peak_activation_bytes: NDArray[np.int64]
-    features: NDArray[np.float64]
+    macs: IndexArray
+    parameters: IndexArray
+    peak_activation_bytes: IndexArray
+    features: DoubleArray
 
 
 @lru_cache(maxsize=8)
@@ -101,7 +102,7 @@ class Tables:
         macs, parameters = totals.astype(np.int64).T  # exact: sums of integers below 2^53
         return Costs(macs, parameters, peak * FLOAT_BYTES, features)
 
-    def _empty(self, segment: Segment) -> NDArray[np.float64]:
+    def _empty(self, segment: Segment) -> DoubleArray:
         span = self._spans[segment[0]]
         return np.zeros((math.prod(_sizes(self._space, segment)), 2 + span.stop - span.start))
 
@@ -193,7 +194,7 @@ def _piece(layer: Layer) -> str:
     return place if not place.startswith("stage") else "_".join(layer.name.split("_")[:2])
 
 
-def _covering(space: SearchSpace) -> Iterator[NDArray[np.int64]]:
+def _covering(space: SearchSpace) -> Iterator[IndexArray]:
     """Yields deepest encodings that together contain every part under all its choices.
 
     Neighbouring stages take their widths from two different counters, so all pairs of widths meet.

@@ -15,14 +15,14 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
+from tofa_edge.architecture.arrays import DoubleArray
 from tofa_edge.architecture.cost import layer_macs, layer_parameters, value_elements
 from tofa_edge.architecture.layers import Convolution, GlobalPool, Layer, Linear
 from tofa_edge.errors import LatencyError
 
 
-def latency_features(network: Sequence[Layer], columns: Sequence[Column]) -> NDArray[np.float64]:
+def latency_features(network: Sequence[Layer], columns: Sequence[Column]) -> DoubleArray:
     """Returns the costs of a network in the order of `columns`, (len(columns),)."""
     found: dict[Column, float] = defaultdict(float)
     for layer in network:

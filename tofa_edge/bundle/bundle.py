@@ -21,6 +21,7 @@ import safetensors
 import safetensors.numpy
 from numpy.typing import NDArray
 
+from tofa_edge.architecture.arrays import FloatArray, ImageArray, IndexArray
 from tofa_edge.architecture.layers import supernet_shapes
 from tofa_edge.architecture.space import SearchSpace, Subnet
 from tofa_edge.bundle.archive import Archive, write_archive
@@ -36,7 +37,7 @@ from tofa_edge.bundle.manifest import (
     sha256,
 )
 from tofa_edge.errors import BundleError, ImageError
-from tofa_edge.network.network import FloatArray, ImageArray, Preprocessing
+from tofa_edge.network.network import Preprocessing
 from tofa_edge.prediction.accuracy import AccuracyPredictor
 from tofa_edge.storage.files import one_line
 
@@ -45,8 +46,6 @@ MOST_HEADER_BYTES = 2**20
 MOST_GOLDEN_BYTES = 64 * 2**20
 MOST_PREDICTOR_BYTES = 64 * 2**20
 MOST_IMAGE_BYTES = 4 * 2**20
-
-Labels = NDArray[np.int64]
 
 
 @dataclass(frozen=True, eq=False)
@@ -188,7 +187,7 @@ class Bundle:
         """
         return self._images(self._names("calibration")[:most], size)
 
-    def check_images(self, size: int) -> tuple[ImageArray, Labels]:
+    def check_images(self, size: int) -> tuple[ImageArray, IndexArray]:
         """Returns the check images, uint8, (N, size, size, 3), and their labels, (N,).
 
         Args:

@@ -11,9 +11,9 @@ from pathlib import Path
 
 import numpy as np
 
+from tofa_edge.architecture.arrays import FloatArray
 from tofa_edge.bundle.images import SUFFIXES, ImageSource, files_in, prepare
 from tofa_edge.errors import ImageError
-from tofa_edge.network.network import FloatArray
 
 THUMBNAIL = 32  # pixels
 GREY = np.array([0.299, 0.587, 0.114], np.float32)  # ITU-R BT.601

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, TypeAlias, Union
 
 import numpy as np
 
+from tofa_edge.architecture.arrays import ImageArray
 from tofa_edge.errors import ImageError
-from tofa_edge.network.network import ImageArray
 
 if TYPE_CHECKING:
     from PIL.Image import Image

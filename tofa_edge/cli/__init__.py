@@ -24,7 +24,7 @@ def main() -> None:
     import tofa_edge.cli.host
     import tofa_edge.cli.report  # noqa: F401  their commands join those of a device
     from tofa_edge.cli.app import app
-    from tofa_edge.cli.output import Told, show_log, tell
+    from tofa_edge.cli.output import ReportedExit, show_log, tell
     from tofa_edge.errors import TofaError
 
     debug = "--debug" in sys.argv
@@ -33,7 +33,7 @@ def main() -> None:
         app()
     except SystemExit as end:
         if end.code == INTERRUPTED and not isinstance(
-            end, Told
+            end, ReportedExit
         ):  # by Ctrl-C, which the library turns into this
             tell("tofa-edge: interrupted; no bundle was written")
         raise

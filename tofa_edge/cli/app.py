@@ -10,7 +10,7 @@ from typing import Annotated, Any
 import typer
 
 from tofa_edge import __version__
-from tofa_edge.cli.output import Told, out, print_json, tell
+from tofa_edge.cli.output import ReportedExit, out, print_json, tell
 from tofa_edge.errors import BackendError
 
 app = typer.Typer(
@@ -292,14 +292,14 @@ def bench(
 
     Ctrl-C ends it and keeps what was measured.
     """
-    from tofa_edge.benchmarks.suite.bench import Wish
+    from tofa_edge.benchmarks.suite.bench import BenchOptions
     from tofa_edge.benchmarks.suite.bench import bench as measured
     from tofa_edge.cli.describe import bench_tables
 
     names = tuple(name.strip() for name in engines.split(",") if name.strip())
-    wish = Wish(quick=quick, engines=names, sustain_s=sustain, scenarios=scenarios)
+    options = BenchOptions(quick=quick, engines=names, sustain_s=sustain, scenarios=scenarios)
 
-    found = measured(bundle, out_path, wish)
+    found = measured(bundle, out_path, options)
     if as_json:
         print_json(found)
     else:
@@ -307,7 +307,7 @@ def bench(
             out.print(made)
     if found["interrupted"]:
         tell("tofa-edge: interrupted; what was measured until then is written")
-        raise Told(130)
+        raise ReportedExit(130)
 
 
 def _budget(latency_ms: float | None, memory_mb: float | None, most_points: float) -> Any:

@@ -14,7 +14,7 @@ import tofa_edge
 from tofa_edge.bundle.bundle import Bundle
 from tofa_edge.cli.output import out, table, tell, training_progress
 from tofa_edge.errors import TrainingError
-from tofa_edge.selftest.records import probed
+from tofa_edge.selftest.records import engine_records
 from tofa_edge.serving.explanation import Measured
 from tofa_edge.serving.model import Model
 from tofa_edge.train.config import TrainingConfig
@@ -80,7 +80,7 @@ def _prove(bundle: Path) -> dict[str, int]:
     photos = imagenet_photos()
     truth = [int(photo.stem.rsplit("_", 1)[1]) for photo in photos]
     right = {}
-    for name in probed(Bundle.open(bundle)):
+    for name in engine_records(Bundle.open(bundle)):
         with tofa_edge.deploy(bundle, backend=name) as model:
             predicted = [model(photo).index for photo in photos]
             right[name] = sum(p == t for p, t in zip(predicted, truth, strict=True))

@@ -16,7 +16,7 @@ from tofa_edge.architecture.cost import macs
 from tofa_edge.architecture.layers import layers
 from tofa_edge.bundle.bundle import Bundle
 from tofa_edge.cli.output import table
-from tofa_edge.selftest.records import probed
+from tofa_edge.selftest.records import engine_records
 from tofa_edge.train.after.evaluation import Evaluation
 
 
@@ -52,7 +52,7 @@ def describe(path: Path) -> dict[str, object]:
 
 
 @dataclass(frozen=True, slots=True)
-class Verdict:
+class VerifyOutcome:
     """Whether an engine computes a bundle's golden cases; None where it is not installed.
 
     Attributes:
@@ -66,18 +66,18 @@ class Verdict:
     reason: str
 
 
-def prove_engines(path: Path) -> list[Verdict]:
+def prove_engines(path: Path) -> list[VerifyOutcome]:
     """Returns for each backend whether it computes a bundle's golden cases here."""
     bundle = Bundle.open(path)
     bundle.verify()
-    verdicts, records = [], probed(bundle, again=True)
+    verdicts, records = [], engine_records(bundle, again=True)
     for name, backend in backends.backends().items():
         reason = backend.missing()
         if reason is not None:
-            verdicts.append(Verdict(name, None, f"not here: {reason}"))
+            verdicts.append(VerifyOutcome(name, None, f"not here: {reason}"))
             continue
         faults = "; ".join(map(str, records[name].faults))
-        verdicts.append(Verdict(name, not faults, faults or "computes the golden cases"))
+        verdicts.append(VerifyOutcome(name, not faults, faults or "computes the golden cases"))
     return verdicts
 
 

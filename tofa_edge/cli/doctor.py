@@ -12,7 +12,7 @@ from tofa_edge.device.machine import Fingerprint, State, fingerprint, state
 from tofa_edge.device.problems import Problem, problems
 from tofa_edge.device_profiles.matching import OTHER_ARCHITECTURE, nearest
 from tofa_edge.device_profiles.profile import shipped
-from tofa_edge.selftest.records import SPECIMEN, Record, forget_others, probed, records_here
+from tofa_edge.selftest.records import SPECIMEN, Record, engine_records, forget_others, records_here
 
 UNKNOWN = "unknown"
 
@@ -77,7 +77,7 @@ class Examination:
 def examine(again: bool = False) -> Examination:
     """Returns what this machine is, how it is doing, and what is wrong with it."""
     found, moving = fingerprint(), state()
-    records = probed(again=again)
+    records = engine_records(again=again)
     if again:
         forget_others(records.values())
     engines = []

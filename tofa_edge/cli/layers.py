@@ -15,7 +15,7 @@ from tofa_edge.cutting.cutter import Cutter
 from tofa_edge.cutting.ranges import RANGE_IMAGES, ready
 from tofa_edge.cutting.sensitivity import KEPT, sensitivities, with_sensitive_layers_in_float
 from tofa_edge.errors import BackendError
-from tofa_edge.selftest.records import calibrating_engine, sound_engines
+from tofa_edge.selftest.records import calibrating_engine, passing_engines
 
 COLUMNS = ("layer", "output", "kernel", "MMACs", "weights")
 ROUNDED = ("as", "8-bit error")  # of the logits, when the weights of this layer alone are rounded
@@ -44,7 +44,7 @@ def layer_rows(
 
 def _rounding(bundle: Bundle, subnet: Subnet) -> tuple[dict[str, float], Sequence[str], str]:
     """Returns errors by layer, the layers that would stay in float, and what rounding costs."""
-    able = [e for e in sound_engines(bundle, threads=1) if e.target.precision == "int8"]
+    able = [e for e in passing_engines(bundle, threads=1) if e.target.precision == "int8"]
     if not able:
         raise BackendError("no engine here computes in int8: pip install 'tofa-edge[onnxruntime]'")
     engine, by, cutter = able[0], calibrating_engine(bundle), Cutter(bundle)

@@ -35,7 +35,7 @@ def tell(line: str) -> None:
     err.print(line, markup=False)
 
 
-class Told(SystemExit):
+class ReportedExit(SystemExit):
     """The end of a command that has said itself why it ends."""
 
 

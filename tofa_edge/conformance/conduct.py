@@ -14,12 +14,13 @@ import numpy as np
 import psutil
 
 from tofa_edge import backends
+from tofa_edge.architecture.arrays import ImageArray
 from tofa_edge.architecture.layers import LOGITS
 from tofa_edge.architecture.zoo import efficientnet_lite0
 from tofa_edge.backends.protocol import Backend, Session, Target
 from tofa_edge.backends.support import cpu_targets
 from tofa_edge.conformance.subject import Inapplicable, Subject, expect, refusal
-from tofa_edge.network.network import ImageArray, Network
+from tofa_edge.network.network import Network
 from tofa_edge.selftest.golden import difference
 from tofa_edge.selftest.specimens import calibrated, photos, random_supernet, specimen
 

@@ -7,18 +7,13 @@ from dataclasses import replace
 
 import numpy as np
 
+from tofa_edge.architecture.arrays import FloatArray, ImageArray
 from tofa_edge.architecture.layers import LOGITS, BatchStatistics, layers
 from tofa_edge.backends.protocol import Session
 from tofa_edge.backends.reference import ReferenceSession
 from tofa_edge.conformance.subject import Fault, Inapplicable, Subject, expect
 from tofa_edge.errors import BackendError
-from tofa_edge.network.network import (
-    LITE_PREPROCESSING,
-    FloatArray,
-    ImageArray,
-    Network,
-    Preprocessing,
-)
+from tofa_edge.network.network import LITE_PREPROCESSING, Network, Preprocessing
 from tofa_edge.network.slicing import calibration_network, cut
 from tofa_edge.selftest.golden import difference, tolerance
 from tofa_edge.selftest.specimens import (

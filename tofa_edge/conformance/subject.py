@@ -8,12 +8,13 @@ from dataclasses import dataclass
 from functools import cached_property
 
 from tofa_edge import backends
+from tofa_edge.architecture.arrays import ImageArray
 from tofa_edge.architecture.layers import LOGITS
 from tofa_edge.backends.protocol import Backend, Engine, Session, Target
 from tofa_edge.backends.reference import ReferenceSession
 from tofa_edge.cutting.ranges import ready
 from tofa_edge.errors import BackendError
-from tofa_edge.network.network import ImageArray, Network
+from tofa_edge.network.network import Network
 from tofa_edge.selftest.golden import difference, tolerance
 from tofa_edge.selftest.specimens import photos, specimen
 

@@ -12,14 +12,15 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from tofa_edge.architecture.arrays import FloatArray, ImageArray, IndexArray
 from tofa_edge.architecture.layers import LOGITS
 from tofa_edge.backends.protocol import Engine
-from tofa_edge.bundle.bundle import Bundle, Labels
+from tofa_edge.bundle.bundle import Bundle
 from tofa_edge.cutting.cutter import Cutter
 from tofa_edge.measurement.order_statistics import wilson
-from tofa_edge.network.network import FloatArray, ImageArray, Network
+from tofa_edge.network.network import Network
 
-SURE = 1.645  # standard deviations, one-sided 95 %
+ONE_SIDED_95 = 1.645  # standard deviations, one-sided 95 %
 BOTH = 1.96
 BATCH = 64
 
@@ -65,7 +66,7 @@ class Drop:
         if allowed is None:
             return ""
         loss, error = self.measured
-        if self.expected > allowed or loss - SURE * error > allowed:
+        if self.expected > allowed or loss - ONE_SIDED_95 * error > allowed:
             return f"8-bit integers cost more than {100 * allowed:g} points: {self}"
         return ""
 
@@ -85,7 +86,7 @@ class Drop:
 
 
 def drop(
-    exact: FloatArray, rounded: FloatArray, temperature: float, labels: Labels | None = None
+    exact: FloatArray, rounded: FloatArray, temperature: float, labels: IndexArray | None = None
 ) -> Drop:
     """Compares the logits of a network in float32 and in integers.
 
@@ -138,7 +139,7 @@ def logits_of(network: Network, engine: Engine, images: ImageArray) -> FloatArra
         session.close()
 
 
-def photos_of(bundle: Bundle, cutter: Cutter, size: int) -> tuple[ImageArray, Labels]:
+def photos_of(bundle: Bundle, cutter: Cutter, size: int) -> tuple[ImageArray, IndexArray]:
     """Returns all images of a bundle, those with labels last, and these labels.
 
     Args:

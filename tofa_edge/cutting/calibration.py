@@ -10,11 +10,12 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
+from tofa_edge.architecture.arrays import FloatArray, ImageArray
 from tofa_edge.architecture.cost import peak_activation_bytes
 from tofa_edge.architecture.layers import Layer, layers
 from tofa_edge.architecture.space import SearchSpace, Subnet
 from tofa_edge.backends.protocol import Engine
-from tofa_edge.network.network import FloatArray, ImageArray, Network, Preprocessing
+from tofa_edge.network.network import Network, Preprocessing
 from tofa_edge.network.slicing import Arrays, calibration_network, cut, fold
 
 RunBatch = Callable[[ImageArray], dict[str, FloatArray]]

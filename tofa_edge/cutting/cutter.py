@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from tofa_edge.architecture.arrays import ImageArray
 from tofa_edge.architecture.layers import layers
 from tofa_edge.architecture.space import Subnet
 from tofa_edge.backends.protocol import Engine
@@ -14,7 +15,7 @@ from tofa_edge.bundle.frames import distinct
 from tofa_edge.bundle.images import ImageSource, prepare, stack
 from tofa_edge.cutting.calibration import cut_network, keeps_statistics
 from tofa_edge.errors import BundleError, ImageError
-from tofa_edge.network.network import ImageArray, Network
+from tofa_edge.network.network import Network
 from tofa_edge.network.slicing import calibration_network, cut, fold
 
 CALIBRATION_IMAGES = 256

@@ -7,11 +7,12 @@ from dataclasses import replace
 
 import numpy as np
 
+from tofa_edge.architecture.arrays import FloatArray, ImageArray
 from tofa_edge.architecture.layers import IMAGE, LOGITS, Convolution, GlobalPool, Layer, Linear
 from tofa_edge.backends.protocol import Engine, Target
 from tofa_edge.device.machine import fingerprint
 from tofa_edge.network.integers import MOST_LEVELS, Observation, quantised
-from tofa_edge.network.network import FloatArray, ImageArray, Network
+from tofa_edge.network.network import Network
 
 RANGE_IMAGES = 64  # ranges hardly move beyond
 

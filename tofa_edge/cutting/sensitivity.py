@@ -6,12 +6,13 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from tofa_edge.architecture.arrays import FloatArray, ImageArray
 from tofa_edge.architecture.layers import Convolution, Linear
 from tofa_edge.backends.protocol import Engine
 from tofa_edge.cutting.accuracy_drop import logits_of
 from tofa_edge.cutting.ranges import levels_here, observe
 from tofa_edge.network.integers import Observation, quantised
-from tofa_edge.network.network import FloatArray, ImageArray, Network
+from tofa_edge.network.network import Network
 
 IMAGES = 16
 KEPT = 4  # layers in float at most: each costs time

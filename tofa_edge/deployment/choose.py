@@ -9,8 +9,9 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 from numpy.typing import NDArray
 
+from tofa_edge.architecture.arrays import DoubleArray
 from tofa_edge.architecture.cost import FLOAT_BYTES
-from tofa_edge.architecture.encodings import Encodings, Scores, distinct, encoded, sample
+from tofa_edge.architecture.encodings import Encodings, distinct, encoded, sample
 from tofa_edge.architecture.space import Subnet
 from tofa_edge.architecture.tables import tables
 from tofa_edge.backends.protocol import Engine
@@ -26,11 +27,11 @@ from tofa_edge.serving.explanation import headroom
 POOL = 1500  # subnets among which the next to measure is chosen
 MEASUREMENTS = 8  # over all engines, those of the screening included
 SECOND = 1.5  # an engine so much slower than the best is not measured further
-SURE = 0.01  # relative standard deviation of a prediction that is good enough
+MAX_RELATIVE_STD = 0.01  # relative standard deviation of a prediction that is good enough
 SURELY = 0.5  # of the budget: what is expected to take less needs no better prediction
 LOWER = 0.9  # of the budget is aimed at, after each try that was over it
 CAUTION = 1.0  # standard deviations that a predicted latency stays below the budget
-WORTH = 0.001  # of expected accuracy: what another try must promise
+MIN_GAIN = 0.001  # of expected accuracy: what another try must promise
 
 Try = Callable[[Subnet, Engine], Latency]
 
@@ -157,7 +158,7 @@ class Chooser:
         limit = self.budget.latency_ms
         aimed = self.budget if limit is None else replace(self.budget, latency_ms=self._aim * limit)
         pick = self._best(aimed)
-        if pick is None or (better_than is not None and pick.accuracy < better_than + WORTH):
+        if pick is None or (better_than is not None and pick.accuracy < better_than + MIN_GAIN):
             return None
         self._tried.append((self.cutter.space.encode(pick.subnet), pick.engine))
         return pick
@@ -223,17 +224,17 @@ class Chooser:
             for engine in self.forecasts
         )
 
-    def _score(self, genes: Encodings, budget: Budget) -> Scores:
+    def _score(self, genes: Encodings, budget: Budget) -> DoubleArray:
         accuracy = expected_accuracy(self.cutter.space, self._predictor, genes)
         every = [self._worth(genes, engine, budget, accuracy) for engine in self.forecasts]
-        scores: Scores = np.max(every, axis=0)
+        scores: DoubleArray = np.max(every, axis=0)
         for tried, _ in self._tried:
             scores[(genes == tried).all(axis=1)] = -np.inf
         return scores
 
     def _worth(
-        self, genes: Encodings, engine: Engine, budget: Budget, accuracy: Scores | None = None
-    ) -> Scores:
+        self, genes: Encodings, engine: Engine, budget: Budget, accuracy: DoubleArray | None = None
+    ) -> DoubleArray:
         """Returns expected accuracies on an engine, −inf where subnets are beyond the budget."""
         if accuracy is None:
             accuracy = expected_accuracy(self.cutter.space, self._predictor, genes)
@@ -243,7 +244,7 @@ class Chooser:
             allowed &= worth >= budget.accuracy
         if budget.latency_ms is not None:
             allowed &= self._cautious_ms(engine, genes, CAUTION) <= budget.latency_ms
-        found: Scores = np.where(allowed, worth, -np.inf)
+        found: DoubleArray = np.where(allowed, worth, -np.inf)
         return found
 
     def _allowed(self, genes: Encodings, engine: Engine) -> NDArray[np.bool_]:
@@ -254,7 +255,7 @@ class Chooser:
 
     def _limited(
         self, genes: Encodings, engine: Engine
-    ) -> Iterator[tuple[str, str, Scores, float]]:
+    ) -> Iterator[tuple[str, str, DoubleArray, float]]:
         """Yields each limit but latency and accuracy: its name, its unit, costs (N,), the limit."""
         space, budget, precision = self.cutter.space, self.budget, engine.target.precision
         if budget.memory_mb is not None:
@@ -267,25 +268,25 @@ class Chooser:
             stored = FLOAT_BYTES * SHARES.get(precision, 1.0) * costs.parameters
             yield "size", "MB", np.asarray(stored / MEGA, np.float64), budget.size_mb
 
-    def _cautious_ms(self, engine: Engine, genes: Encodings, caution: float) -> Scores:
+    def _cautious_ms(self, engine: Engine, genes: Encodings, caution: float) -> DoubleArray:
         return self._expected_ms(engine, genes, caution) * headroom(engine)
 
-    def _expected_ms(self, engine: Engine, genes: Encodings, caution: float = 0.0) -> Scores:
+    def _expected_ms(self, engine: Engine, genes: Encodings, caution: float = 0.0) -> DoubleArray:
         forecast = self.forecasts[engine]
         factor = forecast.spread(self.budget.percentile) * np.exp(caution * forecast.deviation())
-        expected: Scores = forecast.median_ms(genes) * factor
+        expected: DoubleArray = forecast.median_ms(genes) * factor
         return expected
 
-    def _fastest(self, genes: Encodings, engines: list[Engine]) -> tuple[Engine, Scores]:
+    def _fastest(self, genes: Encodings, engines: list[Engine]) -> tuple[Engine, DoubleArray]:
         cost = {engine: self._cautious_ms(engine, genes, 0.0)[0] for engine in engines}
         engine = min(cost, key=lambda engine: float(cost[engine]))
         return engine, self._expected_ms(engine, genes)
 
     def _is_sure(self, engine: Engine) -> bool:
-        return self.forecasts[engine].deviation() < SURE
+        return self.forecasts[engine].deviation() < MAX_RELATIVE_STD
 
 
-def foremost(candidates: list[Candidate]) -> list[Candidate]:
+def fastest_candidates(candidates: list[Candidate]) -> list[Candidate]:
     """Returns the two engines to consider: the fastest, and the next that promises something else.
 
     After one in integers that is the fastest in float, which is more accurate; after one in float

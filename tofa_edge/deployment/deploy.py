@@ -23,8 +23,8 @@ from tofa_edge.budget import Budget
 from tofa_edge.bundle.bundle import Bundle
 from tofa_edge.bundle.images import ImageSource
 from tofa_edge.cutting.cutter import FRAMES_SHARE, Cutter
-from tofa_edge.deployment.choose import Chooser, Pick, foremost
-from tofa_edge.deployment.finish import Finished, Workbench
+from tofa_edge.deployment.choose import Chooser, Pick, fastest_candidates
+from tofa_edge.deployment.finish import Finished, Finisher
 from tofa_edge.deployment.forecast import Forecast
 from tofa_edge.deployment.profile import known_forecasts, known_profiles, promising
 from tofa_edge.deployment.remember import kept, recalled
@@ -98,42 +98,42 @@ def deploy(
     if subnet is not None:
         opened.space.validate(subnet)
     until = time.monotonic() + max_seconds if max_seconds else float("inf")
-    bench = Workbench(opened, limits)
+    finisher = Finisher(opened, limits)
     key = None
     if remember and not calibration:
         key = _key(opened, limits, subnet, [backend, threads, precision, seed])
-        model = recalled(bench, key)
+        model = recalled(finisher, key)
         if model is not None:
             model.unknown_below = unknown_below
             return model
-    with bench.timed("read"):
-        bench.cutter = Cutter(opened, calibration, frames_share)
+    with finisher.timed("read"):
+        finisher.cutter = Cutter(opened, calibration, frames_share)
     if calibration:
-        bench.note(bench.cutter.about_frames())
+        finisher.note(finisher.cutter.about_frames())
     with one_at_a_time() as alone:
         if not alone:
-            bench.note("another process measures here, too: latencies may be too high")
+            finisher.note("another process measures here, too: latencies may be too high")
         space, profiles = opened.space, known_profiles()
         wanted = subnet or (space.largest() if limits.is_free else None)
-        exact = wanted is not None or not bench.cutter.can_calibrate()
+        exact = wanted is not None or not finisher.cutter.can_calibrate()
         candidates = candidates_here(
-            bench,
+            finisher,
             wanted or space.middle(),
             Wanted(backend, threads, precision, exact=exact),
             lambda offered: promising(offered, space, profiles),
         )
         if wanted is not None:
-            with bench.timed("screen"):
-                engine = fastest(bench, wanted, candidates)
-            made = bench.finished(wanted, engine)
+            with finisher.timed("screen"):
+                engine = fastest(finisher, wanted, candidates)
+            made = finisher.finished(wanted, engine)
             _check_drop(made, limits)
         else:
             rng = np.random.default_rng(seed)
-            made = _chosen(bench, foremost(candidates), profiles, rng, until)
-    _note_unsteady(bench, made)
-    model = bench.delivered(made)
+            made = _chosen(finisher, fastest_candidates(candidates), profiles, rng, until)
+    _note_unsteady(finisher, made)
+    model = finisher.delivered(made)
     if key is not None:
-        kept(bench, key, made)
+        kept(finisher, key, made)
     model.unknown_below = unknown_below
     return model
 
@@ -176,56 +176,56 @@ def _key(
 
 
 def _chosen(
-    bench: Workbench,
+    finisher: Finisher,
     candidates: list[Candidate],
     profiles: list[Profile],
     rng: np.random.Generator,
     until: float,
 ) -> Finished:
     """Returns the best network measured within the budget."""
-    space, device = bench.cutter.space, fingerprint()
+    space, device = finisher.cutter.space, fingerprint()
 
     def known(engine: Engine) -> list[Forecast]:
         return known_forecasts(space, engine, device, profiles)
 
-    chooser = Chooser(bench.cutter, bench.budget, candidates, rng, until, known)
-    bench.explanation.predicts_accuracy = chooser.predicts_accuracy
-    if bench.budget.accuracy is not None and not chooser.predicts_accuracy:
+    chooser = Chooser(finisher.cutter, finisher.budget, candidates, rng, until, known)
+    finisher.explanation.predicts_accuracy = chooser.predicts_accuracy
+    if finisher.budget.accuracy is not None and not chooser.predicts_accuracy:
         raise BudgetError(
-            f"{bench.bundle.path} has no accuracy predictor, so an accuracy cannot be asked for: "
-            "train it with --predictor-subnets 240"
+            f"{finisher.bundle.path} has no accuracy predictor, so a budget cannot ask for an "
+            "accuracy: train it with --predictor-subnets 240"
         )
-    if bench.budget.latency_ms is not None:
-        with bench.timed("measure"):
-            chooser.measure(bench.quickly_measured)
+    if finisher.budget.latency_ms is not None:
+        with finisher.timed("measure"):
+            chooser.measure(finisher.quickly_measured)
     best: Finished | None = None
     tries = 0
     while tries < TRIES:
-        with bench.timed("search"):
+        with finisher.timed("search"):
             pick = chooser.pick(better_than=best.measured.accuracy if best else None)
         if pick is None or (best is not None and time.monotonic() > until):
             break
-        best, counts = _better(bench, chooser, best, pick)
+        best, counts = _better(finisher, chooser, best, pick)
         tries += counts
-    return best or _last_resort(bench, chooser)
+    return best or _last_resort(finisher, chooser)
 
 
 def _better(
-    bench: Workbench, chooser: Chooser, best: Finished | None, pick: Pick
+    finisher: Finisher, chooser: Chooser, best: Finished | None, pick: Pick
 ) -> tuple[Finished | None, bool]:
     """Tries a pick: returns it if it keeps the budget, else what was the best before.
 
     Also whether that counts as a try: not where its precision was given up for its accuracy.
     """
     try:
-        tried = bench.finished(pick.subnet, pick.engine, pick.accuracy, pick.predicted_ms)
+        tried = finisher.finished(pick.subnet, pick.engine, pick.accuracy, pick.predicted_ms)
     except BackendError as error:
         target = pick.engine.target
         if not target.is_integer or not chooser.give_up(target.precision):
             raise
-        bench.note(f"{error}: not used in {target.precision}")
+        finisher.note(f"{error}: not used in {target.precision}")
         return best, False
-    if _refusal(tried, bench.budget):
+    if _refusal(tried, finisher.budget):
         tried.model.close()
         return best, not chooser.give_up(pick.engine.target.precision)
     chooser.observe(pick.subnet, pick.engine, tried.measured.latency)
@@ -237,10 +237,10 @@ def _better(
     return best, True
 
 
-def _note_unsteady(bench: Workbench, made: Finished) -> None:
+def _note_unsteady(finisher: Finisher, made: Finished) -> None:
     latency = made.measured.latency
     if latency.p95_ms > UNSTEADY * latency.p50_ms:
-        bench.note(
+        finisher.note(
             f"p95 is {latency.p95_ms / latency.p50_ms:.0f} × p50: other work kept this machine "
             "busy; choose again when it is quiet (--anew, remember=False)"
         )
@@ -259,12 +259,12 @@ def _check_drop(made: Finished, budget: Budget) -> None:
         raise BudgetError(f"{reason}; take fp32, or allow it (max_accuracy_drop)")
 
 
-def _last_resort(bench: Workbench, chooser: Chooser) -> Finished:
+def _last_resort(finisher: Finisher, chooser: Chooser) -> Finished:
     """Returns the best of what was measured on the way, else a cautious pick, else the smallest."""
-    smallest, engine = bench.cutter.space.smallest(), chooser.fastest_engine
+    smallest, engine = finisher.cutter.space.smallest(), chooser.fastest_engine
     within = [
         (m.subnet, e, m.accuracy)
-        for m, e in bench.on_the_way
+        for m, e in finisher.on_the_way
         if chooser.allows(m.subnet, m.latency, e)
     ]
     within.sort(key=lambda found: -found[2])
@@ -272,15 +272,15 @@ def _last_resort(bench: Workbench, chooser: Chooser) -> Finished:
     if cautious is not None:
         within.append((cautious.subnet, cautious.engine, cautious.accuracy))
     for subnet, by, accuracy in [*within[:TRIES], (smallest, engine, None)]:
-        tried = bench.finished(subnet, by, accuracy)
+        tried = finisher.finished(subnet, by, accuracy)
         keeps = chooser.allows(subnet, tried.measured.latency, by)
-        if keeps and not _refusal(tried, bench.budget):
+        if keeps and not _refusal(tried, finisher.budget):
             return tried
         tried.model.close()
     beyond = chooser.beyond(smallest, engine)
     if beyond:
-        raise BudgetError(f"wanted {bench.budget}; {beyond}: allow more, or less accuracy")
+        raise BudgetError(f"wanted {finisher.budget}; {beyond}: allow more, or less accuracy")
     raise BudgetError(
-        f"wanted {bench.budget} on {engine}; the fastest network measured is "
-        f"{bench.explanation.fastest()}: allow more, quiet the machine, or use a faster one"
+        f"wanted {finisher.budget} on {engine}; the fastest network measured is "
+        f"{finisher.explanation.fastest()}: allow more, quiet the machine, or use a faster one"
     )

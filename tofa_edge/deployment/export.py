@@ -10,6 +10,7 @@ import numpy as np
 
 from tofa_edge import backends
 from tofa_edge._version import __version__
+from tofa_edge.architecture.arrays import ImageArray
 from tofa_edge.architecture.space import Subnet
 from tofa_edge.backends.labelling import PROBABILITIES, Labelling
 from tofa_edge.backends.protocol import Engine, Target
@@ -20,9 +21,9 @@ from tofa_edge.cutting.cutter import Cutter
 from tofa_edge.cutting.ranges import ready
 from tofa_edge.deployment.deploy import deploy
 from tofa_edge.errors import BackendError, BudgetError, ExportError
-from tofa_edge.network.network import ImageArray, Network
-from tofa_edge.selftest.golden import difference, probe_images, reference_logits, tolerance
-from tofa_edge.selftest.records import calibrating_engine, sound_engines
+from tofa_edge.network.network import Network
+from tofa_edge.selftest.golden import difference, reference_logits, specimen_images, tolerance
+from tofa_edge.selftest.records import calibrating_engine, passing_engines
 from tofa_edge.storage.files import whole_file
 
 ENGINES = {"tflite": "tflite", "onnx": "onnxruntime"}  # by format: what runs it here
@@ -170,7 +171,7 @@ def _check_place(path: Path, overwrite: bool) -> None:
 
 def _checker(bundle: Bundle, kind: str, target: Target) -> Engine | None:
     """Returns the format's engine on a target, where it works."""
-    for engine in sound_engines(bundle):
+    for engine in passing_engines(bundle):
         if engine.backend.name == ENGINES[kind] and engine.target == target:
             return engine
     return None
@@ -276,4 +277,4 @@ def _difference(
 def _images(bundle: Bundle, size: int) -> ImageArray:
     """Photos of the bundle: on noise, probabilities may be 0 and 1 whatever is wrong."""
     photos = bundle.calibration_images(size, CHECKED_IMAGES)
-    return photos if len(photos) == CHECKED_IMAGES else probe_images(size)
+    return photos if len(photos) == CHECKED_IMAGES else specimen_images(size)

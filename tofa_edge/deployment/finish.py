@@ -11,13 +11,14 @@ from functools import cached_property
 
 import numpy as np
 
+from tofa_edge.architecture.arrays import FloatArray, ImageArray, IndexArray
 from tofa_edge.architecture.cost import macs
 from tofa_edge.architecture.encodings import encoded
 from tofa_edge.architecture.layers import layers
 from tofa_edge.architecture.space import Subnet
 from tofa_edge.backends.protocol import Engine, Session
 from tofa_edge.budget import Budget
-from tofa_edge.bundle.bundle import Bundle, Labels
+from tofa_edge.bundle.bundle import Bundle
 from tofa_edge.cutting.accuracy_drop import BATCH, Drop, drop, logits_of, photos_of
 from tofa_edge.cutting.cutter import CALIBRATION_IMAGES, Cutter
 from tofa_edge.cutting.ranges import RANGE_IMAGES, ready
@@ -25,9 +26,9 @@ from tofa_edge.cutting.sensitivity import with_sensitive_layers_in_float
 from tofa_edge.deployment.forecast import expected_accuracy, expected_drop
 from tofa_edge.errors import BackendError
 from tofa_edge.measurement.stopwatch import Latency, Run, Stopwatch
-from tofa_edge.network.network import FloatArray, ImageArray, Network
+from tofa_edge.network.network import Network
 from tofa_edge.prediction.accuracy import AccuracyPredictor
-from tofa_edge.selftest.golden import difference, probe_images, reference_logits, tolerance
+from tofa_edge.selftest.golden import difference, reference_logits, specimen_images, tolerance
 from tofa_edge.selftest.records import calibrator
 from tofa_edge.serving.explanation import Explanation, Measured, headroom
 from tofa_edge.serving.model import Model
@@ -67,7 +68,7 @@ class _Built:
     drop: Drop | None = None
 
 
-class Workbench:
+class Finisher:
     """Finishes networks of one bundle on this machine, and writes down what it finds.
 
     Args:
@@ -124,7 +125,7 @@ class Workbench:
 
     def time(self, model: Model, stopwatch: Stopwatch) -> Latency:
         """Returns the latency of one prediction of an array of the network's size."""
-        image = probe_images(model.input_size)[0]
+        image = specimen_images(model.input_size)[0]
         return stopwatch.time(lambda: model(image))
 
     def timed_as_stored(self, subnet: Subnet, engine: Engine) -> Latency:
@@ -136,7 +137,7 @@ class Workbench:
     def stored(self, subnet: Subnet, engine: Engine) -> Network:
         """Returns a subnet with stored statistics, as an engine takes it: exact, not accurate."""
         network = self.cutter.stored_network(subnet)
-        return self._ready(network, engine, probe_images(network.input_size))
+        return self._ready(network, engine, specimen_images(network.input_size))
 
     def quickly_measured(self, subnet: Subnet, engine: Engine) -> Latency:
         """Returns the latency of a subnet, calibrated with few images."""
@@ -249,7 +250,7 @@ class Workbench:
         try:
             with self.timed("compare"):
                 if network is exact:
-                    wrong = self._checked(model, exact, exact, probe_images(subnet.resolution))
+                    wrong = self._checked(model, exact, exact, specimen_images(subnet.resolution))
                     return _Built(model, artefact, wrong)
                 photos, labels = photos_of(self.bundle, self.cutter, model.input_size)
                 wanted = logits_of(exact, calibrator(engine, self.bundle), photos)
@@ -281,7 +282,9 @@ class Workbench:
             raise BackendError(f"{engine}: {off}")
         return wrong
 
-    def _drop(self, model: Model, photos: ImageArray, wanted: FloatArray, labels: Labels) -> Drop:
+    def _drop(
+        self, model: Model, photos: ImageArray, wanted: FloatArray, labels: IndexArray
+    ) -> Drop:
         """Returns what a rounded network loses against the logits that it has in float."""
         parts = [photos[start : start + BATCH] for start in range(0, len(photos), BATCH)]
         found = np.stack([p.logits for part in parts for p in model.batch(part)])

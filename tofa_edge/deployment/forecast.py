@@ -6,7 +6,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from tofa_edge.architecture.encodings import Encodings, Scores, encoded
+from tofa_edge.architecture.arrays import DoubleArray
+from tofa_edge.architecture.encodings import Encodings, encoded
 from tofa_edge.architecture.space import SearchSpace, Subnet
 from tofa_edge.architecture.tables import tables
 from tofa_edge.backends.protocol import Target
@@ -42,7 +43,7 @@ class Forecast:
         self.latencies.append(latency)
         self._made = self._deviation = None
 
-    def median_ms(self, encodings: Encodings) -> Scores:
+    def median_ms(self, encodings: Encodings) -> DoubleArray:
         """Returns expected medians in milliseconds, (N,).
 
         Args:
@@ -85,14 +86,14 @@ class Forecast:
             self._made.observe(range(len(times)), times, errors)
         return self._made
 
-    def _priors(self, features: Scores) -> Scores | None:
+    def _priors(self, features: DoubleArray) -> DoubleArray | None:
         if not self._others:
             return None
         columns = [
             np.log(other._predictor.median_ms(features, other._priors(features)))
             for other in self._others
         ]
-        stacked: Scores = np.stack(columns, axis=1)
+        stacked: DoubleArray = np.stack(columns, axis=1)
         return stacked
 
 
@@ -105,7 +106,7 @@ def expected_drop(predictor: AccuracyPredictor | None, target: Target) -> float:
 
 def expected_accuracy(
     space: SearchSpace, predictor: AccuracyPredictor | None, encodings: Encodings
-) -> Scores:
+) -> DoubleArray:
     """Returns expected accuracies, 0..1, (N,); without a predictor, what tends to rank like them.
 
     That is the logarithm of the MACs over that of the largest subnet's: all subnets share their
@@ -115,5 +116,5 @@ def expected_accuracy(
         return predictor.expected(space, encodings)
     table = tables(space)
     most = table.costs(encoded(space, [space.largest()])).macs
-    proxy: Scores = np.log(table.costs(encodings).macs) / np.log(most)
+    proxy: DoubleArray = np.log(table.costs(encodings).macs) / np.log(most)
     return proxy

@@ -20,7 +20,7 @@ from tofa_edge.backends.registry import working
 from tofa_edge.budget import Budget
 from tofa_edge.bundle.bundle import Bundle
 from tofa_edge.cutting.cutter import Cutter
-from tofa_edge.deployment.finish import Workbench
+from tofa_edge.deployment.finish import Finisher
 from tofa_edge.deployment.forecast import Forecast
 from tofa_edge.deployment.screen import reference_run
 from tofa_edge.device.machine import Fingerprint, State, fingerprint, state
@@ -38,7 +38,7 @@ from tofa_edge.device_profiles.profile import (
 from tofa_edge.errors import BackendError, ProfileError, SpaceError
 from tofa_edge.measurement.stopwatch import Latency, one_at_a_time
 from tofa_edge.prediction.memory import MEGA
-from tofa_edge.selftest.records import sound_engines
+from tofa_edge.selftest.records import passing_engines
 from tofa_edge.storage.cache import cache_folder
 
 log = logging.getLogger(__name__)
@@ -67,19 +67,19 @@ def profile(
         BackendError: no engine works here.
     """
     space = bundle.space
-    bench = Workbench(bundle, Budget())
-    bench.cutter = Cutter(bundle)
-    offered = sound_engines(bundle, backend, threads)
+    finisher = Finisher(bundle, Budget())
+    finisher.cutter = Cutter(bundle)
+    offered = passing_engines(bundle, backend, threads)
     encodings = distinct(space, sample(space, np.random.default_rng(0), count))
     macs = tables(space).costs(encodings).macs / MEGA
     rows: dict[Engine, list[Measurement]] = {engine: [] for engine in offered}
     began = state()
     with one_at_a_time() as alone:
-        bench.stand_beside(reference_run(bench, offered))
+        finisher.stand_beside(reference_run(finisher, offered))
         for number, subnet in enumerate(decoded(space, encodings)):
             for engine in list(rows):
                 try:
-                    latency = bench.timed_as_stored(subnet, engine)
+                    latency = finisher.timed_as_stored(subnet, engine)
                 except BackendError as error:
                     log.info(f"{engine}: left out, {error}")
                     del rows[engine]

@@ -10,10 +10,10 @@ from tofa_edge.backends.protocol import Engine
 from tofa_edge.bundle.bundle import Bundle
 from tofa_edge.deployment import decisions
 from tofa_edge.deployment.decisions import Decision
-from tofa_edge.deployment.finish import Finished, Workbench
+from tofa_edge.deployment.finish import Finished, Finisher
 from tofa_edge.errors import BackendError
 from tofa_edge.measurement.stopwatch import Stopwatch
-from tofa_edge.selftest.records import sound_engines
+from tofa_edge.selftest.records import passing_engines
 from tofa_edge.serving.explanation import Measured
 from tofa_edge.serving.model import Model
 
@@ -22,31 +22,31 @@ log = logging.getLogger(__name__)
 LEAST_RUNS, MOST_RUNS, SECONDS = 12, 30, 0.05
 
 
-def recalled(bench: Workbench, key: str) -> Model | None:
+def recalled(finisher: Finisher, key: str) -> Model | None:
     """Returns the model chosen the last time if it still keeps the budget, else None."""
     found = decisions.recall(key)
     if found is None:
         return None
     decision, artefact = found
-    engine = _engine(decision, bench.bundle)
+    engine = _engine(decision, finisher.bundle)
     if engine is None:
         return None
     try:
-        with bench.timed("load"):
-            model = bench.reloaded(artefact, decision.architecture, engine)
+        with finisher.timed("load"):
+            model = finisher.reloaded(artefact, decision.architecture, engine)
     except BackendError:
         decisions.forget(key)
         return None
-    with bench.timed("measure"):
+    with finisher.timed("measure"):
         stopwatch = Stopwatch(least_runs=LEAST_RUNS, most_runs=MOST_RUNS, seconds=SECONDS)
-        latency = bench.time(model, stopwatch)
-    subnet, limit = model.subnet, bench.budget.latency_ms
-    if limit is not None and latency.percentile_ms(bench.budget.percentile) > limit:
+        latency = finisher.time(model, stopwatch)
+    subnet, limit = model.subnet, finisher.budget.latency_ms
+    if limit is not None and latency.percentile_ms(finisher.budget.percentile) > limit:
         model.close()
-        bench.note(f"remembered {subnet} now takes {latency}: choosing anew")
+        finisher.note(f"remembered {subnet} now takes {latency}: choosing anew")
         return None
-    cost = macs(layers(bench.bundle.space, subnet))
-    explanation = bench.explanation
+    cost = macs(layers(finisher.bundle.space, subnet))
+    explanation = finisher.explanation
     explanation.chosen = Measured(subnet, str(engine), cost, decision.accuracy, latency)
     explanation.predicts_accuracy = decision.predicts_accuracy
     explanation.remembered = decision.explanation
@@ -55,7 +55,7 @@ def recalled(bench: Workbench, key: str) -> Model | None:
     return model
 
 
-def kept(bench: Workbench, key: str, made: Finished) -> None:
+def kept(finisher: Finisher, key: str, made: Finished) -> None:
     """Remembers what was chosen."""
     target, latency = made.model.engine.target, made.measured.latency
     decision = Decision(
@@ -67,15 +67,15 @@ def kept(bench: Workbench, key: str, made: Finished) -> None:
         p50_ms=latency.p50_ms,
         p95_ms=latency.p95_ms,
         accuracy=made.measured.accuracy,
-        predicts_accuracy=bench.explanation.predicts_accuracy,
-        explanation=str(bench.explanation),
+        predicts_accuracy=finisher.explanation.predicts_accuracy,
+        explanation=str(finisher.explanation),
     )
     decisions.remember(key, decision, made.artefact)
 
 
 def _engine(decision: Decision, bundle: Bundle) -> Engine | None:
     try:
-        offered = sound_engines(bundle, decision.backend, decision.threads)
+        offered = passing_engines(bundle, decision.backend, decision.threads)
     except BackendError:
         return None
     wanted = (decision.unit, decision.precision)

@@ -10,14 +10,14 @@ from dataclasses import dataclass
 import numpy as np
 
 from tofa_edge import backends
+from tofa_edge.architecture.arrays import ImageArray
 from tofa_edge.architecture.space import Subnet
 from tofa_edge.backends.protocol import Engine, Session, Target
-from tofa_edge.deployment.finish import Workbench
+from tofa_edge.deployment.finish import Finisher
 from tofa_edge.errors import BackendError
 from tofa_edge.measurement.stopwatch import Latency, Run, timed
-from tofa_edge.network.network import ImageArray
-from tofa_edge.selftest.golden import probe_images
-from tofa_edge.selftest.records import TRUSTED, probed, sound_engines
+from tofa_edge.selftest.golden import specimen_images
+from tofa_edge.selftest.records import TRUSTED, engine_records, passing_engines
 from tofa_edge.serving.explanation import Explanation, Screened, headroom
 
 log = logging.getLogger(__name__)
@@ -76,42 +76,42 @@ class Wanted:
 
 
 def candidates_here(
-    bench: Workbench,
+    finisher: Finisher,
     subnet: Subnet,
     wanted: Wanted,
     worth: Callable[[list[Engine]], list[Engine]] = list,
 ) -> list[Candidate]:
     """Returns the engines that compute the bundle's golden cases, the fastest first."""
-    with bench.timed("probe"):
+    with finisher.timed("probe"):
         name = wanted.backend
-        records = probed(bench.bundle, None if name is None else [name])
+        records = engine_records(finisher.bundle, None if name is None else [name])
         for record in records.values():
             for verdict in record.faults:
                 engine = f"{record.backend} {verdict.target or ''}".rstrip()
-                bench.explanation.screened.append(Screened(engine, reason=str(verdict)))
+                finisher.explanation.screened.append(Screened(engine, reason=str(verdict)))
                 log.info(f"engine {engine}: not used, {verdict}")
-        offered = worth(wanted.among(sound_engines(bench.bundle, name, wanted.threads)))
-    with bench.timed("screen"):
-        bench.stand_beside(reference_run(bench, offered))
-        return screen(bench, subnet, offered)
+        offered = worth(wanted.among(passing_engines(finisher.bundle, name, wanted.threads)))
+    with finisher.timed("screen"):
+        finisher.stand_beside(reference_run(finisher, offered))
+        return screen(finisher, subnet, offered)
 
 
-def screen(bench: Workbench, subnet: Subnet, offered: list[Engine]) -> list[Candidate]:
+def screen(finisher: Finisher, subnet: Subnet, offered: list[Engine]) -> list[Candidate]:
     """Returns the engines that run a subnet, the fastest first.
 
     An engine that needs every core to be less than a fifth faster comes after.
     """
-    explanation = bench.explanation
-    image = probe_images(subnet.resolution)[:1]
+    explanation = finisher.explanation
+    image = specimen_images(subnet.resolution)[:1]
     found: list[Candidate] = []
     for engine in offered:
         try:
-            session = engine.load(bench.stored(subnet, engine))
+            session = engine.load(finisher.stored(subnet, engine))
         except BackendError as error:
             explanation.screened.append(Screened(str(engine), reason=str(error)))
             continue
         try:
-            latency = bench.quick.time(_run(session, image))
+            latency = finisher.quick.time(_run(session, image))
         except BackendError as error:
             explanation.screened.append(Screened(str(engine), reason=str(error)))
             continue
@@ -125,7 +125,7 @@ def screen(bench: Workbench, subnet: Subnet, offered: list[Engine]) -> list[Cand
     return sorted(found, key=lambda candidate: candidate.cost_ms)
 
 
-def fastest(bench: Workbench, subnet: Subnet, candidates: list[Candidate]) -> Engine:
+def fastest(finisher: Finisher, subnet: Subnet, candidates: list[Candidate]) -> Engine:
     """Returns the engine that runs a subnet in the shortest median time.
 
     Those that came close are measured side by side, in turn, until one is left or time is up.
@@ -134,8 +134,8 @@ def fastest(bench: Workbench, subnet: Subnet, candidates: list[Candidate]) -> En
     close = [c.engine for c in candidates if c.latency.p50_ms <= CLOSE * best]
     if len(close) == 1:
         return close[0]
-    image = probe_images(subnet.resolution)[:1]
-    sessions = {engine: engine.load(bench.stored(subnet, engine)) for engine in close}
+    image = specimen_images(subnet.resolution)[:1]
+    sessions = {engine: engine.load(finisher.stored(subnet, engine)) for engine in close}
     try:
         runs = {engine: _run(session, image) for engine, session in sessions.items()}
         return side_by_side(runs)[0][0]
@@ -178,7 +178,7 @@ def _run(session: Session, image: ImageArray) -> Run:
     return lambda: session.run(image)
 
 
-def reference_run(bench: Workbench, offered: list[Engine]) -> Run | None:
+def reference_run(finisher: Finisher, offered: list[Engine]) -> Run | None:
     """Returns a short run that never changes, to see how the machine fares: the smallest subnet.
 
     On the first engine that takes it; None if none does.
@@ -187,11 +187,11 @@ def reference_run(bench: Workbench, offered: list[Engine]) -> Run | None:
         bench: where the subnet is finished.
         offered: engines that work here.
     """
-    smallest = bench.bundle.space.smallest()
-    image = probe_images(smallest.resolution)[:1]
+    smallest = finisher.bundle.space.smallest()
+    image = specimen_images(smallest.resolution)[:1]
     for engine in offered:
         try:
-            run = _run(engine.load(bench.stored(smallest, engine)), image)
+            run = _run(engine.load(finisher.stored(smallest, engine)), image)
             run()
         except BackendError:
             continue

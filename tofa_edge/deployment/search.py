@@ -12,10 +12,11 @@ from typing import Any
 
 import numpy as np
 
-from tofa_edge.architecture.encodings import Encodings, Scores, _hashes, distinct, mutated, sample
+from tofa_edge.architecture.arrays import DoubleArray
+from tofa_edge.architecture.encodings import Encodings, _hashes, distinct, mutated, sample
 from tofa_edge.architecture.space import SearchSpace
 
-Score = Callable[[Encodings], Scores]
+Score = Callable[[Encodings], DoubleArray]
 
 FIRST = 8000  # random subnets
 ROUNDS, PARENTS, CHILDREN = 8, 100, 20  # a round changes each parent so many times
@@ -30,7 +31,7 @@ def maximise(
     first: int = FIRST,
     rounds: int = ROUNDS,
     start: Encodings | None = None,
-) -> tuple[Encodings, Scores]:
+) -> tuple[Encodings, DoubleArray]:
     """Returns the subnets of the best score, best first, and their scores; may be none.
 
     Args:
@@ -72,7 +73,7 @@ def _corners(space: SearchSpace) -> Encodings:
     return np.array(by_size)
 
 
-def _best(pool: Encodings, scores: Scores) -> tuple[Encodings, Scores]:
+def _best(pool: Encodings, scores: DoubleArray) -> tuple[Encodings, DoubleArray]:
     order: Any = np.argsort(-scores, kind="stable")[:PARENTS]
     order = order[np.isfinite(scores[order])]
     return pool[order], scores[order]

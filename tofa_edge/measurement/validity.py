@@ -14,8 +14,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
 
+from tofa_edge.architecture.arrays import DoubleArray
 from tofa_edge.device.files import Files
 from tofa_edge.device.machine import State, state
 from tofa_edge.device.problems import RAMPING
@@ -26,8 +26,11 @@ from tofa_edge.measurement.stopwatch import SLOWED, UNSTEADY, Recording
 
 LEAST_RUNS = least_count(95)  # fewer do not bound the p95
 TICKS = 100.0  # of a second, in /proc (USER_HZ, the same on every machine that Linux runs on)
-COMPANY_CORES, COMPANY_SHARE = 0.2, 0.05  # that others may keep busy: cores, share of all cores
-LEAST_COMPANY_S = 0.1  # the kernel counts in ticks
+BACKGROUND_CORES, BACKGROUND_SHARE = (
+    0.2,
+    0.05,
+)  # that others may keep busy: cores, share of all cores
+LEAST_BACKGROUND_S = 0.1  # the kernel counts in ticks
 STOLEN_CORES = 0.05
 DRIFT = 0.05  # of the median from the first half to the second
 CLOCK_DRIFT = 0.1
@@ -35,11 +38,11 @@ CLOCK_SHARE = 0.9  # of the highest clock: a governor that ramps has arrived
 STALLED_SHARE = 0.01  # of the time, for memory
 SWAPPED_PAGES = 16
 LEAST_MEMORY = 0.04  # of the machine's
-SURE = 3.0  # standard errors
+STANDARD_ERRORS = 3.0  # standard errors
 
 
 @dataclass(frozen=True, slots=True)
-class Glance:
+class Snapshot:
     """What a machine counted up to a moment; None where it does not say.
 
     Attributes:
@@ -71,7 +74,7 @@ class Glance:
     state: State
 
 
-def glance(root: Path = Path("/"), at_s: float | None = None) -> Glance:
+def snapshot(root: Path = Path("/"), at_s: float | None = None) -> Snapshot:
     """Returns what a machine has counted until now.
 
     Args:
@@ -83,7 +86,7 @@ def glance(root: Path = Path("/"), at_s: float | None = None) -> Glance:
     memory = memory_fields(files)
     available, present = memory.get("MemAvailable"), memory.get("MemTotal")
     swapped = re.search(r"^pswpin (\d{1,18})$", files.text("proc/vmstat") or "", re.MULTILINE)
-    return Glance(
+    return Snapshot(
         at_s=time.monotonic() if at_s is None else at_s,
         cores=cores,
         busy_s=busy,
@@ -99,8 +102,8 @@ def glance(root: Path = Path("/"), at_s: float | None = None) -> Glance:
     )
 
 
-def doubts(
-    before: Glance, after: Glance, recording: Recording | None = None, threads: int = 1
+def invalid_reasons(
+    before: Snapshot, after: Snapshot, recording: Recording | None = None, threads: int = 1
 ) -> tuple[str, ...]:
     """Returns why a measurement does not count; empty where it does.
 
@@ -121,7 +124,7 @@ def doubts(
 
 
 def kind(reason: str) -> str:
-    """Returns what a reason of `doubts` is, without its figures.
+    """Returns what a reason of `invalid_reasons` is, without its figures.
 
     Args:
         reason: words, perhaps with figures after a colon.
@@ -141,36 +144,38 @@ def _runs(recording: Recording) -> Iterator[str]:
         yield from _drift(values)
 
 
-def _drift(values: NDArray[np.float64]) -> Iterator[str]:
+def _drift(values: DoubleArray) -> Iterator[str]:
     halves = np.array_split(values, 2)
     medians = [float(np.median(half)) for half in halves]
     errors = [_block_error(half) for half in halves]
     moved = abs(medians[1] - medians[0])
-    if moved > DRIFT * medians[0] and moved > SURE * float(np.hypot(errors[0], errors[1])):
+    if moved > DRIFT * medians[0] and moved > STANDARD_ERRORS * float(
+        np.hypot(errors[0], errors[1])
+    ):
         change = medians[1] / medians[0] - 1
         yield f"drifting clock: the median moved by {change:+.0%} from one half to the other"
 
 
-def _block_error(values: NDArray[np.float64]) -> float:
+def _block_error(values: DoubleArray) -> float:
     """Returns the standard error of a median by those of its blocks: runs hang together."""
     blocks = [float(np.median(part)) for part in np.array_split(values, 6)]
     return float(1.2533 * np.std(blocks, ddof=1) / len(blocks) ** 0.5)
 
 
-def _company(before: Glance, after: Glance) -> Iterator[str]:
+def _company(before: Snapshot, after: Snapshot) -> Iterator[str]:
     elapsed = max(after.at_s - before.at_s, 1e-3)
     busy, own = _grown(before.busy_s, after.busy_s), _grown(before.own_s, after.own_s)
     stolen = _grown(before.stolen_s, after.stolen_s)
     if busy is not None and own is not None:
         others = (busy - own) / elapsed
-        most = max(COMPANY_CORES, COMPANY_SHARE * (after.cores or 1))
-        if others > most and busy - own > LEAST_COMPANY_S:
+        most = max(BACKGROUND_CORES, BACKGROUND_SHARE * (after.cores or 1))
+        if others > most and busy - own > LEAST_BACKGROUND_S:
             yield f"background load: other programs kept {others:.1f} cores busy"
-    if stolen is not None and stolen > max(STOLEN_CORES * elapsed, LEAST_COMPANY_S):
+    if stolen is not None and stolen > max(STOLEN_CORES * elapsed, LEAST_BACKGROUND_S):
         yield f"stolen time: the host took {stolen / elapsed:.2f} cores"
 
 
-def _quota(before: Glance, after: Glance, threads: int) -> Iterator[str]:
+def _quota(before: Snapshot, after: Snapshot, threads: int) -> Iterator[str]:
     stopped = _grown(before.stopped, after.stopped)
     if stopped:
         yield f"CPU quota: its control group stopped this process {stopped:.0f} times"
@@ -178,7 +183,7 @@ def _quota(before: Glance, after: Glance, threads: int) -> Iterator[str]:
         yield f"CPU quota: {after.quota_cores:g} cores for {threads} threads"
 
 
-def _memory(before: Glance, after: Glance) -> Iterator[str]:
+def _memory(before: Snapshot, after: Snapshot) -> Iterator[str]:
     elapsed = max(after.at_s - before.at_s, 1e-3)
     stalled = _grown(before.stalled_s, after.stalled_s)
     swapped = _grown(before.swapped_pages, after.swapped_pages)
@@ -190,7 +195,7 @@ def _memory(before: Glance, after: Glance) -> Iterator[str]:
         yield f"memory pressure: {after.memory_share:.1%} of the memory is available"
 
 
-def _power(before: Glance, after: Glance) -> Iterator[str]:
+def _power(before: Snapshot, after: Snapshot) -> Iterator[str]:
     held = dict.fromkeys((*(before.state.throttled_now or ()), *(after.state.throttled_now or ())))
     events = _grown(before.state.throttle_events, after.state.throttle_events)
     if held:
@@ -206,7 +211,7 @@ def _power(before: Glance, after: Glance) -> Iterator[str]:
         yield "battery: clocks are those of a machine that saves"
 
 
-def _clock(before: Glance, after: Glance) -> Iterator[str]:
+def _clock(before: Snapshot, after: Snapshot) -> Iterator[str]:
     clocks = [max(one.state.clocks_mhz or (), default=0.0) for one in (before, after)]
     governors = [name for name in after.state.governors or () if name in RAMPING]
     highest = after.maximum_clock_mhz

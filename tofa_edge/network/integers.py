@@ -14,8 +14,9 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
+from tofa_edge.architecture.arrays import FloatArray
 from tofa_edge.architecture.layers import Convolution, Linear
-from tofa_edge.network.network import FloatArray, Network, Quantisation, Range
+from tofa_edge.network.network import Network, Quantisation, Range
 
 MOST_LEVELS = 127
 QUANTILE = 0.9  # over images of their extremes: one odd image does not stretch a range

@@ -12,8 +12,8 @@ from typing import Any
 
 import numpy as np
 import safetensors.numpy
-from numpy.typing import NDArray
 
+from tofa_edge.architecture.arrays import FloatArray
 from tofa_edge.architecture.layers import (
     LOGITS,
     Add,
@@ -26,9 +26,6 @@ from tofa_edge.architecture.layers import (
     parameter_shapes,
 )
 from tofa_edge.architecture.space import with_tuples
-
-FloatArray = NDArray[np.float32]
-ImageArray = NDArray[np.uint8]
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from tofa_edge.architecture.arrays import FloatArray
 from tofa_edge.architecture.layers import (
     NORMALISED_ROLES,
     BatchStatistics,
@@ -21,7 +22,7 @@ from tofa_edge.architecture.layers import (
     parameter_shapes,
     transform_name,
 )
-from tofa_edge.network.network import FloatArray, Network, Preprocessing
+from tofa_edge.network.network import Network, Preprocessing
 
 Arrays = Mapping[str, FloatArray]
 

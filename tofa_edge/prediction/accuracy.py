@@ -16,13 +16,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from tofa_edge.architecture.arrays import DoubleArray, FloatArray
 from tofa_edge.architecture.encodings import Encodings
 from tofa_edge.architecture.space import SearchSpace
 from tofa_edge.architecture.tables import tables
 from tofa_edge.errors import BundleError
 from tofa_edge.measurement.order_statistics import kendall_tau
-
-Array = NDArray[np.float64]
 
 LENGTHS = (2.0, 4.0, 8.0)  # in standard deviations of a column, times the root of their number / 4
 LINES = (0.0, 1.0, 4.0)  # variances over that of the accuracies
@@ -51,16 +50,16 @@ class AccuracyPredictor:
             standard error, (2,).
     """
 
-    inputs: Array
-    weights: Array
-    factor: Array
-    centre: Array
-    scale: Array
-    level: Array
-    size: Array
-    settings: Array
-    quality: Array
-    rounding: Array = field(default_factory=lambda: np.array([USUAL_DROP, USUAL_DROP]))
+    inputs: DoubleArray
+    weights: DoubleArray
+    factor: DoubleArray
+    centre: DoubleArray
+    scale: DoubleArray
+    level: DoubleArray
+    size: DoubleArray
+    settings: DoubleArray
+    quality: DoubleArray
+    rounding: DoubleArray = field(default_factory=lambda: np.array([USUAL_DROP, USUAL_DROP]))
 
     @property
     def integer_drop(self) -> float:
@@ -77,7 +76,7 @@ class AccuracyPredictor:
         """The Kendall's τ that cross-validation found."""
         return float(self.quality[1])
 
-    def expected(self, space: SearchSpace, encodings: Encodings) -> Array:
+    def expected(self, space: SearchSpace, encodings: Encodings) -> DoubleArray:
         """Returns expected accuracies, 0..1, (N,).
 
         Args:
@@ -86,20 +85,20 @@ class AccuracyPredictor:
         """
         parts = [self._covariance(part) @ self.weights for part in self._parts(space, encodings)]
         found = self.level + self.size * np.concatenate(parts)
-        limited: Array = np.clip(found, 0.0, 1.0)
+        limited: DoubleArray = np.clip(found, 0.0, 1.0)
         return limited
 
-    def deviation(self, space: SearchSpace, encodings: Encodings) -> Array:
+    def deviation(self, space: SearchSpace, encodings: Encodings) -> DoubleArray:
         """Returns the standard deviation of what is expected, 0..1, (N,); arguments as there."""
         found = []
         for part in self._parts(space, encodings):
             explained = (self._covariance(part) @ self.factor.T) ** 2
             own = _variance(part, self.settings)
             found.append(np.sqrt(np.maximum(own - explained.sum(axis=1), 1e-9)))
-        deviation: Array = self.size * np.concatenate(found)
+        deviation: DoubleArray = self.size * np.concatenate(found)
         return deviation
 
-    def to_arrays(self) -> dict[str, NDArray[np.float32]]:
+    def to_arrays(self) -> dict[str, FloatArray]:
         """Returns it as float32 arrays, readable by `from_arrays`."""
         return {item.name: getattr(self, item.name).astype(np.float32) for item in fields(self)}
 
@@ -136,11 +135,11 @@ class AccuracyPredictor:
             found["rounding"] = rounding.astype(np.float64)
         return AccuracyPredictor(**found)
 
-    def _parts(self, space: SearchSpace, encodings: Encodings) -> list[Array]:
+    def _parts(self, space: SearchSpace, encodings: Encodings) -> list[DoubleArray]:
         seen = (architecture_features(space, encodings) - self.centre) / self.scale
         return np.array_split(seen, max(1, -(-len(seen) // CHUNK)))
 
-    def _covariance(self, seen: Array) -> Array:
+    def _covariance(self, seen: DoubleArray) -> DoubleArray:
         return _covariance(seen, self.inputs, self.settings)
 
 
@@ -149,7 +148,7 @@ def feature_count(space: SearchSpace) -> int:
     return 2 + 4 * len(space.stages)
 
 
-def architecture_features(space: SearchSpace, encodings: Encodings) -> Array:
+def architecture_features(space: SearchSpace, encodings: Encodings) -> DoubleArray:
     """Returns what an architecture chose, (N, 2 + 4 · stages).
 
     Args:
@@ -168,11 +167,13 @@ def architecture_features(space: SearchSpace, encodings: Encodings) -> Array:
             sums[1] = sums[1] + there * expands[next(take)]
         columns += [total / depth for total in sums]
     columns.append(np.log(tables(space).costs(encodings).macs))
-    stacked: Array = np.stack(columns, axis=1).astype(np.float64)
+    stacked: DoubleArray = np.stack(columns, axis=1).astype(np.float64)
     return stacked
 
 
-def fit_accuracy(space: SearchSpace, encodings: Encodings, accuracies: Array) -> AccuracyPredictor:
+def fit_accuracy(
+    space: SearchSpace, encodings: Encodings, accuracies: DoubleArray
+) -> AccuracyPredictor:
     """Fits a predictor to tested subnets, and cross-validates it ten-fold.
 
     Args:
@@ -192,18 +193,18 @@ def fit_accuracy(space: SearchSpace, encodings: Encodings, accuracies: Array) ->
 
 @dataclass(frozen=True, eq=False)
 class _Fit:
-    inputs: Array
-    weights: Array
-    factor: Array
-    centre: Array
-    scale: Array
+    inputs: DoubleArray
+    weights: DoubleArray
+    factor: DoubleArray
+    centre: DoubleArray
+    scale: DoubleArray
     level: float
     size: float
-    settings: Array
+    settings: DoubleArray
 
-    def expected_of(self, seen: Array) -> Array:
+    def expected_of(self, seen: DoubleArray) -> DoubleArray:
         standard = (seen - self.centre) / self.scale
-        predicted: Array = (
+        predicted: DoubleArray = (
             self.level
             + self.size * _covariance(standard, self.inputs, self.settings) @ self.weights
         )
@@ -223,13 +224,13 @@ class _Fit:
         )
 
 
-def _fit(seen: Array, wanted: Array) -> _Fit:
+def _fit(seen: DoubleArray, wanted: DoubleArray) -> _Fit:
     centre, scale = seen.mean(axis=0), seen.std(axis=0)
     scale = np.where(scale > 1e-9, scale, 1.0)
     inputs = (seen - centre) / scale
     level, size = float(wanted.mean()), float(max(wanted.std(), 1e-6))
     values = (wanted - level) / size
-    best: tuple[float, Array, Array, Array] | None = None
+    best: tuple[float, DoubleArray, DoubleArray, DoubleArray] | None = None
     for choice in product(LENGTHS, LINES, SMOOTH, NOISES):
         settings = np.array(choice)
         covariance = _covariance(inputs, inputs, settings) + choice[3] * np.eye(len(inputs))
@@ -243,17 +244,17 @@ def _fit(seen: Array, wanted: Array) -> _Fit:
     return _Fit(inputs, best[3], best[2], centre, scale, level, size, best[1])
 
 
-def _covariance(first: Array, second: Array, settings: Array) -> Array:
+def _covariance(first: DoubleArray, second: DoubleArray, settings: DoubleArray) -> DoubleArray:
     length, line, smooth, _ = settings
     columns = first.shape[1]
     inner = first @ second.T
     squares = (first**2).sum(axis=1)[:, None] + (second**2).sum(axis=1) - 2 * inner
     span = length * length * columns / 4
-    covariance: Array = line * inner / columns + smooth * np.exp(-squares / (2 * span))
+    covariance: DoubleArray = line * inner / columns + smooth * np.exp(-squares / (2 * span))
     return covariance
 
 
-def _variance(seen: Array, settings: Array) -> Array:
+def _variance(seen: DoubleArray, settings: DoubleArray) -> DoubleArray:
     _, line, smooth, _ = settings
-    variance: Array = line * (seen**2).sum(axis=1) / seen.shape[1] + smooth
+    variance: DoubleArray = line * (seen**2).sum(axis=1) / seen.shape[1] + smooth
     return variance

@@ -17,10 +17,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from tofa_edge.architecture.arrays import DoubleArray, IndexArray
 from tofa_edge.architecture.work import Column
 from tofa_edge.errors import LatencyError
 from tofa_edge.prediction.latency_posterior import Posterior, infer, prior
-from tofa_edge.prediction.latency_prior import Beliefs, FloatArray, Rows, Standard, hypotheses
+from tofa_edge.prediction.latency_prior import Beliefs, Rows, Standard, hypotheses
 
 MEANS = 30  # hypotheses that a prediction averages over
 VARIANCES = 8  # of which so many say how uncertain they are
@@ -28,11 +29,10 @@ DESIGN_SAMPLE = 300
 DESIGN_HYPOTHESES = 12
 NOISE = 0.03**2  # variance of a measurement to come, in log units
 CENTRAL = (0.05, 0.95)  # measured candidates lie between these quantiles: the ends mislead
-Indices = NDArray[np.int64]
 
 
 @dataclass(frozen=True, slots=True)
-class Prediction:
+class LatencyPrediction:
     """Expected latencies of N candidates: log-normal.
 
     Attributes:
@@ -40,19 +40,19 @@ class Prediction:
         relative_std: standard deviation of the logarithm, about the relative error, (N,).
     """
 
-    median_ms: FloatArray
-    relative_std: FloatArray
+    median_ms: DoubleArray
+    relative_std: DoubleArray
 
-    def probability_within(self, budget_ms: float) -> FloatArray:
+    def probability_within(self, budget_ms: float) -> DoubleArray:
         """Returns the probability that each takes at most `budget_ms`, (N,)."""
         away = np.log(budget_ms / self.median_ms) / self.relative_std
-        within: FloatArray = np.vectorize(NormalDist().cdf, otypes=[np.float64])(away)
+        within: DoubleArray = np.vectorize(NormalDist().cdf, otypes=[np.float64])(away)
         return within
 
-    def quantile_ms(self, probability: float) -> FloatArray:
+    def quantile_ms(self, probability: float) -> DoubleArray:
         """Returns the latencies that are not exceeded with that probability, 0..1, (N,)."""
         spread = NormalDist().inv_cdf(probability)
-        quantile: FloatArray = self.median_ms * np.exp(spread * self.relative_std)
+        quantile: DoubleArray = self.median_ms * np.exp(spread * self.relative_std)
         return quantile
 
 
@@ -115,12 +115,12 @@ class LatencyPredictor:
         return len(self._log_ms)
 
     @property
-    def suspects(self) -> FloatArray:
+    def suspects(self) -> DoubleArray:
         """Probability that each measurement is an outlier, in the order observed, (k,)."""
-        suspects: FloatArray = self._posterior.suspects.copy()
+        suspects: DoubleArray = self._posterior.suspects.copy()
         return suspects
 
-    def design(self, count: int, already: Sequence[int] | Indices = ()) -> Indices:
+    def design(self, count: int, already: Sequence[int] | IndexArray = ()) -> IndexArray:
         """Returns the candidates whose measurement tells most about all, best first, (count,).
 
         Each in turn is the one that leaves the least variance, summed over a random sample of the
@@ -155,12 +155,12 @@ class LatencyPredictor:
             gain[chosen] = -np.inf
             chosen.append(int(np.argmax(gain)))
             _condition(covariance, chosen[-1])
-        found: Indices = sample[chosen]
+        found: IndexArray = sample[chosen]
         return found
 
     def observe(
         self,
-        indices: Sequence[int] | Indices,
+        indices: Sequence[int] | IndexArray,
         latencies_ms: ArrayLike,
         relative_errors: ArrayLike = 0.0,
     ) -> None:
@@ -192,7 +192,7 @@ class LatencyPredictor:
 
     def predict(
         self, features: ArrayLike | None = None, priors_log_ms: ArrayLike | None = None
-    ) -> Prediction:
+    ) -> LatencyPrediction:
         """Returns what candidates will take: those of the pool, or others with the same columns.
 
         Args:
@@ -210,11 +210,11 @@ class LatencyPredictor:
         surest = weights[:first] / weights[:first].sum()
         variance = self._posterior.variance(rows, which[:first], surest)
         variance += weights @ (means - mean) ** 2
-        return Prediction(np.exp(mean), np.sqrt(variance))
+        return LatencyPrediction(np.exp(mean), np.sqrt(variance))
 
     def median_ms(
         self, features: ArrayLike | None = None, priors_log_ms: ArrayLike | None = None
-    ) -> FloatArray:
+    ) -> DoubleArray:
         """Returns the medians that `predict` gives, (N,), ten times as fast: for search.
 
         Args:
@@ -223,7 +223,7 @@ class LatencyPredictor:
         """
         rows = self._rows(features, priors_log_ms)
         which, weights = self._likely(MEANS)
-        medians: FloatArray = np.exp(weights @ self._posterior.means(rows, which))
+        medians: DoubleArray = np.exp(weights @ self._posterior.means(rows, which))
         return medians
 
     def _rows(self, features: ArrayLike | None, priors_log_ms: ArrayLike | None) -> Rows:
@@ -240,7 +240,7 @@ class LatencyPredictor:
         elsewhere = _matrix("priors_log_ms", known, wanted, rows=len(costs))
         return self._standard.rows(costs, elsewhere)
 
-    def _likely(self, most: int) -> tuple[Indices, FloatArray]:
+    def _likely(self, most: int) -> tuple[IndexArray, DoubleArray]:
         posterior: Posterior = self._posterior
         if not self.observations and self._priors_log_ms.shape[1]:
             with_prior = np.flatnonzero(self._assumed.source > 0)
@@ -250,7 +250,7 @@ class LatencyPredictor:
         weights = posterior.weights[which]
         return which, weights / weights.sum()
 
-    def _joint(self, indices: Indices) -> tuple[FloatArray, FloatArray]:
+    def _joint(self, indices: IndexArray) -> tuple[DoubleArray, DoubleArray]:
         """Mean and covariance of log ms over hypotheses, (n,) and (n, n)."""
         rows = self._pool.take(indices)
         if self.observations:
@@ -267,7 +267,7 @@ class LatencyPredictor:
         apart = (means - mean) * np.sqrt(weights)[:, np.newaxis]
         return mean, apart.T @ apart + self._posterior.covariance(rows, which, weights)
 
-    def _checked_indices(self, indices: Sequence[int] | Indices) -> Indices:
+    def _checked_indices(self, indices: Sequence[int] | IndexArray) -> IndexArray:
         found = np.asarray(indices)
         if found.size == 0:
             return np.zeros(0, np.int64)
@@ -277,7 +277,7 @@ class LatencyPredictor:
         return found.astype(np.int64)
 
 
-def _condition(covariance: FloatArray, at: int) -> None:
+def _condition(covariance: DoubleArray, at: int) -> None:
     """Takes out of a covariance, in place, what measuring one candidate explains."""
     column = covariance[:, at].copy()
     covariance -= np.outer(column, column) / (column[at] + NOISE)
@@ -286,7 +286,7 @@ def _condition(covariance: FloatArray, at: int) -> None:
 def _matrix(
     what: str, given: ArrayLike, columns: int | None, *, rows: int | None = None,
     least: float = -np.inf,
-) -> FloatArray:  # fmt: skip
+) -> DoubleArray:  # fmt: skip
     found: NDArray[Any] = np.asarray(given)
     wanted = f"({'N' if rows is None else rows}, {'P' if columns is None else columns})"
     if found.ndim != 2 or columns not in (None, found.shape[1]) or rows not in (None, len(found)):
@@ -294,14 +294,14 @@ def _matrix(
     return _numbers(what, found, least)
 
 
-def _vector(what: str, given: ArrayLike, count: int) -> FloatArray:
+def _vector(what: str, given: ArrayLike, count: int) -> DoubleArray:
     found = np.asarray(given)
     if found.shape not in ((), (count,)):
         raise LatencyError(f"wanted {what} ({count},), got {found.shape}")
     return _numbers(what, np.broadcast_to(found, count), -np.inf)
 
 
-def _numbers(what: str, found: NDArray[Any], least: float) -> FloatArray:
+def _numbers(what: str, found: NDArray[Any], least: float) -> DoubleArray:
     try:
         numbers = found.astype(np.float64)
     except (TypeError, ValueError) as error:

@@ -11,11 +11,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
-from tofa_edge.prediction.latency_prior import FloatArray, Hypotheses, Rows
+from tofa_edge.architecture.arrays import DoubleArray, IndexArray
+from tofa_edge.prediction.latency_prior import Hypotheses, Rows
 
-Alike = tuple[FloatArray, FloatArray]
+Alike = tuple[DoubleArray, DoubleArray]
 STEPS = 10
 STEP_SIZES = (1.0, 0.5, 0.2, 0.05)
 OUTLIER_SPREAD = 1.0  # in log units: off by a factor of e
@@ -38,36 +38,36 @@ class Posterior:
 
     hypotheses: Hypotheses
     rows: Rows
-    weights: FloatArray
-    speeds: FloatArray
-    reach: FloatArray
-    precision: FloatArray
-    pull: FloatArray
-    suspects: FloatArray
+    weights: DoubleArray
+    speeds: DoubleArray
+    reach: DoubleArray
+    precision: DoubleArray
+    pull: DoubleArray
+    suspects: DoubleArray
 
-    def likely(self, most: int) -> NDArray[np.int64]:
+    def likely(self, most: int) -> IndexArray:
         """Returns the indices of the `most` likeliest hypotheses, (H,), without improbable ones."""
         order = np.argsort(-self.weights, kind="stable")[:most]
-        probable: NDArray[np.int64] = order[self.weights[order] > 2e-3 * self.weights[order[0]]]
+        probable: IndexArray = order[self.weights[order] > 2e-3 * self.weights[order[0]]]
         return probable
 
-    def means(self, rows: Rows, which: NDArray[np.int64]) -> FloatArray:
+    def means(self, rows: Rows, which: IndexArray) -> DoubleArray:
         """Returns log ms of n candidates under some hypotheses, (len(which), n).
 
         Args:
             which: indices of hypotheses, (H,).
         """
         assumed, pull = self.hypotheses.take(which), self.pull[which].T
-        mean: FloatArray = np.log(rows.work @ np.exp(self.speeds[which].T))
+        mean: DoubleArray = np.log(rows.work @ np.exp(self.speeds[which].T))
         mean += rows.base[:, assumed.source]
         near, tilted = _alike(rows, self.rows)
         mean += near @ (pull * assumed.residual**2) + tilted @ (pull * assumed.mix**2)
         own = self.rows.tilt[:, assumed.source]
         mean += rows.tilt[:, assumed.source] * (assumed.slope**2 * (own * pull).sum(axis=0))
-        means: FloatArray = mean.T
+        means: DoubleArray = mean.T
         return means
 
-    def covariance(self, rows: Rows, which: NDArray[np.int64], weights: FloatArray) -> FloatArray:
+    def covariance(self, rows: Rows, which: IndexArray, weights: DoubleArray) -> DoubleArray:
         """Returns the covariance of log ms of n candidates, averaged over hypotheses, (n, n).
 
         Args:
@@ -83,7 +83,7 @@ class Posterior:
             total += weight * (before - cross @ self.precision[at] @ cross.T)
         return total
 
-    def variance(self, rows: Rows, which: NDArray[np.int64], weights: FloatArray) -> FloatArray:
+    def variance(self, rows: Rows, which: IndexArray, weights: DoubleArray) -> DoubleArray:
         """Returns the variance of log ms of n candidates, averaged over hypotheses, (n,).
 
         Args:
@@ -101,7 +101,9 @@ class Posterior:
             total += weight * (np.maximum(before - explained, 0) + assumed.noise[at] ** 2)
         return total
 
-    def _shares_and_cross(self, rows: Rows, at: int, alike: Alike) -> tuple[FloatArray, FloatArray]:
+    def _shares_and_cross(
+        self, rows: Rows, at: int, alike: Alike
+    ) -> tuple[DoubleArray, DoubleArray]:
         shares = rows.work * np.exp(self.speeds[at])
         shares /= shares.sum(axis=1, keepdims=True)
         other = _other(self.hypotheses, at, rows, self.rows, alike)
@@ -125,7 +127,7 @@ def prior(assumed: Hypotheses, nothing: Rows) -> Posterior:
 
 
 def infer(
-    assumed: Hypotheses, rows: Rows, log_ms: FloatArray, errors: FloatArray, outlier: float
+    assumed: Hypotheses, rows: Rows, log_ms: DoubleArray, errors: DoubleArray, outlier: float
 ) -> Posterior:
     """Returns the beliefs after measurements.
 
@@ -151,7 +153,7 @@ def infer(
 
 
 def _weigh(
-    assumed: Hypotheses, rows: Rows, log_ms: FloatArray, errors: FloatArray, outlier: float
+    assumed: Hypotheses, rows: Rows, log_ms: DoubleArray, errors: DoubleArray, outlier: float
 ) -> Posterior:
     base = rows.base.T[assumed.source]
     shift = (log_ms - base - np.log(np.exp(assumed.speeds) @ rows.work.T)).mean(axis=1)
@@ -175,8 +177,8 @@ def _weigh(
 
 
 def _doubt(
-    evidence: FloatArray, precision: FloatArray, pull: FloatArray, outlier: float
-) -> tuple[FloatArray, FloatArray]:
+    evidence: DoubleArray, precision: DoubleArray, pull: DoubleArray, outlier: float
+) -> tuple[DoubleArray, DoubleArray]:
     """Returns the weights of hypotheses (H,), and of each measurement being the one outlier (k,).
 
     The density of a measurement given the others follows from the full inverse (Rasmussen and
@@ -196,20 +198,20 @@ def _doubt(
 
 
 def _climb(
-    covariance: FloatArray,
-    centre: FloatArray,
-    rest: FloatArray,
-    work: FloatArray,
-    target: FloatArray,
-) -> FloatArray:
+    covariance: DoubleArray,
+    centre: DoubleArray,
+    rest: DoubleArray,
+    work: DoubleArray,
+    target: DoubleArray,
+) -> DoubleArray:
     """Returns u (H, D + 1) with θ = centre + covariance · u where the posterior is highest."""
-    certainty: FloatArray = np.linalg.inv(rest).astype(np.float64, copy=False)
+    certainty: DoubleArray = np.linalg.inv(rest).astype(np.float64, copy=False)
 
-    def cost(u: FloatArray, moved: FloatArray) -> FloatArray:
+    def cost(u: DoubleArray, moved: DoubleArray) -> DoubleArray:
         parts = np.exp(np.clip(centre + moved, -50, 50))
         missed = target - np.log(parts @ work.T)
         fit = (missed * _times(certainty, missed)).sum(axis=1)
-        total: FloatArray = (u * moved).sum(axis=1) + fit
+        total: DoubleArray = (u * moved).sum(axis=1) + fit
         return total
 
     best = moved = np.zeros_like(centre)  # moved: covariance · best
@@ -233,13 +235,13 @@ def _climb(
     return best
 
 
-def _times(matrices: FloatArray, vectors: FloatArray) -> FloatArray:
+def _times(matrices: DoubleArray, vectors: DoubleArray) -> DoubleArray:
     """Returns each matrix (H, a, b) times its vector (H, b), (H, a)."""
-    products: FloatArray = (matrices @ vectors[:, :, np.newaxis])[:, :, 0]
+    products: DoubleArray = (matrices @ vectors[:, :, np.newaxis])[:, :, 0]
     return products
 
 
-def _linearised(work: FloatArray, speeds: FloatArray) -> tuple[FloatArray, FloatArray]:
+def _linearised(work: DoubleArray, speeds: DoubleArray) -> tuple[DoubleArray, DoubleArray]:
     """Returns d log t / dθ (H, k, D + 1), which are the shares of the costs, and log t (H, k)."""
     parts = work * np.exp(np.clip(speeds, -50, 50))[:, np.newaxis, :]
     total = parts.sum(axis=2, keepdims=True)
@@ -253,19 +255,19 @@ def _alike(left: Rows, right: Rows) -> Alike:
     return near, left.tilt @ right.tilt.T
 
 
-def _other(assumed: Hypotheses, at: int, left: Rows, right: Rows, alike: Alike) -> FloatArray:
+def _other(assumed: Hypotheses, at: int, left: Rows, right: Rows, alike: Alike) -> DoubleArray:
     """The covariance of what is not a sum of costs: residual, mix of priors, slope of its own."""
     own = assumed.source[at]
-    covariance: FloatArray = assumed.residual[at] ** 2 * alike[0] + assumed.mix[at] ** 2 * alike[1]
+    covariance: DoubleArray = assumed.residual[at] ** 2 * alike[0] + assumed.mix[at] ** 2 * alike[1]
     covariance += np.outer(assumed.slope[at] ** 2 * left.tilt[:, own], right.tilt[:, own])
     return covariance
 
 
-def _rest(assumed: Hypotheses, rows: Rows) -> FloatArray:
+def _rest(assumed: Hypotheses, rows: Rows) -> DoubleArray:
     """`_other` of the rows with themselves, for all hypotheses at once, (H, k, k)."""
     near, tilted = _alike(rows, rows)
     own = assumed.slope[:, np.newaxis] * rows.tilt.T[assumed.source]
-    rest: FloatArray = np.multiply.outer(assumed.residual**2, near)
+    rest: DoubleArray = np.multiply.outer(assumed.residual**2, near)
     rest += np.multiply.outer(assumed.mix**2, tilted)
     rest += own[:, :, np.newaxis] * own[:, np.newaxis, :]
     return rest

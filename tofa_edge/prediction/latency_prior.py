@@ -14,11 +14,9 @@ from dataclasses import dataclass
 from itertools import product
 
 import numpy as np
-from numpy.typing import NDArray
 
+from tofa_edge.architecture.arrays import DoubleArray, IndexArray
 from tofa_edge.architecture.work import Column
-
-FloatArray = NDArray[np.float64]
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,12 +65,12 @@ class Rows:
         shape: a point whose neighbours have similar residuals, (n, Z).
     """
 
-    work: FloatArray
-    tilt: FloatArray
-    base: FloatArray
-    shape: FloatArray
+    work: DoubleArray
+    tilt: DoubleArray
+    base: DoubleArray
+    shape: DoubleArray
 
-    def take(self, indices: NDArray[np.int64]) -> Rows:
+    def take(self, indices: IndexArray) -> Rows:
         """Returns the rows at `indices`, (n,)."""
         return Rows(*(part[indices] for part in self._parts()))
 
@@ -81,7 +79,7 @@ class Rows:
         pairs = zip(self._parts(), other._parts(), strict=True)
         return Rows(*(np.concatenate(pair) for pair in pairs))
 
-    def _parts(self) -> tuple[FloatArray, ...]:
+    def _parts(self) -> tuple[DoubleArray, ...]:
         return (self.work, self.tilt, self.base, self.shape)
 
     def __len__(self) -> int:
@@ -107,9 +105,9 @@ class Standard:
 
     def __init__(
         self,
-        features: FloatArray,
+        features: DoubleArray,
         columns: Sequence[Column],
-        priors_log_ms: FloatArray,
+        priors_log_ms: DoubleArray,
         beliefs: Beliefs,
     ) -> None:
         labels = [(c.kind, c.operator, c.place) for c in columns] + [("", "", "")]
@@ -134,7 +132,7 @@ class Standard:
         fitted = [_speeds(work[some], prior[some], covariance) for prior in priors_log_ms.T]
         self.speeds = np.stack([np.zeros(len(labels)), *fitted])
 
-    def rows(self, features: FloatArray, priors_log_ms: FloatArray) -> Rows:
+    def rows(self, features: DoubleArray, priors_log_ms: DoubleArray) -> Rows:
         """Returns candidates in the pool's units: features (n, D), priors (n, P).
 
         Args:
@@ -151,33 +149,33 @@ class Standard:
 
     def covariance(
         self, scale: float, kinds: float, operators: float, places: float, columns: float
-    ) -> FloatArray:
+    ) -> DoubleArray:
         """Returns the prior covariance of θ from its standard deviations, (D + 1, D + 1)."""
         kind, operator, place = self.same
         own = columns**2 * np.eye(len(kind))
-        full: FloatArray = (
+        full: DoubleArray = (
             scale**2 + kinds**2 * kind + operators**2 * operator + places**2 * place + own
         )
         return full
 
-    def _work(self, features: FloatArray) -> FloatArray:
+    def _work(self, features: DoubleArray) -> DoubleArray:
         fixed = np.full((len(features), 1), self._fixed)
-        work: FloatArray = np.hstack([features / self._unit, fixed])
+        work: DoubleArray = np.hstack([features / self._unit, fixed])
         return work
 
-    def _shape(self, features: FloatArray, priors_log_ms: FloatArray) -> FloatArray:
+    def _shape(self, features: DoubleArray, priors_log_ms: DoubleArray) -> DoubleArray:
         if features.shape[1]:
-            logarithms: FloatArray = np.log1p(features / self._mean)
+            logarithms: DoubleArray = np.log1p(features / self._mean)
             return logarithms
-        profile: FloatArray = priors_log_ms - priors_log_ms.mean(axis=1, keepdims=True)
+        profile: DoubleArray = priors_log_ms - priors_log_ms.mean(axis=1, keepdims=True)
         return profile
 
 
-def _speeds(work: FloatArray, log_ms: FloatArray, covariance: FloatArray) -> FloatArray:
+def _speeds(work: DoubleArray, log_ms: DoubleArray, covariance: DoubleArray) -> DoubleArray:
     """Returns θ fitted to the known latencies of another device, by Gauss–Newton steps."""
     precision = np.linalg.inv(covariance + 1e-6 * np.eye(len(covariance)))
     centre = np.full(work.shape[1], (log_ms - np.log(work.sum(axis=1))).mean())
-    speeds: FloatArray = centre.copy()
+    speeds: DoubleArray = centre.copy()
     certainty = 0.03**-2
     for _ in range(10):
         parts = work * np.exp(speeds)
@@ -202,22 +200,22 @@ class Hypotheses:
         slope, mix, residual, noise: standard deviations, (H,) each.
     """
 
-    source: NDArray[np.int64]
-    log_weight: FloatArray
-    speeds: FloatArray
-    covariance: FloatArray
-    slope: FloatArray
-    mix: FloatArray
-    residual: FloatArray
-    noise: FloatArray
+    source: IndexArray
+    log_weight: DoubleArray
+    speeds: DoubleArray
+    covariance: DoubleArray
+    slope: DoubleArray
+    mix: DoubleArray
+    residual: DoubleArray
+    noise: DoubleArray
 
-    def take(self, indices: NDArray[np.int64]) -> Hypotheses:
+    def take(self, indices: IndexArray) -> Hypotheses:
         """Returns the hypotheses at `indices`, (n,)."""
         fields = (getattr(self, name)[indices] for name in self.__dataclass_fields__)
         return Hypotheses(*fields)
 
 
-def hypotheses(standard: Standard, tilt: FloatArray, beliefs: Beliefs) -> Hypotheses:
+def hypotheses(standard: Standard, tilt: DoubleArray, beliefs: Beliefs) -> Hypotheses:
     """Returns every combination of source and standard deviations."""
     has_features, priors = standard.speeds.shape[1] > 1, tilt.shape[1] - 1
     weights = _source_weights(tilt[:, 1:], beliefs.no_prior if has_features else 0.0)
@@ -252,7 +250,7 @@ def _grid(
     return list(product(speeds, mixes, beliefs.residuals, beliefs.noises))
 
 
-def _source_weights(tilt: FloatArray, no_prior: float) -> FloatArray:
+def _source_weights(tilt: DoubleArray, no_prior: float) -> DoubleArray:
     """Returns the probability of each source: priors that say the same share theirs."""
     if not tilt.shape[1]:
         return np.ones(1)

@@ -10,9 +10,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-import numpy as np
-from numpy.typing import NDArray
-
+from tofa_edge.architecture.arrays import DoubleArray
 from tofa_edge.architecture.cost import FLOAT_BYTES
 from tofa_edge.architecture.encodings import Encodings
 from tofa_edge.architecture.space import SearchSpace
@@ -46,7 +44,7 @@ SHARES = {"fp32": 1.0, "fp16": 0.5, "int8": 0.25, "dynamic": 0.25}  # of the byt
 
 def peak_memory_mb(
     space: SearchSpace, encodings: Encodings, backend: str, precision: str = "fp32"
-) -> NDArray[np.float64]:
+) -> DoubleArray:
     """Returns by how much loading and running subnets is expected to grow a process, MB, (N,).
 
     Args:
@@ -62,7 +60,7 @@ def peak_memory_mb(
         whole = LINES.get((backend, "fp32"), PLAIN)
         line = MemoryLine(whole.constant_mb, share * whole.weights, share * whole.activations)
     weights, activations = costs.parameters * FLOAT_BYTES, costs.peak_activation_bytes
-    grown: NDArray[np.float64] = (
+    grown: DoubleArray = (
         line.constant_mb + (line.weights * weights + line.activations * activations) / MEGA
     )
     return grown

@@ -23,7 +23,7 @@ from tofa_edge.bundle.bundle import Bundle
 from tofa_edge.cutting.cutter import Cutter
 from tofa_edge.errors import TofaError
 from tofa_edge.network.network import Network
-from tofa_edge.selftest.golden import Case, calibrating, golden, judge, probe_images
+from tofa_edge.selftest.golden import Case, calibrating, golden, judge, specimen_images
 from tofa_edge.selftest.specimens import measuring_specimen, specimen
 
 
@@ -82,7 +82,7 @@ def _cases(bundle: Path | None) -> tuple[list[Case], Network]:
         cutter = Cutter(Bundle.open(bundle))
         return golden(cutter), cutter.measuring_network(cutter.space.smallest())
     network = specimen()
-    images = probe_images(network.input_size)
+    images = specimen_images(network.input_size)
     case = Case(network, images, ReferenceSession(network).run(images))
     return [case], measuring_specimen()
 

@@ -9,13 +9,14 @@ from typing import Literal
 import numpy as np
 
 from tofa_edge import backends
+from tofa_edge.architecture.arrays import FloatArray, ImageArray
 from tofa_edge.architecture.layers import LOGITS
 from tofa_edge.backends.protocol import Engine, Target
 from tofa_edge.backends.reference import ReferenceSession
 from tofa_edge.cutting.cutter import Cutter
 from tofa_edge.cutting.ranges import ready
 from tofa_edge.errors import BackendError
-from tofa_edge.network.network import FloatArray, ImageArray, Network
+from tofa_edge.network.network import Network
 
 TOLERANCES = {"fp32": 1e-3, "fp16": 2e-2, "int8": 0.1, "dynamic": 0.1}  # of the largest logit
 ROUNDING = 1.5  # times what rounding to integers itself changes, where that is more
@@ -43,7 +44,7 @@ class Case:
     alone: bool = True
 
 
-def probe_images(size: int, count: int = 2) -> ImageArray:
+def specimen_images(size: int, count: int = 2) -> ImageArray:
     """Returns images that no photo resembles, uint8, (count, size, size, 3).
 
     Args:
@@ -88,7 +89,7 @@ def golden(cutter: Cutter) -> list[Case]:
 
 def calibrating(measuring: Network) -> Case:
     """Returns a case of a calibration network: other operators than those of predictions."""
-    images = probe_images(measuring.input_size, STATISTICS_IMAGES)
+    images = specimen_images(measuring.input_size, STATISTICS_IMAGES)
     return Case(measuring, images, ReferenceSession(measuring).run(images), alone=False)
 
 

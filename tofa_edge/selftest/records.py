@@ -91,7 +91,7 @@ class Record:
 _known: dict[tuple[str, str], Record] = {}  # of this process, where nothing can be written
 
 
-def probed(
+def engine_records(
     bundle: Bundle | None = None, names: Iterable[str] | None = None, again: bool = False
 ) -> dict[str, Record]:
     """Returns what is known of the engines installed here, after trying those that are unknown.
@@ -112,7 +112,9 @@ def probed(
     path, cancelled = bundle.path if bundle else None, threading.Event()
     with ThreadPoolExecutor(max(1, len(unknown))) as pool:
         try:
-            for record in pool.map(lambda item: _probe(item, subject, path, cancelled), unknown):
+            for record in pool.map(
+                lambda item: _self_test(item, subject, path, cancelled), unknown
+            ):
                 records[record.backend] = record
                 _keep(record)
         except BaseException:
@@ -145,7 +147,7 @@ def forget_others(records: Iterable[Record]) -> None:
                 path.unlink()
 
 
-def sound_engines(
+def passing_engines(
     bundle: Bundle | None = None, name: str | None = None, threads: int | None = None
 ) -> list[Engine]:
     """Returns the engines that work here, on each of their targets, in no order of merit.
@@ -162,7 +164,7 @@ def sound_engines(
     """
     if name is not None:
         backends.backend(name)
-    records = probed(bundle, None if name is None else [name])
+    records = engine_records(bundle, None if name is None else [name])
     found = backends.backends()
     able = [Engine(found[n], target) for n, record in records.items() for target in record.sound]
     if name is not None and not able:
@@ -198,7 +200,7 @@ def calibrating_engine(bundle: Bundle | None = None) -> Engine:
     Args:
         bundle: whose golden cases it must compute.
     """
-    found = [e for e in sound_engines(bundle) if e.backend.calibrates and e.target.unit == "cpu"]
+    found = [e for e in passing_engines(bundle) if e.backend.calibrates and e.target.unit == "cpu"]
     trusted = Engine(backends.backend(TRUSTED), Target())
     return max(found, key=lambda engine: engine.target.threads, default=trusted)
 
@@ -207,7 +209,7 @@ def _reasons(record: Record) -> str:
     return "; ".join(dict.fromkeys(str(verdict) for verdict in record.faults)) or "no target"
 
 
-def _probe(
+def _self_test(
     backend: Backend, subject: str, bundle: Path | None, cancelled: threading.Event
 ) -> Record:
     """Tries a backend on all its targets; a target that ends the process is passed over."""

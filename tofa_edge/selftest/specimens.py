@@ -11,11 +11,12 @@ from dataclasses import replace
 
 import numpy as np
 
+from tofa_edge.architecture.arrays import FloatArray, ImageArray
 from tofa_edge.architecture.layers import layers, supernet_shapes
 from tofa_edge.architecture.space import SearchSpace, Subnet
 from tofa_edge.architecture.zoo import efficientnet_lite0, mobilenet_v3, tiny
 from tofa_edge.backends.reference import ReferenceSession
-from tofa_edge.network.network import LITE_PREPROCESSING, FloatArray, ImageArray, Network
+from tofa_edge.network.network import LITE_PREPROCESSING, Network
 from tofa_edge.network.slicing import calibration_network, cut, fold
 
 CALIBRATION_PHOTOS = 8

@@ -12,13 +12,13 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from tofa_edge.architecture.arrays import FloatArray, ImageArray
 from tofa_edge.architecture.layers import LOGITS
 from tofa_edge.architecture.space import Subnet
 from tofa_edge.backends.protocol import Engine, Session
 from tofa_edge.bundle.images import ImageSource, prepare, stack
 from tofa_edge.errors import BackendError, ImageError
 from tofa_edge.measurement.stopwatch import Latency, percentiles
-from tofa_edge.network.network import FloatArray, ImageArray
 from tofa_edge.serving.prediction import REMEMBERED_CALLS, Prediction
 
 if TYPE_CHECKING:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from tofa_edge.network.network import FloatArray
+from tofa_edge.architecture.arrays import FloatArray
 
 if TYPE_CHECKING:
     pass

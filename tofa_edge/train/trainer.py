@@ -12,11 +12,10 @@ from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
 
+from tofa_edge.architecture.arrays import ImageArray, IndexArray
 from tofa_edge.cutting.cutter import CALIBRATION_IMAGES
 from tofa_edge.errors import TrainingError
-from tofa_edge.network.network import ImageArray
 from tofa_edge.train.after.finishing import TESTING, bundle_as_is, pack_trained
 from tofa_edge.train.after.packing import Contents, check_writable, pack
 from tofa_edge.train.after.tested import SECONDS as SECONDS_TO_TEST
@@ -24,10 +23,15 @@ from tofa_edge.train.config import PRETRAINED, OnStep, Report, TrainingConfig
 from tofa_edge.train.data.photos import Photos, decode_all, forget_labels, read_folder, split
 from tofa_edge.train.data.sources import read_photos
 from tofa_edge.train.distributed import Processes
-from tofa_edge.train.objective.teachers import LOOKING, Look, look, looks
+from tofa_edge.train.objective.teachers import (
+    TEACHER_FEATURES,
+    TeacherOutputs,
+    run_teacher,
+    run_teachers,
+)
 from tofa_edge.train.run import checkpoint
 from tofa_edge.train.run.checkpoint import Checkpoints
-from tofa_edge.train.run.early_stopping import LEAST_LABELS, Watch
+from tofa_edge.train.run.early_stopping import LEAST_LABELS, EarlyStopping
 from tofa_edge.train.run.phases import (
     PRETRAINING,
     QUANTISATION_AWARE,
@@ -109,10 +113,18 @@ def train(
             supernet = pretrain_supernet(
                 supernet, images, said, config, on_step, checkpoints, processes
             )
-        watch = _watch(photos, roles, labels, processes)
+        early_stopping = _early_stopping(photos, roles, labels, processes)
         taught = [seen[name] for name in config.teachers if name in seen]
         supernet = optimise(
-            supernet, images, labels, config, on_step, checkpoints, processes, watch, looks=taught
+            supernet,
+            images,
+            labels,
+            config,
+            on_step,
+            checkpoints,
+            processes,
+            early_stopping,
+            teacher_outputs=taught,
         )
     seconds = time.perf_counter() - begun
     processes.leave()
@@ -168,7 +180,7 @@ def pretrain(
     log.info(_time_needed(needed, checkpoints))
     begun = time.perf_counter()
     with _telling_how_to_resume(checkpoints):
-        said = look(config.start, seen, used_device(config), on_step, processes)
+        said = run_teacher(config.start, seen, used_device(config), on_step, processes)
         supernet = pretrain_supernet(supernet, seen, said, config, on_step, checkpoints, processes)
     processes.leave()
     if not processes.first:
@@ -198,24 +210,24 @@ def _telling_how_to_resume(checkpoints: Checkpoints) -> Iterator[None]:
 
 def _looks(
     images: ImageArray,
-    labels: NDArray[np.int64],
+    labels: IndexArray,
     config: TrainingConfig,
     on_step: OnStep,
     checkpoints: Checkpoints,
     processes: Processes,
-) -> dict[str, Look]:
+) -> dict[str, TeacherOutputs]:
     """Returns what the teachers say, by name; nothing where a checkpoint holds what came of it."""
     at = checkpoints.is_at(*AFTER_LOOKING)
     names = () if at else config.looking(bool((labels < 0).any()))
-    return looks(names, images, used_device(config), on_step, processes)
+    return run_teachers(names, images, used_device(config), on_step, processes)
 
 
-def _watch(
+def _early_stopping(
     photos: Photos,
-    roles: Mapping[str, NDArray[np.int64]],
-    labels: NDArray[np.int64],
+    roles: Mapping[str, IndexArray],
+    labels: IndexArray,
     processes: Processes,
-) -> Watch | None:
+) -> EarlyStopping | None:
     fewest = int(np.bincount(labels[labels >= 0], minlength=len(photos.classes)).min())
     if not processes.first:
         return None
@@ -224,7 +236,7 @@ def _watch(
         log.info(f"{count} of a class, fewer than {LEAST_LABELS}: training does not stop early")
     validated, seen = roles["validation"], photos.images[roles["train"][:CALIBRATION_IMAGES]]
     stops = fewest >= LEAST_LABELS
-    return Watch(photos.images[validated], photos.labels[validated], seen, stops)
+    return EarlyStopping(photos.images[validated], photos.labels[validated], seen, stops)
 
 
 def _time_needed(expected: Mapping[str, float], checkpoints: Checkpoints) -> str:
@@ -232,7 +244,7 @@ def _time_needed(expected: Mapping[str, float], checkpoints: Checkpoints) -> str
     left, found = dict(expected), checkpoints.found
     if found is not None and found.phase in left:
         for phase in itertools.takewhile(lambda name: name != found.phase, expected):
-            if phase != LOOKING or found.phase != PRETRAINING:
+            if phase != TEACHER_FEATURES or found.phase != PRETRAINING:
                 left[phase] = 0.0
         left[found.phase] = max(0.0, left[found.phase] - found.seconds)
     parts = ", ".join(f"{phase} {_duration(value)}" for phase, value in left.items() if value)
@@ -251,8 +263,8 @@ def _silent(_: object) -> None:
 
 def _summary(
     photos: Photos,
-    roles: Mapping[str, NDArray[np.int64]],
-    labels: NDArray[np.int64],
+    roles: Mapping[str, IndexArray],
+    labels: IndexArray,
     supernet: Supernet,
 ) -> str:
     space, unlabelled = supernet.space, int((labels < 0).sum())

@@ -11,11 +11,12 @@ from typing import Any
 
 import numpy as np
 
+from tofa_edge.architecture.arrays import FloatArray, ImageArray
 from tofa_edge.architecture.layers import LOGITS
 from tofa_edge.backends.protocol import Target
 from tofa_edge.backends.support import check_batch, check_target, cpu_targets, package_version
 from tofa_edge.errors import BackendError
-from tofa_edge.network.network import FloatArray, ImageArray, Network
+from tofa_edge.network.network import Network
 from tofa_edge_ncnn.ncnn_format import PIXELS, write_ncnn
 
 HASHED = 32  # bytes in front of an artefact: SHA-256 of the rest

@@ -7,6 +7,7 @@ from collections import Counter
 
 import numpy as np
 
+from tofa_edge.architecture.arrays import FloatArray
 from tofa_edge.architecture.layers import (
     IMAGE,
     LOGITS,
@@ -19,7 +20,7 @@ from tofa_edge.architecture.layers import (
 )
 from tofa_edge.architecture.space import Activation
 from tofa_edge.errors import BackendError
-from tofa_edge.network.network import FloatArray, Network
+from tofa_edge.network.network import Network
 
 MAGIC = 7767517  # the first line of every ncnn text
 PIXELS = "pixels"

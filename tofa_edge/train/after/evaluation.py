@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from tofa_edge.architecture.arrays import FloatArray, ImageArray, IndexArray
 from tofa_edge.architecture.cost import macs
 from tofa_edge.architecture.layers import layers
 from tofa_edge.architecture.space import Subnet
@@ -19,7 +20,6 @@ from tofa_edge.bundle.bundle import Bundle
 from tofa_edge.cutting.cutter import CALIBRATION_IMAGES
 from tofa_edge.errors import BundleError, DataError
 from tofa_edge.measurement.order_statistics import wilson
-from tofa_edge.network.network import FloatArray, ImageArray
 from tofa_edge.train.data.photos import UNLABELLED
 from tofa_edge.train.data.sources import read_photos
 from tofa_edge.train.run.subnet_accuracy import log_softmax, subnet_logits
@@ -55,7 +55,7 @@ class Evaluation:
     accuracy: float
     interval: tuple[float, float]
     calibration_error: float
-    confusion: NDArray[np.int64]
+    confusion: IndexArray
 
 
 def evaluate(
@@ -103,7 +103,7 @@ def evaluate(
 
 
 def judged(
-    name: str, subnet: Subnet, cost: int, logits: FloatArray, labels: NDArray[np.int64]
+    name: str, subnet: Subnet, cost: int, logits: FloatArray, labels: IndexArray
 ) -> Evaluation:
     """Returns the evaluation of a subnet.
 
@@ -221,7 +221,7 @@ def _figure(**options: Any) -> Figure:
     return Figure(**options)
 
 
-def _labelled(bundle: Bundle, data: Path, size: int) -> tuple[ImageArray, NDArray[np.int64]]:
+def _labelled(bundle: Bundle, data: Path, size: int) -> tuple[ImageArray, IndexArray]:
     photos = read_photos(data, size, least_classes=1)
     known = photos.labels != UNLABELLED
     strange = sorted(set(photos.classes) - set(bundle.classes))

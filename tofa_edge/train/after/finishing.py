@@ -7,8 +7,8 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
 
+from tofa_edge.architecture.arrays import IndexArray
 from tofa_edge.cutting.cutter import CALIBRATION_IMAGES
 from tofa_edge.errors import TrainingError
 from tofa_edge.network.network import LITE_PREPROCESSING
@@ -19,7 +19,7 @@ from tofa_edge.train.after.tested import evaluate_subnets
 from tofa_edge.train.config import OnStep, Progress, Report, TrainingConfig
 from tofa_edge.train.data.photos import Photos
 from tofa_edge.train.data.sources import read_some
-from tofa_edge.train.run.early_stopping import Watch
+from tofa_edge.train.run.early_stopping import EarlyStopping
 from tofa_edge.train.run.subnet_accuracy import accuracy, fit_temperature
 from tofa_edge.train.supernet.efficientnet_lite import load_lite
 from tofa_edge.train.supernet.once_for_all import load_once_for_all
@@ -34,7 +34,7 @@ def pack_trained(
     config: TrainingConfig,
     supernet: Supernet,
     photos: Photos,
-    roles: Mapping[str, NDArray[np.int64]],
+    roles: Mapping[str, IndexArray],
     seconds: float,
     on_step: OnStep,
 ) -> Report:
@@ -56,7 +56,7 @@ def pack_trained(
     check = roles["check"][: config.check_photos]
     images, labels = photos.images[validated], photos.labels[validated]
     seen = photos.images[trained[:CALIBRATION_IMAGES]]
-    logits = Watch(images, labels, seen).logits(supernet)
+    logits = EarlyStopping(images, labels, seen).logits(supernet)
     accuracies = {name: accuracy(found, labels) for name, found in logits.items()}
     temperature = fit_temperature(np.stack(list(logits.values())), labels)
     predictor = None
@@ -86,7 +86,7 @@ def _predictor(
     supernet: Supernet,
     config: TrainingConfig,
     photos: Photos,
-    roles: Mapping[str, NDArray[np.int64]],
+    roles: Mapping[str, IndexArray],
     temperature: float,
     on_step: OnStep,
 ) -> AccuracyPredictor | None:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import numpy as np
-from numpy.typing import NDArray
 
+from tofa_edge.architecture.arrays import DoubleArray, ImageArray, IndexArray
 from tofa_edge.architecture.encodings import Encodings, decoded
 from tofa_edge.architecture.space import SearchSpace
 from tofa_edge.backends.protocol import Engine
@@ -12,9 +12,9 @@ from tofa_edge.cutting.accuracy_drop import Drop, drop, logits_of
 from tofa_edge.cutting.calibration import cut_network
 from tofa_edge.cutting.cutter import CALIBRATION_IMAGES
 from tofa_edge.cutting.ranges import ready
-from tofa_edge.network.network import ImageArray, Network, Preprocessing
+from tofa_edge.network.network import Network, Preprocessing
 from tofa_edge.network.slicing import Arrays
-from tofa_edge.selftest.records import sound_engines
+from tofa_edge.selftest.records import passing_engines
 from tofa_edge.train.data.photos import resized
 from tofa_edge.train.run.subnet_accuracy import host_engine
 
@@ -29,7 +29,7 @@ def integer_drop(
     images: ImageArray,
     encodings: Encodings,
     temperature: float,
-) -> NDArray[np.float64] | None:
+) -> DoubleArray | None:
     """Returns the mean loss of accuracy over subnets and its standard error, 0..1, (2,).
 
     None where no engine here computes in int8. No labels are needed
@@ -54,7 +54,7 @@ def integer_drop(
 
 def integer_engine() -> Engine | None:
     """Returns the first engine that works here in int8 on the CPU, on one thread."""
-    able = [e for e in sound_engines() if (e.target.unit, e.target.precision) == ("cpu", "int8")]
+    able = [e for e in passing_engines() if (e.target.unit, e.target.precision) == ("cpu", "int8")]
     return able[0] if able else None
 
 
@@ -64,7 +64,7 @@ def rounding_loss(
     images: ImageArray,
     integers: Engine,
     temperature: float = 1.0,
-    labels: NDArray[np.int64] | None = None,
+    labels: IndexArray | None = None,
 ) -> Drop:
     """Returns what a finished network loses in integers.
 

@@ -10,16 +10,15 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from PIL import Image
 
 from tofa_edge._version import __version__
+from tofa_edge.architecture.arrays import FloatArray, ImageArray, IndexArray
 from tofa_edge.architecture.space import Subnet
 from tofa_edge.bundle.bundle import GoldenCase, stored_precision, write_bundle
 from tofa_edge.bundle.images import encode
 from tofa_edge.bundle.manifest import MOST_NAME, printable
 from tofa_edge.errors import BundleError
-from tofa_edge.network.network import FloatArray, ImageArray
 from tofa_edge.prediction.accuracy import AccuracyPredictor
 from tofa_edge.train.config import TrainingConfig
 from tofa_edge.train.supernet.supernet import Supernet
@@ -59,7 +58,7 @@ class Contents:
     classes: Sequence[str]
     calibration: ImageArray
     check: ImageArray | None = None
-    check_labels: NDArray[np.int64] | None = None
+    check_labels: IndexArray | None = None
     temperature: float = 1.0
     predictor: AccuracyPredictor | None = None
 

@@ -15,10 +15,11 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from tofa_edge.architecture.arrays import DoubleArray, FloatArray, ImageArray, IndexArray
 from tofa_edge.architecture.encodings import Encodings, decoded, distinct, encoded, sample
 from tofa_edge.architecture.space import SearchSpace
 from tofa_edge.cutting.cutter import CALIBRATION_IMAGES
-from tofa_edge.network.network import FloatArray, ImageArray, Preprocessing
+from tofa_edge.network.network import Preprocessing
 from tofa_edge.network.slicing import Arrays
 from tofa_edge.prediction.accuracy import AccuracyPredictor, fit_accuracy
 from tofa_edge.train.run.subnet_accuracy import log_softmax, subnet_logits
@@ -44,7 +45,7 @@ class Tested:
 
     space: SearchSpace
     encodings: Encodings
-    divergences: NDArray[np.float64]
+    divergences: DoubleArray
     right: NDArray[np.bool_]
 
     def predictor(self) -> AccuracyPredictor:
@@ -60,7 +61,7 @@ def evaluate_subnets(
     preprocessing: Preprocessing,
     unlabelled: ImageArray,
     images: ImageArray,
-    labels: NDArray[np.int64],
+    labels: IndexArray,
     count: int,
     seed: int,
     on_subnet: OnSubnet = lambda number, count, seconds: None,
@@ -99,8 +100,8 @@ def evaluate_subnets(
 
 
 def expected_accuracies(
-    divergences: NDArray[np.float64], accuracies: NDArray[np.float64], labels: int
-) -> NDArray[np.float64]:
+    divergences: DoubleArray, accuracies: DoubleArray, labels: int
+) -> DoubleArray:
     """Returns accuracies cleared of most of the noise of few labels, 0..1, (N,).
 
     Args:
@@ -113,7 +114,7 @@ def expected_accuracies(
         likeness = np.exp(-divergences)
         line = likeness * (accuracies.mean() / likeness.mean())
     trust = 0.5 * min(1.0, labels / TRUSTED_LABELS)
-    blended: NDArray[np.float64] = np.clip(trust * accuracies + (1 - trust) * line, 0, 1)
+    blended: DoubleArray = np.clip(trust * accuracies + (1 - trust) * line, 0, 1)
     return blended
 
 

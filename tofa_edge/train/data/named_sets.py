@@ -7,8 +7,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
 
+from tofa_edge.architecture.arrays import ImageArray, IndexArray
 from tofa_edge.errors import DataError
 from tofa_edge.train.data.photos import UNLABELLED, Photos, resized
 
@@ -16,7 +16,7 @@ FASHION_FOLDER = Path("/usr/share/datasets/fashion-mnist")  # where the Debian p
 FASHION = ("t-shirt", "trouser", "pullover", "dress", "coat", "sandal", "shirt", "sneaker", "bag",
            "ankle boot")  # fmt: skip
 
-Raw = tuple[tuple[str, ...], NDArray[np.uint8], NDArray[np.int64]]
+Raw = tuple[tuple[str, ...], ImageArray, IndexArray]
 
 
 def read_named(name: str, size: int) -> Photos:

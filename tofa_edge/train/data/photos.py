@@ -10,11 +10,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
 
+from tofa_edge.architecture.arrays import ImageArray, IndexArray
 from tofa_edge.bundle.images import SUFFIXES, files_in, prepare, stack
 from tofa_edge.errors import DataError, ImageError
-from tofa_edge.network.network import ImageArray
 
 log = logging.getLogger(__name__)
 
@@ -22,8 +21,6 @@ MOST_UNREADABLE = 0.05  # of all images; beyond, something is wrong with the fol
 
 UNLABELLED = -1  # the label of an image that has none
 UNLABELLED_FOLDER = "unlabelled"
-
-Indices = NDArray[np.int64]
 
 
 @dataclass(frozen=True, eq=False)
@@ -38,7 +35,7 @@ class Photos:
 
     classes: tuple[str, ...]
     images: ImageArray
-    labels: NDArray[np.int64]
+    labels: IndexArray
 
 
 @dataclass(frozen=True)
@@ -53,9 +50,9 @@ class LabelledPaths:
 
     classes: tuple[str, ...]
     paths: tuple[Path, ...]
-    labels: NDArray[np.int64]
+    labels: IndexArray
 
-    def take(self, indices: Indices) -> LabelledPaths:
+    def take(self, indices: IndexArray) -> LabelledPaths:
         """Returns the chosen images.
 
         Args:
@@ -107,7 +104,7 @@ def _check_once(path: Path, paths: Sequence[Path], names: Sequence[str]) -> None
         listed[whole] = name
 
 
-def forget_labels(labels: NDArray[np.int64], per_class: int | None, seed: int) -> NDArray[np.int64]:
+def forget_labels(labels: IndexArray, per_class: int | None, seed: int) -> IndexArray:
     """Returns labels with all but `per_class` of each class replaced by `UNLABELLED`.
 
     Args:
@@ -182,11 +179,11 @@ def _unlabelled(root: Path) -> LabelledPaths:
 
 
 def split(
-    labels: NDArray[np.int64],
+    labels: IndexArray,
     shares: Mapping[str, float],
     seed: int,
     classes: Sequence[str] = (),
-) -> dict[str, Indices]:
+) -> dict[str, IndexArray]:
     """Returns disjoint indices by role, each class divided alike; the first role takes the rest.
 
     Unlabelled images all go to the first role.
@@ -213,7 +210,7 @@ def split(
         )
     rng = np.random.default_rng(seed)
     first, *others = shares
-    parts: dict[str, list[Indices]] = {role: [] for role in shares}
+    parts: dict[str, list[IndexArray]] = {role: [] for role in shares}
     for label in present:
         members = rng.permutation(np.flatnonzero(labels == label))
         total = len(members)

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import numpy as np
 
+from tofa_edge.architecture.arrays import ImageArray
 from tofa_edge.bundle.manifest import MOST_NAME, printable
 from tofa_edge.errors import DataError
-from tofa_edge.network.network import ImageArray
 from tofa_edge.train.data.named_sets import NAMES, read_named
 from tofa_edge.train.data.photos import LabelledPaths, Photos, decode_all, read_csv, read_folder
 

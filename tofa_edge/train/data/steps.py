@@ -13,9 +13,8 @@ from functools import lru_cache
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 
-Indices = NDArray[np.int64]
+from tofa_edge.architecture.arrays import IndexArray
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +52,7 @@ class Step:
         """
         return torch.Generator().manual_seed(int(self.rng(purpose).integers(2**62)))
 
-    def draw(self, pool: Indices, count: int, purpose: str) -> Indices:
+    def draw(self, pool: IndexArray, count: int, purpose: str) -> IndexArray:
         """Returns `count` of the pool, (count,): each comes once before any comes again.
 
         Args:
@@ -68,10 +67,10 @@ class Step:
         picked = [
             orders[int(r)][place % len(pool)] for r, place in zip(rounds, places, strict=True)
         ]
-        chosen: Indices = pool[np.array(picked, np.int64)]
+        chosen: IndexArray = pool[np.array(picked, np.int64)]
         return chosen
 
 
 @lru_cache(maxsize=8)
-def _order(count: int, key: Sequence[int]) -> Indices:
+def _order(count: int, key: Sequence[int]) -> IndexArray:
     return np.random.default_rng(list(key)).permutation(count)

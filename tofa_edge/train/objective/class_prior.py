@@ -11,11 +11,11 @@ from __future__ import annotations
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional as F
 
-from tofa_edge.train.objective.linear_probe import fit_probe
+from tofa_edge.architecture.arrays import DoubleArray, IndexArray
+from tofa_edge.train.objective.linear_probe import fit_linear_probe
 
 LEAST_LABELS = 20  # of the rarest class: below, the confusion matrix is a guess
 FOLDS = 5
@@ -23,7 +23,7 @@ RESAMPLED = 200
 ROUNDS = 300  # of expectation-maximisation, which need a matrix product each
 
 
-def labelled_shares(labels: NDArray[np.int64], classes: int) -> Tensor:
+def labelled_shares(labels: IndexArray, classes: int) -> Tensor:
     """Returns how frequent each class is among the labels, each counted once more.
 
     Args:
@@ -36,7 +36,7 @@ def labelled_shares(labels: NDArray[np.int64], classes: int) -> Tensor:
     return counts / counts.sum()
 
 
-def class_shares(seen: Tensor, labels: NDArray[np.int64], classes: int) -> Tensor:
+def class_shares(seen: Tensor, labels: IndexArray, classes: int) -> Tensor:
     """Returns how frequent each class is among the unlabelled images.
 
     The estimate is drawn to the shares of the labels as far as resampled labels say that its
@@ -58,7 +58,7 @@ def class_shares(seen: Tensor, labels: NDArray[np.int64], classes: int) -> Tenso
         return expected
     named = _named_unseen(seen, labels, classes)
     unlabelled = seen[torch.from_numpy(np.flatnonzero(labels < 0)).to(seen.device)]
-    probe = fit_probe(seen, labels, classes, rounds=0)
+    probe = fit_linear_probe(seen, labels, classes, rounds=0)
     best = probe.probabilities(unlabelled).argmax(dim=1).cpu()
     observed = F.one_hot(best, classes).double().mean(dim=0)
     weights = torch.from_numpy(np.vstack([np.ones(len(truth)), _resampled(truth, classes)]))
@@ -69,7 +69,7 @@ def class_shares(seen: Tensor, labels: NDArray[np.int64], classes: int) -> Tenso
     return expected + kept * (found[0].float() - expected)
 
 
-def _named_unseen(seen: Tensor, labels: NDArray[np.int64], classes: int) -> Tensor:
+def _named_unseen(seen: Tensor, labels: IndexArray, classes: int) -> Tensor:
     """Returns the class that a probe names for each labelled image, fitted without it, (L,)."""
     places = np.flatnonzero(labels >= 0)
     rng, fold = np.random.default_rng(0), np.empty(len(places), np.int64)
@@ -80,14 +80,14 @@ def _named_unseen(seen: Tensor, labels: NDArray[np.int64], classes: int) -> Tens
     named = torch.zeros(len(places), dtype=torch.int64)
     for number in range(FOLDS):
         held = fold == number
-        fitted = fit_probe(
+        fitted = fit_linear_probe(
             seen[known[torch.from_numpy(~held)]], labels[places[~held]], classes, rounds=0
         )
         named[held] = fitted.probabilities(seen[known[torch.from_numpy(held)]]).argmax(dim=1).cpu()
     return named
 
 
-def _resampled(truth: NDArray[np.int64], classes: int) -> NDArray[np.float64]:
+def _resampled(truth: IndexArray, classes: int) -> DoubleArray:
     """Returns how often each labelled image is drawn within its class, (RESAMPLED, L)."""
     rng, weights = np.random.default_rng(0), np.zeros((RESAMPLED, len(truth)))
     for index in range(classes):

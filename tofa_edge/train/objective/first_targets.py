@@ -8,26 +8,30 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional as F
 
+from tofa_edge.architecture.arrays import ImageArray, IndexArray
 from tofa_edge.architecture.layers import LOGITS
-from tofa_edge.network.network import ImageArray
 from tofa_edge.train.objective.class_prior import class_shares, labelled_shares
 from tofa_edge.train.objective.label_spreading import Neighbours
-from tofa_edge.train.objective.linear_probe import Probe, as_arrays, features, fit_probe, fit_to
-from tofa_edge.train.objective.teachers import Look
+from tofa_edge.train.objective.linear_probe import (
+    Probe,
+    as_arrays,
+    features,
+    fit_linear_probe,
+    fit_to,
+)
+from tofa_edge.train.objective.teachers import TeacherOutputs
 from tofa_edge.train.supernet.supernet import Supernet
 
 
 def start_from_probe(
     supernet: Supernet,
     images: ImageArray,
-    labels: NDArray[np.int64],
-    looks: Sequence[Look],
+    labels: IndexArray,
+    teacher_outputs: Sequence[TeacherOutputs],
     self_training: bool,
 ) -> tuple[Tensor, Tensor]:
     """Returns what a probe on pretrained features says; gives the supernet such a classifier.
@@ -50,18 +54,22 @@ def start_from_probe(
     classes = supernet.space.classes
     seen = features(supernet, supernet.space.largest(), images)
     rounds = {} if self_training else {"rounds": 0}
-    taught = torch.cat([look.features for look in looks], dim=1).to(seen) if looks else seen
+    taught = (
+        torch.cat([look.features for look in teacher_outputs], dim=1).to(seen)
+        if teacher_outputs
+        else seen
+    )
     own = labelled_shares(labels, classes)
     shares = class_shares(taught, labels, classes) if self_training else own
-    probe = fit_probe(taught, labels, classes, **rounds, shares=shares)
+    probe = fit_linear_probe(taught, labels, classes, **rounds, shares=shares)
     said = spread(probe, taught, labels) if self_training else probe.probabilities(taught)
-    weight, bias = as_arrays(fit_to(seen, said) if looks or self_training else probe)
+    weight, bias = as_arrays(fit_to(seen, said) if teacher_outputs or self_training else probe)
     fitted = {f"{LOGITS}.weight": weight, f"{LOGITS}.bias": bias}
     supernet.load_arrays({**supernet.to_arrays(), **fitted})
     return said, shares
 
 
-def spread(probe: Probe, seen: Tensor, labels: NDArray[np.int64]) -> Tensor:
+def spread(probe: Probe, seen: Tensor, labels: IndexArray) -> Tensor:
     """Returns what a probe, the labels and images that look alike together say, (N, classes).
 
     Args:

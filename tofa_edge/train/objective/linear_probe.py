@@ -10,13 +10,12 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional as F
 
+from tofa_edge.architecture.arrays import FloatArray, ImageArray, IndexArray
 from tofa_edge.architecture.layers import LOGITS, layers
 from tofa_edge.architecture.space import Subnet
-from tofa_edge.network.network import FloatArray, ImageArray
 from tofa_edge.train.data.augment import resize
 from tofa_edge.train.supernet.supernet import Supernet
 
@@ -68,9 +67,9 @@ def features(
     return torch.cat(found)
 
 
-def fit_probe(
+def fit_linear_probe(
     seen: Tensor,
-    labels: NDArray[np.int64],
+    labels: IndexArray,
     classes: int,
     rounds: int = SELF_TRAINING_ROUNDS,
     shares: Tensor | None = None,
@@ -156,7 +155,7 @@ def _regression(
     return weight.detach(), bias.detach()
 
 
-def probe_accuracy(probe: Probe, seen: Tensor, labels: NDArray[np.int64]) -> float:
+def probe_accuracy(probe: Probe, seen: Tensor, labels: IndexArray) -> float:
     """Returns the share of features whose most probable class is their label, 0..1.
 
     Args:

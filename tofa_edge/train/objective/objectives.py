@@ -10,13 +10,12 @@ from typing import Protocol
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
+from tofa_edge.architecture.arrays import ImageArray, IndexArray
 from tofa_edge.architecture.space import Subnet
-from tofa_edge.network.network import ImageArray
 from tofa_edge.train.data.augment import TARGET_CROP, resize, strong, weak
-from tofa_edge.train.data.steps import Indices, Step
+from tofa_edge.train.data.steps import Step
 from tofa_edge.train.distributed import ALONE, Processes
 from tofa_edge.train.objective.class_prior import labelled_shares
 from tofa_edge.train.objective.losses import Batch, distilled, unified
@@ -131,7 +130,7 @@ class SemiSupervised:
     """
 
     images: ImageArray
-    labels: NDArray[np.int64]
+    labels: IndexArray
     classes: int
     batch_size: int
     unlabelled_batch: int
@@ -211,7 +210,7 @@ def computes_bfloat16(device: str) -> bool:
     return bool(flags & {"avx512_bf16", "amx_bf16", "bf16"})
 
 
-def pixels(images: ImageArray, chosen: Indices, device: torch.device) -> Tensor:
+def pixels(images: ImageArray, chosen: IndexArray, device: torch.device) -> Tensor:
     """Returns the chosen images as uint8 (N, 3, S, S) on the device.
 
     Args:

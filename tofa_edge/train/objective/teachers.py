@@ -17,8 +17,9 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
+from tofa_edge.architecture.arrays import ImageArray
 from tofa_edge.architecture.layers import LOGITS, POOLED
-from tofa_edge.network.network import LITE_PREPROCESSING, ImageArray
+from tofa_edge.network.network import LITE_PREPROCESSING
 from tofa_edge.train.config import OnStep, Progress
 from tofa_edge.train.data.augment import resize
 from tofa_edge.train.distributed import ALONE, Processes
@@ -27,12 +28,12 @@ from tofa_edge.train.supernet.efficientnet_lite import load_lite
 from tofa_edge.train.supernet.supernet import Supernet
 
 TEACHER_RESOLUTION = 192  # at least: a pretrained network sees little in smaller images
-LOOKING = "looking"
+TEACHER_FEATURES = "looking"
 BATCH = 64
 
 
 @dataclass(frozen=True, eq=False)
-class Look:
+class TeacherOutputs:
     """What a teacher says of images.
 
     Attributes:
@@ -49,14 +50,14 @@ def teacher_resolution(largest: int) -> int:
     return max(TEACHER_RESOLUTION, largest)
 
 
-def look(
+def run_teacher(
     name: str,
     images: ImageArray,
     device: torch.device,
     on_step: OnStep = lambda progress: None,
     processes: Processes = ALONE,
     resolution: int | None = None,
-) -> Look:
+) -> TeacherOutputs:
     """Returns what a pretrained network says of images; in bfloat16 where a machine computes so.
 
     Args:
@@ -92,19 +93,19 @@ def look(
             kept.append(value.float().flatten(1).cpu())
         seconds = time.perf_counter() - begun
         speed = number * BATCH / seconds
-        on_step(Progress(number, len(parts), (), seconds, speed, f"{LOOKING} ({name})"))
+        on_step(Progress(number, len(parts), (), seconds, speed, f"{TEACHER_FEATURES} ({name})"))
     logits, features = (_gathered(torch.cat(kept), len(images), processes) for kept in found)
-    return Look(logits, features)
+    return TeacherOutputs(logits, features)
 
 
-def looks(
+def run_teachers(
     names: Sequence[str],
     images: ImageArray,
     device: torch.device,
     on_step: OnStep = lambda progress: None,
     processes: Processes = ALONE,
-) -> dict[str, Look]:
-    """Returns what several pretrained networks say of images, by name; see `look`.
+) -> dict[str, TeacherOutputs]:
+    """Returns what several pretrained networks say of images, by name; see `run_teacher`.
 
     Args:
         names: of pretrained networks.
@@ -113,7 +114,7 @@ def looks(
         on_step: told of progress.
         processes: that share the images.
     """
-    return {name: look(name, images, device, on_step, processes) for name in names}
+    return {name: run_teacher(name, images, device, on_step, processes) for name in names}
 
 
 def _batches(images: ImageArray, processes: Processes) -> Iterator[ImageArray]:

@@ -7,10 +7,9 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 
+from tofa_edge.architecture.arrays import FloatArray, ImageArray, IndexArray
 from tofa_edge.architecture.space import SearchSpace, Subnet
-from tofa_edge.network.network import FloatArray, ImageArray
 from tofa_edge.train.config import Progress
 from tofa_edge.train.run.loop import TrainingState
 from tofa_edge.train.run.subnet_accuracy import accuracy, subnet_logits
@@ -18,7 +17,7 @@ from tofa_edge.train.supernet.supernet import Supernet
 
 log = logging.getLogger(__name__)
 
-LOOKS = 10  # in a phase
+EVALUATIONS = 10  # in a phase
 PATIENCE = 3  # looks without a better one
 LEAST_LABELS = 25  # a class; with fewer, validation photos are too few to stop by
 
@@ -34,7 +33,7 @@ def has_stopped(state: TrainingState) -> bool:
 
 
 @dataclass(frozen=True, eq=False)
-class Watch:
+class EarlyStopping:
     """Looks at the averaged supernet ten times in a phase.
 
     What it remembers, the best weights among it, lies in `TrainingState.extra` and so in the
@@ -48,13 +47,13 @@ class Watch:
     """
 
     images: ImageArray
-    labels: NDArray[np.int64]
+    labels: IndexArray
     seen: ImageArray
     stops: bool = True
 
-    def look(self, progress: Progress, state: TrainingState) -> bool:
+    def evaluate(self, progress: Progress, state: TrainingState) -> bool:
         """Looks if it is time; returns whether training should end."""
-        every = max(1, progress.steps // LOOKS)
+        every = max(1, progress.steps // EVALUATIONS)
         if progress.step % every and progress.step != progress.steps:
             return False
         accuracies = {n: accuracy(x, self.labels) for n, x in self.logits(state.averaged).items()}
@@ -76,7 +75,7 @@ class Watch:
         log.info(f"no better for {PATIENCE} looks: stopped early")
         return True
 
-    def take_best(self, state: TrainingState) -> None:
+    def restore_best(self, state: TrainingState) -> None:
         """Puts the best weights seen into the averaged supernet."""
         with torch.no_grad():
             for name, value in state.averaged.arrays().items():

@@ -10,21 +10,19 @@ import time
 from collections.abc import Sequence
 from dataclasses import replace
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 
+from tofa_edge.architecture.arrays import ImageArray, IndexArray
 from tofa_edge.architecture.layers import LOGITS
 from tofa_edge.cutting.cutter import CALIBRATION_IMAGES
 from tofa_edge.errors import TrainingError
-from tofa_edge.network.network import ImageArray
 from tofa_edge.train.config import OnStep, Progress, TrainingConfig
 from tofa_edge.train.distributed import ALONE, Processes
 from tofa_edge.train.objective.first_targets import start_from_probe
 from tofa_edge.train.objective.objectives import Distillation, Objective, SemiSupervised
-from tofa_edge.train.objective.teachers import LOOKING, Look, teacher_resolution
+from tofa_edge.train.objective.teachers import TEACHER_FEATURES, TeacherOutputs, teacher_resolution
 from tofa_edge.train.run.checkpoint import Checkpoints
-from tofa_edge.train.run.early_stopping import Watch, has_stopped
+from tofa_edge.train.run.early_stopping import EarlyStopping, has_stopped
 from tofa_edge.train.run.loop import Choose, Phase, TrainingState, begin, run, sandwich
 from tofa_edge.train.run.time_estimate import (
     ROUNDED,
@@ -47,7 +45,7 @@ SECONDS_BETWEEN_CHECKPOINTS = 120.0
 def pretrain_supernet(
     supernet: Supernet,
     images: ImageArray,
-    look: Look,
+    look: TeacherOutputs,
     config: TrainingConfig,
     on_step: OnStep = lambda progress: None,
     checkpoints: Checkpoints | None = None,
@@ -87,14 +85,14 @@ def pretrain_supernet(
 def optimise(
     supernet: Supernet,
     images: ImageArray,
-    labels: NDArray[np.int64],
+    labels: IndexArray,
     config: TrainingConfig,
     on_step: OnStep = lambda progress: None,
     checkpoints: Checkpoints | None = None,
     processes: Processes = ALONE,
-    watch: Watch | None = None,
+    early_stopping: EarlyStopping | None = None,
     choose: Choose = sandwich,
-    looks: Sequence[Look] = (),
+    teacher_outputs: Sequence[TeacherOutputs] = (),
 ) -> Supernet:
     """Returns a supernet all of whose subnets were trained for a task.
 
@@ -124,7 +122,9 @@ def optimise(
     if pretrained and not (
         checkpoints is not None and checkpoints.is_at(TRAINING, QUANTISATION_AWARE)
     ):
-        probe, shares = start_from_probe(supernet, images, labels, looks, bool(unlabelled))
+        probe, shares = start_from_probe(
+            supernet, images, labels, teacher_outputs, bool(unlabelled)
+        )
         processes.agree([probe, shares])
     rate = 1.0 if pretrained else NEW_RATE
     processes.check(config.batch_size, unlabelled)
@@ -140,7 +140,9 @@ def optimise(
         shares=shares,
     )
     if checkpoints is None or not checkpoints.is_at(QUANTISATION_AWARE):
-        supernet = _finish(_run(supernet, objective, phase, on_step, checkpoints, watch), images)
+        supernet = _finish(
+            _run(supernet, objective, phase, on_step, checkpoints, early_stopping), images
+        )
     if config.quantisation_aware_epochs:
         _, steps = _plan(images, labels, _last(config))
         rate = LAST_RATE * config.learning_rate
@@ -189,7 +191,7 @@ def _run(
     phase: Phase,
     on_step: OnStep,
     checkpoints: Checkpoints | None,
-    watch: Watch | None = None,
+    early_stopping: EarlyStopping | None = None,
 ) -> TrainingState:
     state = begin(supernet, objective, phase)
     if checkpoints is not None:
@@ -203,7 +205,7 @@ def _run(
 
     def hook(progress: Progress, state: TrainingState) -> bool:
         nonlocal saved
-        ends = watch is not None and watch.look(progress, state)
+        ends = early_stopping is not None and early_stopping.evaluate(progress, state)
         if time.perf_counter() - saved > SECONDS_BETWEEN_CHECKPOINTS:
             keep()
             saved = time.perf_counter()
@@ -211,8 +213,8 @@ def _run(
 
     if not has_stopped(state):  # before it was interrupted
         run(state, phase, on_step, hook, keep)
-    if watch is not None and watch.stops:
-        watch.take_best(state)
+    if early_stopping is not None and early_stopping.stops:
+        early_stopping.restore_best(state)
     phase.processes.agree(state.averaged.arrays().values())  # the first one may have watched
     return state
 
@@ -231,7 +233,7 @@ def _finish(state: TrainingState, images: ImageArray) -> Supernet:
 
 
 def expected_seconds(
-    supernet: Supernet, images: ImageArray, labels: NDArray[np.int64], config: TrainingConfig
+    supernet: Supernet, images: ImageArray, labels: IndexArray, config: TrainingConfig
 ) -> dict[str, float]:
     """Returns about how long each phase will take, in seconds; measures for a moment.
 
@@ -248,7 +250,7 @@ def expected_seconds(
         teacher_macs(load_lite(name)[0], size) for name in config.looking(bool((labels < 0).any()))
     )
     if looked:
-        found[LOOKING] = looked * len(images) * mac * TEACHER
+        found[TEACHER_FEATURES] = looked * len(images) * mac * TEACHER
     if config.is_plain and config.pretrain_epochs:
         steps = _steps(config.pretrain_epochs, len(images), PRETRAINING_BATCH)
         found[PRETRAINING] = estimated_seconds(space, mac, PRETRAINING_BATCH, steps, 0)
@@ -263,7 +265,7 @@ def expected_seconds(
     return found
 
 
-def _plan(images: ImageArray, labels: NDArray[np.int64], config: TrainingConfig) -> tuple[int, int]:
+def _plan(images: ImageArray, labels: IndexArray, config: TrainingConfig) -> tuple[int, int]:
     """Returns unlabelled images a step, and steps of training."""
     known = labels >= 0
     unlabelled = config.unlabelled_ratio * config.batch_size * int(not known.all())

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import numpy as np
-from numpy.typing import NDArray
 
+from tofa_edge.architecture.arrays import FloatArray, ImageArray, IndexArray
 from tofa_edge.architecture.layers import LOGITS
 from tofa_edge.architecture.space import SearchSpace, Subnet
 from tofa_edge.backends.protocol import Engine
 from tofa_edge.cutting.calibration import cut_network
-from tofa_edge.network.network import FloatArray, ImageArray, Preprocessing
+from tofa_edge.network.network import Preprocessing
 from tofa_edge.network.slicing import Arrays
 from tofa_edge.selftest.records import calibrating_engine
 from tofa_edge.train.data.photos import resized
@@ -51,7 +51,7 @@ def subnet_logits(
         session.close()
 
 
-def accuracy(logits: FloatArray, labels: NDArray[np.int64]) -> float:
+def accuracy(logits: FloatArray, labels: IndexArray) -> float:
     """Returns the share of images whose largest logit is that of their label, 0..1.
 
     Args:
@@ -76,7 +76,7 @@ TEMPERATURES = np.geomspace(0.1, 10, 200)
 PRIOR_DEVIATION = 0.5  # of the temperature's logarithm, before any photo is seen
 
 
-def fit_temperature(logits: FloatArray, labels: NDArray[np.int64]) -> float:
+def fit_temperature(logits: FloatArray, labels: IndexArray) -> float:
     """Returns the temperature that makes probabilities honest (Guo et al., ICML 2017).
 
     Args:

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 import numpy as np
 import torch
 
+from tofa_edge.architecture.arrays import FloatArray
 from tofa_edge.architecture.layers import (
     LOGITS,
     NORMALISED_ROLES,
@@ -22,7 +23,6 @@ from tofa_edge.architecture.layers import (
 from tofa_edge.architecture.space import SearchSpace
 from tofa_edge.architecture.zoo import named
 from tofa_edge.errors import TrainingError
-from tofa_edge.network.network import FloatArray
 
 LITE_ROLES = dict(
     zip(NORMALISED_ROLES, ("weight", "bias", "running_mean", "running_var"), strict=True)

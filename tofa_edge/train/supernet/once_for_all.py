@@ -9,11 +9,12 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from tofa_edge.architecture.arrays import FloatArray
 from tofa_edge.architecture.layers import LOGITS, NORMALISED_ROLES, layers, supernet_shapes
 from tofa_edge.architecture.space import SearchSpace
 from tofa_edge.architecture.zoo import mobilenet_v3
 from tofa_edge.errors import TrainingError
-from tofa_edge.network.network import FloatArray, Preprocessing
+from tofa_edge.network.network import Preprocessing
 
 IMAGENET = Preprocessing((123.675, 116.28, 103.53), (58.395, 57.12, 57.375))
 DOUBLED = re.compile(r"\.(conv|bn|linear)\.\1\.")

@@ -9,11 +9,12 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from tofa_edge.architecture.arrays import FloatArray
 from tofa_edge.architecture.space import SearchSpace
 from tofa_edge.architecture.zoo import named
 from tofa_edge.bundle.bundle import Bundle
 from tofa_edge.errors import TrainingError
-from tofa_edge.network.network import LITE_PREPROCESSING, FloatArray, Preprocessing
+from tofa_edge.network.network import LITE_PREPROCESSING, Preprocessing
 from tofa_edge.train.config import PRETRAINED, TrainingConfig
 from tofa_edge.train.supernet.efficientnet_lite import load_lite, new_classifier
 from tofa_edge.train.supernet.once_for_all import load_once_for_all

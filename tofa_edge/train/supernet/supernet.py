@@ -15,6 +15,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from tofa_edge.architecture.arrays import FloatArray
 from tofa_edge.architecture.layers import (
     IMAGE,
     LOGITS,
@@ -29,7 +30,7 @@ from tofa_edge.architecture.layers import (
     supernet_shapes,
 )
 from tofa_edge.architecture.space import Activation, SearchSpace, Subnet
-from tofa_edge.network.network import FloatArray, Preprocessing
+from tofa_edge.network.network import Preprocessing
 from tofa_edge.network.slicing import take
 from tofa_edge.train.supernet.fake_quantisation import rounded_values, rounded_weight
 
