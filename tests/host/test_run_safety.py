@@ -52,7 +52,7 @@ KILLED = """
 import json, os, signal, sys
 from pathlib import Path
 import torch
-from tofa_edge.train import phases
+from tofa_edge.train.run import phases
 from tofa_edge.train.config import TrainingConfig
 from tofa_edge.train.trainer import train
 

@@ -161,6 +161,7 @@ def test_second_start_is_remembered(tiny_bundle: Path, own_cache: Path, lines: l
     with tofa_edge.deploy(tiny_bundle, latency_ms=1000) as first:
         image = photos(1, first.input_size)[0]
         logits = first(image).logits
+    lines.clear()
     with tofa_edge.deploy(tiny_bundle, latency_ms=1000) as second:
         assert second.subnet == first.subnet
         assert np.array_equal(second(image).logits, logits)

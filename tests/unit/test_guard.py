@@ -117,7 +117,7 @@ def test_a_budget_falls_back_to_float(
     if not has_int8():
         pytest.skip("no engine here computes in int8")
 
-    monkeypatch.setattr(deployment, "foremost", one_of_each)
+    monkeypatch.setattr(deployment, "fastest_candidates", one_of_each)
     monkeypatch.setattr(choosing, "expected_drop", lambda predictor, target: -target.is_integer)
     strict = replace(STRICT, latency_ms=1000)
     with tofa_edge.deploy(tiny_bundle, budget=strict, remember=False) as model:
@@ -138,7 +138,7 @@ def test_a_budget_goes_on_in_float_where_an_integer_network_is_wrong(
     def strict(target: Target, rounding: float = 0.0) -> float:
         return -1.0 if target.is_integer else honest(target, rounding)
 
-    monkeypatch.setattr(deployment, "foremost", one_of_each)
+    monkeypatch.setattr(deployment, "fastest_candidates", one_of_each)
     monkeypatch.setattr(choosing, "expected_drop", lambda predictor, target: -target.is_integer)
     monkeypatch.setattr(workbench, "tolerance", strict)
     budget = Budget(latency_ms=1000)
