@@ -14,11 +14,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from tofa_edge.benchmarks.suite.bench import chosen_engines
 
 from tofa_edge.backends.protocol import Engine
 from tofa_edge.benchmarks.studies.provenance import made
 from tofa_edge.benchmarks.studies.trials import in_a_process, resumed
+from tofa_edge.benchmarks.suite.bench import chosen_engines
 from tofa_edge.benchmarks.suite.fields import latency_fields
 from tofa_edge.benchmarks.suite.row import Effort, measurer_of
 from tofa_edge.bundle.bundle import Bundle

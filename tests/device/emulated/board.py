@@ -28,7 +28,7 @@ import numpy as np
 from tests.device.emulated.userland import CannotRun, Userland, ensure_tools, planted
 from tests.device.wheel import ANSWERS, ROOT, built_wheel
 
-RECORDED = ROOT / "tests/unit/test_device.py"
+RECORDED = ROOT / "tests/unit/device/test_machine.py"
 SKIPPED = 77
 EXTRAS = "onnxruntime,tflite"
 PATIENCE_S = "600"  # a step takes seconds on a quiet machine, and minutes on a loaded one

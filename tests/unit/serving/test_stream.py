@@ -286,7 +286,7 @@ def test_a_stuck_source_does_not_keep_the_interpreter(tmp_path: Path) -> None:
             """
             import itertools, sys, time
             sys.path.insert(0, sys.argv[1])
-            from test_streaming import frame, model
+            from test_stream import frame, model
             def stuck():
                 yield frame(0)
                 time.sleep(60)

@@ -23,7 +23,7 @@ from tofa_edge.benchmarks.report.words import digits, plain
 from tofa_edge.benchmarks.report.write import report, write_beside
 from tofa_edge.errors import DataError
 
-RESULTS = Path(__file__).parents[1] / "results"
+RESULTS = Path(__file__).parents[2] / "results"
 OLD, NEW, OTHER = (RESULTS / f"bench_schema_{name}.json" for name in ("1", "2", "2_other"))
 HOSTILE = '</script><script>window.hacked = 1</script><img src=x onerror="hacked=1">\'"&<b>'
 VOID = {"meta", "link", "input", "path", "rect", "circle", "img", "br"}
