@@ -370,7 +370,7 @@ def test_every_call_is_one_of_tensorrt_10(tmp_path: Path) -> None:
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).write_text(mended)
     (tmp_path / "wrong.py").write_text(WRONG)
-    ours = [f"tofa_edge/backends/tensorrt{part}.py" for part in ("", "_build", "_session")]
+    ours = [f"tofa_edge/backends/tensorrt/{part}.py" for part in ("__init__", "build", "session")]
     done = subprocess.run(
         [sys.executable, "-m", "mypy", "--cache-dir", tmp_path / "cache", "--no-error-summary",
          "--no-pretty", *ours, tmp_path / "wrong.py"],
