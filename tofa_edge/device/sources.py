@@ -149,8 +149,7 @@ def board(files: Files, blocks: list[Block]) -> str | None:
         if block.get("model", "").startswith("Raspberry"):
             return printable(block["model"])
     names = [files.line(f"sys/class/dmi/id/{name}") for name in ("sys_vendor", "product_name")]
-    told = [name for name in names if name and not PLACEHOLDERS.search(name.lower())]
-    return " ".join(told) or None
+    return " ".join(n for n in names if n and not PLACEHOLDERS.search(n.lower())) or None
 
 
 def jetson_release(files: Files) -> str | None:
@@ -231,14 +230,10 @@ def memory_limit_bytes(files: Files) -> int | None:
 
 
 def control_groups(files: Files, controller: str) -> Iterator[str]:
-    """Yields the folders of this process's control groups and of those around them.
+    """Yields the folders of this process's control groups, and those around them.
 
-    In a container the path is often that of the host and leads nowhere; the mount's root then
-    holds the container's own limits.
-
-    Args:
-        files: of the machine.
-        controller: such as "cpu" or "memory"; its own hierarchy where the machine has several.
+    Where each `controller` ("cpu", "memory") has its own hierarchy, in that. In a container the
+    path is often that of the host and leads nowhere; the mount's root then holds its own limits.
     """
     lines = (files.text("proc/self/cgroup") or "0::/").splitlines()
     for line in lines[:MOST_DEPTH]:
@@ -259,15 +254,14 @@ def accelerators(files: Files) -> tuple[str, ...]:
         "sys/firmware/devicetree/base/compatible"
     )
     chips = (compatible or b"").decode("utf-8", "replace").split("\0")
-    found = [
-        *_nvidia_gpus(files, chips),
-        *(["Hailo"] if files.exists("dev/hailo0") else []),
-        *(["Coral Edge TPU (PCIe)"] if files.exists("dev/apex_0") else []),
-        *(["Coral Edge TPU (USB)"] if _coral_on_usb(files) else []),
-        *(["Rockchip NPU"] if _rockchip_npu(files, chips) else []),
-        *(["NPU (/dev/accel/accel0)"] if files.exists("dev/accel/accel0") else []),
-    ]
-    return tuple(found)
+    others = {
+        "Hailo": files.exists("dev/hailo0"),
+        "Coral Edge TPU (PCIe)": files.exists("dev/apex_0"),
+        "Coral Edge TPU (USB)": _coral_on_usb(files),
+        "Rockchip NPU": _rockchip_npu(files, chips),
+        "NPU (/dev/accel/accel0)": files.exists("dev/accel/accel0"),
+    }
+    return (*_nvidia_gpus(files, chips), *(name for name, present in others.items() if present))
 
 
 def _nvidia_gpus(files: Files, chips: list[str]) -> list[str]:

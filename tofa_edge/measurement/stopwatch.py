@@ -1,6 +1,6 @@
 """Latency as measured: warm-up, then runs until there are enough, beside a fixed reference.
 
-A clock that drifts, a governor that ramps, another program that wakes up: all of them move every
+A clock that drifts, a governor that ramps, another program that wakes up: all of them slow every
 network alike. So a `Stopwatch` runs one fixed small network between the runs of the one it times.
 What the reference lost against its best is what the machine lost, not the network.
 """
@@ -55,11 +55,7 @@ class Latency:
     flags: tuple[str, ...] = ()
 
     def percentile_ms(self, percentile: int) -> float:
-        """Returns the median (50) or the 95th percentile (95).
-
-        Args:
-            percentile: 50 or 95.
-        """
+        """Returns the median where `percentile` is 50, else the 95th percentile."""
         return self.p50_ms if percentile == 50 else self.p95_ms
 
     @property
@@ -73,11 +69,7 @@ class Latency:
 
 
 def percentiles(seconds: Sequence[float]) -> Latency:
-    """Returns the percentiles of durations in seconds; all zero when there are none.
-
-    Args:
-        seconds: durations.
-    """
+    """Returns the percentiles of durations in `seconds`; all zero when there are none."""
     if not len(seconds):
         return Latency(0.0, 0.0, 0.0, 0.0, 0)
     p50, p90, p95, p99 = np.percentile(np.asarray(seconds) * 1e3, (50, 90, 95, 99)).tolist()
@@ -103,12 +95,7 @@ def _relative_error(seconds: Sequence[float]) -> float:
 
 @dataclass(frozen=True, eq=False, slots=True)
 class Recording:
-    """A latency, and the durations it was computed from, in seconds and in their order.
-
-    Attributes:
-        latency: its percentiles.
-        seconds: of each run, in their order.
-    """
+    """A latency, and the durations of its runs in `seconds`, in their order."""
 
     latency: Latency
     seconds: tuple[float, ...]
@@ -141,18 +128,13 @@ class Stopwatch:
         self._warm_up_runs, self._size = warm_up_runs, block
 
     def time(self, run: Run) -> Latency:
-        """Returns the latency of a call; measured again, up to twice, where it is doubtful.
-
-        Args:
-            run: what to time; it must not depend on how often it is called.
-        """
-        found = [self._once(run)]
-        while found[-1].flags and len(found) <= AGAIN:
-            found.append(self._once(run))
-        best = min(found, key=lambda latency: (bool(latency.flags), latency.p95_ms))
-        if best.flags and len(found) > AGAIN:
-            again = f"measured {len(found)} times"
-            return replace(best, flags=(*best.flags, again))
+        """Returns the latency of `run`; measured again, up to twice, where it is doubtful."""
+        latencies = [self.record(run).latency]
+        while latencies[-1].flags and len(latencies) <= AGAIN:
+            latencies.append(self.record(run).latency)
+        best = min(latencies, key=lambda latency: (bool(latency.flags), latency.p95_ms))
+        if best.flags and len(latencies) > AGAIN:
+            return replace(best, flags=(*best.flags, f"measured {len(latencies)} times"))
         return best
 
     def record(self, run: Run) -> Recording:
@@ -170,9 +152,6 @@ class Stopwatch:
                 break
         latency = self._judged(percentiles(durations), references)
         return Recording(latency, tuple(durations))
-
-    def _once(self, run: Run) -> Latency:
-        return self.record(run).latency
 
     def _block(self, run: Run, count: int) -> list[float]:
         if self._reference is not None:
@@ -194,12 +173,7 @@ class Stopwatch:
 
 
 def timed(run: Run, count: int) -> list[float]:
-    """Returns the durations of consecutive calls, in seconds.
-
-    Args:
-        run: what is timed.
-        count: how often.
-    """
+    """Returns the durations of `count` consecutive calls of `run`, in seconds."""
     durations = []
     for _ in range(count):
         start = time.perf_counter()
@@ -210,11 +184,7 @@ def timed(run: Run, count: int) -> list[float]:
 
 @contextlib.contextmanager
 def one_at_a_time(seconds: float = 20.0) -> Iterator[bool]:
-    """Waits until no other process of this machine measures, and yields whether it is alone.
-
-    Args:
-        seconds: to wait at most; then measuring goes on beside the other one.
-    """
+    """Waits at most some `seconds` until no other process measures; yields whether none does."""
     try:
         import fcntl
 
