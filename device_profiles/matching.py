@@ -46,12 +46,7 @@ def nearest(fingerprint: Fingerprint, profiles: Iterable[Profile]) -> list[Match
         words = [reason, *(words for _, words in differences if words)]
         matches.append(Match(profile, rank + total / (1 + total), ", ".join(words)))
     return sorted(
-        matches,
-        key=lambda match: (
-            match.distance,
-            match.profile.provenance != MEASURED,
-            match.profile.name,
-        ),
+        matches, key=lambda m: (m.distance, m.profile.provenance != MEASURED, m.profile.name)
     )
 
 

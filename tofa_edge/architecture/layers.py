@@ -301,5 +301,5 @@ def supernet_shapes(space: SearchSpace) -> dict[str, tuple[int, ...]]:
 
 
 def transform_name(layer: Convolution, larger: int, smaller: int) -> str:
-    """Returns the name of the matrix that crops a kernel from `larger` to `smaller` pixels."""
+    """Returns the name of the matrix that crops a `layer`'s kernel from `larger` to `smaller`."""
     return f"{layer.name}.transform_{larger}to{smaller}"

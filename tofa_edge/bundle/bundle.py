@@ -163,7 +163,7 @@ class Bundle:
         return len(self._manifest.check_labels)
 
     def calibration_images(self, size: int, most: int | None = None) -> ImageArray:
-        """Returns the first `most` calibration images, uint8, (N, `size`, size, 3), in mixed order.
+        """Returns the first `most` calibration images of a `size`, uint8, (N, size, size, 3).
 
         Raises:
             BundleError: one is damaged.
@@ -171,7 +171,7 @@ class Bundle:
         return self._images(self._names("calibration")[:most], size)
 
     def check_images(self, size: int) -> tuple[ImageArray, IndexArray]:
-        """Returns the check images, uint8, (N, `size`, size, 3), and their labels, (N,).
+        """Returns the check images of a `size`, uint8, (N, size, size, 3), and their labels, (N,).
 
         Raises:
             BundleError: one is damaged.

@@ -1,7 +1,7 @@
-"""Frames of a device's own camera for calibration: each one that shows something new, once.
+"""Frames of a device's own camera for calibration: one of each scene.
 
 A camera that stands still gives hundreds of frames of one scene. Statistics of those alone have
-next to no variance, and a network calibrated so is broken: frames that look alike must count once.
+next to no variance, and a network calibrated so is broken: similar frames must count once.
 """
 
 from __future__ import annotations
@@ -26,21 +26,18 @@ MOST_EXAMINED = 512
 
 
 def read_frames(folder: Path) -> list[ImageSource]:
-    """Returns the image files in a folder and the folders in it, by name.
-
-    Args:
-        folder: with photos of this device's camera.
+    """Returns the image files in a `folder` and the folders in it, by name.
 
     Raises:
         ImageError: there are none, or the folder cannot be read.
     """
     try:
-        found: list[ImageSource] = [*files_in(folder)]
+        frames: list[ImageSource] = [*files_in(folder)]
     except OSError as error:
         raise ImageError(f"{folder}: wanted a folder of frames, cannot read it: {error}") from error
-    if not found:
+    if not frames:
         raise ImageError(f"{folder}: wanted a folder of frames, found none ({', '.join(SUFFIXES)})")
-    return found
+    return frames
 
 
 def distinct(frames: Sequence[ImageSource], most: int, crop: float = 1.0) -> list[ImageSource]:

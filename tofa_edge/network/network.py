@@ -98,9 +98,7 @@ class Network:
     def __post_init__(self) -> None:
         for layer in self.layers:
             if isinstance(layer, Convolution) and (layer.normalised or layer.kernel_path):
-                raise ValueError(
-                    f"layer {layer.name}: fold its BatchNorm before building a Network"
-                )
+                raise ValueError(f"layer {layer.name}: fold its BatchNorm to build a Network")
             for name, shape in parameter_shapes(layer):
                 if name not in self.arrays or self.arrays[name].shape != shape:
                     got = self.arrays[name].shape if name in self.arrays else "nothing"
