@@ -178,12 +178,9 @@ def load(path: Path) -> Profile:
 
 def shipped(measured_only: bool = False) -> list[Profile]:
     """Returns the profiles of the package by file name; no published ones if `measured_only`."""
-    found = {item.name: item for item in files("tofa_edge.device_profiles").iterdir()}
-    contents = {
-        name: found[name].read_bytes()
-        for name in sorted(found)
-        if name.endswith(".json") and name != SCHEMA_FILE
-    }
+    items = sorted(files("tofa_edge.device_profiles").iterdir(), key=lambda item: item.name)
+    named = ((item.name, item) for item in items if item.name.endswith(".json"))
+    contents = {name: item.read_bytes() for name, item in named if name != SCHEMA_FILE}
     return [
         from_json(content, name)
         for name, content in contents.items()

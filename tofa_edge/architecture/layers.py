@@ -63,12 +63,9 @@ class Convolution(_OneInput):
     (out_channels,), `scale`, `shift`, `mean` and `variance` if `normalised`, otherwise `bias`.
 
     Attributes:
-        in_channels: of the input.
-        out_channels: of the output.
-        in_size: of the input, in pixels.
-        out_size: of the output, in pixels.
-        kernel: its size, in pixels.
-        stride: in pixels.
+        in_channels, out_channels: of input and output.
+        in_size, out_size: of input and output, in pixels.
+        kernel, stride: in pixels.
         epsilon: of the BatchNorm.
         groups: 1, or in_channels for a depthwise convolution.
         padding: zeros before and after, the same for rows and columns.

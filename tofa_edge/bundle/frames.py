@@ -55,15 +55,15 @@ def distinct(frames: Sequence[ImageSource], most: int, crop: float = 1.0) -> lis
         ImageError: one of those examined cannot be read.
     """
     kept: list[ImageSource] = []
-    seen = np.empty((most, THUMBNAIL**2), np.float32)
+    thumbnails = np.empty((most, THUMBNAIL**2), np.float32)
     for index in np.linspace(0, len(frames) - 1, min(len(frames), MOST_EXAMINED)).round():
         if len(kept) == most:
             break
         frame = frames[int(index)]
         thumbnail = _thumbnail(frame, crop)
-        differences = np.square(seen[: len(kept)] - thumbnail).mean(axis=1)
+        differences = np.square(thumbnails[: len(kept)] - thumbnail).mean(axis=1)
         if not (differences < ALIKE**2).any():
-            seen[len(kept)] = thumbnail
+            thumbnails[len(kept)] = thumbnail
             kept.append(frame)
     return kept
 

@@ -57,20 +57,15 @@ def write_bundle(
 
     Args:
         path: of the file, by custom ending in `.tofa`.
-        space: of the supernet.
         classes: names in the order of the logits.
-        preprocessing: of every subnet.
         arrays: the supernet's, as `stored_precision` returns them.
         golden: computed from exactly these arrays.
         calibration: JPEG files in mixed order, unlabelled.
         check: JPEG files and their labels.
-        provenance: plain values for people.
         temperature: what logits are divided by for calibrated probabilities.
-        predictor: of the accuracy of subnets.
 
     Raises:
-        BundleError: the folder is not writable or the disk is full, or the values are such that
-            `Bundle.open` would refuse the bundle.
+        BundleError: it cannot be written, or `Bundle.open` would refuse it.
     """
     images = {f"images_{i}": case.images for i, case in enumerate(golden)}
     logits = {f"logits_{i}": case.logits for i, case in enumerate(golden)}
@@ -81,16 +76,10 @@ def write_bundle(
         **{f"calibration/{i:05}.jpg": content for i, content in enumerate(calibration)},
         **{f"check/{i:05}.jpg": content for i, (content, _) in enumerate(check)},
     }
-    manifest = Manifest(
-        space,
-        tuple(classes),
-        preprocessing,
-        provenance,
-        tuple(label for _, label in check),
-        tuple(case.subnet for case in golden),
-        {name: sha256(content) for name, content in members.items()},
-        temperature,
-    )
+    labels, subnets = tuple(label for _, label in check), tuple(case.subnet for case in golden)
+    hashes = {name: sha256(content) for name, content in members.items()}
+    about = space, tuple(classes), preprocessing, provenance
+    manifest = Manifest(*about, labels, subnets, hashes, temperature)
     sizes = {name: len(content) for name, content in members.items()}
     text = manifest.to_bytes(sizes)
     read_manifest(Path(path), text, sizes)  # what could not be read back is not written

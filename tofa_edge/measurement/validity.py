@@ -225,12 +225,12 @@ def _own(files: Files) -> float | None:
 
 
 def _stopped(files: Files) -> int | None:
-    found = []
+    counts = []
     for folder in dict.fromkeys(control_groups(files, "cpu")):
         text = files.text(f"{folder}/cpu.stat") or ""
         count = re.search(r"^nr_throttled ([0-9]{1,18})$", text, re.MULTILINE)
-        found += [int(count[1])] if count else []
-    return sum(found) if found else None
+        counts += [int(count[1])] if count else []
+    return sum(counts) if counts else None
 
 
 def _stalled(files: Files) -> float | None:
@@ -238,6 +238,6 @@ def _stalled(files: Files) -> float | None:
     groups = [f"{folder}/memory.pressure" for folder in control_groups(files, "memory")]
     seconds = []
     for path in dict.fromkeys(["proc/pressure/memory", *groups]):
-        found = re.search(r"^some .*total=([0-9]{1,18})$", files.text(path) or "", re.MULTILINE)
-        seconds += [int(found[1]) / 1e6] if found else []
+        total = re.search(r"^some .*total=([0-9]{1,18})$", files.text(path) or "", re.MULTILINE)
+        seconds += [int(total[1]) / 1e6] if total else []
     return max(seconds, default=None)
