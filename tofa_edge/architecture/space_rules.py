@@ -4,10 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, cast
-
-if TYPE_CHECKING:
-    from tofa_edge.architecture.space import SearchSpace, StageSpace
+from typing import Any
 
 ACTIVATIONS = ("none", "relu", "relu6", "hard_swish", "hard_sigmoid")
 MAX_RESOLUTION = 1024
@@ -17,8 +14,11 @@ MAX_CHANNELS = 8192
 MAX_CLASSES = 100_000
 
 
-def rules(space: SearchSpace) -> Iterator[tuple[str, bool]]:
-    """Yields each rule of a space and whether it holds, stopping where later ones need it."""
+def rules(space: Any) -> Iterator[tuple[str, bool]]:
+    """Yields each rule of a `space` and whether it holds; a later one may need those before.
+
+    Its fields may still be of any type: it is checked as it is made.
+    """
     named = isinstance(space.name, str) and len(space.name) <= 200 and space.name.isprintable()
     yield "the name must be printable text", named
     for what, value, low, high in (
@@ -42,7 +42,7 @@ def rules(space: SearchSpace) -> Iterator[tuple[str, bool]]:
         width = stage.widths[-1]
 
 
-def _stage_rules(stage: StageSpace, input_width: int) -> Iterator[tuple[str, bool]]:
+def _stage_rules(stage: Any, input_width: int) -> Iterator[tuple[str, bool]]:
     yield "widths must be ascending multiples of 8", _ascending(stage.widths, 8, MAX_CHANNELS, 8)
     yield f"depths must be ascending in 1..{MAX_DEPTH}", _ascending(stage.depths, 1, MAX_DEPTH)
     odd = _ascending(stage.kernels, 1, 9) and all(kernel % 2 for kernel in stage.kernels)
@@ -60,11 +60,10 @@ def _stage_rules(stage: StageSpace, input_width: int) -> Iterator[tuple[str, boo
     yield "a shortcut over the first block needs stride 1 and equal widths", addable
 
 
-def _ascending(values: object, low: int, high: int, step: int = 1) -> bool:
-    if not isinstance(values, tuple) or not values or len(values) > 64:
+def _ascending(values: Any, low: int, high: int, step: int = 1) -> bool:
+    if not isinstance(values, tuple) or not 1 <= len(values) <= 64:
         return False
     if any(type(value) is not int for value in values):
         return False
-    numbers = cast("tuple[int, ...]", values)
-    bounded = low <= numbers[0] and numbers[-1] <= high
-    return bounded and sorted(set(numbers)) == list(numbers) and not any(n % step for n in numbers)
+    bounded = low <= values[0] and values[-1] <= high
+    return bounded and sorted(set(values)) == list(values) and not any(n % step for n in values)
