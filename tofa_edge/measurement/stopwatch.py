@@ -13,6 +13,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -129,9 +130,9 @@ class Stopwatch:
 
     def time(self, run: Run) -> Latency:
         """Returns the latency of `run`; measured again, up to twice, where it is doubtful."""
-        latencies = [self.record(run).latency]
+        latencies = [self._once(run)]
         while latencies[-1].flags and len(latencies) <= AGAIN:
-            latencies.append(self.record(run).latency)
+            latencies.append(self._once(run))
         best = min(latencies, key=lambda latency: (bool(latency.flags), latency.p95_ms))
         if best.flags and len(latencies) > AGAIN:
             return replace(best, flags=(*best.flags, f"measured {len(latencies)} times"))
@@ -152,6 +153,9 @@ class Stopwatch:
                 break
         latency = self._judged(percentiles(durations), references)
         return Recording(latency, tuple(durations))
+
+    def _once(self, run: Run) -> Latency:
+        return self.record(run).latency
 
     def _block(self, run: Run, count: int) -> list[float]:
         if self._reference is not None:
@@ -194,16 +198,16 @@ def one_at_a_time(seconds: float = 20.0) -> Iterator[bool]:
         yield True  # no locks here, or no place for one: measuring must not fail for that
         return
     try:
-        yield _locked(file, fcntl, time.monotonic() + seconds)
+        lock = partial(fcntl.flock, file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        yield _locked(lock, time.monotonic() + seconds)
     finally:
         os.close(file)  # frees the lock
 
 
-def _locked(file: int, fcntl: object, until: float) -> bool:
-    lock = fcntl.flock, fcntl.LOCK_EX | fcntl.LOCK_NB  # type: ignore[attr-defined]
+def _locked(lock: Callable[[], None], until: float) -> bool:
     while True:
         try:
-            lock[0](file, lock[1])
+            lock()
         except OSError:
             if time.monotonic() > until:
                 return False
