@@ -21,7 +21,7 @@ FLATTEST = 16.0  # grey levels of deviation: below, contrast is not stretched, o
 # Measured: one scene under noise and light that varies by 10 %: at most .044. Distinct: CIFAR-10
 # .39 and more, and of cells of one kind, filmed alike (elpv), all but 1 of 10,000 pairs .115.
 # Frames hardly larger than the thumbnail do not average out strong noise, and pass for distinct.
-ALIKE = 0.08
+SIMILAR = 0.08
 MOST_EXAMINED = 512
 
 
@@ -41,9 +41,9 @@ def read_frames(folder: Path) -> list[ImageSource]:
 
 
 def distinct(frames: Sequence[ImageSource], most: int, crop: float = 1.0) -> list[ImageSource]:
-    """Returns up to `most` frames of which no two look alike, in their order.
+    """Returns up to `most` frames of which no two are similar, in their order.
 
-    Two look alike if their grey thumbnails, each less its mean and over its deviation, differ by
+    Two are similar if their grey thumbnails, each less its mean and over its deviation, differ by
     less than 0.08 (root mean square). Of more than 512 frames, 512 are examined, evenly spaced.
 
     Args:
@@ -62,7 +62,7 @@ def distinct(frames: Sequence[ImageSource], most: int, crop: float = 1.0) -> lis
         frame = frames[int(index)]
         thumbnail = _thumbnail(frame, crop)
         differences = np.square(thumbnails[: len(kept)] - thumbnail).mean(axis=1)
-        if not (differences < ALIKE**2).any():
+        if not (differences < SIMILAR**2).any():
             thumbnails[len(kept)] = thumbnail
             kept.append(frame)
     return kept

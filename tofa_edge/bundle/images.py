@@ -65,7 +65,7 @@ def load(path: str | os.PathLike[str]) -> Image:
 def files_in(folder: Path) -> list[Path]:
     """Returns the image files in a `folder` and the folders in it, sorted; judged by their names.
 
-    Names that begin with a dot are passed over: they are what other programs keep there.
+    Names that begin with a dot are left out: other programs keep such files.
 
     Raises:
         OSError: one of the folders cannot be read.

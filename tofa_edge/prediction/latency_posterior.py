@@ -56,12 +56,11 @@ class Posterior:
         assumed, alpha = self.hypotheses.take(which), self.alpha[which].T
         mean: DoubleArray = np.log(inputs.work @ np.exp(self.speeds[which].T))
         mean += inputs.offset[:, assumed.source]
-        near, tilted = _similarity(inputs, self.measured)
-        mean += near @ (alpha * assumed.residual**2) + tilted @ (alpha * assumed.mix**2)
+        near, products = _similarity(inputs, self.measured)
+        mean += near @ (alpha * assumed.residual**2) + products @ (alpha * assumed.mix**2)
         own = self.measured.centred_prior[:, assumed.source]
-        mean += inputs.centred_prior[:, assumed.source] * (
-            assumed.slope**2 * (own * alpha).sum(axis=0)
-        )
+        slopes = assumed.slope**2 * (own * alpha).sum(axis=0)
+        mean += inputs.centred_prior[:, assumed.source] * slopes
         means: DoubleArray = mean.T
         return means
 
@@ -81,11 +80,11 @@ class Posterior:
     def variance(self, inputs: ModelInputs, which: IndexArray, weights: DoubleArray) -> DoubleArray:
         """Returns the variance of log ms of n candidates, (n,), over weighted hypotheses."""
         similarity, assumed = _similarity(inputs, self.measured), self.hypotheses
-        tilted, total = (inputs.centred_prior**2).sum(axis=1), np.zeros(len(inputs))
+        products, total = (inputs.centred_prior**2).sum(axis=1), np.zeros(len(inputs))
         for at, weight in zip(which, weights, strict=True):
             shares, cross = self._shares_and_cross(inputs, at, similarity)
             before = ((shares @ assumed.covariance[at]) * shares).sum(axis=1)
-            before += assumed.mix[at] ** 2 * tilted + assumed.residual[at] ** 2
+            before += assumed.mix[at] ** 2 * products + assumed.residual[at] ** 2
             before += (assumed.slope[at] * inputs.centred_prior[:, assumed.source[at]]) ** 2
             explained = ((cross @ self.precision[at]) * cross).sum(axis=1)
             total += weight * (np.maximum(before - explained, 0) + assumed.noise[at] ** 2)
@@ -101,7 +100,7 @@ class Posterior:
 
 
 def prior(assumed: Hypotheses, nothing: ModelInputs) -> Posterior:
-    """Returns the beliefs before any measurement; `nothing` has no inputs."""
+    """Returns the beliefs before any measurement; `nothing` is no candidate."""
     count, dimension = assumed.speeds.shape
     weights = np.exp(assumed.log_weight - assumed.log_weight.max())
     shapes = (count, dimension, 0), (count, 0, 0), (count, 0), (0,)
@@ -258,9 +257,9 @@ def _residual_covariance(
 
 def _residual_covariances(assumed: Hypotheses, inputs: ModelInputs) -> DoubleArray:
     """`_residual_covariance` of inputs with themselves, of all hypotheses at once, (H, k, k)."""
-    near, tilted = _similarity(inputs, inputs)
+    near, products = _similarity(inputs, inputs)
     own = assumed.slope[:, np.newaxis] * inputs.centred_prior.T[assumed.source]
     rest: DoubleArray = np.multiply.outer(assumed.residual**2, near)
-    rest += np.multiply.outer(assumed.mix**2, tilted)
+    rest += np.multiply.outer(assumed.mix**2, products)
     rest += own[:, :, np.newaxis] * own[:, np.newaxis, :]
     return rest

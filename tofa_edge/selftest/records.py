@@ -203,7 +203,7 @@ def _reasons(record: Record) -> str:
 def _self_test(
     backend: Backend, subject: str, bundle: Path | None, cancelled: threading.Event
 ) -> Record:
-    """Tests a backend on all its targets; a target that ends the process is passed over."""
+    """Tests a backend on all its targets; after one that ends the process, the next."""
     begun = time.perf_counter()
     today = datetime.date.today().isoformat()
     record = Record(backend.name, subject, _versions(backend), (), today)

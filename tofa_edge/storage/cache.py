@@ -81,7 +81,7 @@ class CacheFolder:
             with os.fdopen(descriptor, "rb") as file:
                 status = os.fstat(descriptor)
                 if not self._may_be_read(status):
-                    self._warn(f"lack {name}: it is not a file that only we can write")
+                    self._warn("%s is not used: it is not a file that only we can write", path)
                     return None
                 content = file.read(self.most_file_bytes + 1)
             if use:
@@ -143,16 +143,17 @@ class CacheFolder:
         status = self.path.lstat()
         reason = _intruders(status) if stat.S_ISDIR(status.st_mode) else "it is a link or no folder"
         if reason:
-            self._warn(f"are not used: {reason}; chmod 700 it, or remove it")
+            message = "%s in %s are not used: %s; chmod 700 it, or remove it"
+            self._warn(message, self.contents, self.path, reason)
         return reason is None
 
     def _may_be_read(self, status: os.stat_result) -> bool:
         ours = not (self.runs_as_code and _intruders(status))
         return stat.S_ISREG(status.st_mode) and ours and status.st_size <= self.most_file_bytes
 
-    def _warn(self, message: str) -> None:
+    def _warn(self, message: str, *values: object) -> None:
         if self.contents:
-            LOGGER.warning("%s in %s %s", self.contents, self.path, message)
+            LOGGER.warning(message, *values)
 
 
 def stem(name: str) -> str:
