@@ -2,7 +2,7 @@
 
 A subnet takes the first channels of every array and the centre of every kernel. Its activations
 differ from the supernet's, so its BatchNorm statistics are estimated anew from unlabelled images
-(`calibration.py`) before they are folded into the convolutions.
+(`tofa_edge.cutting.calibration`) before they are folded into the convolutions.
 """
 
 from __future__ import annotations
