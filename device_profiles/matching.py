@@ -1,4 +1,4 @@
-"""Which profiles speak for a device: pooling those of one device, ranking those of others."""
+"""Which profiles apply to a device: pooling those of one device, ranking those of others."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from tofa_edge.errors import ProfileError
 REVISION = re.compile(
     r"\s+(Rev\s+[\d.]+|Engineering Reference|Developer Kit|Super)(?=\s|$)", re.IGNORECASE
 )
-OTHER_ARCHITECTURE = 4  # the distance from which a profile says nothing of a device
+OTHER_ARCHITECTURE = 4  # the distance from which a profile tells nothing about a device
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,12 +46,7 @@ def nearest(fingerprint: Fingerprint, profiles: Iterable[Profile]) -> list[Match
         words = [reason, *(words for _, words in differences if words)]
         matches.append(Match(profile, rank + total / (1 + total), ", ".join(words)))
     return sorted(
-        matches,
-        key=lambda match: (
-            match.distance,
-            match.profile.provenance != MEASURED,
-            match.profile.name,
-        ),
+        matches, key=lambda m: (m.distance, m.profile.provenance != MEASURED, m.profile.name)
     )
 
 

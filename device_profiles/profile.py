@@ -152,9 +152,7 @@ class Profile:
 
     def __post_init__(self) -> None:
         if not DATE.fullmatch(self.date):
-            raise ValueError(
-                f"profile {self.name}: wanted a date YYYY-MM-DD, got {self.date!r:.40}"
-            )
+            raise ValueError(f"{self.name}: wanted a date YYYY-MM-DD, got {self.date!r:.40}")
         if self.provenance == PUBLISHED and not self.source:
             raise ValueError(f"profile {self.name}: published figures want their source")
         if len({str(target) for target in self.targets}) != len(self.targets):
@@ -179,17 +177,10 @@ def load(path: Path) -> Profile:
 
 
 def shipped(measured_only: bool = False) -> list[Profile]:
-    """Returns the profiles that come with the package, by file name.
-
-    Args:
-        measured_only: leaves out published figures, unread.
-    """
-    found = {item.name: item for item in files("tofa_edge.device_profiles").iterdir()}
-    contents = {
-        name: found[name].read_bytes()
-        for name in sorted(found)
-        if name.endswith(".json") and name != SCHEMA_FILE
-    }
+    """Returns the profiles of the package by file name; no published ones if `measured_only`."""
+    items = sorted(files("tofa_edge.device_profiles").iterdir(), key=lambda item: item.name)
+    named = ((item.name, item) for item in items if item.name.endswith(".json"))
+    contents = {name: item.read_bytes() for name, item in named if name != SCHEMA_FILE}
     return [
         from_json(content, name)
         for name, content in contents.items()
@@ -198,11 +189,7 @@ def shipped(measured_only: bool = False) -> list[Profile]:
 
 
 def from_json(content: bytes, name: str) -> Profile:
-    """Returns the profile in JSON text.
-
-    Args:
-        content: UTF-8.
-        name: of the file, for errors.
+    """Returns the profile in the `content` of a file of some `name`.
 
     Raises:
         ProfileError: it is damaged or of a newer schema.

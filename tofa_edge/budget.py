@@ -25,7 +25,7 @@ class Budget:
         mmacs: of one image, in millions of multiply-accumulates.
         accuracy: expected at least, 0..1; only for bundles with an accuracy predictor.
         max_accuracy_drop: that rounding to 8-bit integers may cost, 0..1, by the bundle's images
-            (`tofa_edge.cutting.accuracy_drop`); None for any. It says nothing of float networks.
+            (`tofa_edge.cutting.accuracy_drop`); None for any. Float networks are not limited.
 
     Raises:
         LimitError: on construction, when a limit is no positive number (the drop may be 0), or the
@@ -59,17 +59,15 @@ class Budget:
         return all(getattr(self, name) is None for name in LIMITS)
 
     def __str__(self) -> str:
-        parts = [
-            (
-                self.latency_ms,
-                f"p{self.percentile} ≤ {self.latency_ms:g} ms" if self.latency_ms else "",
-            ),
-            (self.memory_mb, f"memory ≤ {self.memory_mb:g} MB" if self.memory_mb else ""),
-            (self.size_mb, f"size ≤ {self.size_mb:g} MB" if self.size_mb else ""),
-            (self.mmacs, f"≤ {self.mmacs:g} MMACs" if self.mmacs else ""),
-            (self.accuracy, f"accuracy ≥ {self.accuracy:.1%}" if self.accuracy else ""),
-        ]
-        return ", ".join(text for value, text in parts if value is not None) or "no limits"
+        parts = {
+            f"p{self.percentile} ≤ {{:g}} ms": self.latency_ms,
+            "memory ≤ {:g} MB": self.memory_mb,
+            "size ≤ {:g} MB": self.size_mb,
+            "≤ {:g} MMACs": self.mmacs,
+            "accuracy ≥ {:.1%}": self.accuracy,
+        }
+        texts = (text.format(value) for text, value in parts.items() if value is not None)
+        return ", ".join(texts) or "no limits"
 
 
 def _is_number(value: object) -> bool:

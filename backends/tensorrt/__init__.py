@@ -92,13 +92,13 @@ class TensorRt:
             raise BackendError(f"tensorrt: {error}") from error
         facts = {**_facts(), "precision": target.precision}
         name = f"{decision_key({**facts, 'network': network.digest})}.engine"
-        kept = engine_cache.recall(name)
+        kept = engine_cache.CACHE.read(name)
         if kept is not None and _opened(kept, facts) is not None:
             return kept
         timings = f"{decision_key(facts)}.timings"
         plan = _build(module, onnx, facts, timings)
         sealed = engine_cache.seal(facts, plan.engine)
-        engine_cache.remember(name, sealed)
+        engine_cache.CACHE.write(name, sealed)
         return sealed
 
     def load(self, artefact: bytes, target: Target) -> TensorRtSession:
@@ -135,11 +135,11 @@ def _onnx(module: ModuleType, network: Network, precision: str) -> bytes:
 
 def _build(module: ModuleType, onnx: bytes, facts: engine_cache.Facts, timings: str) -> Plan:
     """Builds with the timings of earlier builds, and keeps the new ones."""
-    kept = engine_cache.recall(timings)
+    kept = engine_cache.CACHE.read(timings)
     known = (kept is not None and _opened(kept, facts)) or b""
     plan = build_plan(module, onnx, facts["precision"], known)
     if plan.timings and plan.timings != known:
-        engine_cache.remember(timings, engine_cache.seal(facts, plan.timings))
+        engine_cache.CACHE.write(timings, engine_cache.seal(facts, plan.timings))
     return plan
 
 

@@ -39,6 +39,7 @@ from tofa_edge.cutting.calibration import cut_network
 from tofa_edge.cutting.cutter import CALIBRATION_IMAGES
 from tofa_edge.device.machine import fingerprint
 from tofa_edge.network.network import LITE_PREPROCESSING, Network
+from tofa_edge.storage.plain import to_plain
 from tofa_edge.train.data.photos import forget_labels, resized
 from tofa_edge.train.run.loop import sandwich
 from tofa_edge.train.run.phases import optimise
@@ -79,7 +80,7 @@ def main() -> None:
     rows = _compared(study.data, arrays, Bundle.open(options.bundle), options.engine)
     found = {
         "made": made(),
-        "device": fingerprint().to_dict(),
+        "device": to_plain(fingerprint()),
         "labels": options.labels,
         "draw": options.draw,
         "steps": {"supernet": options.steps, "fixed": steps},

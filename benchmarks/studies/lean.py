@@ -24,6 +24,7 @@ import numpy as np
 from tofa_edge.benchmarks.studies.provenance import made
 from tofa_edge.benchmarks.suite.fresh_process import starts
 from tofa_edge.device.machine import fingerprint, state
+from tofa_edge.storage.plain import to_plain
 
 EXTRAS = ("onnxruntime", "tflite", "openvino")
 RUNS = 9
@@ -50,7 +51,7 @@ def main() -> None:
     bundle, wheel = options.bundle.resolve(), options.wheel.resolve()
     found: dict[str, Any] = {
         "made": made(),
-        "device": fingerprint().to_dict(),
+        "device": to_plain(fingerprint()),
         "bundle_mb": round(bundle.stat().st_size / 1e6, 2),
         "runs": RUNS,
         "load_average": {},

@@ -35,6 +35,7 @@ from tofa_edge.architecture.zoo import mobilenet_v3
 from tofa_edge.benchmarks.studies import peers_once_for_all
 from tofa_edge.benchmarks.studies.provenance import made, store
 from tofa_edge.device.machine import fingerprint
+from tofa_edge.storage.plain import to_plain
 from tofa_edge.train.config import TrainingConfig
 from tofa_edge.train.supernet.once_for_all import IMAGENET
 from tofa_edge.train.trainer import train
@@ -70,7 +71,7 @@ def main() -> None:
     options = parser.parse_args()
     found: dict[str, Any] = {
         "made": made(),
-        "device": fingerprint().to_dict(),
+        "device": to_plain(fingerprint()),
         "versions": {name: _version(name) for name in ("torch", "onnx", "ofa", "onnxruntime")},
         "once_for_all": once_for_all(),
     }

@@ -28,6 +28,7 @@ from tofa_edge.device.machine import fingerprint
 from tofa_edge.network.network import Network
 from tofa_edge.selftest.golden import difference
 from tofa_edge.selftest.specimens import calibrated, photos, random_supernet, spaces, varied_subnet
+from tofa_edge.storage.plain import to_plain
 
 SEEDS, RESOLUTION = range(6), 96
 WARM_UP, RUNS = 20, 300
@@ -43,7 +44,7 @@ def main() -> None:
     rows = [_row(calibrated(space, varied_subnet(space, seed), supernet)) for seed in SEEDS]
     found = {
         "made": made(),
-        "device": fingerprint().to_dict(),
+        "device": to_plain(fingerprint()),
         "versions": {
             "tensorflow": importlib.import_module("tensorflow").__version__,
             "interpreter": backend("tflite").version(),

@@ -42,6 +42,7 @@ from tofa_edge.errors import BackendError, BundleError, ProfileError
 from tofa_edge.measurement.stopwatch import one_at_a_time
 from tofa_edge.selftest.records import engine_records, passing_engines
 from tofa_edge.storage.files import whole_file
+from tofa_edge.storage.plain import from_plain, to_plain
 
 log = logging.getLogger(__name__)
 
@@ -98,7 +99,7 @@ def bench(bundle: Path, out: Path, options: BenchOptions = BenchOptions()) -> di
     except KeyboardInterrupt:
         found["interrupted"] = True
     found["skipped"] = schedule.skipped
-    found["state_after"] = state().to_dict()
+    found["state_after"] = to_plain(state())
     found["seconds"] = round(time.time() - begun, 1)
     name = time.strftime("%Y%m%d-%H%M%S", time.gmtime(begun))
     path = out / f"bench-{bundle.stem}-{name}.json"
@@ -121,8 +122,8 @@ def _head(opened: Bundle, options: BenchOptions, begun: float) -> dict[str, Any]
             "digest": opened.digest,
             "classes": len(opened.classes),
         },
-        "device": fingerprint().to_dict(),
-        "state_before": state().to_dict(),
+        "device": to_plain(fingerprint()),
+        "state_before": to_plain(state()),
         "versions": {name: item.version() for name, item in working().items()},
         "python": platform.python_version(),
         "alone": True,
@@ -147,7 +148,7 @@ def _measure(
     try:
         _everything(found, measurer, offered, options, schedule)
     finally:
-        made = profile_of(found, measurer, offered, State.from_dict(found["state_before"]))
+        made = profile_of(found, measurer, offered, from_plain(State, found["state_before"]))
         found["profile"] = profile_fields(made)
     if made is not None and not options.quick and not options.engines:
         with contextlib.suppress(ProfileError):  # deployments do without

@@ -99,7 +99,7 @@ PLACES = {
     ),
     "few open files": Place("ulimit -n 10"),
     "no open files left": Place(
-        "ulimit -n 6", refused=r"no process to try it in .*Too many open files.*: allow more"
+        "ulimit -n 6", refused=r"no process to test it in .*Too many open files.*: allow more"
     ),
     "one core": Place('exec taskset -c 0 "$@"', engine="tflite"),
     "working directory that is gone": Place("mkdir gone; cd gone; rmdir ../gone"),
@@ -195,7 +195,7 @@ def test_works_or_says_why(here: Path, answer: tuple[str, float], name: str) -> 
 
 def faults(here: Path) -> list[str]:
     """Returns the faults of engines that are remembered there."""
-    kept = (json.loads(path.read_text()) for path in (here / "cache").rglob("probes/*.json"))
+    kept = (json.loads(path.read_text()) for path in (here / "cache").rglob("selftests/*.json"))
     judged = (verdict.get("fault") for record in kept for verdict in record["verdicts"])
     return [fault for fault in judged if fault]
 

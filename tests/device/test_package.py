@@ -161,7 +161,7 @@ print("done")
     places = {"HOME": str(home), "XDG_CACHE_HOME": str(home / "cache"), "TMPDIR": str(home)}
     assert run(code, PYTHONDONTWRITEBYTECODE="1", **places) == "done"
     left = {path.relative_to(home) for path in home.rglob("*") if path.is_file()}
-    own = {Path("cache/tofa-edge/decisions"), Path("cache/tofa-edge/probes")}
+    own = {Path("cache/tofa-edge/decisions"), Path("cache/tofa-edge/selftests")}
     kept = {path for path in left if path.parent in own}
     assert left - kept == {Path("tofa-edge-measuring.lock")}
     assert {path.suffix for path in kept} == {".json", ".artefact"}

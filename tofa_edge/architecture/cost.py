@@ -18,11 +18,7 @@ FLOAT_BYTES = 4
 
 
 def layer_macs(layer: Layer) -> int:
-    """Returns the multiply-accumulates of one layer for one image.
-
-    Args:
-        layer: of any kind.
-    """
+    """Returns the multiply-accumulates of one layer for one image."""
     if isinstance(layer, Convolution):
         return math.prod(layer.weight_shape) * layer.out_size**2
     if isinstance(layer, Linear):
@@ -31,40 +27,24 @@ def layer_macs(layer: Layer) -> int:
 
 
 def macs(network: Sequence[Layer]) -> int:
-    """Returns the multiply-accumulates of one image: those of convolutions and linear layers.
-
-    Args:
-        network: its layers.
-    """
+    """Returns the multiply-accumulates of a `network` for one image."""
     return sum(layer_macs(layer) for layer in network)
 
 
 def layer_parameters(layer: Layer) -> int:
-    """Returns how many numbers one deployed layer stores: BatchNorm counts as the folded bias.
-
-    Args:
-        layer: of any kind.
-    """
+    """Returns how many numbers one deployed layer stores: BatchNorm counts as the folded bias."""
     if isinstance(layer, Convolution):
         return math.prod(layer.weight_shape) + layer.out_channels
     return sum(math.prod(shape) for _, shape in parameter_shapes(layer))
 
 
 def parameters(network: Sequence[Layer]) -> int:
-    """Returns how many numbers the deployed network stores.
-
-    Args:
-        network: its layers.
-    """
+    """Returns how many numbers the deployed `network` stores."""
     return sum(layer_parameters(layer) for layer in network)
 
 
 def value_elements(layer: Layer) -> int:
-    """Returns how many numbers the value of a layer holds for one image.
-
-    Args:
-        layer: of any kind.
-    """
+    """Returns how many numbers the value of a layer holds for one image."""
     if isinstance(layer, Convolution):
         return layer.out_channels * layer.out_size**2
     if isinstance(layer, Linear):
@@ -73,33 +53,21 @@ def value_elements(layer: Layer) -> int:
 
 
 def last_uses(network: Sequence[Layer]) -> dict[str, int]:
-    """Returns for each value the index of the last layer that reads it.
-
-    Args:
-        network: its layers, in the order of their execution.
-    """
+    """Returns for each value of a `network` the index of the last layer that reads it."""
     return {name: index for index, layer in enumerate(network) for name in layer.inputs}
 
 
 def peak_activation_bytes(network: Sequence[Layer], batch: int = 1) -> int:
-    """Returns the most bytes of float32 activations alive at once, layer by layer.
+    """Returns the most bytes of float32 activations of a `network` alive at once, for a `batch`.
 
     A lower bound of what an engine needs: it counts each value from the layer that makes it to the
     last that reads it, and `BatchStatistics` twice (its centred map), without engine workspace.
-
-    Args:
-        network: its layers, in the order of their execution.
-        batch: how many images at once.
     """
     return max(elements_alive(network)) * FLOAT_BYTES * batch
 
 
 def elements_alive(network: Sequence[Layer]) -> list[int]:
-    """Returns how many numbers are alive while each layer computes, for one image.
-
-    Args:
-        network: its layers, in the order of their execution.
-    """
+    """Returns how many numbers are alive as each layer of a `network` computes one image."""
     final = last_uses(network)
     first = network[0]
     size = first.in_size if isinstance(first, Convolution) else 1

@@ -33,18 +33,13 @@ def sample(space: SearchSpace, rng: np.random.Generator, count: int) -> Encoding
     """Returns encodings spread over the whole range of sizes, (count, genes).
 
     A uniform sample crowds around the middle; drawing each choice with a bias that differs from
-    subnet to subnet (from all small to all large) reaches both ends.
-
-    Args:
-        space: to draw from.
-        rng: what draws.
-        count: how many; doubles are possible.
+    subnet to subnet (from all small to all large) reaches both ends. Of `count`, some may be equal.
     """
     sizes = np.array(space.cardinalities())
     biases = rng.uniform(0.0, 1.0, (count, 1))
     drawn = rng.beta(1 + 3 * biases, 1 + 3 * (1 - biases), (count, len(sizes)))
-    made: Encodings = np.minimum((drawn * sizes).astype(np.int64), sizes - 1)
-    return made
+    choices: Encodings = np.minimum((drawn * sizes).astype(np.int64), sizes - 1)
+    return choices
 
 
 def candidates(space: SearchSpace, rng: np.random.Generator, count: int) -> list[Subnet]:
@@ -60,40 +55,29 @@ def decoded(space: SearchSpace, encodings: Encodings) -> list[Subnet]:
 def mutated(
     space: SearchSpace, encodings: Encodings, rng: np.random.Generator, probability: float
 ) -> Encodings:
-    """Returns encodings with each choice drawn anew with a probability, (N, genes).
+    """Returns encodings, (N, genes), with each choice drawn anew with a `probability`.
 
     In half of them the resolution stays: it moves cost and accuracy more than all else.
-
-    Args:
-        space: of the subnets.
-        encodings: integers, (N, genes).
-        rng: what draws.
-        probability: for each choice.
     """
     drawn = rng.integers(0, space.cardinalities(), encodings.shape)
     changes = rng.random(encodings.shape) < probability
     changes[rng.random(len(encodings)) < 0.5, 0] = False
-    made: Encodings = np.where(changes, drawn, encodings)
-    return made
+    mutants: Encodings = np.where(changes, drawn, encodings)
+    return mutants
 
 
 def distinct(space: SearchSpace, encodings: Encodings) -> Encodings:
-    """Returns encodings without doubles, in their order; choices of dropped blocks become 0.
-
-    Args:
-        space: of the subnets.
-        encodings: integers, (N, genes).
-    """
-    made = np.array(encodings)
+    """Returns encodings, (N, genes), each once, in their order; choices of dropped blocks are 0."""
+    cleared = np.array(encodings)
     position = 1
     for stage in space.stages:
-        depth = np.array(stage.depths)[made[:, position + 1]]
+        depth = np.array(stage.depths)[cleared[:, position + 1]]
         for number in range(stage.depths[-1]):
             block = slice(position + 2 + 2 * number, position + 4 + 2 * number)
-            made[:, block] *= (depth > number)[:, None]
+            cleared[:, block] *= (depth > number)[:, None]
         position += 2 + 2 * stage.depths[-1]
-    _, places = np.unique(_hashes(made), return_index=True)
-    return made[np.sort(places)]
+    _, places = np.unique(_hashes(cleared), return_index=True)
+    return cleared[np.sort(places)]
 
 
 def encoded(space: SearchSpace, subnets: Sequence[Subnet]) -> Encodings:

@@ -1,7 +1,7 @@
 """The one description of a network: (space, subnet) → a tuple of layers.
 
 The torch supernet interprets these layers, the numpy cutter slices by them, the engine formats
-translate them, and cost reads them. How a subnet is wired is written here and nowhere else.
+translate them, and cost counts them. How a subnet is wired is written here and nowhere else.
 
 A network is a list of layers in execution order; each reads values by name and makes one value of
 its own name. The input is called `IMAGE`: float, normalised, N×3×S×S. The output is `LOGITS`.
@@ -33,21 +33,39 @@ NORMALISED_ROLES = ("scale", "shift", "mean", "variance")
 
 
 @dataclass(frozen=True, slots=True)
-class Convolution:
+class _OneInput:
+    """A layer's name, which is that of the value it makes, and the name of the value it reads."""
+
+    name: str
+    input: str
+
+    @property
+    def inputs(self) -> tuple[str, ...]:
+        """The names of the values it reads."""
+        return (self.input,)
+
+
+@dataclass(frozen=True, slots=True)
+class _TwoMaps:
+    """The same for a layer that reads two values of `channels`, the first of `size` pixels."""
+
+    name: str
+    inputs: tuple[str, str]
+    channels: int
+    size: int
+
+
+@dataclass(frozen=True, slots=True)
+class Convolution(_OneInput):
     """A convolution with what follows it: BatchNorm or bias, then an activation.
 
     Parameters: `weight` (out_channels, in_channels / groups, kernel, kernel), then, each
     (out_channels,), `scale`, `shift`, `mean` and `variance` if `normalised`, otherwise `bias`.
 
     Attributes:
-        name: of the layer, and of the value it makes.
-        input: the name of the value it reads.
-        in_channels: of the input.
-        out_channels: of the output.
-        in_size: of the input, in pixels.
-        out_size: of the output, in pixels.
-        kernel: its size, in pixels.
-        stride: in pixels.
+        in_channels, out_channels: of input and output.
+        in_size, out_size: of input and output, in pixels.
+        kernel, stride: in pixels.
         epsilon: of the BatchNorm.
         groups: 1, or in_channels for a depthwise convolution.
         padding: zeros before and after, the same for rows and columns.
@@ -55,8 +73,6 @@ class Convolution:
             step, `transform_7to5` (25, 25) and so on; empty where kernels are cropped plainly.
     """
 
-    name: str
-    input: str
     in_channels: int
     out_channels: int
     in_size: int
@@ -69,11 +85,6 @@ class Convolution:
     epsilon: float = 0.0
     activation: Activation = "none"
     kernel_path: tuple[int, ...] = ()
-
-    @property
-    def inputs(self) -> tuple[str, ...]:
-        """The names of the values it reads."""
-        return (self.input,)
 
     @property
     def depthwise(self) -> bool:
@@ -92,32 +103,18 @@ class Convolution:
 
 
 @dataclass(frozen=True, slots=True)
-class BatchStatistics:
-    """BatchNorm on the statistics of the batch at hand: only in calibration networks.
+class BatchStatistics(_OneInput):
+    """BatchNorm on the statistics of the batch at hand, then an `activation`; for calibration only.
 
-    Besides its value it makes `<name>.mean` and `<name>.variance` (population variance), each
-    (channels,). Parameters: `scale` and `shift`, (channels,).
-
-    Attributes:
-        name: of the layer, and of the value it makes.
-        input: the name of the value it reads.
-        channels: of both.
-        size: of both, in pixels.
-        epsilon: that is added to the variance.
-        activation: after it.
+    It reads and makes (N, `channels`, `size`, size), and also makes `<name>.mean` and
+    `<name>.variance` (of the population), each (channels,). It divides by the root of variance and
+    `epsilon`. Parameters: `scale` and `shift`, (channels,).
     """
 
-    name: str
-    input: str
     channels: int
     size: int
     epsilon: float
     activation: Activation
-
-    @property
-    def inputs(self) -> tuple[str, ...]:
-        """The names of the values it reads."""
-        return (self.input,)
 
     @property
     def statistics(self) -> tuple[str, str]:
@@ -126,83 +123,32 @@ class BatchStatistics:
 
 
 @dataclass(frozen=True, slots=True)
-class Add:
-    """The sum of two maps of one shape: a residual connection.
+class Add(_TwoMaps):
+    """The sum of two maps of one shape: a residual connection."""
 
-    Attributes:
-        name: of the layer, and of the value it makes.
-        inputs: the names of the two.
-        channels: of each.
-        size: of each, in pixels.
-    """
 
-    name: str
-    inputs: tuple[str, str]
+@dataclass(frozen=True, slots=True)
+class Multiply(_TwoMaps):
+    """A map (N, C, size, size) times a gate (N, C, 1, 1): squeeze-and-excitation."""
+
+
+@dataclass(frozen=True, slots=True)
+class GlobalPool(_OneInput):
+    """The mean over all positions: (N, `channels`, `size`, size) → (N, channels, 1, 1)."""
+
     channels: int
     size: int
 
 
 @dataclass(frozen=True, slots=True)
-class Multiply:
-    """A map (N, C, size, size) times a gate (N, C, 1, 1): squeeze-and-excitation.
-
-    Attributes:
-        name: of the layer, and of the value it makes.
-        inputs: the names of the map and of the gate.
-        channels: of both.
-        size: of the map, in pixels.
-    """
-
-    name: str
-    inputs: tuple[str, str]
-    channels: int
-    size: int
-
-
-@dataclass(frozen=True, slots=True)
-class GlobalPool:
-    """The mean over all positions: (N, C, size, size) → (N, C, 1, 1).
-
-    Attributes:
-        name: of the layer, and of the value it makes.
-        input: the name of the value it reads.
-        channels: of both.
-        size: of the input, in pixels.
-    """
-
-    name: str
-    input: str
-    channels: int
-    size: int
-
-    @property
-    def inputs(self) -> tuple[str, ...]:
-        """The names of the values it reads."""
-        return (self.input,)
-
-
-@dataclass(frozen=True, slots=True)
-class Linear:
-    """A fully connected layer on a pooled map: (N, C, 1, 1) → (N, out_features).
+class Linear(_OneInput):
+    """A fully connected layer on a pooled map: (N, `in_features`, 1, 1) → (N, `out_features`).
 
     Parameters: `weight` (out_features, in_features) and `bias` (out_features,).
-
-    Attributes:
-        name: of the layer, and of the value it makes.
-        input: the name of the value it reads.
-        in_features: channels of the input.
-        out_features: of the output.
     """
 
-    name: str
-    input: str
     in_features: int
     out_features: int
-
-    @property
-    def inputs(self) -> tuple[str, ...]:
-        """The names of the values it reads."""
-        return (self.input,)
 
 
 Layer: TypeAlias = Convolution | BatchStatistics | Add | Multiply | GlobalPool | Linear
@@ -226,7 +172,7 @@ def layers(space: SearchSpace, subnet: Subnet) -> tuple[Layer, ...]:
     if space.feature_width:
         writer.convolve("features", space.feature_width, space.head_activation, normalised=False)
     writer.add(Linear(LOGITS, writer.value, writer.channels, space.classes))
-    return tuple(writer.made)
+    return tuple(writer.layers)
 
 
 def _block(
@@ -234,9 +180,9 @@ def _block(
 ) -> None:
     """An inverted residual (Sandler et al., CVPR 2018), optionally with squeeze-and-excitation."""
     entry, activation = writer.value, choices.activation
+    path = tuple(size for size in reversed(choices.kernels) if size >= block.kernel)
     if block.expand != 1:
-        hidden = writer.channels * block.expand
-        writer.convolve(f"{name}_expand", hidden, activation)
+        writer.convolve(f"{name}_expand", writer.channels * block.expand, activation)
     writer.convolve(
         f"{name}_depthwise",
         writer.channels,
@@ -244,7 +190,7 @@ def _block(
         kernel=block.kernel,
         stride=choices.stride if first else 1,
         depthwise=True,
-        kernel_path=_kernel_path(choices, block.kernel),
+        kernel_path=path if choices.kernel_transforms else (),
     )
     if choices.squeeze_excitation:
         writer.squeeze_excite(name)
@@ -253,22 +199,16 @@ def _block(
         writer.add(Add(f"{name}_add", (entry, writer.value), width, writer.size))
 
 
-def _kernel_path(choices: StageSpace, kernel: int) -> tuple[int, ...]:
-    if not choices.kernel_transforms:
-        return ()
-    return tuple(size for size in reversed(choices.kernels) if size >= kernel)
-
-
 class _Writer:
     """Appends layers and remembers the value, channels and size at the end."""
 
     def __init__(self, padding: Padding, epsilon: float, resolution: int) -> None:
         self.padding, self.epsilon = padding, epsilon
         self.value, self.channels, self.size = IMAGE, 3, resolution
-        self.made: list[Layer] = []
+        self.layers: list[Layer] = []
 
     def add(self, layer: Layer) -> None:
-        self.made.append(layer)
+        self.layers.append(layer)
         self.value = layer.name
 
     def convolve(
@@ -328,11 +268,7 @@ def _pads(padding: Padding, size: int, kernel: int, stride: int) -> tuple[int, i
 
 
 def parameter_shapes(layer: Layer) -> Iterator[tuple[str, tuple[int, ...]]]:
-    """Yields the name and shape of each array that a layer needs, learned kernel matrices too.
-
-    Args:
-        layer: of any kind.
-    """
+    """Yields the name and shape of each array that a layer needs, learned kernel matrices too."""
     if isinstance(layer, Convolution):
         yield f"{layer.name}.weight", layer.weight_shape
         for role in NORMALISED_ROLES if layer.normalised else ("bias",):
@@ -362,11 +298,5 @@ def supernet_shapes(space: SearchSpace) -> dict[str, tuple[int, ...]]:
 
 
 def transform_name(layer: Convolution, larger: int, smaller: int) -> str:
-    """Returns the name of the matrix that a kernel passes when it is cropped.
-
-    Args:
-        layer: whose kernel is meant.
-        larger: kernel size before, in pixels.
-        smaller: kernel size after.
-    """
+    """Returns the name of the matrix that crops a `layer`'s kernel from `larger` to `smaller`."""
     return f"{layer.name}.transform_{larger}to{smaller}"

@@ -8,34 +8,28 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, cast
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from tofa_edge.architecture.arrays import IndexArray
+from tofa_edge.architecture.space_rules import rules
 from tofa_edge.errors import SpaceError, SubnetError
+from tofa_edge.storage.plain import from_plain
 
 Activation = Literal["none", "relu", "relu6", "hard_swish", "hard_sigmoid"]
-ACTIVATIONS: tuple[Activation, ...] = ("none", "relu", "relu6", "hard_swish", "hard_sigmoid")
 Padding = Literal["same", "symmetric"]
-
-MAX_RESOLUTION = 1024
-MAX_STAGES = 16
-MAX_DEPTH = 16
-MAX_CHANNELS = 8192
-MAX_CLASSES = 100_000
 
 
 @dataclass(frozen=True, slots=True)
 class Block:
-    """The choices of one inverted-residual block: depthwise kernel size and expand ratio.
+    """The choices of one inverted-residual block.
 
     Attributes:
-        kernel: its size, in pixels.
+        kernel: size of the depthwise convolution, in pixels.
         expand: hidden over input channels.
     """
 
@@ -45,12 +39,7 @@ class Block:
 
 @dataclass(frozen=True, slots=True)
 class Stage:
-    """The choices of one stage: its output channels and its blocks, the first of which strides.
-
-    Attributes:
-        width: output channels.
-        blocks: in their order.
-    """
+    """The choices of one stage: its output channels, `width`, and `blocks`; the first strides."""
 
     width: int
     blocks: tuple[Block, ...]
@@ -58,12 +47,7 @@ class Stage:
 
 @dataclass(frozen=True, slots=True)
 class Subnet:
-    """One architecture of a search space: input resolution in pixels (square) and its stages.
-
-    Attributes:
-        resolution: height and width of the input, in pixels.
-        stages: in their order.
-    """
+    """One architecture of a search space: its stages, and its input `resolution`, square pixels."""
 
     resolution: int
     stages: tuple[Stage, ...]
@@ -82,14 +66,10 @@ class Subnet:
 
     @staticmethod
     def from_json(text: str) -> Subnet:
-        """Reads what `to_json` wrote.
-
-        Args:
-            text: JSON.
+        """Reads the `text` that `to_json` wrote.
 
         Raises:
-            SubnetError: the text is not such JSON. Whether a space contains the subnet is checked
-                by `SearchSpace.validate`.
+            SubnetError: the text is not such JSON. `SearchSpace.validate` checks the subnet.
         """
         try:
             value = json.loads(text)
@@ -100,9 +80,8 @@ class Subnet:
             return Subnet(_integer(value["resolution"]), stages)
         except (ValueError, TypeError, KeyError, RecursionError) as error:
             wanted = '{"resolution":96,"stages":[[16,[[3,1]]],…]}'
-            raise SubnetError(
-                f"not a subnet: wanted JSON like {wanted}, got {text[:80]!r}"
-            ) from error
+            message = f"not a subnet: wanted JSON like {wanted}, got {text[:80]!r}"
+            raise SubnetError(message) from error
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,8 +130,7 @@ class SearchSpace:
         epsilon: of every BatchNorm.
 
     Raises:
-        SpaceError: on construction, when the choices contradict each other or exceed the bounds
-            at the top of this module.
+        SpaceError: on construction, when the choices break one of `space_rules.rules`.
     """
 
     name: str
@@ -168,7 +146,7 @@ class SearchSpace:
     epsilon: float
 
     def __post_init__(self) -> None:
-        for what, held in _rules(self):
+        for what, held in rules(self):
             if not held:
                 raise SpaceError(f"search space {str(self.name)[:40]!r}: {what}")
 
@@ -240,10 +218,7 @@ class SearchSpace:
         return np.array(vector, dtype=np.int64)
 
     def decode(self, vector: Sequence[int] | NDArray[np.integer[Any]]) -> Subnet:
-        """Returns the subnet of choice indices; the positions of dropped blocks are ignored.
-
-        Args:
-            vector: integers, as many as `cardinalities()`.
+        """Returns the subnet of a `vector` as `encode` returns; dropped blocks' are ignored.
 
         Raises:
             SubnetError: wrong length, or an index outside `cardinalities()`.
@@ -281,30 +256,21 @@ class SearchSpace:
 
     @staticmethod
     def from_dict(value: dict[str, Any]) -> SearchSpace:
-        """Reads what `to_dict` returned, after any trip through JSON.
-
-        Args:
-            value: plain JSON values.
+        """Reads the `value` that `to_dict` returned, after any trip through JSON.
 
         Raises:
             SpaceError: a field is missing, unknown, of another type, or out of bounds.
         """
         try:
-            stages = tuple(StageSpace(**with_tuples(stage)) for stage in value["stages"])
-            fields = with_tuples({key: entry for key, entry in value.items() if key != "stages"})
-            return SearchSpace(stages=stages, **fields)
-        except (TypeError, KeyError, ValueError, AttributeError) as error:
-            if isinstance(error, SpaceError):
-                raise
+            return from_plain(SearchSpace, value)
+        except SpaceError:
+            raise
+        except ValueError as error:
             raise SpaceError(f"not a search space: {error}") from error
 
 
 def round_to_eight(channels: float) -> int:
-    """Returns the nearest multiple of 8 that is not more than a tenth below (MobileNet's rule).
-
-    Args:
-        channels: any positive number.
-    """
+    """Returns the multiple of 8 nearest to `channels`, at most a tenth below: MobileNet's rule."""
     rounded = max(8, int(channels + 4) // 8 * 8)
     return rounded + 8 if rounded < 0.9 * channels else rounded
 
@@ -326,65 +292,3 @@ def _integer(value: object) -> int:
     if type(value) is not int:
         raise TypeError(f"wanted an integer, got {value!r}")
     return value
-
-
-def with_tuples(fields: dict[str, Any]) -> dict[str, Any]:
-    """Returns fields of a dataclass as they were before JSON made lists of their tuples.
-
-    Args:
-        fields: by name.
-    """
-    return {key: tuple(item) if isinstance(item, list) else item for key, item in fields.items()}
-
-
-def _ascending(values: object, low: int, high: int, step: int = 1) -> bool:
-    if not isinstance(values, tuple) or not values or len(values) > 64:
-        return False
-    if any(type(value) is not int for value in values):
-        return False
-    numbers = cast("tuple[int, ...]", values)
-    bounded = low <= numbers[0] and numbers[-1] <= high
-    return bounded and sorted(set(numbers)) == list(numbers) and not any(n % step for n in numbers)
-
-
-def _rules(space: SearchSpace) -> Iterator[tuple[str, bool]]:
-    """Yields each rule of a space and whether it holds, stopping where later ones need it."""
-    named = isinstance(space.name, str) and len(space.name) <= 200 and space.name.isprintable()
-    yield "the name must be printable text", named
-    for what, value, low, high in (
-        ("classes", space.classes, 1, MAX_CLASSES),
-        ("stem_width", space.stem_width, 1, MAX_CHANNELS),
-        ("head_width", space.head_width, 1, MAX_CHANNELS),
-        ("feature_width", space.feature_width, 0, MAX_CHANNELS),
-    ):
-        yield f"{what} must be in {low}..{high}", type(value) is int and low <= value <= high
-    sizes = f"resolutions must be ascending and in 8..{MAX_RESOLUTION}"
-    yield sizes, _ascending(space.resolutions, 8, MAX_RESOLUTION)
-    activations = space.stem_activation in ACTIVATIONS and space.head_activation in ACTIVATIONS
-    yield f"activations must be among {', '.join(ACTIVATIONS)}", activations
-    yield "padding must be 'same' or 'symmetric'", space.padding in ("same", "symmetric")
-    yield "epsilon must be in 1e-8..1", type(space.epsilon) is float and 1e-8 <= space.epsilon <= 1
-    yield f"there must be 1..{MAX_STAGES} stages", 1 <= len(space.stages) <= MAX_STAGES
-    width = space.stem_width
-    for index, stage in enumerate(space.stages):
-        for what, held in _stage_rules(stage, width):
-            yield f"stage {index}: {what}", held
-        width = stage.widths[-1]
-
-
-def _stage_rules(stage: StageSpace, input_width: int) -> Iterator[tuple[str, bool]]:
-    yield "widths must be ascending multiples of 8", _ascending(stage.widths, 8, MAX_CHANNELS, 8)
-    yield f"depths must be ascending in 1..{MAX_DEPTH}", _ascending(stage.depths, 1, MAX_DEPTH)
-    odd = _ascending(stage.kernels, 1, 9) and all(kernel % 2 for kernel in stage.kernels)
-    yield "kernels must be ascending, odd and at most 9", odd
-    yield "expand ratios must be ascending in 1..16", _ascending(stage.expands, 1, 16)
-    fixed = stage.expands == (1,) or 1 not in stage.expands
-    yield "expand ratio 1 (no expansion) cannot be mixed with others", fixed
-    yield "stride must be 1 or 2", type(stage.stride) is int and stage.stride in (1, 2)
-    yield f"activation must be among {', '.join(ACTIVATIONS)}", stage.activation in ACTIVATIONS
-    flags = (stage.squeeze_excitation, stage.shortcut, stage.kernel_transforms)
-    yield "flags must be true or false", all(type(flag) is bool for flag in flags)
-    hidden = math.prod((max(input_width, stage.widths[-1]), stage.expands[-1]))
-    yield f"hidden channels must be at most {MAX_CHANNELS}", hidden <= MAX_CHANNELS
-    addable = not stage.shortcut or (stage.stride == 1 and stage.widths == (input_width,))
-    yield "a shortcut over the first block needs stride 1 and equal widths", addable

@@ -32,19 +32,12 @@ Segment = tuple[int, str]  # a place and which of its blocks
 
 @dataclass(frozen=True, slots=True)
 class Costs:
-    """What N subnets cost, for one image.
+    """What N subnets cost, for one image."""
 
-    Attributes:
-        macs: multiply-accumulates, int64 (N,).
-        parameters: numbers stored, int64 (N,).
-        peak_activation_bytes: of float32 activations, int64 (N,).
-        features: what latency depends on, float64 (N, D); the columns are `Tables.columns`.
-    """
-
-    macs: IndexArray
-    parameters: IndexArray
-    peak_activation_bytes: IndexArray
-    features: DoubleArray
+    macs: IndexArray  # multiply-accumulates, (N,)
+    parameters: IndexArray  # numbers stored, (N,)
+    peak_activation_bytes: IndexArray  # of float32 activations, (N,)
+    features: DoubleArray  # what latency depends on, (N, D), by `Tables.columns`
 
 
 @lru_cache(maxsize=8)
@@ -54,11 +47,7 @@ def tables(space: SearchSpace) -> Tables:
 
 
 class Tables:
-    """The lookup tables of one space.
-
-    Attributes:
-        columns: of the latency features, (D,), ordered by place.
-    """
+    """The lookup tables of one space; `columns` are those of the latency features, by place."""
 
     def __init__(self, space: SearchSpace) -> None:
         self._space = space
@@ -90,12 +79,12 @@ class Tables:
         features = np.zeros((len(genes), len(self.columns)))
         totals = np.zeros((len(genes), 2))
         peak = np.zeros(len(genes), dtype=np.int64)
-        for segment, choices, there in _lookups(self._space, genes):
+        for segment, choices, present in _lookups(self._space, genes):
             at = _flat(self._space, segment, choices)
             rows, peaks = self._rows[segment][at], self._peaks[segment][at]
-            if there is not None:
-                rows[~there] = 0
-                peaks[~there] = 0
+            if present is not None:
+                rows[~present] = 0
+                peaks[~present] = 0
             totals += rows[:, :2]
             features[:, self._spans[segment[0]]] += rows[:, 2:]
             np.maximum(peak, peaks, out=peak)
@@ -156,15 +145,15 @@ def _lookups(
             if number == 0:
                 yield (place, FIRST), (resolution, before, width, kernel, expand), None
             else:
-                there = None if number < stage.depths[0] else depth > number
-                yield (place, LATER), (resolution, width, kernel, expand), there
+                present = None if number < stage.depths[0] else depth > number
+                yield (place, LATER), (resolution, width, kernel, expand), present
         before = width
     yield (len(space.stages) + 1, FIRST), (resolution, before), None
 
 
 def _parts(space: SearchSpace) -> Iterator[_Part]:
     """Yields each part once, under every combination of the choices that decide its cost."""
-    seen = set()
+    done = set()
     for genes in _covering(space):
         network = layers(space, space.decode(genes))
         alive = elements_alive(network)
@@ -175,10 +164,9 @@ def _parts(space: SearchSpace) -> Iterator[_Part]:
             _lookups(space, genes[np.newaxis]), pieces.values(), strict=True
         ):
             key = (segment, tuple(int(choice[0]) for choice in choices))
-            if key in seen:
-                continue
-            seen.add(key)
-            yield _part(*key, [network[i] for i in piece], max(alive[i] for i in piece))
+            if key not in done:
+                done.add(key)
+                yield _part(*key, [network[i] for i in piece], max(alive[i] for i in piece))
 
 
 def _part(segment: Segment, choices: tuple[int, ...], part: Sequence[Layer], peak: int) -> _Part:

@@ -10,28 +10,11 @@ with the size of the maps. So costs are counted apart by kind, operator and plac
 
 from __future__ import annotations
 
-from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 
-import numpy as np
-
-from tofa_edge.architecture.arrays import DoubleArray
 from tofa_edge.architecture.cost import layer_macs, layer_parameters, value_elements
 from tofa_edge.architecture.layers import Convolution, GlobalPool, Layer, Linear
-from tofa_edge.errors import LatencyError
-
-
-def latency_features(network: Sequence[Layer], columns: Sequence[Column]) -> DoubleArray:
-    """Returns the costs of a network in the order of `columns`, (len(columns),)."""
-    found: dict[Column, float] = defaultdict(float)
-    for layer in network:
-        for column, amount in layer_costs(layer):
-            found[column] += amount
-    missing = sorted(set(found) - set(columns), key=str)
-    if missing:
-        raise LatencyError(f"wanted columns for all costs, none is given for {missing[0]}")
-    return np.array([found[column] for column in columns], dtype=np.float64)
 
 
 def layer_costs(layer: Layer) -> Iterator[tuple[Column, int]]:
@@ -49,11 +32,7 @@ def layer_costs(layer: Layer) -> Iterator[tuple[Column, int]]:
 
 
 def operator_name(layer: Layer) -> str:
-    """Returns what a layer computes, as far as its speed depends on it.
-
-    Args:
-        layer: of any kind.
-    """
+    """Returns what a layer computes, as far as its speed depends on it."""
     if isinstance(layer, Convolution):
         if layer.depthwise:
             return f"depthwise{layer.kernel}"

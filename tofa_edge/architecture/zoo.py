@@ -99,10 +99,8 @@ def tiny() -> SearchSpace:
 def mobilenet_v3(width_multiplier: float = 1.0) -> SearchSpace:
     """Returns the once-for-all MobileNetV3 space (Cai et al., ICLR 2020).
 
-    Squeeze-and-excitation, hard-swish and learned kernel transforms; symmetric padding.
-
-    Args:
-        width_multiplier: 1.0 or 1.2, the two published supernets.
+    Squeeze-and-excitation, hard-swish and learned kernel transforms; symmetric padding. Supernets
+    are published for a `width_multiplier` of 1.0 and of 1.2.
     """
     base = (16, 24, 40, 80, 112, 160)
     strides, excited = (1, 2, 2, 2, 1, 2), (False, False, True, False, True, True)
@@ -147,10 +145,7 @@ SPACES = {
 
 
 def named(name: str) -> SearchSpace:
-    """Returns the space of that short name.
-
-    Args:
-        name: such as "lite0".
+    """Returns the space of a short `name` such as "lite0".
 
     Raises:
         SpaceError: there is none; the message lists them.
@@ -161,11 +156,7 @@ def named(name: str) -> SearchSpace:
 
 
 def whole(space: SearchSpace) -> SearchSpace:
-    """Returns the space that a bundle's was made from, with all its resolutions.
-
-    Args:
-        space: of a bundle, which may offer fewer; returned itself if it is of none above.
-    """
+    """Returns the space above that a bundle's was made from, with all resolutions, or its own."""
     for make in SPACES.values():
         published = replace(make(), classes=space.classes)
         if replace(published, resolutions=space.resolutions) == space:

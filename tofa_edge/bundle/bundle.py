@@ -2,7 +2,7 @@
 
 A stored zip (`archive.py`) of: `manifest.json` (schema, classes, space, pre-processing, provenance,
 and sha256 and size of each other member), `weights.safetensors` (the supernet),
-`golden.safetensors` (inputs and outputs by which an engine proves itself), perhaps
+`golden.safetensors` (inputs and outputs for the self-test of an engine), perhaps
 `predictors.safetensors` (the accuracy predictor), `calibration/*.jpg` (unlabelled) and
 `check/*.jpg` (labelled). Everything is checked before it is used; nothing is executed, unpickled
 or extracted.
@@ -12,7 +12,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +23,7 @@ from numpy.typing import NDArray
 from tofa_edge.architecture.arrays import FloatArray, ImageArray, IndexArray
 from tofa_edge.architecture.layers import supernet_shapes
 from tofa_edge.architecture.space import SearchSpace, Subnet
-from tofa_edge.bundle.archive import Archive, write_archive
+from tofa_edge.bundle.archive import Archive
 from tofa_edge.bundle.images import decode, stack
 from tofa_edge.bundle.manifest import (
     GOLDEN,
@@ -121,19 +120,7 @@ class Bundle:
         if stored.keys() != shapes.keys():
             differing = one_line(", ".join(sorted(stored.keys() ^ shapes.keys())[:3]))
             raise BundleError(f"{self.path}: weights do not fit the space: {differing}")
-        arrays: dict[str, FloatArray] = {}
-        for name, shape in shapes.items():
-            array = stored.pop(name)
-            if array.shape != shape:
-                raise BundleError(f"{self.path}: {name}: wanted shape {shape}, got {array.shape}")
-            if array.dtype not in (np.float32, np.float16):
-                raise BundleError(f"{self.path}: {name}: wanted float32 or 16, got {array.dtype}")
-            arrays[name] = array.astype(np.float32, copy=False)
-            if not np.isfinite(arrays[name]).all():
-                raise BundleError(f"{self.path}: {name} holds numbers that are not finite")
-            if name.endswith(".variance") and (arrays[name] < 0).any():
-                raise BundleError(f"{self.path}: {name} holds negative variances")
-        return arrays
+        return {name: self._checked(name, stored.pop(name), shapes[name]) for name in shapes}
 
     def accuracy_predictor(self) -> AccuracyPredictor | None:
         """Returns what predicts the accuracy of subnets, or None where the bundle has none.
@@ -176,11 +163,7 @@ class Bundle:
         return len(self._manifest.check_labels)
 
     def calibration_images(self, size: int, most: int | None = None) -> ImageArray:
-        """Returns the first `most` calibration images, uint8, (N, size, size, 3), in mixed order.
-
-        Args:
-            size: in pixels.
-            most: default: all.
+        """Returns the first `most` calibration images of a `size`, uint8, (N, size, size, 3).
 
         Raises:
             BundleError: one is damaged.
@@ -188,17 +171,13 @@ class Bundle:
         return self._images(self._names("calibration")[:most], size)
 
     def check_images(self, size: int) -> tuple[ImageArray, IndexArray]:
-        """Returns the check images, uint8, (N, size, size, 3), and their labels, (N,).
-
-        Args:
-            size: in pixels.
+        """Returns the check images of a `size`, uint8, (N, size, size, 3), and their labels, (N,).
 
         Raises:
             BundleError: one is damaged.
         """
-        return self._images(self._names("check"), size), np.array(
-            self._manifest.check_labels, np.int64
-        )
+        labels = np.array(self._manifest.check_labels, np.int64)
+        return self._images(self._names("check"), size), labels
 
     def golden_cases(self) -> tuple[GoldenCase, ...]:
         """Returns the golden cases.
@@ -213,8 +192,8 @@ class Bundle:
             size = subnet.resolution
             if images is None or images.dtype != np.uint8 or images.shape[1:] != (size, size, 3):
                 raise BundleError(f"{self.path}: golden case {index} has no fitting images")
-            wanted = (len(images), len(self.classes))
-            if logits is None or logits.dtype != np.float32 or logits.shape != wanted:
+            shape = (len(images), len(self.classes))
+            if logits is None or logits.dtype != np.float32 or logits.shape != shape:
                 raise BundleError(f"{self.path}: golden case {index} has no fitting logits")
             if not len(images) or not np.isfinite(logits).all():
                 raise BundleError(f"{self.path}: golden case {index} is empty or not finite")
@@ -236,17 +215,8 @@ class Bundle:
             for _ in self._decoded(self._names(kind), self.space.resolutions[0]):
                 pass  # decoding is the check
 
-    @cached_property
-    def _members_by_kind(self) -> dict[str, list[str]]:
-        kinds: dict[str, list[str]] = {"calibration": [], "check": []}
-        for name in sorted(self._manifest.hashes):
-            kind = name.split("/")[0]
-            if kind in kinds:
-                kinds[kind].append(name)
-        return kinds
-
     def _names(self, kind: str) -> list[str]:
-        return self._members_by_kind[kind]
+        return sorted(name for name in self._manifest.hashes if name.startswith(f"{kind}/"))
 
     def _read_each(self, names: Sequence[str], most_bytes: int) -> Iterator[bytes]:
         contents = self._archive.read_each(names, most_bytes)
@@ -266,6 +236,18 @@ class Bundle:
     def _images(self, names: Sequence[str], size: int) -> ImageArray:
         return stack(list(self._decoded(names, size)), size)
 
+    def _checked(self, name: str, array: NDArray[Any], shape: tuple[int, ...]) -> FloatArray:
+        if array.shape != shape:
+            raise BundleError(f"{self.path}: {name}: wanted shape {shape}, got {array.shape}")
+        if array.dtype not in (np.float32, np.float16):
+            raise BundleError(f"{self.path}: {name}: wanted float32 or 16, got {array.dtype}")
+        numbers = array.astype(np.float32, copy=False)
+        if not np.isfinite(numbers).all():
+            raise BundleError(f"{self.path}: {name} holds numbers that are not finite")
+        if name.endswith(".variance") and (numbers < 0).any():
+            raise BundleError(f"{self.path}: {name} holds negative variances")
+        return numbers
+
     def _tensors(self, name: str, most_bytes: int) -> dict[str, NDArray[Any]]:
         (content,) = self._read_each([name], most_bytes)
         if int.from_bytes(content[:8], "little") > MOST_HEADER_BYTES:
@@ -274,73 +256,3 @@ class Bundle:
             return dict(safetensors.numpy.load(content))
         except (safetensors.SafetensorError, KeyError, ValueError, TypeError) as error:
             raise BundleError(f"{self.path}: {name} is damaged: {one_line(error)}") from error
-
-
-def stored_precision(arrays: Mapping[str, FloatArray], half: bool) -> dict[str, NDArray[Any]]:
-    """Returns arrays as a bundle stores them: float32, or weights in float16 if `half`.
-
-    BatchNorm parameters and statistics, biases and kernel matrices stay float32.
-    """
-    return {
-        name: array.astype(np.float16) if half and name.endswith(".weight") else array
-        for name, array in arrays.items()
-    }
-
-
-def write_bundle(
-    path: str | Path,
-    *,
-    space: SearchSpace,
-    classes: Sequence[str],
-    preprocessing: Preprocessing,
-    arrays: Mapping[str, NDArray[Any]],
-    golden: Sequence[GoldenCase],
-    calibration: Sequence[bytes],
-    check: Sequence[tuple[bytes, int]],
-    provenance: Provenance,
-    temperature: float = 1.0,
-    predictor: AccuracyPredictor | None = None,
-) -> None:
-    """Writes a bundle, complete or not at all.
-
-    Args:
-        path: of the file, by custom ending in `.tofa`.
-        space: of the supernet.
-        classes: names in the order of the logits.
-        preprocessing: of every subnet.
-        arrays: the supernet's, as `stored_precision` returns them.
-        golden: computed from exactly these arrays.
-        calibration: JPEG files in mixed order, unlabelled.
-        check: JPEG files and their labels.
-        provenance: plain values for people.
-        temperature: what logits are divided by for calibrated probabilities.
-        predictor: of the accuracy of subnets.
-
-    Raises:
-        BundleError: the folder is not writable or the disk is full, or the values are such that
-            `Bundle.open` would refuse the bundle.
-    """
-    contiguous = {name: np.ascontiguousarray(array) for name, array in arrays.items()}
-    tensors = {f"images_{i}": np.ascontiguousarray(case.images) for i, case in enumerate(golden)}
-    logits = {f"logits_{i}": np.ascontiguousarray(case.logits) for i, case in enumerate(golden)}
-    members = {
-        WEIGHTS: safetensors.numpy.save(contiguous),
-        GOLDEN: safetensors.numpy.save({**tensors, **logits}),
-        **({PREDICTORS: safetensors.numpy.save(predictor.to_arrays())} if predictor else {}),
-        **{f"calibration/{i:05}.jpg": content for i, content in enumerate(calibration)},
-        **{f"check/{i:05}.jpg": content for i, (content, _) in enumerate(check)},
-    }
-    manifest = Manifest(
-        space,
-        tuple(classes),
-        preprocessing,
-        provenance,
-        tuple(label for _, label in check),
-        tuple(case.subnet for case in golden),
-        {name: sha256(content) for name, content in members.items()},
-        temperature,
-    )
-    sizes = {name: len(content) for name, content in members.items()}
-    text = manifest.to_bytes(sizes)
-    read_manifest(Path(path), text, sizes)  # what could not be read back is not written
-    write_archive(Path(path), {MANIFEST: text, **members})

@@ -63,22 +63,19 @@ def load(path: str | os.PathLike[str]) -> Image:
 
 
 def files_in(folder: Path) -> list[Path]:
-    """Returns the image files in a folder and the folders in it, sorted; judged by their names.
+    """Returns the image files in a `folder` and the folders in it, sorted; judged by their names.
 
-    Names that begin with a dot are passed over: they are what other programs keep there.
-
-    Args:
-        folder: to look in.
+    Names that begin with a dot are left out: other programs keep such files.
 
     Raises:
         OSError: one of the folders cannot be read.
     """
-    found: list[Path] = []
+    images: list[Path] = []
     for place, folders, files in os.walk(folder, onerror=_raise):
         folders[:] = [name for name in folders if not name.startswith(".")]
-        named = (Path(place, name) for name in files if not name.startswith("."))
-        found += [path for path in named if path.suffix.lower() in SUFFIXES]
-    return sorted(found)
+        visible = (Path(place, name) for name in files if not name.startswith("."))
+        images += [path for path in visible if path.suffix.lower() in SUFFIXES]
+    return sorted(images)
 
 
 def _raise(error: OSError) -> None:
@@ -86,16 +83,12 @@ def _raise(error: OSError) -> None:
 
 
 def decode(content: bytes, size: int, name: str, crop: float = 1.0) -> ImageArray:
-    """Returns a bundle's JPEG photo as the network wants it, uint8 RGB, (size, size, 3).
+    """Returns a bundle's photo, the `content` of a JPEG file: uint8 RGB, (size, size, 3).
 
-    Args:
-        content: a JPEG file.
-        size: of the result, in pixels.
-        name: of the photo, for the message.
-        crop: share of the shorter side that is kept.
+    It has the `size` and the `crop` that `prepare` would give it.
 
     Raises:
-        ImageError: it cannot be decoded cheaply; `name` is named.
+        ImageError: it cannot be decoded cheaply; the message gives its `name`.
     """
     from PIL import Image, UnidentifiedImageError
 
@@ -111,12 +104,7 @@ def decode(content: bytes, size: int, name: str, crop: float = 1.0) -> ImageArra
 
 
 def encode(image: Image, largest: int) -> bytes:
-    """Returns an image's central square as JPEG, at most `largest` pixels wide, never enlarged.
-
-    Args:
-        image: upright, RGB.
-        largest: side of the result, in pixels.
-    """
+    """Returns an upright RGB `image`'s central square as JPEG, at most `largest` pixels wide."""
     size = min(largest, *image.size)
     from PIL import Image
 
@@ -127,12 +115,7 @@ def encode(image: Image, largest: int) -> bytes:
 
 
 def stack(images: Sequence[ImageArray], size: int) -> ImageArray:
-    """Returns images of one size as a batch, uint8, (N, size, size, 3), also for N = 0.
-
-    Args:
-        images: uint8, (size, size, 3) each.
-        size: in pixels.
-    """
+    """Returns images of one `size` as a batch, uint8, (N, size, size, 3), also for N = 0."""
     return np.stack(images) if images else np.zeros((0, size, size, 3), np.uint8)
 
 

@@ -34,26 +34,15 @@ Provenance: TypeAlias = Mapping[str, str | int | float | bool | None]
 
 @dataclass(frozen=True, slots=True)
 class Manifest:
-    """What a bundle says of itself.
-
-    Attributes:
-        space: all subnets that can be cut from it.
-        classes: names, in the order of the logits.
-        preprocessing: of every subnet.
-        provenance: how it was made, for people.
-        check_labels: of the check photos, in the order of their names.
-        golden: the subnets of the golden cases.
-        hashes: SHA-256 of each other member, in hexadecimal.
-        temperature: what logits are divided by for calibrated probabilities.
-    """
+    """What a bundle says of itself; see `Bundle`."""
 
     space: SearchSpace
     classes: tuple[str, ...]
     preprocessing: Preprocessing
     provenance: Provenance
-    check_labels: tuple[int, ...]
-    golden: tuple[Subnet, ...]
-    hashes: Mapping[str, str]
+    check_labels: tuple[int, ...]  # of the check photos, in the order of their names
+    golden: tuple[Subnet, ...]  # of the golden cases
+    hashes: Mapping[str, str]  # SHA-256 of each other member, in hexadecimal
     temperature: float = 1.0
 
     def to_bytes(self, sizes: Mapping[str, int]) -> bytes:
@@ -112,15 +101,16 @@ def _parse(path: Path, content: bytes, sizes: Mapping[str, int]) -> Manifest:
     cases = _list(value["golden"], MOST_GOLDEN_CASES)
     golden = tuple(Subnet.from_json(json.dumps(case)) for case in cases)
     if not golden:
-        raise ValueError("wanted golden cases, for engines to prove themselves")
+        raise ValueError("wanted golden cases, for the self-test of engines")
     for subnet in golden:
         space.validate(subnet)
     pre, provenance = _preprocessing(value["preprocessing"]), value["provenance"]
     if not all(printable(key) and _plain(item) for key, item in provenance.items()):
         raise ValueError("provenance wants plain values without control characters")
-    given = value["temperature"] if value["schema"] > 1 else value.get("temperature", 1.0)
-    temperature = _temperature(given)
-    return Manifest(space, classes, pre, provenance, labels, golden, hashes, temperature)
+    temperature = value["temperature"] if value["schema"] > 1 else value.get("temperature", 1.0)
+    return Manifest(
+        space, classes, pre, provenance, labels, golden, hashes, _temperature(temperature)
+    )
 
 
 def _temperature(value: object) -> float:
@@ -178,11 +168,7 @@ def _list(value: object, most: int) -> tuple[Any, ...]:
 
 
 def printable(value: object) -> bool:
-    """Returns whether a value is text that a bundle may hold: up to 200 characters, no controls.
-
-    Args:
-        value: of any type.
-    """
+    """Returns whether a `value` is text for a bundle: up to 200 characters, no controls."""
     return isinstance(value, str) and PRINTABLE.fullmatch(value) is not None
 
 

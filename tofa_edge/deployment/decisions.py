@@ -10,13 +10,15 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass, replace
 
 from tofa_edge.architecture.space import Subnet
-from tofa_edge.storage.cache import cache_folder, intruders, least_used, mark_used, write_whole
+from tofa_edge.storage.cache import CacheFolder
+from tofa_edge.storage.plain import from_plain, to_plain
 
 MOST_REMEMBERED = 20
 MOST_BYTES = 256 * 2**20
+CACHE = CacheFolder("decisions", MOST_REMEMBERED, MOST_REMEMBERED * MOST_BYTES, MOST_BYTES)
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +35,7 @@ class Decision:
         p95_ms: the 95th percentile.
         accuracy: expected, 0..1, or its stand-in.
         predicts_accuracy: whether the bundle has an accuracy predictor.
-        explanation: how it was chosen, as text.
+        explanation: how it was chosen, in lines.
         artefact_sha256: of the engine's artefact, hexadecimal.
     """
 
@@ -46,7 +48,7 @@ class Decision:
     p95_ms: float
     accuracy: float
     predicts_accuracy: bool
-    explanation: str
+    explanation: tuple[str, ...]
     artefact_sha256: str = ""
 
     @property
@@ -57,36 +59,23 @@ class Decision:
 
 def recall(key: str) -> tuple[Decision, bytes] | None:
     """Returns a remembered decision with its artefact, or None."""
-    with contextlib.suppress(OSError, ValueError, TypeError, RuntimeError):
-        folder = cache_folder()
-        if intruders(folder.lstat()):  # an artefact may be machine code
-            return None
-        written, artefact = folder / f"{key}.json", folder / f"{key}.artefact"
-        if max(path.stat().st_size for path in (written, artefact)) > MOST_BYTES:
-            return None
-        decision = Decision(**json.loads(written.read_text()))
-        content = artefact.read_bytes()
-        if hashlib.sha256(content).hexdigest() == decision.artefact_sha256:
-            mark_used(written)
-            return decision, content
+    fields, artefact = CACHE.read(f"{key}.json"), CACHE.read(f"{key}.artefact")
+    with contextlib.suppress(ValueError, RecursionError):
+        decision = from_plain(Decision, json.loads(fields or b""))
+        if hashlib.sha256(artefact or b"").hexdigest() == decision.artefact_sha256:
+            return decision, artefact or b""
     return None
 
 
 def remember(key: str, decision: Decision, artefact: bytes) -> None:
     """Keeps a decision and its artefact, and drops the least recently used beyond 20."""
+    lines = ("".join(c if c.isprintable() else " " for c in ln) for ln in decision.explanation)
     digest = hashlib.sha256(artefact).hexdigest()
-    fields = {**asdict(decision), "artefact_sha256": digest}
-    with contextlib.suppress(OSError, RuntimeError):
-        folder = cache_folder()
-        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-        write_whole(folder / f"{key}.artefact", artefact)
-        write_whole(folder / f"{key}.json", json.dumps(fields).encode())
-        for path in least_used(folder, MOST_REMEMBERED, but=folder / f"{key}.json"):
-            forget(path.stem)
+    sealed = replace(decision, explanation=tuple(lines), artefact_sha256=digest)
+    if CACHE.write(f"{key}.artefact", artefact):
+        CACHE.write(f"{key}.json", json.dumps(to_plain(sealed)).encode())
 
 
 def forget(key: str) -> None:
     """Drops a decision, if it is there."""
-    with contextlib.suppress(OSError, RuntimeError):
-        for ending in ("json", "artefact"):
-            (cache_folder() / f"{key}.{ending}").unlink(missing_ok=True)
+    CACHE.forget(key)

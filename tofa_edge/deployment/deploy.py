@@ -35,6 +35,7 @@ from tofa_edge.errors import BackendError, BudgetError, LimitError, SubnetError
 from tofa_edge.measurement.stopwatch import one_at_a_time
 from tofa_edge.serving.model import Model
 from tofa_edge.storage.cache import decision_key
+from tofa_edge.storage.plain import to_plain
 
 TRIES = 3
 UNSTEADY = 3.0  # p95 over p50 that tells of other work on the machine
@@ -169,7 +170,7 @@ def _key(
             "bundle": bundle.digest,
             "budget": dataclasses.asdict(limits),
             "asked": [subnet and subnet.to_json(), *asked],
-            "device": fingerprint().to_dict(),
+            "device": to_plain(fingerprint()),
             "versions": [__version__, *(item.version() for item in working().values())],
         }
     )

@@ -170,7 +170,7 @@ def known_profiles() -> list[Profile]:
 
 def profiles_folder() -> Path:
     """Returns where profiles made here are kept, beside the remembered decisions."""
-    return cache_folder().parent / "profiles"
+    return cache_folder("profiles")
 
 
 def keep_first(made: Profile) -> Path | None:

@@ -49,7 +49,7 @@ def recalled(finisher: Finisher, key: str) -> Model | None:
     explanation = finisher.explanation
     explanation.chosen = Measured(subnet, str(engine), cost, decision.accuracy, latency)
     explanation.predicts_accuracy = decision.predicts_accuracy
-    explanation.remembered = decision.explanation
+    explanation.remembered = "\n".join(decision.explanation)
     log.info(f"remembered {explanation.chosen}")
     model.reset_stats()
     return model
@@ -68,7 +68,7 @@ def kept(finisher: Finisher, key: str, made: Finished) -> None:
         p95_ms=latency.p95_ms,
         accuracy=made.measured.accuracy,
         predicts_accuracy=finisher.explanation.predicts_accuracy,
-        explanation=str(finisher.explanation),
+        explanation=tuple(str(finisher.explanation).splitlines()),
     )
     decisions.remember(key, decision, made.artefact)
 

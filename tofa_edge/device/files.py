@@ -19,11 +19,9 @@ NUMBER = re.compile(r"[+-]?[0-9]{1,18}", re.ASCII)
 
 @dataclass(frozen=True, slots=True)
 class Files:
-    """Reads below a root.
+    """Reads files by their paths below a `root`.
 
-    Attributes:
-        root: "/" for this machine, else the folder of a recorded one, and then no link is followed
-            out of it.
+    It is "/" for this machine, else the folder of a recorded one, which no link leads out of.
     """
 
     root: Path
@@ -34,12 +32,7 @@ class Files:
         return str(self.root) == "/"
 
     def content(self, path: str, most_bytes: int = MOST_BYTES) -> bytes | None:
-        """Returns the first bytes of a regular file; None when it cannot be read.
-
-        Args:
-            path: below the root.
-            most_bytes: that are read.
-        """
+        """Returns up to `most_bytes` of the regular file at `path`; None when it cannot be read."""
         try:
             place = self._place(path)
             if place is None or not stat.S_ISREG(place.stat().st_mode):
@@ -50,40 +43,24 @@ class Files:
             return None
 
     def text(self, path: str) -> str | None:
-        """Returns a file's text without surrounding blanks and NULs; None when there is none.
-
-        Args:
-            path: below the root.
-        """
+        """Returns the text at `path` without blanks and NULs around it; None when there is none."""
         content = self.content(path)
         if content is None:
             return None
         return content.decode("utf-8", "replace").strip(" \t\r\n\0") or None
 
     def line(self, path: str) -> str | None:
-        """Returns the first line of a file, printable and at most 200 characters long.
-
-        Args:
-            path: below the root.
-        """
+        """Returns the first line at `path`, printable and at most 200 characters long."""
         text = self.text(path)
         return printable(text.splitlines()[0]) if text else None
 
     def number(self, path: str) -> int | None:
-        """Returns a file's decimal number; None when it holds anything else.
-
-        Args:
-            path: below the root.
-        """
+        """Returns the decimal number at `path`; None when there is anything else."""
         text = self.text(path)
         return int(text) if text and NUMBER.fullmatch(text) else None
 
     def exists(self, path: str) -> bool:
-        """Returns whether there is something at a path, a device node included.
-
-        Args:
-            path: below the root.
-        """
+        """Returns whether there is something at `path`, a device node included."""
         try:
             place = self._place(path)
             return place is not None and place.exists()
@@ -91,30 +68,19 @@ class Files:
             return False
 
     def find(self, pattern: str) -> list[str]:
-        """Returns the paths that match a pattern with `*` in any component, in natural order.
-
-        Args:
-            pattern: below the root.
-        """
-        found = [""]
+        """Returns the paths that match a `pattern` (`*` in any component), in natural order."""
+        paths = [""]
         for part in pattern.strip("/").split("/"):
-            if "*" not in part:
-                found = [f"{folder}/{part}" for folder in found]
-                continue
-            found = [
+            paths = [
                 f"{folder}/{name}"
-                for folder in found
-                for name in self._names(folder)
-                if fnmatch.fnmatchcase(name, part)
+                for folder in paths
+                for name in ([part] if "*" not in part else self._names(folder))
+                if "*" not in part or fnmatch.fnmatchcase(name, part)
             ][:MOST_NAMES]
-        return [path for path in sorted(found, key=_natural) if self.exists(path)]
+        return [path for path in sorted(paths, key=_natural) if self.exists(path)]
 
     def numbers(self, pattern: str) -> list[int]:
-        """Returns the numbers in the files that match, leaving out those without one.
-
-        Args:
-            pattern: below the root, as in `find`.
-        """
+        """Returns the numbers in the files that match a `pattern`, without those that hold none."""
         values = (self.number(path) for path in self.find(pattern))
         return [value for value in values if value is not None]
 

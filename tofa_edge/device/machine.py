@@ -14,13 +14,10 @@ import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from tofa_edge.device import sensors as device_sensors
 from tofa_edge.device import sources as device_sources
 from tofa_edge.device.files import Files
-from tofa_edge.errors import ProfileError
-from tofa_edge.storage.plain import Value, from_plain, to_plain
 
 TELEMETRY_SINCE = (1, 29)  # the first onnxruntime that sends it on Linux
 
@@ -76,22 +73,6 @@ class Fingerprint:
         known = [n for n in (self.cores, self.allowed_cores, quota) if n is not None]
         return min(known, default=None)
 
-    def to_dict(self) -> dict[str, Any]:
-        """Returns plain JSON values, without what is not known."""
-        return dict(to_plain(self))
-
-    @staticmethod
-    def from_dict(value: object) -> Fingerprint:
-        """Reads what `to_dict` returned.
-
-        Args:
-            value: plain JSON values.
-
-        Raises:
-            ProfileError: a field is unknown or of another type.
-        """
-        return _read(Fingerprint, value)
-
 
 @dataclass(frozen=True, slots=True)
 class PowerMode:
@@ -144,49 +125,24 @@ class State:
     on_battery: bool | None = None
     telemetry_on: bool | None = None
 
-    def to_dict(self) -> dict[str, Any]:
-        """Returns plain JSON values, without what is not known."""
-        return dict(to_plain(self))
-
-    @staticmethod
-    def from_dict(value: object) -> State:
-        """Reads what `to_dict` returned.
-
-        Args:
-            value: plain JSON values.
-
-        Raises:
-            ProfileError: a field is unknown or of another type.
-        """
-        return _read(State, value)
-
-
-def _read(kind: type[Value], value: object) -> Value:
-    try:
-        return from_plain(kind, value)
-    except ValueError as error:
-        raise ProfileError(f"not what a device says of itself: {error}") from error
-
 
 def fingerprint(root: Path = Path("/")) -> Fingerprint:
-    """Returns what a machine is.
-
-    Args:
-        root: of its files: "/", or a folder with copies of /proc, /sys, /etc and /dev.
-    """
+    """Returns what a machine is by the files below `root`: "/", or a copy of a machine's."""
     files = Files(Path(root))
     blocks = device_sources.cpuinfo(files)
     processors = device_sources.processors(blocks)
     online = device_sources.count_in_list(files.line("sys/devices/system/cpu/online"))
+    live = platform.machine(), struct.calcsize("P") * 8, os.cpu_count(), platform.python_version()
+    machine, bits, cores, python = live if files.live else (None, None, None, None)
     return Fingerprint(
         board=device_sources.board(files, blocks),
         board_release=device_sources.jetson_release(files),
-        architecture=_architecture(files, blocks),
+        architecture=machine or device_sources.architecture(files, blocks),
         cpu_bits=device_sources.cpu_bits(blocks),
-        userland_bits=_userland_bits(files),
+        userland_bits=bits or device_sources.userland_bits(files),
         processors=processors,
         features=device_sources.features(blocks),
-        cores=online or (sum(processors.values()) if processors else None) or _cores(files),
+        cores=online or (sum(processors.values()) if processors else None) or cores,
         physical_cores=device_sources.physical_cores(files),
         allowed_cores=_allowed_cores(files),
         quota_cores=device_sources.quota_cores(files),
@@ -196,16 +152,12 @@ def fingerprint(root: Path = Path("/")) -> Fingerprint:
         accelerators=device_sources.accelerators(files),
         operating_system=device_sources.operating_system(files),
         kernel=files.line("proc/sys/kernel/osrelease"),
-        python=platform.python_version() if files.live else None,
+        python=python,
     )
 
 
 def state(root: Path = Path("/")) -> State:
-    """Returns how a machine is doing.
-
-    Args:
-        root: as for `fingerprint`.
-    """
+    """Returns how a machine is doing by the files below `root`, as in `fingerprint`."""
     files = Files(Path(root))
     memory = device_sources.memory_fields(files)
     swap = memory.get("SwapTotal"), memory.get("SwapFree")
@@ -227,19 +179,6 @@ def state(root: Path = Path("/")) -> State:
         on_battery=device_sensors.on_battery(files),
         telemetry_on=_telemetry_on() if files.live else None,
     )
-
-
-def _architecture(files: Files, blocks: list[device_sources.Block]) -> str | None:
-    live = platform.machine() if files.live else ""
-    return live or device_sources.architecture(files, blocks)
-
-
-def _userland_bits(files: Files) -> int | None:
-    return struct.calcsize("P") * 8 if files.live else device_sources.userland_bits(files)
-
-
-def _cores(files: Files) -> int | None:
-    return os.cpu_count() if files.live else None
 
 
 def _allowed_cores(files: Files) -> int | None:

@@ -32,7 +32,7 @@ class Problem:
 
 def problems(fingerprint: Fingerprint, state: State) -> list[Problem]:
     """Returns what is wrong, the worst first; what is not known is not a problem."""
-    checks = (_power, _throttling, _heat, _limits, _clocks, _company, _software)
+    checks = (_power, _throttling, _heat, _limits, _clocks, _load, _software)
     return [problem for check in checks for problem in check(fingerprint, state)]
 
 
@@ -118,7 +118,7 @@ def _clocks(_: Fingerprint, state: State) -> Iterator[Problem]:
     )
 
 
-def _company(fingerprint: Fingerprint, state: State) -> Iterator[Problem]:
+def _load(fingerprint: Fingerprint, state: State) -> Iterator[Problem]:
     load, cores = state.load_average, fingerprint.usable_cores
     if load is not None and load > BUSY_LOAD * (cores or 1):
         yield Problem(

@@ -29,8 +29,8 @@ def clocks_mhz(files: Files) -> tuple[float, ...] | None:
     if kilohertz:
         return tuple(value / 1000 for value in kilohertz)
     text = files.text("proc/cpuinfo") or ""
-    found = re.findall(r"^cpu MHz\s*: (\d{1,6}(?:\.\d{1,6})?)$", text, re.MULTILINE | re.ASCII)
-    return tuple(map(float, found)) or None
+    clocks = re.findall(r"^cpu MHz\s*: (\d{1,6}(?:\.\d{1,6})?)$", text, re.MULTILINE | re.ASCII)
+    return tuple(map(float, clocks)) or None
 
 
 def maximum_clock_mhz(files: Files) -> float | None:
@@ -71,9 +71,9 @@ def throttled(files: Files) -> tuple[tuple[str, ...] | None, tuple[str, ...] | N
 
 def _raspberry_throttled(files: Files) -> tuple[tuple[str, ...] | None, tuple[str, ...] | None]:
     for path in files.find("sys/devices/platform/soc*/*firmware/get_throttled"):
-        found = re.fullmatch(r"(?:0x)?([0-9a-f]{1,8})", files.line(path) or "", re.IGNORECASE)
-        if found:
-            bits = int(found[1], 16)
+        match = re.fullmatch(r"(?:0x)?([0-9a-f]{1,8})", files.line(path) or "", re.IGNORECASE)
+        if match:
+            bits = int(match[1], 16)
             return _words(bits), _words(bits >> SINCE_BOOT_SHIFT)
     for path in files.find("sys/class/hwmon/hwmon*/in0_lcrit_alarm"):
         if files.line(f"{path.rpartition('/')[0]}/name") == "rpi_volt":
@@ -108,17 +108,17 @@ def power_modes(files: Files) -> tuple[int | None, dict[int, str]]:
     pattern = r"<\s*POWER_MODEL\s+ID=(\d{1,3})\s+NAME=([^\s>]{1,40})"
     modes = {int(number): name for number, name in re.findall(pattern, text, re.ASCII)}
     status = files.text("var/lib/nvpmodel/status") or ""
-    found = re.search(r"pmode:(\d{1,6})", status, re.ASCII) or re.search(
+    match = re.search(r"pmode:(\d{1,6})", status, re.ASCII) or re.search(
         r"PM_CONFIG\s+DEFAULT=(\d{1,3})", text, re.ASCII
     )
     cleaned = {number: clean for number, name in modes.items() if (clean := printable(name))}
-    return (int(found[1]) if found else None), cleaned
+    return (int(match[1]) if match else None), cleaned
 
 
 def load_average(files: Files) -> float | None:
     """Returns how many processes wanted to run in the last minute, on average."""
-    found = re.match(r"\d{1,6}\.\d{1,3}", files.line("proc/loadavg") or "", re.ASCII)
-    return float(found[0]) if found else None
+    match = re.match(r"\d{1,6}\.\d{1,3}", files.line("proc/loadavg") or "", re.ASCII)
+    return float(match[0]) if match else None
 
 
 def on_battery(files: Files) -> bool | None:

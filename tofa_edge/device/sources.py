@@ -64,7 +64,7 @@ def cpuinfo(files: Files) -> list[Block]:
     blocks: list[Block] = []
     for paragraph in re.split(r"\n\s*\n", files.text("proc/cpuinfo") or ""):
         pairs = (line.partition(":") for line in paragraph.splitlines())
-        block = {key.strip().lower(): value.strip() for key, found, value in pairs if found}
+        block = {key.strip().lower(): value.strip() for key, colon, value in pairs if colon}
         if block:
             blocks.append(block)
     return blocks
@@ -149,23 +149,22 @@ def board(files: Files, blocks: list[Block]) -> str | None:
         if block.get("model", "").startswith("Raspberry"):
             return printable(block["model"])
     names = [files.line(f"sys/class/dmi/id/{name}") for name in ("sys_vendor", "product_name")]
-    told = [name for name in names if name and not PLACEHOLDERS.search(name.lower())]
-    return " ".join(told) or None
+    return " ".join(n for n in names if n and not PLACEHOLDERS.search(n.lower())) or None
 
 
 def jetson_release(files: Files) -> str | None:
     """Returns the release of a Jetson's system, such as "L4T 36.4.3" (JetPack 6)."""
     line = files.line("etc/nv_tegra_release") or ""
-    found = re.search(r"R(\d{1,4}) .{0,40}REVISION: (\d{1,4}(?:\.\d{1,4})*)", line, re.ASCII)
-    return f"L4T {found[1]}.{found[2]}" if found else None
+    match = re.search(r"R(\d{1,4}) .{0,40}REVISION: (\d{1,4}(?:\.\d{1,4})*)", line, re.ASCII)
+    return f"L4T {match[1]}.{match[2]}" if match else None
 
 
 def operating_system(files: Files) -> str | None:
     """Returns the name of the system's release for people."""
     for path in ("etc/os-release", "usr/lib/os-release"):
-        found = re.search(r'^PRETTY_NAME="?([^"\n]*)', files.text(path) or "", re.MULTILINE)
-        if found:
-            return printable(found[1])
+        match = re.search(r'^PRETTY_NAME="?([^"\n]*)', files.text(path) or "", re.MULTILINE)
+        if match:
+            return printable(match[1])
     return None
 
 
@@ -173,10 +172,10 @@ def count_in_list(text: str | None) -> int | None:
     """Returns how many numbers the `text` of a kernel list such as "0-3,6" holds."""
     total = 0
     for item in (text or "").split(","):
-        found = re.fullmatch(r"\s*(\d{1,6})(?:-(\d{1,6}))?\s*", item, re.ASCII)
-        if not found:
+        match = re.fullmatch(r"\s*(\d{1,6})(?:-(\d{1,6}))?\s*", item, re.ASCII)
+        if not match:
             return None
-        total += max(0, int(found[2] or found[1]) - int(found[1]) + 1)
+        total += max(0, int(match[2] or match[1]) - int(match[1]) + 1)
     return total or None
 
 
@@ -189,8 +188,8 @@ def physical_cores(files: Files) -> int | None:
 def allowed_cores(files: Files) -> int | None:
     """Returns the logical cores that this process may run on."""
     status = files.text("proc/self/status") or ""
-    found = re.search(r"^Cpus_allowed_list:(.*)$", status, re.MULTILINE)
-    return count_in_list(found[1]) if found else None
+    match = re.search(r"^Cpus_allowed_list:(.*)$", status, re.MULTILINE)
+    return count_in_list(match[1]) if match else None
 
 
 def memory_fields(files: Files) -> dict[str, int]:
@@ -231,14 +230,10 @@ def memory_limit_bytes(files: Files) -> int | None:
 
 
 def control_groups(files: Files, controller: str) -> Iterator[str]:
-    """Yields the folders of this process's control groups and of those around them.
+    """Yields the folders of this process's control groups, and those around them.
 
-    In a container the path is often that of the host and leads nowhere; the mount's root then
-    holds the container's own limits.
-
-    Args:
-        files: of the machine.
-        controller: such as "cpu" or "memory"; its own hierarchy where the machine has several.
+    Where each `controller` ("cpu", "memory") has its own hierarchy, in that. In a container the
+    path is often that of the host and leads nowhere; the mount's root then holds its own limits.
     """
     lines = (files.text("proc/self/cgroup") or "0::/").splitlines()
     for line in lines[:MOST_DEPTH]:
@@ -259,22 +254,21 @@ def accelerators(files: Files) -> tuple[str, ...]:
         "sys/firmware/devicetree/base/compatible"
     )
     chips = (compatible or b"").decode("utf-8", "replace").split("\0")
-    found = [
-        *_nvidia_gpus(files, chips),
-        *(["Hailo"] if files.exists("dev/hailo0") else []),
-        *(["Coral Edge TPU (PCIe)"] if files.exists("dev/apex_0") else []),
-        *(["Coral Edge TPU (USB)"] if _coral_on_usb(files) else []),
-        *(["Rockchip NPU"] if _rockchip_npu(files, chips) else []),
-        *(["NPU (/dev/accel/accel0)"] if files.exists("dev/accel/accel0") else []),
-    ]
-    return tuple(found)
+    others = {
+        "Hailo": files.exists("dev/hailo0"),
+        "Coral Edge TPU (PCIe)": files.exists("dev/apex_0"),
+        "Coral Edge TPU (USB)": _coral_on_usb(files),
+        "Rockchip NPU": _rockchip_npu(files, chips),
+        "NPU (/dev/accel/accel0)": files.exists("dev/accel/accel0"),
+    }
+    return (*_nvidia_gpus(files, chips), *(name for name, present in others.items() if present))
 
 
 def _nvidia_gpus(files: Files, chips: list[str]) -> list[str]:
     models = []
     for path in files.find("proc/driver/nvidia/gpus/*/information"):
-        found = re.search(r"^Model:\s*(.+)$", files.text(path) or "", re.MULTILINE)
-        models += [name] if found and (name := printable(found[1])) else []
+        match = re.search(r"^Model:\s*(.+)$", files.text(path) or "", re.MULTILINE)
+        models += [name] if match and (name := printable(match[1])) else []
     jetson = [name for chip, name in JETSON_GPUS.items() if chip in chips]
     places = ("sys/devices/gpu.0", "sys/devices/platform/gpu.0")
     integrated = any(map(files.exists, places)) or files.find("sys/class/devfreq/*.g[pva]*")

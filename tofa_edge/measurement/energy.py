@@ -1,7 +1,7 @@
 """Energy of a prediction where the machine has a sensor for it, read below a root.
 
 Intel and AMD count microjoules (powercap, "rapl"); a Jetson's and other boards' INA sensors give
-the power of a rail now; a Raspberry Pi 5 says volts and amperes of its regulators by `vcgencmd
+the power of a rail now; a Raspberry Pi 5 gives volts and amperes of its regulators by `vcgencmd
 pmic_read_adc` (the firmware's documentation). Power is sampled ten times a second by a thread,
 never while latency is measured.
 """
@@ -49,33 +49,19 @@ class Meter:
 
     @staticmethod
     def here(root: Path = Path("/")) -> Meter | None:
-        """Returns the first sensor that answers, None where there is none.
-
-        Args:
-            root: below which files are read; a recorded machine may stand in.
-        """
+        """Returns the first sensor below `root` that answers, None where there is none."""
         files = Files(Path(root))
-        found = (*_counters(files), *_rails(files), *_regulators(files))
-        return next((meter for meter in found if meter.answers()), None)
+        meters = (*_counters(files), *_rails(files), *_regulators(files))
+        return next((meter for meter in meters if meter.answers()), None)
 
     def answers(self) -> bool:
-        """Whether it says anything."""
+        """Whether it can be read."""
         return any(read is not None and read() is not None for read in (self.joules, self.watts))
 
-    def now_watts(self, seconds: float = SAMPLE_S) -> float | None:
-        """Returns the power over some time; at this moment where the sensor gives power.
-
-        Args:
-            seconds: to sample for, where the sensor counts energy.
-        """
-        return self.watts() if self.watts is not None else self._over(lambda: time.sleep(seconds))
-
     def spent(self, run: Callable[[], object], seconds: float) -> dict[str, Any] | None:
-        """Returns what a call takes: idle first, then called again and again.
+        """Returns the energy of `run`, which predicts one image, over some `seconds`.
 
-        Args:
-            run: predicts one image.
-            seconds: of each of the two.
+        The machine's power is measured idle for as long before.
         """
         idle = self._over(lambda: time.sleep(seconds))
         done = [0, 0.0]
@@ -98,7 +84,7 @@ class Meter:
         }
 
     def _over(self, work: Callable[[], None]) -> float | None:
-        """Returns the mean power while something is done."""
+        """Returns the mean power during some work."""
         if self.joules is not None:
             begun, before = time.perf_counter(), self.joules()
             work()
@@ -127,34 +113,34 @@ class Meter:
 
 
 def _counters(files: Files) -> list[Meter]:
-    found = []
+    meters = []
     for folder in files.find("sys/class/powercap/*rapl:*"):
         name = files.line(f"{folder}/name") or ""
         if folder.count(":") != 1 or not name.startswith(("package", "psys")):
             continue  # what is inside of a package is counted there
         most = files.number(f"{folder}/max_energy_range_uj")
         read = _scaled(files, f"{folder}/energy_uj", 1e-6)
-        found.append(Meter(f"rapl {name}", joules=read, wraps_at=most and most / 1e6))
-    return sorted(found, key=lambda meter: "psys" not in meter.name)
+        meters.append(Meter(f"rapl {name}", joules=read, wraps_at=most and most / 1e6))
+    return sorted(meters, key=lambda meter: "psys" not in meter.name)
 
 
 def _rails(files: Files) -> list[Meter]:
     """Returns the rails of INA sensors (hwmon, or iio in the kernels of older Jetsons)."""
-    found = []
+    meters = []
     for path in files.find("sys/class/hwmon/hwmon*/power*_input"):
         name = files.line(path.replace("_input", "_label")) or _chip(files, path)
-        found.append(Meter(f"ina {name}", watts=_scaled(files, path, 1e-6)))
+        meters.append(Meter(f"ina {name}", watts=_scaled(files, path, 1e-6)))
     for path in files.find("sys/class/hwmon/hwmon*/curr*_input"):
         volts = path.replace("curr", "in")
         name = files.line(volts.replace("_input", "_label")) or _chip(files, path)
         if files.number(volts) is not None and "ina" in _chip(files, path):
-            found.append(Meter(f"ina {name}", watts=_product(files, volts, path)))
+            meters.append(Meter(f"ina {name}", watts=_product(files, volts, path)))
     for path in files.find("sys/bus/i2c/drivers/ina3221*/*/iio:device*/in_power*_input"):
         folder, _, file = path.rpartition("/")
         number = re.sub(r"[^0-9]", "", file)
         name = files.line(f"{folder}/rail_name_{number}") or "ina3221"
-        found.append(Meter(f"ina {name}", watts=_scaled(files, path, 1e-3)))
-    return sorted(found, key=lambda meter: not meter.name.endswith(WHOLE_BOARD))
+        meters.append(Meter(f"ina {name}", watts=_scaled(files, path, 1e-3)))
+    return sorted(meters, key=lambda meter: not meter.name.endswith(WHOLE_BOARD))
 
 
 def _regulators(files: Files) -> list[Meter]:
@@ -166,16 +152,16 @@ def _regulators(files: Files) -> list[Meter]:
 
 
 def _pmic_watts(command: Path) -> float | None:
-    """Returns volts times amperes, summed over the regulators that say both."""
+    """Returns volts times amperes, summed over the regulators that give both."""
     try:
         words = [str(command), "pmic_read_adc"]
-        said = subprocess.run(words, capture_output=True, text=True, timeout=2, check=True).stdout
+        text = subprocess.run(words, capture_output=True, text=True, timeout=2, check=True).stdout
     except (OSError, subprocess.SubprocessError, ValueError):
         return None
-    found: dict[str, dict[str, float]] = {}
-    for name, unit, value in PMIC_LINE.findall(said):
-        found.setdefault(name, {})[unit] = float(value)
-    both = [parts["A"] * parts["V"] for parts in found.values() if len(parts) == 2]
+    regulators: dict[str, dict[str, float]] = {}
+    for name, unit, value in PMIC_LINE.findall(text):
+        regulators.setdefault(name, {})[unit] = float(value)
+    both = [parts["A"] * parts["V"] for parts in regulators.values() if len(parts) == 2]
     return sum(both) if both else None
 
 

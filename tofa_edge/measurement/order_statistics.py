@@ -19,12 +19,7 @@ CURVE = (*range(0, 100, 5), 99, 99.9, 100)  # percentiles
 
 
 def interval(values: Sequence[float], percentile: float) -> tuple[float, float] | None:
-    """Returns what encloses the true percentile with 95 %; None where there are too few values.
-
-    Args:
-        values: in any order and unit.
-        percentile: above 0 and below 100.
-    """
+    """Returns the 95 % interval of a `percentile` of `values`; None where those are too few."""
     places = _places(len(values), percentile / 100)
     if places is None:
         return None
@@ -41,15 +36,11 @@ def least_count(percentile: float) -> int:
 
 
 def curve(values: Sequence[float]) -> list[tuple[float, float]]:
-    """Returns pairs of a percentile and its value, from the least to the largest.
-
-    Args:
-        values: of any unit, which is kept.
-    """
+    """Returns the percentiles of `values` as pairs with the percent, the least first."""
     if not len(values):
         return []
-    found = np.percentile(np.asarray(values, np.float64), CURVE)
-    return [(float(p), float(value)) for p, value in zip(CURVE, found, strict=True)]
+    percentiles = np.percentile(np.asarray(values, np.float64), CURVE)
+    return [(float(p), float(value)) for p, value in zip(CURVE, percentiles, strict=True)]
 
 
 def _places(count: int, share: float) -> tuple[int, int] | None:
@@ -71,24 +62,14 @@ NORMAL_QUANTILE = 1.96  # of 95 %
 
 
 def kendall_tau(first: NDArray[np.floating[Any]], second: NDArray[np.floating[Any]]) -> float:
-    """Returns Kendall's τ of two rankings of the same things, −1..1; ties count for neither.
-
-    Args:
-        first: (N,).
-        second: of the same things, (N,).
-    """
+    """Returns Kendall's τ of rankings `first` and `second`, float (N,); ties count for neither."""
     rows, columns = np.triu_indices(len(first), 1)
     signs = np.sign(first[rows] - first[columns]) * np.sign(second[rows] - second[columns])
     return float(signs.mean())
 
 
 def wilson(right: int, count: int) -> tuple[float, float]:
-    """Returns the 95 % interval of a share, 0..1, by Wilson's score.
-
-    Args:
-        right: how many are.
-        count: of how many.
-    """
+    """Returns the 95 % interval of the share of `right` in `count`, 0..1, by Wilson's score."""
     share, square = right / count, NORMAL_QUANTILE**2
     centre = (share + square / (2 * count)) / (1 + square / count)
     spread = np.sqrt(share * (1 - share) / count + square / (4 * count**2))

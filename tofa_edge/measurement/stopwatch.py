@@ -1,6 +1,6 @@
 """Latency as measured: warm-up, then runs until there are enough, beside a fixed reference.
 
-A clock that drifts, a governor that ramps, another program that wakes up: all of them move every
+A clock that drifts, a governor that ramps, another program that wakes up: all of them slow every
 network alike. So a `Stopwatch` runs one fixed small network between the runs of the one it times.
 What the reference lost against its best is what the machine lost, not the network.
 """
@@ -13,6 +13,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -55,11 +56,7 @@ class Latency:
     flags: tuple[str, ...] = ()
 
     def percentile_ms(self, percentile: int) -> float:
-        """Returns the median (50) or the 95th percentile (95).
-
-        Args:
-            percentile: 50 or 95.
-        """
+        """Returns the median where `percentile` is 50, else the 95th percentile."""
         return self.p50_ms if percentile == 50 else self.p95_ms
 
     @property
@@ -73,11 +70,7 @@ class Latency:
 
 
 def percentiles(seconds: Sequence[float]) -> Latency:
-    """Returns the percentiles of durations in seconds; all zero when there are none.
-
-    Args:
-        seconds: durations.
-    """
+    """Returns the percentiles of durations in `seconds`; all zero when there are none."""
     if not len(seconds):
         return Latency(0.0, 0.0, 0.0, 0.0, 0)
     p50, p90, p95, p99 = np.percentile(np.asarray(seconds) * 1e3, (50, 90, 95, 99)).tolist()
@@ -103,12 +96,7 @@ def _relative_error(seconds: Sequence[float]) -> float:
 
 @dataclass(frozen=True, eq=False, slots=True)
 class Recording:
-    """A latency, and the durations it was computed from, in seconds and in their order.
-
-    Attributes:
-        latency: its percentiles.
-        seconds: of each run, in their order.
-    """
+    """A latency, and the durations of its runs in `seconds`, in their order."""
 
     latency: Latency
     seconds: tuple[float, ...]
@@ -141,18 +129,13 @@ class Stopwatch:
         self._warm_up_runs, self._size = warm_up_runs, block
 
     def time(self, run: Run) -> Latency:
-        """Returns the latency of a call; measured again, up to twice, where it is doubtful.
-
-        Args:
-            run: what to time; it must not depend on how often it is called.
-        """
-        found = [self._once(run)]
-        while found[-1].flags and len(found) <= AGAIN:
-            found.append(self._once(run))
-        best = min(found, key=lambda latency: (bool(latency.flags), latency.p95_ms))
-        if best.flags and len(found) > AGAIN:
-            again = f"measured {len(found)} times"
-            return replace(best, flags=(*best.flags, again))
+        """Returns the latency of `run`; measured again, up to twice, where it is doubtful."""
+        latencies = [self._once(run)]
+        while latencies[-1].flags and len(latencies) <= AGAIN:
+            latencies.append(self._once(run))
+        best = min(latencies, key=lambda latency: (bool(latency.flags), latency.p95_ms))
+        if best.flags and len(latencies) > AGAIN:
+            return replace(best, flags=(*best.flags, f"measured {len(latencies)} times"))
         return best
 
     def record(self, run: Run) -> Recording:
@@ -194,12 +177,7 @@ class Stopwatch:
 
 
 def timed(run: Run, count: int) -> list[float]:
-    """Returns the durations of consecutive calls, in seconds.
-
-    Args:
-        run: what is timed.
-        count: how often.
-    """
+    """Returns the durations of `count` consecutive calls of `run`, in seconds."""
     durations = []
     for _ in range(count):
         start = time.perf_counter()
@@ -210,11 +188,7 @@ def timed(run: Run, count: int) -> list[float]:
 
 @contextlib.contextmanager
 def one_at_a_time(seconds: float = 20.0) -> Iterator[bool]:
-    """Waits until no other process of this machine measures, and yields whether it is alone.
-
-    Args:
-        seconds: to wait at most; then measuring goes on beside the other one.
-    """
+    """Waits at most some `seconds` until no other process measures; yields whether none does."""
     try:
         import fcntl
 
@@ -224,16 +198,16 @@ def one_at_a_time(seconds: float = 20.0) -> Iterator[bool]:
         yield True  # no locks here, or no place for one: measuring must not fail for that
         return
     try:
-        yield _locked(file, fcntl, time.monotonic() + seconds)
+        lock = partial(fcntl.flock, file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        yield _locked(lock, time.monotonic() + seconds)
     finally:
         os.close(file)  # frees the lock
 
 
-def _locked(file: int, fcntl: object, until: float) -> bool:
-    lock = fcntl.flock, fcntl.LOCK_EX | fcntl.LOCK_NB  # type: ignore[attr-defined]
+def _locked(lock: Callable[[], None], until: float) -> bool:
     while True:
         try:
-            lock[0](file, lock[1])
+            lock()
         except OSError:
             if time.monotonic() > until:
                 return False

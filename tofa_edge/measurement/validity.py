@@ -1,8 +1,8 @@
 """Whether a measurement counts: VALID, or the reasons why not, in the manner of MLPerf.
 
-The machine is looked at before a measurement and after it, never meanwhile, so that looking costs
-the runs nothing. What a machine does not say is no reason. Files are read below a root, so that a
-recorded machine can stand in for this one.
+A snapshot of the machine is taken before a measurement and after it, never meanwhile, so that it
+costs the runs nothing. What a machine does not report is no reason. Files are read below a root, so
+that a recorded machine can stand in for this one.
 """
 
 from __future__ import annotations
@@ -26,10 +26,8 @@ from tofa_edge.measurement.stopwatch import SLOWED, UNSTEADY, Recording
 
 LEAST_RUNS = least_count(95)  # fewer do not bound the p95
 TICKS = 100.0  # of a second, in /proc (USER_HZ, the same on every machine that Linux runs on)
-BACKGROUND_CORES, BACKGROUND_SHARE = (
-    0.2,
-    0.05,
-)  # that others may keep busy: cores, share of all cores
+BACKGROUND_CORES = 0.2  # that other programs may keep busy
+BACKGROUND_SHARE = 0.05  # of all cores, where that is more
 LEAST_BACKGROUND_S = 0.1  # the kernel counts in ticks
 STOLEN_CORES = 0.05
 DRIFT = 0.05  # of the median from the first half to the second
@@ -38,48 +36,31 @@ CLOCK_SHARE = 0.9  # of the highest clock: a governor that ramps has arrived
 STALLED_SHARE = 0.01  # of the time, for memory
 SWAPPED_PAGES = 16
 LEAST_MEMORY = 0.04  # of the machine's
-STANDARD_ERRORS = 3.0  # standard errors
+STANDARD_ERRORS = 3.0  # that a drift must exceed
 
 
 @dataclass(frozen=True, slots=True)
 class Snapshot:
-    """What a machine counted up to a moment; None where it does not say.
+    """What a machine counted up to a moment, seconds over all cores; None where it does not say."""
 
-    Attributes:
-        at_s: the moment, by `time.monotonic`.
-        cores: logical cores that are counted.
-        busy_s: processor time of all processes, over all cores.
-        own_s: of it, that of this process.
-        stolen_s: time the host of a virtual machine took.
-        stopped: how often a quota of its control groups stopped this process.
-        quota_cores: what they allow.
-        stalled_s: time in which some process waited for memory.
-        swapped_pages: read back from swap.
-        memory_share: of the machine's memory that is available, 0..1.
-        maximum_clock_mhz: of the fastest core.
-        state: clocks, heat, governor, battery.
-    """
-
-    at_s: float
+    at_s: float  # by time.monotonic
     cores: int | None
-    busy_s: float | None
-    own_s: float | None
-    stolen_s: float | None
-    stopped: int | None
+    busy_s: float | None  # processor time of all processes
+    own_s: float | None  # of it, that of this process
+    stolen_s: float | None  # by the host of a virtual machine
+    stopped: int | None  # times that a quota of its control groups stopped this process
     quota_cores: float | None
-    stalled_s: float | None
-    swapped_pages: int | None
-    memory_share: float | None
+    stalled_s: float | None  # some process waited for memory
+    swapped_pages: int | None  # read back from swap
+    memory_share: float | None  # available, of the machine's memory, 0..1
     maximum_clock_mhz: float | None
     state: State
 
 
 def snapshot(root: Path = Path("/"), at_s: float | None = None) -> Snapshot:
-    """Returns what a machine has counted until now.
+    """Returns what a machine, its files below `root`, has counted until now.
 
-    Args:
-        root: of its files.
-        at_s: the moment of a recorded machine; by default now.
+    A recorded machine's moment is `at_s`.
     """
     files = Files(Path(root))
     cores, busy, stolen = _processor(files)
@@ -116,19 +97,15 @@ def invalid_reasons(
         recording: the runs; None where something else than single runs was measured.
         threads: that the network ran on.
     """
-    found = [*_company(before, after), *_quota(before, after, threads), *_memory(before, after)]
-    found += [*_power(before, after), *_clock(before, after)]
+    reasons = [*_background_load(before, after), *_quota(before, after, threads)]
+    reasons += [*_memory(before, after), *_power(before, after), *_clock(before, after)]
     if recording is not None:
-        found += _runs(recording)
-    return tuple(dict.fromkeys(found))
+        reasons += _runs(recording)
+    return tuple(dict.fromkeys(reasons))
 
 
 def kind(reason: str) -> str:
-    """Returns what a reason of `invalid_reasons` is, without its figures.
-
-    Args:
-        reason: words, perhaps with figures after a colon.
-    """
+    """Returns what a `reason` of `invalid_reasons` is, without the figures after its colon."""
     return reason.partition(":")[0]
 
 
@@ -149,9 +126,7 @@ def _drift(values: DoubleArray) -> Iterator[str]:
     medians = [float(np.median(half)) for half in halves]
     errors = [_block_error(half) for half in halves]
     moved = abs(medians[1] - medians[0])
-    if moved > DRIFT * medians[0] and moved > STANDARD_ERRORS * float(
-        np.hypot(errors[0], errors[1])
-    ):
+    if moved > max(DRIFT * medians[0], STANDARD_ERRORS * float(np.hypot(*errors))):
         change = medians[1] / medians[0] - 1
         yield f"drifting clock: the median moved by {change:+.0%} from one half to the other"
 
@@ -162,7 +137,7 @@ def _block_error(values: DoubleArray) -> float:
     return float(1.2533 * np.std(blocks, ddof=1) / len(blocks) ** 0.5)
 
 
-def _company(before: Snapshot, after: Snapshot) -> Iterator[str]:
+def _background_load(before: Snapshot, after: Snapshot) -> Iterator[str]:
     elapsed = max(after.at_s - before.at_s, 1e-3)
     busy, own = _grown(before.busy_s, after.busy_s), _grown(before.own_s, after.own_s)
     stolen = _grown(before.stolen_s, after.stolen_s)
@@ -250,12 +225,12 @@ def _own(files: Files) -> float | None:
 
 
 def _stopped(files: Files) -> int | None:
-    found = []
+    counts = []
     for folder in dict.fromkeys(control_groups(files, "cpu")):
         text = files.text(f"{folder}/cpu.stat") or ""
         count = re.search(r"^nr_throttled ([0-9]{1,18})$", text, re.MULTILINE)
-        found += [int(count[1])] if count else []
-    return sum(found) if found else None
+        counts += [int(count[1])] if count else []
+    return sum(counts) if counts else None
 
 
 def _stalled(files: Files) -> float | None:
@@ -263,6 +238,6 @@ def _stalled(files: Files) -> float | None:
     groups = [f"{folder}/memory.pressure" for folder in control_groups(files, "memory")]
     seconds = []
     for path in dict.fromkeys(["proc/pressure/memory", *groups]):
-        found = re.search(r"^some .*total=([0-9]{1,18})$", files.text(path) or "", re.MULTILINE)
-        seconds += [int(found[1]) / 1e6] if found else []
+        total = re.search(r"^some .*total=([0-9]{1,18})$", files.text(path) or "", re.MULTILINE)
+        seconds += [int(total[1]) / 1e6] if total else []
     return max(seconds, default=None)

@@ -26,11 +26,11 @@ IntArray = NDArray[np.int8]
 
 @dataclass(frozen=True, eq=False, slots=True)
 class Observation:
-    """What a network's values are on some images.
+    """What a network's values are on some images, by the names of the values.
 
     Attributes:
-        extremes: by name of a value, its lowest and highest in each image, float32, (images, 2).
-        means: by name, the mean of each channel over images and positions, float32, (channels,).
+        extremes: the lowest and the highest in each image, float32, (images, 2).
+        means: of each channel over images and positions, float32, (channels,).
     """
 
     extremes: Mapping[str, FloatArray]
@@ -39,28 +39,27 @@ class Observation:
 
 def quantised(
     network: Network,
-    seen: Observation,
+    observation: Observation,
     *,
     weight_levels: int = MOST_LEVELS,
     kept: Collection[str] = (),
 ) -> Network:
-    """Returns a network with what an engine needs to compute it in 8 bits.
+    """Returns a float network with what an engine needs to compute it in 8 bits.
 
     Args:
-        network: finished, in float32.
-        seen: of the same network.
+        observation: of the same network.
         weight_levels: of a weight on each side of 0.
         kept: names of layers to compute in float32.
     """
-    ranges = {name: _range(extremes) for name, extremes in seen.extremes.items()}
+    ranges = {name: _range(extremes) for name, extremes in observation.extremes.items()}
     arrays = dict(network.arrays)
     for layer in network.layers:
         if isinstance(layer, Convolution | Linear) and layer.name not in kept:
             shift = _rounding(arrays[f"{layer.name}.weight"], weight_levels)
             if isinstance(layer, Convolution) and layer.depthwise:
-                moved = shift.sum(axis=(1, 2, 3)) * seen.means[layer.input]
+                moved = shift.sum(axis=(1, 2, 3)) * observation.means[layer.input]
             else:
-                moved = shift.reshape(*shift.shape[:2], -1).sum(2) @ seen.means[layer.input]
+                moved = shift.reshape(*shift.shape[:2], -1).sum(2) @ observation.means[layer.input]
             arrays[f"{layer.name}.bias"] = arrays[f"{layer.name}.bias"] - moved.astype(np.float32)
     plan = Quantisation(ranges, tuple(sorted(kept)), weight_levels)
     return replace(network, arrays=arrays, quantisation=plan)
@@ -69,8 +68,8 @@ def quantised(
 def _rounding(weight: FloatArray, levels: int) -> FloatArray:
     """Returns by how much rounded weights differ from the weights."""
     steps, scales = stepped(weight, levels)
-    made: FloatArray = steps * scales.reshape(-1, *[1] * (weight.ndim - 1)) - weight
-    return made
+    change: FloatArray = steps * scales.reshape(-1, *[1] * (weight.ndim - 1)) - weight
+    return change
 
 
 def _range(extremes: FloatArray) -> Range:
@@ -79,11 +78,9 @@ def _range(extremes: FloatArray) -> Range:
 
 
 def stepped(weight: FloatArray, levels: int = MOST_LEVELS) -> tuple[IntArray, FloatArray]:
-    """Returns weights in steps, int8, shaped as they are, and the step of each output channel.
+    """Returns a `weight`, float32 (out, …), in int8 steps, and the step of each output channel.
 
-    Args:
-        weight: float32, (out, …).
-        levels: steps on each side of 0.
+    There are `levels` steps on each side of 0.
     """
     most = np.abs(weight.reshape(len(weight), -1)).max(axis=1)
     scales = (np.where(most > 1e-8, most, 1.0) / levels).astype(np.float32)
@@ -105,24 +102,17 @@ def rounded_values(network: Network) -> Network:
 
 
 def on_grid(values: FloatArray, bounds: Range) -> FloatArray:
-    """Returns values rounded to the 256 steps of a range, float32, in their shape.
-
-    Args:
-        values: float32, of any shape.
-        bounds: the lowest and the highest value of the range.
-    """
+    """Returns `values` rounded to the 256 steps between `bounds`, float32, in their shape."""
     scale, zero = affine(bounds)
     steps = np.clip(np.rint(values / np.float32(scale)) + zero, 0, 255)
-    made: FloatArray = ((steps - zero) * np.float32(scale)).astype(np.float32)
-    return made
+    rounded: FloatArray = ((steps - zero) * np.float32(scale)).astype(np.float32)
+    return rounded
 
 
 def affine(bounds: Range, signed: bool = False) -> tuple[float, int]:
     """Returns scale and zero point of a range: the integer q stands for scale · (q − zero).
 
-    Args:
-        bounds: low ≤ 0 ≤ high.
-        signed: whether q is in −128..127 instead of 0..255.
+    It is in 0..255, or in −128..127 if `signed`; of the `bounds`, low ≤ 0 ≤ high.
     """
     low, high = bounds
     scale = float(np.float32(max(high - low, 1e-8) / 255))

@@ -25,7 +25,7 @@ from tofa_edge.architecture.layers import (
     Multiply,
     parameter_shapes,
 )
-from tofa_edge.architecture.space import with_tuples
+from tofa_edge.storage.plain import from_plain
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,9 +98,7 @@ class Network:
     def __post_init__(self) -> None:
         for layer in self.layers:
             if isinstance(layer, Convolution) and (layer.normalised or layer.kernel_path):
-                raise ValueError(
-                    f"layer {layer.name}: fold its BatchNorm before building a Network"
-                )
+                raise ValueError(f"layer {layer.name}: fold its BatchNorm to build a Network")
             for name, shape in parameter_shapes(layer):
                 if name not in self.arrays or self.arrays[name].shape != shape:
                     got = self.arrays[name].shape if name in self.arrays else "nothing"
@@ -128,10 +126,7 @@ class Network:
 
     @staticmethod
     def from_bytes(content: bytes) -> Network:
-        """Reads what `to_bytes` returned.
-
-        Args:
-            content: all of it.
+        """Reads the `content` that `to_bytes` returned.
 
         Raises:
             ValueError: the content is something else.
@@ -139,15 +134,13 @@ class Network:
         length = int.from_bytes(content[:8], "little")
         try:
             value = json.loads(json.loads(content[8 : 8 + length])["__metadata__"]["network"])
-            made = tuple(
-                LAYER_KINDS[kind](**with_tuples(fields)) for kind, fields in value["layers"]
-            )
+            plan = value["quantisation"]
             return Network(
-                made,
+                tuple(from_plain(LAYER_KINDS[kind], fields) for kind, fields in value["layers"]),
                 safetensors.numpy.load(content),
-                Preprocessing(**with_tuples(value["preprocessing"])),
+                from_plain(Preprocessing, value["preprocessing"]),
                 tuple(value["outputs"]),
-                _quantisation(value["quantisation"]),
+                None if plan is None else from_plain(Quantisation, plan),
             )
         except (KeyError, TypeError, ValueError, safetensors.SafetensorError) as error:
             raise ValueError(f"not a network: {error}") from error
@@ -166,10 +159,3 @@ def _describe(network: Network) -> dict[str, Any]:
         "outputs": network.outputs,
         "quantisation": network.quantisation and dataclasses.asdict(network.quantisation),
     }
-
-
-def _quantisation(value: Any) -> Quantisation | None:
-    if value is None:
-        return None
-    ranges = {name: (float(low), float(high)) for name, (low, high) in value["ranges"].items()}
-    return Quantisation(ranges, tuple(value["kept"]), int(value["weight_levels"]))

@@ -2,12 +2,12 @@
 
 A subnet takes the first channels of every array and the centre of every kernel. Its activations
 differ from the supernet's, so its BatchNorm statistics are estimated anew from unlabelled images
-(`calibration.py`) before they are folded into the convolutions.
+(`tofa_edge.cutting.calibration`) before they are folded into the convolutions.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -34,10 +34,8 @@ def take(layer: Layer, name: str, supernet: Mapping[str, Any]) -> Any:
     sliced by one rule: first channels, centre of the kernel, then the learned kernel matrices, one
     after the other (Cai et al., ICLR 2020, section 3.2).
 
-    Args:
-        layer: the layer that owns the array.
-        name: one of the names in `parameter_shapes(layer)`.
-        supernet: arrays or tensors of the supernet by name, shaped as in `supernet_shapes`.
+    `name` is one of `parameter_shapes(layer)`; `supernet` holds arrays or tensors of any dtype by
+    name, shaped as in `supernet_shapes`.
     """
     stored = supernet[name]
     if not isinstance(layer, Convolution) or not name.endswith(".weight"):
@@ -58,11 +56,9 @@ def _centre(weight: Any, kernel: int) -> Any:
 
 
 def cut(network: tuple[Layer, ...], supernet: Arrays) -> dict[str, FloatArray]:
-    """Returns the arrays of a subnet, BatchNorm still apart, as views into the supernet's.
+    """Returns the arrays of a subnet's layers, `network`, as views into those of the `supernet`.
 
-    Args:
-        network: `layers(space, subnet)`.
-        supernet: float32 arrays by name, shaped as in `supernet_shapes(space)`.
+    BatchNorm is still apart.
     """
     return {
         name: take(layer, name, supernet)
@@ -77,25 +73,20 @@ def fold(network: tuple[Layer, ...], arrays: Arrays, preprocessing: Preprocessin
 
     A convolution followed by BatchNorm computes scale · (W x - mean) / sqrt(variance + epsilon)
     + shift, which is a convolution with W · g and bias shift - mean · g, g = scale /
-    sqrt(variance + epsilon).
-
-    Args:
-        network: its layers.
-        arrays: float32, of the supernet's names, in the shapes of `parameter_shapes`.
-        preprocessing: of its images.
+    sqrt(variance + epsilon). `network` and `arrays` are the subnet's, as `cut` takes and gives.
     """
     folded: dict[str, FloatArray] = {}
-    made: list[Layer] = []
+    layers: list[Layer] = []
     for layer in network:
         if isinstance(layer, Convolution):
             weight, bias = _folded(layer, arrays)
             folded[f"{layer.name}.weight"], folded[f"{layer.name}.bias"] = weight, bias
-            made.append(replace(layer, normalised=False, epsilon=0.0, kernel_path=()))
+            layers.append(replace(layer, normalised=False, epsilon=0.0, kernel_path=()))
         else:
             for name, _ in parameter_shapes(layer):
                 folded[name] = np.ascontiguousarray(arrays[name], dtype=np.float32)
-            made.append(layer)
-    return Network(tuple(made), folded, preprocessing)
+            layers.append(layer)
+    return Network(tuple(layers), folded, preprocessing)
 
 
 def _folded(layer: Convolution, arrays: Arrays) -> tuple[FloatArray, FloatArray]:
@@ -116,45 +107,31 @@ def calibration_network(
 
     Each convolution's BatchNorm becomes a `BatchStatistics` layer of its own, which takes over the
     convolution's name for those that read it. The outputs are all means and variances; layers
-    after the last of them are left out.
-
-    Args:
-        network: its layers.
-        arrays: float32, of the supernet's names, in the shapes of `parameter_shapes`.
-        preprocessing: of its images.
+    after the last of them are left out. `network` and `arrays` are as in `fold`.
     """
-    made: list[Layer] = []
-    taken: dict[str, FloatArray] = {}
-    outputs: list[str] = []
+    layers: list[Layer] = []
     for layer in network:
-        if isinstance(layer, Convolution) and layer.normalised:
-            plain = replace(
-                layer,
-                name=f"{layer.name}_plain",
-                normalised=False,
-                epsilon=0.0,
-                activation="none",
-                kernel_path=(),
-            )
-            measured = BatchStatistics(
-                layer.name,
-                plain.name,
-                layer.out_channels,
-                layer.out_size,
-                layer.epsilon,
-                layer.activation,
-            )
-            taken[f"{plain.name}.weight"] = np.ascontiguousarray(arrays[f"{layer.name}.weight"])
-            taken[f"{plain.name}.bias"] = np.zeros(layer.out_channels, np.float32)
-            for role in ("scale", "shift"):
-                taken[f"{layer.name}.{role}"] = np.ascontiguousarray(arrays[f"{layer.name}.{role}"])
-            made += [plain, measured]
-            outputs += measured.statistics
+        layers += _apart(layer) if isinstance(layer, Convolution) and layer.normalised else [layer]
+    measured = [layer for layer in layers if isinstance(layer, BatchStatistics)]
+    used = layers[: layers.index(measured[-1]) + 1]
+    taken = {name: array for layer in used for name, array in _parameters(layer, arrays)}
+    outputs = tuple(name for layer in measured for name in layer.statistics)
+    return Network(tuple(used), taken, preprocessing, outputs)
+
+
+PLAIN = "_plain"  # what the name of a convolution ends in whose BatchNorm is apart
+
+
+def _apart(layer: Convolution) -> list[Layer]:
+    name, size, after = f"{layer.name}{PLAIN}", layer.out_size, (layer.epsilon, layer.activation)
+    plain = replace(layer, name=name, normalised=False, epsilon=0.0, activation="none")
+    statistics = BatchStatistics(layer.name, name, layer.out_channels, size, *after)
+    return [replace(plain, kernel_path=()), statistics]
+
+
+def _parameters(layer: Layer, arrays: Arrays) -> Iterator[tuple[str, FloatArray]]:
+    for name, shape in parameter_shapes(layer):
+        if name.endswith(f"{PLAIN}.bias"):
+            yield name, np.zeros(shape, np.float32)
         else:
-            made.append(layer)
-            for name, _ in parameter_shapes(layer):
-                taken[name] = np.ascontiguousarray(arrays[name])
-    last = max(i for i, layer in enumerate(made) if isinstance(layer, BatchStatistics)) + 1
-    kept = {name for layer in made[:last] for name, _ in parameter_shapes(layer)}
-    used = {name: array for name, array in taken.items() if name in kept}
-    return Network(tuple(made[:last]), used, preprocessing, tuple(outputs))
+            yield name, np.ascontiguousarray(arrays[name.replace(f"{PLAIN}.", ".")])

@@ -1,15 +1,15 @@
 """Accuracy predictor: expected accuracy of any subnet, with uncertainty, from a few hundred tested.
 
-A Gaussian process (Rasmussen and Williams, 2006, sections 2.2 and 5.4.1) on what an architecture
-chose: the resolution, and for each stage its width, depth, mean kernel and mean expand ratio, and
-the logarithm of its MACs. Its covariance is a line plus smooth deviations from it; their sizes are
-those of the largest marginal likelihood. The host fits it, the device only multiplies matrices.
+A Gaussian process (Rasmussen and Williams, 2006, sections 2.2 and 5.4.1) on the choices of an
+architecture: the resolution, for each stage its width, depth, mean kernel and mean expand ratio,
+and the logarithm of its MACs. Its covariance is a line plus smooth deviations from it; their sizes
+are those of the largest marginal likelihood. The host fits it, the device only multiplies matrices.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from itertools import product
 from typing import Any
 
@@ -77,25 +77,20 @@ class AccuracyPredictor:
         return float(self.quality[1])
 
     def expected(self, space: SearchSpace, encodings: Encodings) -> DoubleArray:
-        """Returns expected accuracies, 0..1, (N,).
-
-        Args:
-            space: of the supernet.
-            encodings: as `SearchSpace.encode` gives, (N, genes).
-        """
+        """Returns the accuracies expected of encodings, (N, genes), 0..1, (N,)."""
         parts = [self._covariance(part) @ self.weights for part in self._parts(space, encodings)]
-        found = self.level + self.size * np.concatenate(parts)
-        limited: DoubleArray = np.clip(found, 0.0, 1.0)
+        expected = self.level + self.size * np.concatenate(parts)
+        limited: DoubleArray = np.clip(expected, 0.0, 1.0)
         return limited
 
     def deviation(self, space: SearchSpace, encodings: Encodings) -> DoubleArray:
-        """Returns the standard deviation of what is expected, 0..1, (N,); arguments as there."""
-        found = []
+        """Returns the standard deviation of `expected`, 0..1, (N,)."""
+        deviations = []
         for part in self._parts(space, encodings):
             explained = (self._covariance(part) @ self.factor.T) ** 2
             own = _variance(part, self.settings)
-            found.append(np.sqrt(np.maximum(own - explained.sum(axis=1), 1e-9)))
-        deviation: DoubleArray = self.size * np.concatenate(found)
+            deviations.append(np.sqrt(np.maximum(own - explained.sum(axis=1), 1e-9)))
+        deviation: DoubleArray = self.size * np.concatenate(deviations)
         return deviation
 
     def to_arrays(self) -> dict[str, FloatArray]:
@@ -104,11 +99,7 @@ class AccuracyPredictor:
 
     @staticmethod
     def from_arrays(arrays: Mapping[str, NDArray[Any]], space: SearchSpace) -> AccuracyPredictor:
-        """Reads what `to_arrays` returned.
-
-        Args:
-            arrays: float32, by name.
-            space: that the predictor is for.
+        """Reads the `arrays`, float32, that `to_arrays` returned of a predictor for a space.
 
         Raises:
             BundleError: an array is missing, of another shape, or not finite.
@@ -127,20 +118,20 @@ class AccuracyPredictor:
                 raise BundleError(f"the accuracy predictor lacks {name} of shape {shape}")
             if not np.isfinite(arrays[name]).all():
                 raise BundleError(f"the accuracy predictor's {name} is not finite")
-        found = {name: arrays[name].astype(np.float64) for name in shapes}
+        checked = {name: arrays[name].astype(np.float64) for name in shapes}
         if "rounding" in arrays:  # bundles of earlier versions have none
             rounding = arrays["rounding"]
             if rounding.shape != (2,) or not np.isfinite(rounding).all():
                 raise BundleError("the accuracy predictor's rounding is damaged")
-            found["rounding"] = rounding.astype(np.float64)
-        return AccuracyPredictor(**found)
+            checked["rounding"] = rounding.astype(np.float64)
+        return AccuracyPredictor(**checked)
 
     def _parts(self, space: SearchSpace, encodings: Encodings) -> list[DoubleArray]:
-        seen = (architecture_features(space, encodings) - self.centre) / self.scale
-        return np.array_split(seen, max(1, -(-len(seen) // CHUNK)))
+        inputs = (architecture_features(space, encodings) - self.centre) / self.scale
+        return np.array_split(inputs, max(1, -(-len(inputs) // CHUNK)))
 
-    def _covariance(self, seen: DoubleArray) -> DoubleArray:
-        return _covariance(seen, self.inputs, self.settings)
+    def _covariance(self, inputs: DoubleArray) -> DoubleArray:
+        return _covariance(inputs, self.inputs, self.settings)
 
 
 def feature_count(space: SearchSpace) -> int:
@@ -149,11 +140,7 @@ def feature_count(space: SearchSpace) -> int:
 
 
 def architecture_features(space: SearchSpace, encodings: Encodings) -> DoubleArray:
-    """Returns what an architecture chose, (N, 2 + 4 · stages).
-
-    Args:
-        encodings: as `SearchSpace.encode` gives, (N, genes).
-    """
+    """Returns the features of encodings (N, genes), float64, (N, 2 + 4 · stages)."""
     take = iter(np.asarray(encodings).T)
     columns: list[Any] = [np.log(np.array(space.resolutions))[next(take)]]
     for stage in space.stages:
@@ -162,9 +149,9 @@ def architecture_features(space: SearchSpace, encodings: Encodings) -> DoubleArr
         kernels, expands = np.array(stage.kernels), np.array(stage.expands)
         sums: list[Any] = [0.0, 0.0]
         for number in range(stage.depths[-1]):
-            there = depth > number
-            sums[0] = sums[0] + there * kernels[next(take)]
-            sums[1] = sums[1] + there * expands[next(take)]
+            present = depth > number
+            sums[0] = sums[0] + present * kernels[next(take)]
+            sums[1] = sums[1] + present * expands[next(take)]
         columns += [total / depth for total in sums]
     columns.append(np.log(tables(space).costs(encodings).macs))
     stacked: DoubleArray = np.stack(columns, axis=1).astype(np.float64)
@@ -176,60 +163,28 @@ def fit_accuracy(
 ) -> AccuracyPredictor:
     """Fits a predictor to tested subnets, and cross-validates it ten-fold.
 
-    Args:
-        space: of the supernet.
-        encodings: of the tested subnets, (M, genes), in mixed order.
-        accuracies: of these, 0..1, (M,).
+    `encodings` are theirs, (M, genes), in mixed order; `accuracies` 0..1, (M,).
     """
-    seen = architecture_features(space, encodings)
-    wanted = np.asarray(accuracies, np.float64)
-    out = np.empty(len(wanted))
+    features = architecture_features(space, encodings)
+    targets = np.asarray(accuracies, np.float64)
+    predicted = np.empty(len(targets))
     for fold in range(FOLDS):
-        held = np.arange(len(wanted)) % FOLDS == fold
-        out[held] = _fit(seen[~held], wanted[~held]).expected_of(seen[held])
-    error = float(np.abs(out - wanted).mean())
-    return _fit(seen, wanted).finished(error, kendall_tau(out, wanted))
+        held = np.arange(len(targets)) % FOLDS == fold
+        fit = _fit(features[~held], targets[~held])
+        inputs = (features[held] - fit.centre) / fit.scale
+        scaled = float(fit.size[0]) * fit._covariance(inputs) @ fit.weights
+        predicted[held] = float(fit.level[0]) + scaled
+    error = float(np.abs(predicted - targets).mean())
+    quality = np.array([error, kendall_tau(predicted, targets)])
+    return replace(_fit(features, targets), quality=quality)
 
 
-@dataclass(frozen=True, eq=False)
-class _Fit:
-    inputs: DoubleArray
-    weights: DoubleArray
-    factor: DoubleArray
-    centre: DoubleArray
-    scale: DoubleArray
-    level: float
-    size: float
-    settings: DoubleArray
-
-    def expected_of(self, seen: DoubleArray) -> DoubleArray:
-        standard = (seen - self.centre) / self.scale
-        predicted: DoubleArray = (
-            self.level
-            + self.size * _covariance(standard, self.inputs, self.settings) @ self.weights
-        )
-        return predicted
-
-    def finished(self, error: float, tau: float) -> AccuracyPredictor:
-        return AccuracyPredictor(
-            self.inputs,
-            self.weights,
-            self.factor,
-            self.centre,
-            self.scale,
-            np.array([self.level]),
-            np.array([self.size]),
-            self.settings,
-            np.array([error, tau]),
-        )
-
-
-def _fit(seen: DoubleArray, wanted: DoubleArray) -> _Fit:
-    centre, scale = seen.mean(axis=0), seen.std(axis=0)
+def _fit(features: DoubleArray, targets: DoubleArray) -> AccuracyPredictor:
+    centre, scale = features.mean(axis=0), features.std(axis=0)
     scale = np.where(scale > 1e-9, scale, 1.0)
-    inputs = (seen - centre) / scale
-    level, size = float(wanted.mean()), float(max(wanted.std(), 1e-6))
-    values = (wanted - level) / size
+    inputs = (features - centre) / scale
+    level, size = float(targets.mean()), float(max(targets.std(), 1e-6))
+    values = (targets - level) / size
     best: tuple[float, DoubleArray, DoubleArray, DoubleArray] | None = None
     for choice in product(LENGTHS, LINES, SMOOTH, NOISES):
         settings = np.array(choice)
@@ -241,7 +196,10 @@ def _fit(seen: DoubleArray, wanted: DoubleArray) -> _Fit:
         if best is None or evidence > best[0]:
             best = (evidence, settings, factor, factor.T @ white)
     assert best is not None
-    return _Fit(inputs, best[3], best[2], centre, scale, level, size, best[1])
+    _, settings, factor, weights = best
+    levels = np.array([level]), np.array([size])
+    unknown = np.full(2, np.nan)
+    return AccuracyPredictor(inputs, weights, factor, centre, scale, *levels, settings, unknown)
 
 
 def _covariance(first: DoubleArray, second: DoubleArray, settings: DoubleArray) -> DoubleArray:
@@ -254,7 +212,7 @@ def _covariance(first: DoubleArray, second: DoubleArray, settings: DoubleArray) 
     return covariance
 
 
-def _variance(seen: DoubleArray, settings: DoubleArray) -> DoubleArray:
+def _variance(inputs: DoubleArray, settings: DoubleArray) -> DoubleArray:
     _, line, smooth, _ = settings
-    variance: DoubleArray = line * (seen**2).sum(axis=1) / seen.shape[1] + smooth
+    variance: DoubleArray = line * (inputs**2).sum(axis=1) / inputs.shape[1] + smooth
     return variance

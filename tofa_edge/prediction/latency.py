@@ -21,7 +21,7 @@ from tofa_edge.architecture.arrays import DoubleArray, IndexArray
 from tofa_edge.architecture.work import Column
 from tofa_edge.errors import LatencyError
 from tofa_edge.prediction.latency_posterior import Posterior, infer, prior
-from tofa_edge.prediction.latency_prior import Beliefs, Rows, Standard, hypotheses
+from tofa_edge.prediction.latency_prior import Beliefs, ModelInputs, Standardisation, hypotheses
 
 MEANS = 30  # hypotheses that a prediction averages over
 VARIANCES = 8  # of which so many say how uncertain they are
@@ -49,12 +49,6 @@ class LatencyPrediction:
         within: DoubleArray = np.vectorize(NormalDist().cdf, otypes=[np.float64])(away)
         return within
 
-    def quantile_ms(self, probability: float) -> DoubleArray:
-        """Returns the latencies that are not exceeded with that probability, 0..1, (N,)."""
-        spread = NormalDist().inv_cdf(probability)
-        quantile: DoubleArray = self.median_ms * np.exp(spread * self.relative_std)
-        return quantile
-
 
 class LatencyPredictor:
     """Predicts latencies of a pool of candidates, and of others like them.
@@ -64,7 +58,7 @@ class LatencyPredictor:
         columns: what each feature counts, (D,).
         priors_log_ms: natural logarithm of the latencies in ms that other devices or other targets
             of this one have for the same candidates, (N, P), in any scale; or None.
-        seed: of the candidates that `design` looks at.
+        seed: of the candidates that `design` draws.
         beliefs: what to expect of devices.
 
     Raises:
@@ -92,26 +86,22 @@ class LatencyPredictor:
             )
         self._priors_log_ms = elsewhere
         self._beliefs = beliefs or Beliefs()
-        self._standard = Standard(costs, self._columns, elsewhere, self._beliefs)
-        self._pool = self._standard.rows(costs, elsewhere)
-        self._assumed = hypotheses(self._standard, self._pool.tilt, self._beliefs)
+        self._standard = Standardisation(costs, self._columns, elsewhere, self._beliefs)
+        self._pool = self._standard.inputs(costs, elsewhere)
+        self._assumed = hypotheses(self._standard, self._pool.centred_prior, self._beliefs)
         self._measured = self._pool.take(np.zeros(0, np.int64))
         self._log_ms = self._errors = np.zeros(0)
         self._posterior = prior(self._assumed, self._measured)
 
     def with_seed(self, seed: int) -> LatencyPredictor:
-        """Returns a copy that knows the same and looks at other candidates in `design`.
-
-        Args:
-            seed: of the copy.
-        """
+        """Returns a copy that knows the same; its `seed` draws other candidates in `design`."""
         other = copy.copy(self)  # arrays are replaced, never changed
         other._seed = seed
         return other
 
     @property
     def observations(self) -> int:
-        """How many measurements it has seen."""
+        """How many measurements it was given."""
         return len(self._log_ms)
 
     @property
@@ -121,14 +111,13 @@ class LatencyPredictor:
         return suspects
 
     def design(self, count: int, already: Sequence[int] | IndexArray = ()) -> IndexArray:
-        """Returns the candidates whose measurement tells most about all, best first, (count,).
+        """Returns the most informative candidates to measure, best first, (`count`,).
 
         Each in turn is the one that leaves the least variance, summed over a random sample of the
         pool (integrated variance; Sacks et al., Statistical Science 1989). Disagreement between
         hypotheses counts as variance. Best asked for a few at a time, observing between.
 
         Args:
-            count: how many.
             already: candidates that are being measured, or are not to be measured again.
 
         Raises:
@@ -155,8 +144,8 @@ class LatencyPredictor:
             gain[chosen] = -np.inf
             chosen.append(int(np.argmax(gain)))
             _condition(covariance, chosen[-1])
-        found: IndexArray = sample[chosen]
-        return found
+        design: IndexArray = sample[chosen]
+        return design
 
     def observe(
         self,
@@ -164,7 +153,7 @@ class LatencyPredictor:
         latencies_ms: ArrayLike,
         relative_errors: ArrayLike = 0.0,
     ) -> None:
-        """Takes in measurements of candidates of the pool.
+        """Adds measurements of candidates of the pool.
 
         Args:
             indices: of the candidates, (k,); one may come again.
@@ -202,31 +191,29 @@ class LatencyPredictor:
         Raises:
             LatencyError: nothing was observed and there is no prior, or shapes do not fit.
         """
-        rows = self._rows(features, priors_log_ms)
+        inputs = self._inputs(features, priors_log_ms)
         which, weights = self._likely(MEANS)
-        means = self._posterior.means(rows, which)
+        means = self._posterior.means(inputs, which)
         mean = weights @ means
         first = min(VARIANCES, len(which))
         surest = weights[:first] / weights[:first].sum()
-        variance = self._posterior.variance(rows, which[:first], surest)
+        variance = self._posterior.variance(inputs, which[:first], surest)
         variance += weights @ (means - mean) ** 2
         return LatencyPrediction(np.exp(mean), np.sqrt(variance))
 
     def median_ms(
         self, features: ArrayLike | None = None, priors_log_ms: ArrayLike | None = None
     ) -> DoubleArray:
-        """Returns the medians that `predict` gives, (N,), ten times as fast: for search.
+        """Returns the medians, (N,), that `predict` gives, ten times as fast: for search.
 
-        Args:
-            features: of the candidates, (N, columns); default: those of the pool.
-            priors_log_ms: their logarithms of ms by profiles, (N, P).
+        `features` and `priors_log_ms` are as there.
         """
-        rows = self._rows(features, priors_log_ms)
         which, weights = self._likely(MEANS)
-        medians: DoubleArray = np.exp(weights @ self._posterior.means(rows, which))
+        inputs = self._inputs(features, priors_log_ms)
+        medians: DoubleArray = np.exp(weights @ self._posterior.means(inputs, which))
         return medians
 
-    def _rows(self, features: ArrayLike | None, priors_log_ms: ArrayLike | None) -> Rows:
+    def _inputs(self, features: ArrayLike | None, priors_log_ms: ArrayLike | None) -> ModelInputs:
         if not self.observations and not self._priors_log_ms.shape[1]:
             raise LatencyError(
                 "nothing to predict from: no latency was observed and there is no prior; "
@@ -236,9 +223,8 @@ class LatencyPredictor:
             return self._pool
         costs = _matrix("features", features, len(self._columns), least=0.0)
         known = np.zeros((len(costs), 0)) if priors_log_ms is None else priors_log_ms
-        wanted = self._priors_log_ms.shape[1]
-        elsewhere = _matrix("priors_log_ms", known, wanted, rows=len(costs))
-        return self._standard.rows(costs, elsewhere)
+        elsewhere = _matrix("priors_log_ms", known, self._priors_log_ms.shape[1], rows=len(costs))
+        return self._standard.inputs(costs, elsewhere)
 
     def _likely(self, most: int) -> tuple[IndexArray, DoubleArray]:
         posterior: Posterior = self._posterior
@@ -268,13 +254,13 @@ class LatencyPredictor:
         return mean, apart.T @ apart + self._posterior.covariance(rows, which, weights)
 
     def _checked_indices(self, indices: Sequence[int] | IndexArray) -> IndexArray:
-        found = np.asarray(indices)
-        if found.size == 0:
+        array = np.asarray(indices)
+        if array.size == 0:
             return np.zeros(0, np.int64)
-        inside = found.ndim == 1 and found.dtype.kind in "iu"
-        if not inside or found.min() < 0 or found.max() >= len(self._pool):
+        integers = array.ndim == 1 and array.dtype.kind in "iu"
+        if not integers or array.min() < 0 or array.max() >= len(self._pool):
             raise LatencyError(f"wanted integers in 0..{len(self._pool) - 1}, got {indices!r}")
-        return found.astype(np.int64)
+        return array.astype(np.int64)
 
 
 def _condition(covariance: DoubleArray, at: int) -> None:
@@ -287,25 +273,25 @@ def _matrix(
     what: str, given: ArrayLike, columns: int | None, *, rows: int | None = None,
     least: float = -np.inf,
 ) -> DoubleArray:  # fmt: skip
-    found: NDArray[Any] = np.asarray(given)
-    wanted = f"({'N' if rows is None else rows}, {'P' if columns is None else columns})"
-    if found.ndim != 2 or columns not in (None, found.shape[1]) or rows not in (None, len(found)):
-        raise LatencyError(f"wanted {what} {wanted}, got {found.shape}")
-    return _numbers(what, found, least)
+    array: NDArray[Any] = np.asarray(given)
+    shape = f"({'N' if rows is None else rows}, {'P' if columns is None else columns})"
+    if array.ndim != 2 or columns not in (None, array.shape[1]) or rows not in (None, len(array)):
+        raise LatencyError(f"wanted {what} {shape}, got {array.shape}")
+    return _numbers(what, array, least)
 
 
 def _vector(what: str, given: ArrayLike, count: int) -> DoubleArray:
-    found = np.asarray(given)
-    if found.shape not in ((), (count,)):
-        raise LatencyError(f"wanted {what} ({count},), got {found.shape}")
-    return _numbers(what, np.broadcast_to(found, count), -np.inf)
+    array = np.asarray(given)
+    if array.shape not in ((), (count,)):
+        raise LatencyError(f"wanted {what} ({count},), got {array.shape}")
+    return _numbers(what, np.broadcast_to(array, count), -np.inf)
 
 
-def _numbers(what: str, found: NDArray[Any], least: float) -> DoubleArray:
+def _numbers(what: str, array: NDArray[Any], least: float) -> DoubleArray:
     try:
-        numbers = found.astype(np.float64)
+        numbers = array.astype(np.float64)
     except (TypeError, ValueError) as error:
-        raise LatencyError(f"wanted numbers as {what}, got {found.dtype}") from error
+        raise LatencyError(f"wanted numbers as {what}, got {array.dtype}") from error
     if not np.isfinite(numbers).all() or (numbers < least).any():
         raise LatencyError(f"wanted finite {what} ≥ {least}, got one of another kind")
     return numbers

@@ -8,14 +8,14 @@ Gauss–Newton steps with a line search, and the evidence is Laplace's approxima
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from tofa_edge.architecture.arrays import DoubleArray, IndexArray
-from tofa_edge.prediction.latency_prior import Hypotheses, Rows
+from tofa_edge.prediction.latency_prior import Hypotheses, ModelInputs
 
-Alike = tuple[DoubleArray, DoubleArray]
+Similarity = tuple[DoubleArray, DoubleArray]
 STEPS = 10
 STEP_SIZES = (1.0, 0.5, 0.2, 0.05)
 OUTLIER_SPREAD = 1.0  # in log units: off by a factor of e
@@ -27,22 +27,22 @@ class Posterior:
 
     Attributes:
         hypotheses: as given.
-        rows: those measured, k of them.
+        measured: the candidates measured, k of them.
         weights: probability of each hypothesis, (H,).
         speeds: θ where the posterior is highest, (H, D + 1).
-        reach: covariance of θ and the measurements, (H, D + 1, k).
+        cross: covariance of θ and the measurements, (H, D + 1, k).
         precision: inverse covariance of the measurements, (H, k, k).
-        pull: precision times what the prior mean misses, (H, k).
+        alpha: precision times what the prior mean misses, (H, k).
         suspects: probability that a measurement is an outlier, (k,).
     """
 
     hypotheses: Hypotheses
-    rows: Rows
+    measured: ModelInputs
     weights: DoubleArray
     speeds: DoubleArray
-    reach: DoubleArray
+    cross: DoubleArray
     precision: DoubleArray
-    pull: DoubleArray
+    alpha: DoubleArray
     suspects: DoubleArray
 
     def likely(self, most: int) -> IndexArray:
@@ -51,133 +51,119 @@ class Posterior:
         probable: IndexArray = order[self.weights[order] > 2e-3 * self.weights[order[0]]]
         return probable
 
-    def means(self, rows: Rows, which: IndexArray) -> DoubleArray:
-        """Returns log ms of n candidates under some hypotheses, (len(which), n).
-
-        Args:
-            which: indices of hypotheses, (H,).
-        """
-        assumed, pull = self.hypotheses.take(which), self.pull[which].T
-        mean: DoubleArray = np.log(rows.work @ np.exp(self.speeds[which].T))
-        mean += rows.base[:, assumed.source]
-        near, tilted = _alike(rows, self.rows)
-        mean += near @ (pull * assumed.residual**2) + tilted @ (pull * assumed.mix**2)
-        own = self.rows.tilt[:, assumed.source]
-        mean += rows.tilt[:, assumed.source] * (assumed.slope**2 * (own * pull).sum(axis=0))
+    def means(self, inputs: ModelInputs, which: IndexArray) -> DoubleArray:
+        """Returns log ms of n candidates under the hypotheses `which`, (len(which), n)."""
+        assumed, alpha = self.hypotheses.take(which), self.alpha[which].T
+        mean: DoubleArray = np.log(inputs.work @ np.exp(self.speeds[which].T))
+        mean += inputs.offset[:, assumed.source]
+        near, products = _similarity(inputs, self.measured)
+        mean += near @ (alpha * assumed.residual**2) + products @ (alpha * assumed.mix**2)
+        own = self.measured.centred_prior[:, assumed.source]
+        slopes = assumed.slope**2 * (own * alpha).sum(axis=0)
+        mean += inputs.centred_prior[:, assumed.source] * slopes
         means: DoubleArray = mean.T
         return means
 
-    def covariance(self, rows: Rows, which: IndexArray, weights: DoubleArray) -> DoubleArray:
-        """Returns the covariance of log ms of n candidates, averaged over hypotheses, (n, n).
-
-        Args:
-            which: indices of hypotheses, (H,).
-            weights: of these hypotheses, (H,).
-        """
-        alike, alike_measured = _alike(rows, rows), _alike(rows, self.rows)
-        total = np.zeros((len(rows), len(rows)))
+    def covariance(
+        self, inputs: ModelInputs, which: IndexArray, weights: DoubleArray
+    ) -> DoubleArray:
+        """Returns the covariance of log ms of n candidates, (n, n), over weighted hypotheses."""
+        similarity, to_measured = _similarity(inputs, inputs), _similarity(inputs, self.measured)
+        total = np.zeros((len(inputs), len(inputs)))
         for at, weight in zip(which, weights, strict=True):
-            shares, cross = self._shares_and_cross(rows, at, alike_measured)
+            shares, cross = self._shares_and_cross(inputs, at, to_measured)
             before = shares @ self.hypotheses.covariance[at] @ shares.T
-            before += _other(self.hypotheses, at, rows, rows, alike)
+            before += _residual_covariance(self.hypotheses, at, inputs, inputs, similarity)
             total += weight * (before - cross @ self.precision[at] @ cross.T)
         return total
 
-    def variance(self, rows: Rows, which: IndexArray, weights: DoubleArray) -> DoubleArray:
-        """Returns the variance of log ms of n candidates, averaged over hypotheses, (n,).
-
-        Args:
-            which: indices of hypotheses, (H,).
-            weights: of these hypotheses, (H,).
-        """
-        alike, assumed = _alike(rows, self.rows), self.hypotheses
-        tilted, total = (rows.tilt**2).sum(axis=1), np.zeros(len(rows))
+    def variance(self, inputs: ModelInputs, which: IndexArray, weights: DoubleArray) -> DoubleArray:
+        """Returns the variance of log ms of n candidates, (n,), over weighted hypotheses."""
+        similarity, assumed = _similarity(inputs, self.measured), self.hypotheses
+        products, total = (inputs.centred_prior**2).sum(axis=1), np.zeros(len(inputs))
         for at, weight in zip(which, weights, strict=True):
-            shares, cross = self._shares_and_cross(rows, at, alike)
+            shares, cross = self._shares_and_cross(inputs, at, similarity)
             before = ((shares @ assumed.covariance[at]) * shares).sum(axis=1)
-            before += assumed.mix[at] ** 2 * tilted + assumed.residual[at] ** 2
-            before += (assumed.slope[at] * rows.tilt[:, assumed.source[at]]) ** 2
+            before += assumed.mix[at] ** 2 * products + assumed.residual[at] ** 2
+            before += (assumed.slope[at] * inputs.centred_prior[:, assumed.source[at]]) ** 2
             explained = ((cross @ self.precision[at]) * cross).sum(axis=1)
             total += weight * (np.maximum(before - explained, 0) + assumed.noise[at] ** 2)
         return total
 
     def _shares_and_cross(
-        self, rows: Rows, at: int, alike: Alike
+        self, inputs: ModelInputs, at: int, similarity: Similarity
     ) -> tuple[DoubleArray, DoubleArray]:
-        shares = rows.work * np.exp(self.speeds[at])
+        shares = inputs.work * np.exp(self.speeds[at])
         shares /= shares.sum(axis=1, keepdims=True)
-        other = _other(self.hypotheses, at, rows, self.rows, alike)
-        return shares, shares @ self.reach[at] + other
+        other = _residual_covariance(self.hypotheses, at, inputs, self.measured, similarity)
+        return shares, shares @ self.cross[at] + other
 
 
-def prior(assumed: Hypotheses, nothing: Rows) -> Posterior:
-    """Returns the beliefs before any measurement; `nothing` has no rows."""
+def prior(assumed: Hypotheses, nothing: ModelInputs) -> Posterior:
+    """Returns the beliefs before any measurement; `nothing` is no candidate."""
     count, dimension = assumed.speeds.shape
     weights = np.exp(assumed.log_weight - assumed.log_weight.max())
-    return Posterior(
-        assumed,
-        nothing,
-        weights / weights.sum(),
-        assumed.speeds,
-        np.zeros((count, dimension, 0)),
-        np.zeros((count, 0, 0)),
-        np.zeros((count, 0)),
-        np.zeros(0),
-    )
+    shapes = (count, dimension, 0), (count, 0, 0), (count, 0), (0,)
+    empty = (np.zeros(shape) for shape in shapes)
+    return Posterior(assumed, nothing, weights / weights.sum(), assumed.speeds, *empty)
 
 
 def infer(
-    assumed: Hypotheses, rows: Rows, log_ms: DoubleArray, errors: DoubleArray, outlier: float
+    assumed: Hypotheses,
+    inputs: ModelInputs,
+    log_ms: DoubleArray,
+    errors: DoubleArray,
+    outlier: float,
 ) -> Posterior:
     """Returns the beliefs after measurements.
 
     Where leaving a measurement out makes it improbable under the rest, it is taken for an outlier:
     its error becomes a factor of e, and all is weighed anew. At most (k - 1) // 3 are.
-
-    Args:
-        log_ms: their latencies, (k,).
-        errors: relative standard errors, (k,).
+    `log_ms` are latencies, `errors` relative standard errors, (k,) each.
     """
-    errors, suspects = errors.copy(), np.zeros(len(rows))
-    most = (len(rows) - 1) // 3
-    for caught in range(most + 1):
-        found = _weigh(assumed, rows, log_ms, errors, outlier)
-        open_to_doubt = np.where(suspects > 0, 0, found.suspects)
-        worst = int(np.argmax(open_to_doubt))
-        if open_to_doubt[worst] <= 0.5 or caught == most:
+    errors, outliers = errors.copy(), np.zeros(len(inputs))
+    most = (len(inputs) - 1) // 3
+    for count in range(most + 1):
+        posterior = _weigh(assumed, inputs, log_ms, errors, outlier)
+        suspects = np.where(outliers > 0, 0, posterior.suspects)
+        worst = int(np.argmax(suspects))
+        if suspects[worst] <= 0.5 or count == most:
             break
-        suspects[worst] = open_to_doubt[worst]
+        outliers[worst] = suspects[worst]
         errors[worst] = OUTLIER_SPREAD
-    fields = {name: getattr(found, name) for name in found.__dataclass_fields__}
-    return Posterior(**{**fields, "suspects": np.maximum(suspects, open_to_doubt)})
+    return replace(posterior, suspects=np.maximum(outliers, suspects))
 
 
 def _weigh(
-    assumed: Hypotheses, rows: Rows, log_ms: DoubleArray, errors: DoubleArray, outlier: float
+    assumed: Hypotheses,
+    inputs: ModelInputs,
+    log_ms: DoubleArray,
+    errors: DoubleArray,
+    outlier: float,
 ) -> Posterior:
-    base = rows.base.T[assumed.source]
-    shift = (log_ms - base - np.log(np.exp(assumed.speeds) @ rows.work.T)).mean(axis=1)
+    base = inputs.offset.T[assumed.source]
+    shift = (log_ms - base - np.log(np.exp(assumed.speeds) @ inputs.work.T)).mean(axis=1)
     # without a prior the scale is unknown: start where the measurements are
     centre = assumed.speeds + np.where(assumed.source == 0, shift, 0.0)[:, np.newaxis]
-    rest = _rest(assumed, rows)
+    rest = _residual_covariances(assumed, inputs)
     noise = errors**2 + assumed.noise[:, np.newaxis] ** 2
-    rest += noise[:, :, np.newaxis] * np.eye(len(rows))
+    rest += noise[:, :, np.newaxis] * np.eye(len(inputs))
     target = log_ms - base
-    weights = _climb(assumed.covariance, centre, rest, rows.work, target)
+    weights = _most_probable(assumed.covariance, centre, rest, inputs.work, target)
     speeds = centre + _times(assumed.covariance, weights)
-    shares, sums = _linearised(rows.work, speeds)
+    shares, sums = _linearised(inputs.work, speeds)
     missing = target - sums + _times(shares, speeds - centre)
-    reach = assumed.covariance @ shares.transpose(0, 2, 1)
-    precision = np.linalg.inv(shares @ reach + rest)
-    pull = _times(precision, missing)
+    cross = assumed.covariance @ shares.transpose(0, 2, 1)
+    precision = np.linalg.inv(shares @ cross + rest)
+    alpha = _times(precision, missing)
     _, logdet = np.linalg.slogdet(precision)
-    evidence = 0.5 * logdet - 0.5 * (missing * pull).sum(axis=1) + assumed.log_weight
-    evidence, suspects = _doubt(evidence, precision, pull, outlier)
-    return Posterior(assumed, rows, evidence, speeds, reach, precision, pull, suspects)
+    evidence = 0.5 * logdet - 0.5 * (missing * alpha).sum(axis=1) + assumed.log_weight
+    evidence, suspects = _outliers(evidence, precision, alpha, outlier)
+    return Posterior(assumed, inputs, evidence, speeds, cross, precision, alpha, suspects)
 
 
-def _doubt(
-    evidence: DoubleArray, precision: DoubleArray, pull: DoubleArray, outlier: float
+def _outliers(
+    evidence: DoubleArray, precision: DoubleArray, alpha: DoubleArray, outlier: float
 ) -> tuple[DoubleArray, DoubleArray]:
     """Returns the weights of hypotheses (H,), and of each measurement being the one outlier (k,).
 
@@ -185,7 +171,7 @@ def _doubt(
     Williams, 2006, section 5.4.2), so leaving each out costs nothing.
     """
     variance = 1 / np.diagonal(precision, axis1=1, axis2=2)
-    misses = pull * variance
+    misses = alpha * variance
     wide = variance + OUTLIER_SPREAD**2
     gain = 0.5 * (misses**2 / variance - misses**2 / wide + np.log(variance / wide))
     odds = np.concatenate(
@@ -197,7 +183,7 @@ def _doubt(
     return joint.sum(axis=1), joint[:, 1:].sum(axis=0)
 
 
-def _climb(
+def _most_probable(
     covariance: DoubleArray,
     centre: DoubleArray,
     rest: DoubleArray,
@@ -218,11 +204,11 @@ def _climb(
     lowest = cost(best, moved)
     for _ in range(STEPS):
         shares, sums = _linearised(work, centre + moved)
-        reach = covariance @ shares.transpose(0, 2, 1)
+        cross = covariance @ shares.transpose(0, 2, 1)
         missing = target - sums + _times(shares, moved)
-        pull = np.linalg.solve(shares @ reach + rest, missing[:, :, np.newaxis])[:, :, 0]
-        step = _times(shares.transpose(0, 2, 1), pull) - best
-        step_moved = _times(reach, pull) - moved
+        alpha = np.linalg.solve(shares @ cross + rest, missing[:, :, np.newaxis])[:, :, 0]
+        step = _times(shares.transpose(0, 2, 1), alpha) - best
+        step_moved = _times(cross, alpha) - moved
         before, start, start_moved = lowest, best, moved
         for size in STEP_SIZES:
             tried, tried_moved = start + size * step, start_moved + size * step_moved
@@ -248,26 +234,32 @@ def _linearised(work: DoubleArray, speeds: DoubleArray) -> tuple[DoubleArray, Do
     return parts / total, np.log(total[:, :, 0])
 
 
-def _alike(left: Rows, right: Rows) -> Alike:
-    """How alike candidates are: a squared-exponential kernel of shapes, the product of tilts."""
-    squares = (left.shape**2).sum(axis=1)[:, np.newaxis] + (right.shape**2).sum(axis=1)
-    near = np.exp(-0.5 * np.maximum(squares - 2 * left.shape @ right.shape.T, 0))
-    return near, left.tilt @ right.tilt.T
+def _similarity(left: ModelInputs, right: ModelInputs) -> Similarity:
+    """A squared-exponential kernel of the points, and the products of the centred priors."""
+    squares = (left.point**2).sum(axis=1)[:, np.newaxis] + (right.point**2).sum(axis=1)
+    near = np.exp(-0.5 * np.maximum(squares - 2 * left.point @ right.point.T, 0))
+    return near, left.centred_prior @ right.centred_prior.T
 
 
-def _other(assumed: Hypotheses, at: int, left: Rows, right: Rows, alike: Alike) -> DoubleArray:
-    """The covariance of what is not a sum of costs: residual, mix of priors, slope of its own."""
+def _residual_covariance(
+    assumed: Hypotheses, at: int, left: ModelInputs, right: ModelInputs, similarity: Similarity
+) -> DoubleArray:
+    """The covariance of all but the sum of costs: residual, mix of priors, slope of its own."""
     own = assumed.source[at]
-    covariance: DoubleArray = assumed.residual[at] ** 2 * alike[0] + assumed.mix[at] ** 2 * alike[1]
-    covariance += np.outer(assumed.slope[at] ** 2 * left.tilt[:, own], right.tilt[:, own])
+    covariance: DoubleArray = (
+        assumed.residual[at] ** 2 * similarity[0] + assumed.mix[at] ** 2 * similarity[1]
+    )
+    covariance += np.outer(
+        assumed.slope[at] ** 2 * left.centred_prior[:, own], right.centred_prior[:, own]
+    )
     return covariance
 
 
-def _rest(assumed: Hypotheses, rows: Rows) -> DoubleArray:
-    """`_other` of the rows with themselves, for all hypotheses at once, (H, k, k)."""
-    near, tilted = _alike(rows, rows)
-    own = assumed.slope[:, np.newaxis] * rows.tilt.T[assumed.source]
+def _residual_covariances(assumed: Hypotheses, inputs: ModelInputs) -> DoubleArray:
+    """`_residual_covariance` of inputs with themselves, of all hypotheses at once, (H, k, k)."""
+    near, products = _similarity(inputs, inputs)
+    own = assumed.slope[:, np.newaxis] * inputs.centred_prior.T[assumed.source]
     rest: DoubleArray = np.multiply.outer(assumed.residual**2, near)
-    rest += np.multiply.outer(assumed.mix**2, tilted)
+    rest += np.multiply.outer(assumed.mix**2, products)
     rest += own[:, :, np.newaxis] * own[:, np.newaxis, :]
     return rest

@@ -1,4 +1,4 @@
-"""What latency may look like, before and after measuring: candidates as numbers, and beliefs.
+"""What latency is expected to be before measuring: the model's inputs, and priors over them.
 
 A network's latency is a sum of costs, each divided by a speed that the device has for it:
 t = Σ_j x_j · exp(θ_j). Speeds are positive and differ by orders of magnitude between devices, less
@@ -30,7 +30,7 @@ class Beliefs:
         operators, places, columns: of operators within a kind, of places, and of single columns,
             without a prior; multiplied by each of `details`.
         slope: of the exponent of a prior.
-        mixes: of the part that looks like the other priors.
+        mixes: of the part that resembles the other priors.
         residuals: of the smooth rest.
         noises: of what is not explained, besides the error of the measurement.
         outlier: probability that a measurement is off by a factor (of about e).
@@ -55,42 +55,42 @@ class Beliefs:
 
 
 @dataclass(frozen=True, slots=True)
-class Rows:
-    """Candidates as the model sees them, n of them.
+class ModelInputs:
+    """What the model is given of n candidates.
 
     Attributes:
         work: scaled costs, and a constant, (n, D + 1).
-        tilt: the prior of each source, centred on the pool, (n, P + 1); zero for none.
-        base: what log t has besides the sum of costs, for each source, (n, P + 1).
-        shape: a point whose neighbours have similar residuals, (n, Z).
+        centred_prior: of each source, less its mean over the pool, (n, P + 1); zero for none.
+        offset: what log t has besides the sum of costs, for each source, (n, P + 1).
+        point: whose neighbours have similar residuals, (n, Z).
     """
 
     work: DoubleArray
-    tilt: DoubleArray
-    base: DoubleArray
-    shape: DoubleArray
+    centred_prior: DoubleArray
+    offset: DoubleArray
+    point: DoubleArray
 
-    def take(self, indices: IndexArray) -> Rows:
-        """Returns the rows at `indices`, (n,)."""
-        return Rows(*(part[indices] for part in self._parts()))
+    def take(self, indices: IndexArray) -> ModelInputs:
+        """Returns the candidates at `indices`, (n,)."""
+        return ModelInputs(*(part[indices] for part in self._parts()))
 
-    def join(self, other: Rows) -> Rows:
-        """Returns these rows, then the other ones."""
+    def join(self, other: ModelInputs) -> ModelInputs:
+        """Returns these candidates, then the other ones."""
         pairs = zip(self._parts(), other._parts(), strict=True)
-        return Rows(*(np.concatenate(pair) for pair in pairs))
+        return ModelInputs(*(np.concatenate(pair) for pair in pairs))
 
     def _parts(self) -> tuple[DoubleArray, ...]:
-        return (self.work, self.tilt, self.base, self.shape)
+        return (self.work, self.centred_prior, self.offset, self.point)
 
     def __len__(self) -> int:
         return len(self.work)
 
 
-FIT_ROWS = 300
+FIT_CANDIDATES = 300  # of the pool, that speeds of priors are fitted to
 
 
-class Standard:
-    """How raw candidates become `Rows`: units, centres and reference speeds from a pool.
+class Standardisation:
+    """How raw candidates become `ModelInputs`: units, centres and reference speeds from a pool.
 
     Args:
         features: costs ≥ 0 of the pool, (N, D).
@@ -122,30 +122,25 @@ class Standard:
         self._fixed = beliefs.fixed if len(columns) else 1.0
         self._mean = np.where(features.mean(axis=0) > 0, features.mean(axis=0), 1.0)
         self._centre = priors_log_ms.mean(axis=0)
-        shape = self._shape(features, priors_log_ms)
-        self._origin = shape.mean(axis=0)
-        spread = np.sqrt(((shape - self._origin) ** 2).sum(axis=1).mean())
+        points = self._point(features, priors_log_ms)
+        self._origin = points.mean(axis=0)
+        spread = np.sqrt(((points - self._origin) ** 2).sum(axis=1).mean())
         self._spread = spread if spread > 0 else 1.0
         work = self._work(features)
-        some = np.random.default_rng(0).permutation(len(work))[:FIT_ROWS]
+        some = np.random.default_rng(0).permutation(len(work))[:FIT_CANDIDATES]
         covariance = self.covariance(5.0, 2.0, 0.7, 0.5, 0.3)
         fitted = [_speeds(work[some], prior[some], covariance) for prior in priors_log_ms.T]
         self.speeds = np.stack([np.zeros(len(labels)), *fitted])
 
-    def rows(self, features: DoubleArray, priors_log_ms: DoubleArray) -> Rows:
-        """Returns candidates in the pool's units: features (n, D), priors (n, P).
-
-        Args:
-            features: of n candidates, (n, D).
-            priors_log_ms: their logarithms of ms by profiles, (n, P).
-        """
+    def inputs(self, features: DoubleArray, priors_log_ms: DoubleArray) -> ModelInputs:
+        """Returns candidates in the pool's units: features (n, D), priors (n, P)."""
         work = self._work(features)
-        base = np.zeros((len(work), len(self.speeds)))
-        base[:, 1:] = priors_log_ms - np.log(work @ np.exp(self.speeds[1:].T))
-        shape = (self._shape(features, priors_log_ms) - self._origin) / self._spread
-        tilt = np.zeros_like(base)
-        tilt[:, 1:] = priors_log_ms - self._centre
-        return Rows(work, tilt, base, shape)
+        offset = np.zeros((len(work), len(self.speeds)))
+        offset[:, 1:] = priors_log_ms - np.log(work @ np.exp(self.speeds[1:].T))
+        point = (self._point(features, priors_log_ms) - self._origin) / self._spread
+        centred = np.zeros_like(offset)
+        centred[:, 1:] = priors_log_ms - self._centre
+        return ModelInputs(work, centred, offset, point)
 
     def covariance(
         self, scale: float, kinds: float, operators: float, places: float, columns: float
@@ -163,7 +158,7 @@ class Standard:
         work: DoubleArray = np.hstack([features / self._unit, fixed])
         return work
 
-    def _shape(self, features: DoubleArray, priors_log_ms: DoubleArray) -> DoubleArray:
+    def _point(self, features: DoubleArray, priors_log_ms: DoubleArray) -> DoubleArray:
         if features.shape[1]:
             logarithms: DoubleArray = np.log1p(features / self._mean)
             return logarithms
@@ -193,7 +188,7 @@ class Hypotheses:
     """H ways a latency may come about, each a prior for θ and for the rest.
 
     Attributes:
-        source: the row of `Standard.speeds` it starts from, (H,); 0 is none.
+        source: the row of `Standardisation.speeds` it starts from, (H,); 0 is none.
         log_weight: before any measurement, (H,).
         speeds: mean of θ, (H, D + 1).
         covariance: of θ, (H, D + 1, D + 1).
@@ -215,10 +210,12 @@ class Hypotheses:
         return Hypotheses(*fields)
 
 
-def hypotheses(standard: Standard, tilt: DoubleArray, beliefs: Beliefs) -> Hypotheses:
+def hypotheses(
+    standard: Standardisation, centred_prior: DoubleArray, beliefs: Beliefs
+) -> Hypotheses:
     """Returns every combination of source and standard deviations."""
-    has_features, priors = standard.speeds.shape[1] > 1, tilt.shape[1] - 1
-    weights = _source_weights(tilt[:, 1:], beliefs.no_prior if has_features else 0.0)
+    has_features, priors = standard.speeds.shape[1] > 1, centred_prior.shape[1] - 1
+    weights = _source_weights(centred_prior[:, 1:], beliefs.no_prior if has_features else 0.0)
     rows = []
     for source, weight in enumerate(weights):
         if weight == 0:
@@ -250,11 +247,11 @@ def _grid(
     return list(product(speeds, mixes, beliefs.residuals, beliefs.noises))
 
 
-def _source_weights(tilt: DoubleArray, no_prior: float) -> DoubleArray:
-    """Returns the probability of each source: priors that say the same share theirs."""
-    if not tilt.shape[1]:
+def _source_weights(centred: DoubleArray, no_prior: float) -> DoubleArray:
+    """Returns the probability of each source: priors that agree share theirs."""
+    if not centred.shape[1]:
         return np.ones(1)
-    unit = tilt / np.maximum(np.sqrt((tilt**2).sum(axis=0)), 1e-12)
-    alike = np.clip(unit.T @ unit, 0, 1) ** 8
-    novelty = 1 / np.maximum(alike.sum(axis=1), 1e-12)
+    unit = centred / np.maximum(np.sqrt((centred**2).sum(axis=0)), 1e-12)
+    similarity = np.clip(unit.T @ unit, 0, 1) ** 8
+    novelty = 1 / np.maximum(similarity.sum(axis=1), 1e-12)
     return np.array([no_prior, *((1 - no_prior) * novelty / novelty.sum())])

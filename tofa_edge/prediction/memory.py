@@ -21,38 +21,28 @@ MEGA = 1e6
 
 @dataclass(frozen=True, slots=True)
 class MemoryLine:
-    """Growth of the process in MB of 1e6 bytes.
+    """Growth of the process in MB of 1e6 bytes."""
 
-    Attributes:
-        constant_mb: whatever the network.
-        weights: MB for each MB of weights in float32.
-        activations: MB for each MB of float32 activations alive at once, layer by layer.
-    """
-
-    constant_mb: float
-    weights: float
-    activations: float
+    constant_mb: float  # of any network
+    weights: float  # MB for each MB of weights in float32
+    activations: float  # MB for each MB of float32 activations alive at once, layer by layer
 
 
 LINES = {
     ("onnxruntime", "fp32"): MemoryLine(10.9, 1.71, 1.70),
     ("tflite", "fp32"): MemoryLine(0.0, 1.04, 1.40),
 }
-PLAIN = MemoryLine(0.0, 1.0, 1.0)  # of an engine that was not looked at
+PLAIN = MemoryLine(0.0, 1.0, 1.0)  # of an engine that was not measured
 SHARES = {"fp32": 1.0, "fp16": 0.5, "int8": 0.25, "dynamic": 0.25}  # of the bytes in float32
 
 
 def peak_memory_mb(
     space: SearchSpace, encodings: Encodings, backend: str, precision: str = "fp32"
 ) -> DoubleArray:
-    """Returns by how much loading and running subnets is expected to grow a process, MB, (N,).
+    """Returns the memory that loading and running subnets is expected to take, MB, (N,).
 
-    Args:
-        space: of the subnets.
-        encodings: as `SearchSpace.encode` gives, (N, genes).
-        backend: the engine's name.
-        precision: of the target; where an engine was looked at in fp32 alone, its line counts for
-            the fewer bytes.
+    `encodings` are (N, genes). Where only fp32 of a `backend` was measured, its line is applied to
+    the fewer bytes of another `precision`.
     """
     costs, share = tables(space).costs(encodings), SHARES.get(precision, 1.0)
     line = LINES.get((backend, precision))

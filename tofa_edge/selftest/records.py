@@ -1,9 +1,9 @@
-"""Which engines may be used here: each one tried itself in a process of its own, once.
+"""Which engines may be used here: each passed a self-test in a process of its own, once.
 
 An engine can kill its process (a wheel built for a newer processor), hang, take all memory, compute
-wrong numbers, or run elsewhere than it was asked to. So it is tried by `tofa_edge.selftest.child`,
-watched from here, and what was found is kept with the versions it was found with: other software,
-and the engine is tried again. What cannot be written is tried anew by the next process.
+wrong numbers, or run elsewhere than it was asked to. So `tofa_edge.selftest.child` tests it,
+watched from here, and the result is kept with the versions of all software: after an update the
+engine is tested again. Where nothing can be written, each process tests for itself.
 """
 
 from __future__ import annotations
@@ -30,24 +30,19 @@ from tofa_edge.bundle.bundle import Bundle
 from tofa_edge.errors import BackendError, BundleError
 from tofa_edge.selftest.golden import Fault
 from tofa_edge.selftest.watchdog import watched
-from tofa_edge.storage.cache import cache_folder, least_used, write_whole
+from tofa_edge.storage.cache import CacheFolder, stem
 from tofa_edge.storage.plain import from_plain, to_plain
 
 TRUSTED = "reference"  # numpy alone: what it cannot do, nothing here can
 SPECIMEN = "specimen"
-MOST_RECORDS = 60
+MOST_BYTES = 2**20
+CACHE = CacheFolder("selftests", 60, 60 * MOST_BYTES, MOST_BYTES, runs_as_code=False)
 REASON_LENGTH = 500
 
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """What became of an engine on a target; of the engine as a whole where the target is None.
-
-    Attributes:
-        target: that it was tried on.
-        fault: None is none.
-        reason: what happened, and where.
-    """
+    """The result of a self-test: no fault, or what and where; without a target, of the engine."""
 
     target: Target | None
     fault: Fault | None = None
@@ -59,7 +54,7 @@ class Verdict:
 
 @dataclass(frozen=True, slots=True)
 class Record:
-    """What is known of an engine here.
+    """The results of an engine's self-tests.
 
     Attributes:
         backend: its name.
@@ -67,7 +62,7 @@ class Record:
         versions: of all software that the verdicts depend on.
         verdicts: of each target.
         date: YYYY-MM-DD.
-        seconds: that it took.
+        seconds: that the tests took.
     """
 
     backend: str
@@ -94,21 +89,20 @@ _known: dict[tuple[str, str], Record] = {}  # of this process, where nothing can
 def engine_records(
     bundle: Bundle | None = None, names: Iterable[str] | None = None, again: bool = False
 ) -> dict[str, Record]:
-    """Returns what is known of the engines installed here, after trying those that are unknown.
+    """Returns the records of the engines installed here; those without one are tested first.
 
     Args:
         bundle: whose golden cases they compute; None takes a small network of random weights.
         names: of engines; by default all.
-        again: tries them whatever is known.
+        again: tests them whatever is known.
 
     Raises:
         BackendError: no backend is found, because the package itself is not installed.
     """
-    found = backends.working()
-    wanted = {name: found[name] for name in found if names is None or name in set(names)}
+    chosen = {n: item for n, item in backends.working().items() if names is None or n in set(names)}
     subject = bundle.digest if bundle else SPECIMEN
-    records = {} if again else _recalled(wanted, subject)
-    unknown = [item for name, item in wanted.items() if name not in records]
+    records = {} if again else _recalled(chosen, subject)
+    unknown = [item for name, item in chosen.items() if name not in records]
     path, cancelled = bundle.path if bundle else None, threading.Event()
     with ThreadPoolExecutor(max(1, len(unknown))) as pool:
         try:
@@ -120,15 +114,14 @@ def engine_records(
         except BaseException:
             cancelled.set()
             raise
-    return {name: records[name] for name in wanted}
+    return {name: records[name] for name in chosen}
 
 
 def records_here() -> list[Record]:
-    """Returns everything known of the software installed here, whatever it was tried on."""
-    found = backends.working()
-    versions = {name: _versions(item) for name, item in found.items()}
-    known = [_read(path) for path in sorted(_folder().glob("*.json"))]
-    return [r for r in known if r is not None and versions.get(r.backend) == r.versions]
+    """Returns all records of the software installed here, of whatever subject."""
+    versions = {name: _versions(item) for name, item in backends.working().items()}
+    records = [_read(name, use=False) for name in CACHE.names()]
+    return [r for r in records if r is not None and versions.get(r.backend) == r.versions]
 
 
 def forget() -> None:
@@ -137,14 +130,12 @@ def forget() -> None:
 
 
 def forget_others(records: Iterable[Record]) -> None:
-    """Drops what is known of these engines from other bundles, to be tried again with them."""
-    fresh = list(records)
-    names, kept = {r.backend for r in fresh}, {_path(r.backend, r.subject) for r in fresh}
-    for path in _folder().glob("*.json"):
-        found = _read(path)
-        if path not in kept and (found is None or found.backend in names):
-            with contextlib.suppress(OSError):
-                path.unlink()
+    """Drops the other records of the engines in `records`, so that they are tested again."""
+    files = {_file(record.backend, record.subject): record.backend for record in records}
+    for name in CACHE.names():
+        other = _read(name, use=False)
+        if name not in files and (other is None or other.backend in files.values()):
+            CACHE.forget(stem(name))
 
 
 def passing_engines(
@@ -165,17 +156,17 @@ def passing_engines(
     if name is not None:
         backends.backend(name)
     records = engine_records(bundle, None if name is None else [name])
-    found = backends.backends()
-    able = [Engine(found[n], target) for n, record in records.items() for target in record.sound]
+    offered = backends.backends()
+    able = [Engine(offered[n], target) for n, record in records.items() for target in record.sound]
     if name is not None and not able:
         raise BackendError(f"backend {name} cannot run here: {_reasons(records[name])}")
     others = [engine for engine in able if engine.backend.name != TRUSTED]
     able = others or able
     counts = sorted({engine.target.threads for engine in able})
     if threads is not None and threads not in counts:
-        offered = ", ".join(map(str, counts))
         whose = f"{name} offers" if name else "engines here offer"
-        raise BackendError(f"wanted {threads} threads, {whose} {offered}")
+        numbers = ", ".join(map(str, counts))
+        raise BackendError(f"wanted {threads} threads, {whose} {numbers}")
     return [engine for engine in able if threads in (None, engine.target.threads)]
 
 
@@ -200,9 +191,9 @@ def calibrating_engine(bundle: Bundle | None = None) -> Engine:
     Args:
         bundle: whose golden cases it must compute.
     """
-    found = [e for e in passing_engines(bundle) if e.backend.calibrates and e.target.unit == "cpu"]
+    able = [e for e in passing_engines(bundle) if e.backend.calibrates and e.target.unit == "cpu"]
     trusted = Engine(backends.backend(TRUSTED), Target())
-    return max(found, key=lambda engine: engine.target.threads, default=trusted)
+    return max(able, key=lambda engine: engine.target.threads, default=trusted)
 
 
 def _reasons(record: Record) -> str:
@@ -212,21 +203,21 @@ def _reasons(record: Record) -> str:
 def _self_test(
     backend: Backend, subject: str, bundle: Path | None, cancelled: threading.Event
 ) -> Record:
-    """Tries a backend on all its targets; a target that ends the process is passed over."""
+    """Tests a backend on all its targets; after one that ends the process, the next."""
     begun = time.perf_counter()
     today = datetime.date.today().isoformat()
     record = Record(backend.name, subject, _versions(backend), (), today)
     if backend.name == TRUSTED:
         return replace(record, verdicts=tuple(map(Verdict, backend.targets())))
     if not sys.executable:
-        raise BackendError(f"{backend.name}: no Python to try it with (sys.executable is empty)")
+        raise BackendError(f"{backend.name}: no Python to test it with (sys.executable is empty)")
     verdicts: list[Verdict] = []
     while not cancelled.is_set():
         try:
             ending = watched(backend.name, bundle, start=len(verdicts), cancelled=cancelled)
         except OSError as error:
             raise BackendError(
-                f"{backend.name}: no process to try it in ({error}): allow more memory, files or "
+                f"{backend.name}: no process to test it in ({error}): allow more memory, files or "
                 "processes"
             ) from error
         if ending.unreadable:
@@ -254,40 +245,30 @@ def _versions(backend: Backend) -> dict[str, str]:
     }
 
 
-def _recalled(wanted: Mapping[str, Backend], subject: str) -> dict[str, Record]:
-    found = {}
-    for name, item in wanted.items():
-        record = _known.get((name, subject)) or _read(_path(name, subject))
+def _recalled(tested: Mapping[str, Backend], subject: str) -> dict[str, Record]:
+    records = {}
+    for name, item in tested.items():
+        record = _known.get((name, subject)) or _read(_file(name, subject))
         if record is not None and record.versions == _versions(item):
-            found[name] = record
-    return found
+            records[name] = record
+    return records
 
 
-def _folder() -> Path:
-    return cache_folder().parent / "probes"
+def _file(name: str, subject: str) -> str:
+    return hashlib.sha256(f"{name} {subject}".encode()).hexdigest()[:20] + ".json"
 
 
-def _path(name: str, subject: str) -> Path:
-    digest = hashlib.sha256(f"{name} {subject}".encode()).hexdigest()[:20]
-    return _folder() / f"{digest}.json"
-
-
-def _read(path: Path) -> Record | None:
-    with contextlib.suppress(OSError, ValueError, RecursionError):
-        return from_plain(Record, json.loads(path.read_text()))
+def _read(name: str, use: bool = True) -> Record | None:
+    with contextlib.suppress(ValueError, RecursionError):
+        return from_plain(Record, json.loads(CACHE.read(name, use) or b""))
     return None
 
 
 def _keep(record: Record) -> None:
-    path = _path(record.backend, record.subject)
-    if any(verdict.fault == "out of memory" for verdict in record.faults):
-        _known[(record.backend, record.subject)] = record  # the next process may have more
-        return
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-        write_whole(path, json.dumps(to_plain(record), indent=1).encode())
-        _known.pop((record.backend, record.subject), None)
-        for file in least_used(path.parent, MOST_RECORDS, but=path):
-            file.unlink(missing_ok=True)
-    except (OSError, RuntimeError):
-        _known[(record.backend, record.subject)] = record
+    key = record.backend, record.subject
+    short = any(verdict.fault == "out of memory" for verdict in record.faults)
+    content = json.dumps(to_plain(record), indent=1).encode()
+    if not short and CACHE.write(_file(*key), content):  # the next process may have more memory
+        _known.pop(key, None)
+    else:
+        _known[key] = record

@@ -15,7 +15,8 @@ from tofa_edge.architecture.layers import LOGITS, layers
 from tofa_edge.architecture.space import SearchSpace, Subnet
 from tofa_edge.architecture.zoo import tiny
 from tofa_edge.backends.reference import ReferenceSession
-from tofa_edge.bundle.bundle import GoldenCase, stored_precision, write_bundle
+from tofa_edge.bundle.bundle import GoldenCase
+from tofa_edge.bundle.write import stored_precision, write_bundle
 from tofa_edge.network.network import LITE_PREPROCESSING
 from tofa_edge.network.slicing import cut, fold
 from tofa_edge.prediction.accuracy import AccuracyPredictor

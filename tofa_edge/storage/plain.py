@@ -1,7 +1,7 @@
 """Frozen dataclasses as plain JSON values, and back, with every type checked.
 
-What comes from a file may be damaged or hostile, so nothing is converted: a field that has another
-type than its annotation, or that nobody asked for, is an error with the path to it.
+What comes from a file may be damaged or hostile, so nothing is converted: a field that is unknown,
+or has another type than its annotation, is an error with the path to it.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ import dataclasses
 import sys
 import types
 from collections.abc import Mapping
+from functools import cache
 from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
 
 Value = TypeVar("Value")
@@ -19,12 +20,9 @@ MOST = sys.float_info.max  # not a number is never below it
 
 
 def to_plain(value: Any) -> Any:
-    """Returns a dataclass as dicts, lists and scalars; fields that have their default are left out.
+    """Returns a dataclass `value` as dicts, lists and scalars, without fields at their default.
 
     So a file says what is known, and a reader with more fields still reads it.
-
-    Args:
-        value: a frozen dataclass of plain fields, or of such dataclasses.
     """
     if dataclasses.is_dataclass(value):
         return {
@@ -40,11 +38,7 @@ def to_plain(value: Any) -> Any:
 
 
 def from_plain(kind: type[Value], value: object) -> Value:
-    """Returns a dataclass from what `to_plain` made of it, after any trip through JSON.
-
-    Args:
-        kind: the dataclass.
-        value: plain JSON values.
+    """Returns a dataclass of a `kind` from the `value` that `to_plain` made of it, through JSON.
 
     Raises:
         ValueError: a field is missing, unknown or of another type; the message says which.
@@ -73,7 +67,7 @@ def _read(kind: Any, value: object, where: str) -> Any:
 
 def _read_fields(kind: Any, value: object, where: str) -> Any:
     held: Any = _checked(isinstance(value, dict), value, "an object", where)
-    hints = get_type_hints(kind)
+    hints = _hints(kind)
     unknown = sorted(set(held) - set(hints))
     if unknown:
         raise ValueError(f"{where} has no field {unknown[0][:60]!r}")
@@ -82,6 +76,11 @@ def _read_fields(kind: Any, value: object, where: str) -> Any:
             raise ValueError(f"{where} lacks the field {field.name!r}")
     read = {name: _read(hints[name], item, f"{where}.{name}") for name, item in held.items()}
     return kind(**read)
+
+
+@cache
+def _hints(kind: Any) -> dict[str, Any]:
+    return get_type_hints(kind)
 
 
 def _scalar(kind: Any, value: object, where: str) -> Any:

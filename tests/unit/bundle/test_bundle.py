@@ -16,7 +16,8 @@ from tests.fuzz.crafted import Sample, replaced, seal, with_manifest
 from tofa_edge.architecture.layers import LOGITS, layers
 from tofa_edge.architecture.zoo import tiny
 from tofa_edge.backends.reference import ReferenceSession
-from tofa_edge.bundle.bundle import Bundle, GoldenCase, stored_precision, write_bundle
+from tofa_edge.bundle.bundle import Bundle, GoldenCase
+from tofa_edge.bundle.write import stored_precision, write_bundle
 from tofa_edge.errors import BundleError
 from tofa_edge.network.network import LITE_PREPROCESSING, Preprocessing
 from tofa_edge.network.slicing import cut, fold

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 
 from tofa_edge.device.machine import Fingerprint, PowerMode, State, fingerprint, state
 from tofa_edge.device.problems import Problem, problems
-from tofa_edge.errors import ProfileError
+from tofa_edge.storage.plain import from_plain, to_plain
 
 Tree = dict[str, str]
 
@@ -434,8 +434,8 @@ def test_junk_in_every_file(tmp_path: Path, name: str, junk: bytes) -> None:
     planted(tmp_path, dict.fromkeys(MACHINES[name], junk))
     found, moving = fingerprint(tmp_path), state(tmp_path)
     assert isinstance(problems(found, moving), list)
-    assert Fingerprint.from_dict(json.loads(json.dumps(found.to_dict()))) == found
-    assert State.from_dict(json.loads(json.dumps(moving.to_dict()))) == moving
+    assert from_plain(Fingerprint, json.loads(json.dumps(to_plain(found)))) == found
+    assert from_plain(State, json.loads(json.dumps(to_plain(moving)))) == moving
 
 
 @settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
@@ -451,15 +451,15 @@ def test_any_bytes_in_any_file_never_raise(tmp_path: Path, data: st.DataObject) 
             (root / name).write_bytes(whole[:cut] + junk + whole[cut + 1 :])
     found, moving = fingerprint(root), state(root)
     problems(found, moving)
-    assert Fingerprint.from_dict(json.loads(json.dumps(found.to_dict()))) == found
-    assert State.from_dict(json.loads(json.dumps(moving.to_dict()))) == moving
+    assert from_plain(Fingerprint, json.loads(json.dumps(to_plain(found)))) == found
+    assert from_plain(State, json.loads(json.dumps(to_plain(moving)))) == moving
 
 
 @pytest.mark.parametrize("name", MACHINES)
 def test_json_round_trip(tmp_path: Path, name: str) -> None:
     found, moving, _ = examined(tmp_path, MACHINES[name])
-    assert Fingerprint.from_dict(json.loads(json.dumps(found.to_dict()))) == found
-    assert State.from_dict(json.loads(json.dumps(moving.to_dict()))) == moving
+    assert from_plain(Fingerprint, json.loads(json.dumps(to_plain(found)))) == found
+    assert from_plain(State, json.loads(json.dumps(to_plain(moving)))) == moving
 
 
 @pytest.mark.parametrize(
@@ -468,8 +468,8 @@ def test_json_round_trip(tmp_path: Path, name: str) -> None:
      {"processors": {"A": "4"}}, {"maximum_clock_mhz": float("nan")}, {"board": "\x1b[31m"}],
 )  # fmt: skip
 def test_wrong_json_is_refused(value: Any) -> None:
-    with pytest.raises(ProfileError, match="not what a device says of itself: fingerprint"):
-        Fingerprint.from_dict(value)
+    with pytest.raises(ValueError, match="fingerprint"):
+        from_plain(Fingerprint, value)
 
 
 def test_this_machine() -> None:
@@ -478,8 +478,8 @@ def test_this_machine() -> None:
     assert found.allowed_cores == len(os.sched_getaffinity(0))
     assert found.python == platform.python_version()
     assert found.memory_bytes is None or found.memory_bytes > 2**20
-    assert Fingerprint.from_dict(found.to_dict()) == found
-    assert State.from_dict(moving.to_dict()) == moving
+    assert from_plain(Fingerprint, to_plain(found)) == found
+    assert from_plain(State, to_plain(moving)) == moving
     assert all(problem.fix for problem in problems(found, moving))
 
 

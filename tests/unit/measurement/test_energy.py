@@ -89,7 +89,8 @@ def test_rails_of_boards(tmp_path: Path, files: dict[str, str], name: str, watts
     meter = Meter.here(tmp_path)
     assert meter is not None
     assert meter.name == f"ina {name}"
-    assert meter.now_watts() == pytest.approx(watts)
+    assert meter.watts is not None
+    assert meter.watts() == pytest.approx(watts)
     spent = meter.spent(lambda: time.sleep(0.01), 0.25)
     assert spent is not None
     assert spent["watts"] == pytest.approx(watts)
@@ -104,7 +105,8 @@ def test_older_jetsons(tmp_path: Path) -> None:
     meter = Meter.here(tmp_path)
     assert meter is not None
     assert meter.name == "ina POM_5V_IN"
-    assert meter.now_watts() == pytest.approx(3.2)
+    assert meter.watts is not None
+    assert meter.watts() == pytest.approx(3.2)
 
 
 def test_regulators_of_a_raspberry_pi_5(tmp_path: Path) -> None:
@@ -120,7 +122,8 @@ END
     write(tmp_path / "usr/bin/vcgencmd", said).chmod(0o755)
     meter = Meter.here(tmp_path)
     assert meter is not None
-    assert meter.now_watts() == pytest.approx(0.05 * 3.7 + 2 * 0.8)
+    assert meter.watts is not None
+    assert meter.watts() == pytest.approx(0.05 * 3.7 + 2 * 0.8)
 
 
 def test_a_command_that_fails_is_no_sensor(tmp_path: Path) -> None:

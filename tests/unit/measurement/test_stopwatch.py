@@ -31,14 +31,16 @@ def test_fast_calls_stop_at_the_most() -> None:
 
 def test_slow_calls_stop_at_the_least() -> None:
     run = Counter(0.002)
-    latency = Stopwatch(least_runs=7, most_runs=60, seconds=0, warm_up_runs=2)._once(run)
+    latency = Stopwatch(least_runs=7, most_runs=60, seconds=0, warm_up_runs=2).record(run).latency
     assert latency.count == 12, "whole blocks of 6"
     assert run.calls == 14
 
 
 def test_time_decides_in_between() -> None:
     run = Counter(0.01)
-    latency = Stopwatch(least_runs=1, most_runs=1000, seconds=0.2, warm_up_runs=0)._once(run)
+    latency = (
+        Stopwatch(least_runs=1, most_runs=1000, seconds=0.2, warm_up_runs=0).record(run).latency
+    )
     assert 6 <= latency.count <= 24
     assert latency.p50_ms >= 10
 
@@ -46,7 +48,7 @@ def test_time_decides_in_between() -> None:
 def test_warm_up_is_not_counted() -> None:
     pauses = iter([0.05, 0.05])
     stopwatch = Stopwatch(least_runs=5, most_runs=5, warm_up_runs=2)
-    latency = stopwatch._once(lambda: time.sleep(next(pauses, 0)))
+    latency = stopwatch.record(lambda: time.sleep(next(pauses, 0))).latency
     assert latency.p99_ms < 40
 
 
@@ -57,7 +59,7 @@ def test_failure_of_the_call_comes_through() -> None:
 
 def test_reference_runs_between() -> None:
     run, reference = Counter(), Counter()
-    latency = Stopwatch(reference, least_runs=18, most_runs=18, warm_up_runs=0)._once(run)
+    latency = Stopwatch(reference, least_runs=18, most_runs=18, warm_up_runs=0).record(run).latency
     assert latency.count == 18
     assert reference.calls == 15, "five times after each block of 6"
     assert run.calls == 18 + 3, "the first after the reference is not counted"

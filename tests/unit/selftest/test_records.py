@@ -126,7 +126,7 @@ def test_record_falls_with_its_software(offer: Offer, monkeypatch: pytest.Monkey
 def test_damaged_record_is_made_again(offer: Offer, own_cache: Path) -> None:
     offer("sound")
     first = engine_records()["sound"]
-    for path in (own_cache / "tofa-edge" / "probes").iterdir():
+    for path in (own_cache / "tofa-edge" / "selftests").iterdir():
         path.write_text(path.read_text()[:-20])
     assert engine_records()["sound"].verdicts == first.verdicts
 
@@ -184,7 +184,7 @@ def test_unwanted_threads_are_refused(offer: Offer) -> None:
         passing_engines(threads=3)
 
 
-def test_interrupt_ends_the_probes(offer: Offer, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_interrupt_ends_the_tests(offer: Offer, monkeypatch: pytest.MonkeyPatch) -> None:
     found = offer("hanging", "sound")
     begun = time.monotonic()
 
@@ -201,7 +201,7 @@ def test_interrupt_ends_the_probes(offer: Offer, monkeypatch: pytest.MonkeyPatch
 def test_record_is_readable_json(offer: Offer, own_cache: Path) -> None:
     offer("wrong")
     engine_records()
-    written = [p.read_text() for p in (own_cache / "tofa-edge" / "probes").iterdir()]
+    written = [p.read_text() for p in (own_cache / "tofa-edge" / "selftests").iterdir()]
     (found,) = [json.loads(text) for text in written if '"backend": "wrong"' in text]
     assert found["verdicts"][0]["fault"] == "wrong numbers"
     assert found["versions"]["tofa-edge"] == tofa_edge.__version__

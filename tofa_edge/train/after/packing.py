@@ -15,9 +15,10 @@ from PIL import Image
 from tofa_edge._version import __version__
 from tofa_edge.architecture.arrays import FloatArray, ImageArray, IndexArray
 from tofa_edge.architecture.space import Subnet
-from tofa_edge.bundle.bundle import GoldenCase, stored_precision, write_bundle
+from tofa_edge.bundle.bundle import GoldenCase
 from tofa_edge.bundle.images import encode
 from tofa_edge.bundle.manifest import MOST_NAME, printable
+from tofa_edge.bundle.write import stored_precision, write_bundle
 from tofa_edge.errors import BundleError
 from tofa_edge.prediction.accuracy import AccuracyPredictor
 from tofa_edge.train.config import TrainingConfig

@@ -1,0 +1,36 @@
+"""Files that are whole or not there."""
+
+from __future__ import annotations
+
+import stat
+from pathlib import Path
+
+import pytest
+
+from tofa_edge.storage.files import one_line, whole_file
+
+
+@pytest.mark.parametrize(("private", "mode"), [(False, 0o644), (True, 0o600)])
+def test_file_has_its_name_when_it_is_whole(private: bool, mode: int, tmp_path: Path) -> None:
+    path = tmp_path / "file"
+    path.write_text("old")
+    with whole_file(path, private) as stream:
+        stream.write(b"new")
+        assert path.read_text() == "old"
+        assert Path(stream.name).parent == tmp_path
+    assert path.read_text() == "new"
+    assert stat.S_IMODE(path.stat().st_mode) & 0o644 == mode
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_nothing_is_left_after_an_error(tmp_path: Path) -> None:
+    with pytest.raises(TypeError), whole_file(tmp_path / "file") as stream:
+        stream.write("no bytes")  # type: ignore[arg-type]
+    assert list(tmp_path.iterdir()) == []
+    with pytest.raises(OSError, match="missing"), whole_file(tmp_path / "missing" / "file"):
+        pass
+
+
+def test_one_line_is_short_and_printable() -> None:
+    assert one_line(ValueError("a\nb\x1b[0m")) == "a?b?[0m"
+    assert one_line("x" * 300) == "x" * 200 + "…"

@@ -1,0 +1,90 @@
+"""Writing a bundle, complete or not at all."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import safetensors.numpy
+from numpy.typing import NDArray
+
+from tofa_edge.architecture.arrays import FloatArray
+from tofa_edge.architecture.space import SearchSpace
+from tofa_edge.bundle.archive import write_archive
+from tofa_edge.bundle.bundle import GoldenCase
+from tofa_edge.bundle.manifest import (
+    GOLDEN,
+    MANIFEST,
+    PREDICTORS,
+    WEIGHTS,
+    Manifest,
+    Provenance,
+    read_manifest,
+    sha256,
+)
+from tofa_edge.network.network import Preprocessing
+from tofa_edge.prediction.accuracy import AccuracyPredictor
+
+
+def stored_precision(arrays: Mapping[str, FloatArray], half: bool) -> dict[str, NDArray[Any]]:
+    """Returns arrays as a bundle stores them: float32, or weights in float16 if `half`.
+
+    BatchNorm parameters and statistics, biases and kernel matrices stay float32.
+    """
+    return {
+        name: array.astype(np.float16) if half and name.endswith(".weight") else array
+        for name, array in arrays.items()
+    }
+
+
+def write_bundle(
+    path: str | Path,
+    *,
+    space: SearchSpace,
+    classes: Sequence[str],
+    preprocessing: Preprocessing,
+    arrays: Mapping[str, NDArray[Any]],
+    golden: Sequence[GoldenCase],
+    calibration: Sequence[bytes],
+    check: Sequence[tuple[bytes, int]],
+    provenance: Provenance,
+    temperature: float = 1.0,
+    predictor: AccuracyPredictor | None = None,
+) -> None:
+    """Writes a bundle, complete or not at all.
+
+    Args:
+        path: of the file, by custom ending in `.tofa`.
+        classes: names in the order of the logits.
+        arrays: the supernet's, as `stored_precision` returns them.
+        golden: computed from exactly these arrays.
+        calibration: JPEG files in mixed order, unlabelled.
+        check: JPEG files and their labels.
+        temperature: what logits are divided by for calibrated probabilities.
+
+    Raises:
+        BundleError: it cannot be written, or `Bundle.open` would refuse it.
+    """
+    images = {f"images_{i}": case.images for i, case in enumerate(golden)}
+    logits = {f"logits_{i}": case.logits for i, case in enumerate(golden)}
+    members = {
+        WEIGHTS: _tensors(arrays),
+        GOLDEN: _tensors({**images, **logits}),
+        **({PREDICTORS: safetensors.numpy.save(predictor.to_arrays())} if predictor else {}),
+        **{f"calibration/{i:05}.jpg": content for i, content in enumerate(calibration)},
+        **{f"check/{i:05}.jpg": content for i, (content, _) in enumerate(check)},
+    }
+    labels, subnets = tuple(label for _, label in check), tuple(case.subnet for case in golden)
+    hashes = {name: sha256(content) for name, content in members.items()}
+    about = space, tuple(classes), preprocessing, provenance
+    manifest = Manifest(*about, labels, subnets, hashes, temperature)
+    sizes = {name: len(content) for name, content in members.items()}
+    text = manifest.to_bytes(sizes)
+    read_manifest(Path(path), text, sizes)  # what could not be read back is not written
+    write_archive(Path(path), {MANIFEST: text, **members})
+
+
+def _tensors(arrays: Mapping[str, NDArray[Any]]) -> bytes:
+    return safetensors.numpy.save({k: np.ascontiguousarray(array) for k, array in arrays.items()})
