@@ -1,4 +1,4 @@
-"""The report as Markdown: headline, doubts and tables."""
+"""The report as Markdown: headline, warnings and tables."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def markdown(results: Sequence[Result]) -> str:
 
 def _section(name: str, result: Result) -> list[str]:
     budget, best = headline(result)
-    said = f"{budget}: **{markdown_text(best)}**" if best else "Nothing was measured."
+    words = f"{budget}: **{markdown_text(best)}**" if best else "Nothing was measured."
     when = ", ".join(word for word in (result.bundle, result.date) if word)
     remarks = [f"- {markdown_text(word)}" for word in result.remarks]
     tables = (
@@ -40,5 +40,5 @@ def _section(name: str, result: Result) -> list[str]:
         fact_table(result),
     )
     shown = [table.markdown() for table in tables if table.rows]
-    head = [f"## {markdown_text(name)}\n", f"{said}\n", f"{markdown_text(when)}\n"]
+    head = [f"## {markdown_text(name)}\n", f"{words}\n", f"{markdown_text(when)}\n"]
     return [*head, *(["\n".join([*remarks, ""])] if remarks else []), *shown]
