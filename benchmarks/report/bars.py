@@ -125,7 +125,7 @@ def _layer_figure(row: ResultRow, identity: str) -> Figure:
 def _columns(row: ResultRow, layers: Sequence[Layer]) -> Canvas:
     most, number = max(layer.ms for layer in layers) or 1.0, series(row.engine)
     plot = canvas(LAYERS_PX, Axis(0.5, len(layers) + 0.5), (0, most * 1.05))
-    ticks = [(at, plain(at)) for at in plot.x.ticks(6) if at.is_integer()]
+    ticks = [(at, plain(at)) for at in plot.x.ticks(6) if at == int(at)]
     plot.frame("layer, first to last", "ms", ticks)
     plot.begin(number, row.engine)
     for index, layer in enumerate(layers, 1):
