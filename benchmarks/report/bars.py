@@ -116,7 +116,7 @@ def _layer_figure(row: ResultRow, identity: str) -> Figure:
         + "; ".join(f"{layer.name} {with_unit(layer.ms, 'ms')}" for layer in slowest)
         + ".",
         plot=_columns(row, layers),
-        note=f"In the order they run. {row.layers_how or ''}".strip(),
+        note="; ".join(("In the order they run", *filter(None, [row.layers_how]))),
         table=Table(title, ("layer", "MMACs", "time", "share"), cells),
         warnings=warnings_of([row]),
     )

@@ -17,11 +17,11 @@ from typing import Any
 import numpy as np
 
 from tofa_edge.architecture.space import Subnet
+from tofa_edge.benchmarks.report.reading import content
 from tofa_edge.benchmarks.suite.fields import engine_name
 from tofa_edge.errors import DataError, SubnetError
 from tofa_edge.measurement.stopwatch import SLOWED
 
-SCHEMAS = {1: "engines", 2: "rows"}  # and where each keeps its engines
 BETWEEN = 0.02  # relative: two measurements of one network in two processes on one machine
 COMMON = 0.01  # relative: what moves all rows of a run alike
 QUANTILE_95 = 1.96
@@ -88,9 +88,9 @@ class Comparison:
         low, high = (
             np.exp(np.log(self.ratio) + sign * QUANTILE_95 * self.error) for sign in (-1, 1)
         )
-        said = {"noise": "no difference beyond noise"}.get(self.verdict, self.verdict)
+        verdict = {"noise": "no difference beyond noise"}.get(self.verdict, self.verdict)
         return (
-            f"{self.after} against {self.before}: {said}; {self.ratio:.3f} × the time "
+            f"{self.after} against {self.before}: {verdict}; {self.ratio:.3f} × the time "
             f"({low:.3f} to {high:.3f} with 95 %), {len(self.rows)} networks in both"
         )
 
@@ -107,32 +107,8 @@ def compare(paths: Sequence[Path]) -> list[Comparison]:
     """
     if len(paths) < 2:
         raise DataError(f"wanted two results or more to compare, got {len(paths)}")
-    first, *others = [(path, read(path)) for path in paths]
+    first, *others = [(path, content(path)) for path in paths]
     return [_compared(first, other) for other in others]
-
-
-def read(path: Path) -> dict[str, Any]:
-    """Returns a result of `tofa-edge bench`.
-
-    Raises:
-        DataError: it cannot be read, or is something else.
-    """
-    try:
-        found = json.loads(path.read_text())
-    except OSError as error:
-        raise DataError(f"{path} cannot be read: {error.strerror or error}") from error
-    except (ValueError, RecursionError) as error:
-        raise DataError(f"{path} is no result of tofa-edge bench: {error}") from error
-    known = isinstance(found, dict) and SCHEMAS.get(_version(found), "") in found
-    if not known:
-        versions = " or ".join(map(str, SCHEMAS))
-        raise DataError(f"{path} is no result of tofa-edge bench of schema {versions}")
-    return dict(found)
-
-
-def _version(found: Mapping[str, Any]) -> int:
-    version = found.get("schema")
-    return version if type(version) is int else 0
 
 
 def _compared(first: tuple[Path, dict[str, Any]], other: tuple[Path, dict[str, Any]]) -> Comparison:
@@ -160,7 +136,7 @@ def _compared(first: tuple[Path, dict[str, Any]], other: tuple[Path, dict[str, A
         rows,
         float(np.exp(np.median(logs))),
         float(np.hypot(standard_error, COMMON)),
-        (*_differing(first[1], other[1]), *_doubtful(first), *_doubtful(other)),
+        (*_differing(first[1], other[1]), *_invalid(first), *_invalid(other)),
     )
 
 
@@ -225,8 +201,8 @@ def _verdict(ratio: float, error: float) -> str:
     return "slower" if moved > 0 else "faster"
 
 
-def _doubtful(named: tuple[Path, dict[str, Any]]) -> list[str]:
-    """Returns a line about the rows of a result that are not valid; schema 1 does not tell."""
+def _invalid(named: tuple[Path, dict[str, Any]]) -> list[str]:
+    """Returns a line about the invalid rows of a result; schema 1 has no reasons."""
     path, result = named
     rows = [*result.get("rows", ()), *result.get("front", ())]
     invalid = [row for row in rows if row.get("latency") and row.get("reasons")]
