@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from operator import attrgetter
 
 from tofa_edge.benchmarks.report.data import Moment, Sustained
 from tofa_edge.benchmarks.report.figure import Figure
@@ -21,6 +22,15 @@ PANELS: tuple[Panel, ...] = (
     ("clock, MHz", 2, (("line", lambda m: m.clock_mhz),)),
     ("power, W", 5, (("line", lambda m: m.watts),)),
 )
+
+COLUMNS = {  # of the table: a field of a moment and its unit
+    "after": ("at_s", "s"),
+    "p50": ("p50_ms", "ms"),
+    "p95": ("p95_ms", "ms"),
+    "temperature": ("temperature_c", "°C"),
+    "clock": ("clock_mhz", "MHz"),
+    "power": ("watts", "W"),
+}
 
 
 def sustained_figure(run: Sustained | None, identity: str) -> Figure | None:
@@ -113,17 +123,13 @@ def _tip(moment: Moment) -> str:
 
 def _table(title: str, moments: Sequence[Moment]) -> Table:
     step = max(1, -(-len(moments) // MOST_CELLS))
+    fields, units = zip(*COLUMNS.values(), strict=True)
     rows = tuple(
         (
-            with_unit(moment.at_s, "s"),
-            milliseconds(moment.p50_ms),
-            milliseconds(moment.p95_ms),
-            with_unit(moment.temperature_c, "°C"),
-            with_unit(moment.clock_mhz, "MHz"),
-            with_unit(moment.watts, "W"),
+            *map(with_unit, attrgetter(*fields)(moment), units),
             "yes" if moment.throttled else "no",
         )
         for moment in moments[::step]
     )
-    columns = ("after", "p50", "p95", "temperature", "clock", "power", "throttled")
-    return Table(title if step == 1 else f"{title}, every {step}th point", columns, rows)
+    heading = title if step == 1 else f"{title}, every {step}th point"
+    return Table(heading, (*COLUMNS, "throttled"), rows)

@@ -32,7 +32,7 @@ def report(paths: Sequence[Path], out: Path) -> tuple[Path, ...]:
         raise DataError(f"wanted a file to write that ends in .html, got {out}")
     results = [read(path) for path in paths]
     texts = {".html": page(results), ".md": markdown(results), ".csv": csv_text(results)}
-    return tuple(_written(out.with_suffix(suffix), said) for suffix, said in texts.items())
+    return tuple(_written(out.with_suffix(suffix), text) for suffix, text in texts.items())
 
 
 def write_beside(result: Path) -> tuple[Path, ...]:
@@ -50,11 +50,11 @@ def write_beside(result: Path) -> tuple[Path, ...]:
     return report([result], result.with_suffix(".html"))
 
 
-def _written(path: Path, said: str) -> Path:
+def _written(path: Path, text: str) -> Path:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with whole_file(path) as stream:
-            stream.write(said.encode())
+            stream.write(text.encode())
     except OSError as error:
         raise DataError(f"{path}: cannot be written: {error.strerror or error}") from error
     return path

@@ -144,27 +144,27 @@ def _networks(result: Mapping[str, Any]) -> dict[str, tuple[float, float]]:
     """Returns the median and its relative error of each network on an engine, by name."""
     if result["schema"] == 2:
         return _networks_of_rows(result)
-    found = {}
+    networks = {}
     for row in result["engines"]:
         if row["latency"] is not None:
-            found[f"the middle subnet on {row['engine']}"] = _steady(row["latency"])
+            networks[f"the middle subnet on {row['engine']}"] = _steady(row["latency"])
     for row in (*result.get("learned_from", ()), *result.get("front", ())):
         engine = row.get("engine")
         if engine is not None:
-            found[f"{_named(str(row['subnet']))} on {engine}"] = _steady(row["latency"])
-    return found
+            networks[f"{_named(str(row['subnet']))} on {engine}"] = _steady(row["latency"])
+    return networks
 
 
 def _networks_of_rows(result: Mapping[str, Any]) -> dict[str, tuple[float, float]]:
     """Returns the same of schema 2; engines named as schema 1 names them."""
-    found = {}
+    networks = {}
     for row in (*result["rows"], *result["front"]):
         if row["latency"] is None:
             continue
         subnet = json.dumps(row["subnet"], separators=(",", ":"))
         name = "the middle subnet" if row.get("size") == "middle" else _named(subnet)
-        found[f"{name} on {engine_name(row)}"] = _steady(row["latency"])
-    return found
+        networks[f"{name} on {engine_name(row)}"] = _steady(row["latency"])
+    return networks
 
 
 def _named(subnet: str) -> str:
@@ -214,14 +214,14 @@ def _invalid(named: tuple[Path, dict[str, Any]]) -> list[str]:
 
 
 def _differing(first: Mapping[str, Any], other: Mapping[str, Any]) -> list[str]:
-    found = []
+    differences = []
     if first.get("device") != other.get("device"):
-        found.append("the devices differ")
+        differences.append("the devices differ")
     if _digest(first) != _digest(other):
-        found.append("the bundles differ")
+        differences.append("the bundles differ")
     versions = [dict(r.get("versions", {}), tofa_edge=r.get("tofa_edge")) for r in (first, other)]
     for name in sorted(versions[0].keys() | versions[1].keys()):
         old, new = (each.get(name, "nothing") for each in versions)
         if old != new:
-            found.append(f"{name}: {old} before, {new} after")
-    return found
+            differences.append(f"{name}: {old} before, {new} after")
+    return differences

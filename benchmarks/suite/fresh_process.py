@@ -1,4 +1,4 @@
-"""What wants a process of its own: the parts of a first start, and peak memory."""
+"""What needs a new process: the parts of a cold start, and peak memory."""
 
 from __future__ import annotations
 
@@ -74,8 +74,8 @@ def starts(
     words = ["-c", DEPLOY, str(bundle), json.dumps(remember)]
     rows = []
     for _ in range(repeats):
-        spent, said = _run([str(python), *words], environment, f"{bundle}: its deployment")
-        rows.append({"process": spent, **said})
+        spent, parts = _run([str(python), *words], environment, f"{bundle}: its deployment")
+        rows.append({"process": spent, **parts})
     return _medians(rows)
 
 
@@ -90,8 +90,8 @@ def cold_start(bundle: Path, engine: Engine, subnet: str, repeats: int) -> dict[
     words = [sys.executable, "-c", COLD, str(bundle), engine_words(engine), subnet]
     rows = []
     for _ in range(repeats):
-        spent, said = _run(words, None, f"{engine}: a start")
-        rows.append({"process_s": spent, **said})
+        spent, parts = _run(words, None, f"{engine}: a start")
+        rows.append({"process_s": spent, **parts})
     found = _medians(rows)
     found["peak_memory_bytes"] = int(found["peak_memory_bytes"])
     return {**found, "runs": repeats}
@@ -156,7 +156,7 @@ def peak_of_serving(path: str, engine: Engine, size: int) -> int:
 
 
 class _Laps:
-    """Writes down what passed since the last lap."""
+    """Records the seconds since the last lap."""
 
     def __init__(self, parts: dict[str, float]) -> None:
         self._parts, self._last = parts, time.perf_counter()
@@ -191,8 +191,8 @@ def _run(command: list[str], environment: Mapping[str, str] | None, what: str) -
         raise BackendError(f"{what} took more than {PATIENCE_S:g} s") from error
     spent = time.perf_counter() - begun
     if done.returncode:
-        said = done.stderr.strip().splitlines()[-1:]
-        raise BackendError(f"{what} failed in a new process: {said}")
+        last = done.stderr.strip().splitlines()[-1:]
+        raise BackendError(f"{what} failed in a new process: {last}")
     return spent, json.loads(done.stdout.splitlines()[-1])
 
 

@@ -67,8 +67,8 @@ def scenario(
         except subprocess.TimeoutExpired:
             return {"failed": "the load generator did not end in time", **failed}
         if done.returncode:
-            said = (done.stderr.strip().splitlines() or ["nothing said"])[-1]
-            return {"failed": f"exit code {done.returncode}: {said}", **failed}
+            last = (done.stderr.strip().splitlines() or ["no output"])[-1]
+            return {"failed": f"exit code {done.returncode}: {last}", **failed}
         return {"failed": None, "seconds": seconds, **json.loads(done.stdout.splitlines()[-1])}
 
 
