@@ -25,10 +25,18 @@ from tofa_edge.benchmarks.report.data import (
     Sustained,
     kind_of,
 )
+from tofa_edge.benchmarks.report.values import (
+    LONGEST,
+    mapping,
+    mappings,
+    number,
+    text,
+    texts,
+    whole,
+)
 from tofa_edge.errors import DataError
 
 SCHEMAS = {1: "engines", 2: "rows"}  # and where each keeps its engines
-LONGEST = 160  # characters of a text that a result brings
 ENGINE = re.compile(r"(?P<engine>.+) (?P<device>\S+) (?P<precision>\S+) (?P<threads>\d+)t")
 
 
@@ -57,13 +65,13 @@ def content(path: Path) -> dict[str, Any]:
 def read(path: Path) -> Result:
     """Returns a result of `tofa-edge bench` for the report."""
     values = content(path)
-    bundle, device = _mapping(values.get("bundle")), _mapping(values.get("device"))
+    bundle, device = mapping(values.get("bundle")), mapping(values.get("device"))
     old = [
         _row({"role": "engine", "failed": None if r.get("latency") else r.get("reason"), **r})
-        for r in _mappings(values.get("engines"))
+        for r in mappings(values.get("engines"))
     ]
-    rows = [*old, *(_row(r) for r in _mappings(values.get("rows")))]
-    front = [_row({"role": "front", **r}) for r in _mappings(values.get("front"))]
+    rows = [*old, *(_row(r) for r in mappings(values.get("rows")))]
+    front = [_row({"role": "front", **r}) for r in mappings(values.get("front"))]
     return Result(
         path=path,
         device=device_name(device),
@@ -80,30 +88,9 @@ def read(path: Path) -> Result:
         prediction_error=number(values.get("mean_prediction_error")),
         cold_start_s=_parts(values.get("cold_start_s"), OLD_COLD_START),
         sustained=_sustained(values.get("sustained")),
-        scenarios=tuple(_scenario(item) for item in _mappings(values.get("scenarios"))),
+        scenarios=tuple(_scenario(item) for item in mappings(values.get("scenarios"))),
         facts=tuple(_facts(values, device)),
     )
-
-
-def number(value: object) -> float | None:
-    """Returns a finite number that is not negative, None for anything else."""
-    if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 <= value < 1e15:
-        return None
-    return float(value)
-
-
-def whole(value: object) -> int | None:
-    """Returns such a number without its fraction."""
-    found = number(value)
-    return None if found is None else int(found)
-
-
-def text(value: object) -> str | None:
-    """Returns text of bounded length without control characters, None for anything else."""
-    if not isinstance(value, str):
-        return None
-    shown = "".join(c if c.isprintable() else " " for c in value[: LONGEST + 1]).strip()
-    return shown[:LONGEST] + "…" if len(shown) > LONGEST else shown or None
 
 
 READERS: Mapping[object, Callable[[object], Any]] = {
@@ -124,7 +111,7 @@ def device_name(facts: Mapping[str, Any]) -> str:
     board = text(facts.get("board"))
     if board:
         return board
-    names = [text(name) for name in _mapping(facts.get("processors"))]
+    names = [text(name) for name in mapping(facts.get("processors"))]
     cores = number(facts.get("allowed_cores")) or number(facts.get("cores"))
     processor = " + ".join(name for name in names if name) or text(facts.get("architecture"))
     counted = f", {cores:.0f} cores" if cores else ""
@@ -132,7 +119,7 @@ def device_name(facts: Mapping[str, Any]) -> str:
 
 
 def _row(values: Mapping[str, Any]) -> ResultRow:
-    latency, parity = _mapping(values.get("latency")), _mapping(values.get("parity"))
+    latency, parity = mapping(values.get("latency")), mapping(values.get("parity"))
     latency_ms = {p: v for p in (50, 90, 95, 99) if (v := number(latency.get(f"p{p}_ms")))}
     same, of = number(parity.get("same_class")), number(parity.get("of"))
     subnet = _subnet(values.get("subnet"))
@@ -140,7 +127,7 @@ def _row(values: Mapping[str, Any]) -> ResultRow:
     bounds = {p: _interval(latency.get(f"p{p}_interval_ms")) for p in latency_ms}
     rates = {
         number(item.get("batch")): number(item.get("images_per_s"))
-        for item in _mappings(values.get("throughput"))
+        for item in mappings(values.get("throughput"))
     }
     fields = _optional(ResultRow, values) | {
         "role": text(values.get("role")) or "engine",
@@ -155,8 +142,8 @@ def _row(values: Mapping[str, Any]) -> ResultRow:
         "curve_ms": _curve(values.get("curve_ms"), latency_ms),
         "cold_start_s": _parts(values.get("cold_start"), COLD_START),
         "images_per_s": {int(batch): rate for batch, rate in rates.items() if batch and rate},
-        "joules_per_image": number(_mapping(values.get("energy")).get("joules_per_image")),
-        "accuracy": _share(_mapping(values.get("accuracy"))),
+        "joules_per_image": number(mapping(values.get("energy")).get("joules_per_image")),
+        "accuracy": _share(mapping(values.get("accuracy"))),
         "same_class": same / of if same is not None and of else None,
         "layers": _layers(values.get("layers")),
     }
@@ -165,9 +152,9 @@ def _row(values: Mapping[str, Any]) -> ResultRow:
 
 def _reasons(values: Mapping[str, Any], latency: Mapping[str, Any]) -> tuple[str, ...]:
     """Returns why a row is invalid, with the flags of its latency that its reasons lack."""
-    reasons = _texts(values.get("reasons"))
+    reasons = texts(values.get("reasons"))
     kinds = set(map(kind_of, reasons))
-    reasons += [flag for flag in _texts(latency.get("flags")) if kind_of(flag) not in kinds]
+    reasons += [flag for flag in texts(latency.get("flags")) if kind_of(flag) not in kinds]
     if values.get("valid") is False and not reasons:
         reasons = ["no reason given"]
     return tuple(dict.fromkeys(reasons))
@@ -189,9 +176,9 @@ def _remarks(values: Mapping[str, Any]) -> tuple[str, ...]:
     if values.get("alone") is False:
         remarks.append("another process measured at the same time")
     for when in ("before", "after"):
-        for word in _texts(_mapping(values.get(f"state_{when}")).get("throttled_now")):
+        for word in texts(mapping(values.get(f"state_{when}")).get("throttled_now")):
             remarks.append(f"{word} {when} measuring")
-    skipped = _texts(values.get("skipped"))
+    skipped = texts(values.get("skipped"))
     if skipped:
         remarks.append(_listed(f"no time for {len(skipped)} measurements: ", skipped))
     if values.get("quick") is True:
@@ -212,10 +199,10 @@ def _listed(heading: str, items: Sequence[str]) -> str:
 def _facts(values: Mapping[str, Any], device: Mapping[str, Any]) -> list[tuple[str, str]]:
     shown: list[tuple[str, object]] = [*device.items()]
     for when in ("before", "after"):
-        state = _mapping(values.get(f"state_{when}"))
+        state = mapping(values.get(f"state_{when}"))
         shown += [(f"{key} {when}", value) for key, value in state.items()]
     shown += [("tofa-edge", values.get("tofa_edge")), ("python", values.get("python"))]
-    shown += _mapping(values.get("versions")).items()
+    shown += mapping(values.get("versions")).items()
     rows = [(text(str(key).replace("_", " ")), _shown(value)) for key, value in shown]
     return list(dict.fromkeys((key, value) for key, value in rows if key and value))
 
@@ -255,16 +242,16 @@ def _share(values: Mapping[str, Any]) -> Share | None:
 def _layers(value: object) -> tuple[Layer, ...]:
     return tuple(
         Layer(text(item.get("name")) or "a layer", number(item.get("mmacs")), ms)
-        for item in _mappings(value)
+        for item in mappings(value)
         if (ms := number(item.get("ms"))) is not None
     )
 
 
 def _sustained(value: object) -> Sustained | None:
-    values = _mapping(value)
+    values = mapping(value)
     moments = tuple(
         Moment(at_s=at, throttled=bool(item.get("throttled")), **_optional(Moment, item))
-        for item in _mappings(values.get("points"))
+        for item in mappings(values.get("points"))
         if (at := number(item.get("at_s"))) is not None
     )
     row = _row(values)
@@ -277,7 +264,7 @@ def _scenario(values: Mapping[str, Any]) -> Scenario:
 
 
 def _parts(value: object, names: Sequence[str]) -> dict[str, float]:
-    values = _mapping(value)
+    values = mapping(value)
     seconds = {name: number(values.get(f"{name}_s", values.get(name))) for name in names}
     return {name: spent for name, spent in seconds.items() if spent is not None}
 
@@ -290,18 +277,6 @@ def _subnet(value: object) -> str:
 
 def _resolution(subnet: str) -> float | None:
     try:
-        return number(_mapping(json.loads(subnet)).get("resolution"))
+        return number(mapping(json.loads(subnet)).get("resolution"))
     except (ValueError, RecursionError):
         return None
-
-
-def _mapping(value: object) -> Mapping[str, Any]:
-    return value if isinstance(value, Mapping) else {}
-
-
-def _mappings(value: object) -> list[Mapping[str, Any]]:
-    return [item for item in value if isinstance(item, Mapping)] if isinstance(value, list) else []
-
-
-def _texts(value: object) -> list[str]:
-    return [found for item in value if (found := text(item))] if isinstance(value, list) else []

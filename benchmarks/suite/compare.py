@@ -25,6 +25,7 @@ from tofa_edge.measurement.stopwatch import SLOWED
 BETWEEN = 0.02  # relative: two measurements of one network in two processes on one machine
 COMMON = 0.01  # relative: what moves all rows of a run alike
 QUANTILE_95 = 1.96
+MIDDLE = "the middle subnet"
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,30 +142,27 @@ def _compared(first: tuple[Path, dict[str, Any]], other: tuple[Path, dict[str, A
 
 
 def _networks(result: Mapping[str, Any]) -> dict[str, tuple[float, float]]:
-    """Returns the median and its relative error of each network on an engine, by name."""
+    """Returns the median and its relative error of each network on an engine, by name.
+
+    Schema 2 is named as schema 1 names it.
+    """
+    rows = []
     if result["schema"] == 2:
-        return _networks_of_rows(result)
-    networks = {}
-    for row in result["engines"]:
-        if row["latency"] is not None:
-            networks[f"the middle subnet on {row['engine']}"] = _steady(row["latency"])
-    for row in (*result.get("learned_from", ()), *result.get("front", ())):
-        engine = row.get("engine")
-        if engine is not None:
-            networks[f"{_named(str(row['subnet']))} on {engine}"] = _steady(row["latency"])
-    return networks
-
-
-def _networks_of_rows(result: Mapping[str, Any]) -> dict[str, tuple[float, float]]:
-    """Returns the same of schema 2; engines named as schema 1 names them."""
-    networks = {}
-    for row in (*result["rows"], *result["front"]):
-        if row["latency"] is None:
-            continue
-        subnet = json.dumps(row["subnet"], separators=(",", ":"))
-        name = "the middle subnet" if row.get("size") == "middle" else _named(subnet)
-        networks[f"{name} on {engine_name(row)}"] = _steady(row["latency"])
-    return networks
+        for row in (*result["rows"], *result["front"]):
+            subnet = json.dumps(row["subnet"], separators=(",", ":"))
+            name = MIDDLE if row.get("size") == "middle" else _named(subnet)
+            rows.append((name, engine_name(row), row))
+    else:
+        rows += [(MIDDLE, row["engine"], row) for row in result["engines"]]
+        learned = (*result.get("learned_from", ()), *result.get("front", ()))
+        rows += [
+            (_named(str(r["subnet"])), r["engine"], r)
+            for r in learned
+            if r.get("engine") is not None
+        ]
+    return {
+        f"{name} on {e}": _steady(r["latency"]) for name, e, r in rows if r["latency"] is not None
+    }
 
 
 def _named(subnet: str) -> str:

@@ -74,7 +74,9 @@ def starts(
     words = ["-c", DEPLOY, str(bundle), json.dumps(remember)]
     rows = []
     for _ in range(repeats):
-        spent, parts = _run([str(python), *words], environment, f"{bundle}: its deployment")
+        spent, parts = in_new_process(
+            [str(python), *words], f"{bundle}: its deployment", environment=environment
+        )
         rows.append({"process": spent, **parts})
     return _medians(rows)
 
@@ -90,7 +92,7 @@ def cold_start(bundle: Path, engine: Engine, subnet: str, repeats: int) -> dict[
     words = [sys.executable, "-c", COLD, str(bundle), engine_words(engine), subnet]
     rows = []
     for _ in range(repeats):
-        spent, parts = _run(words, None, f"{engine}: a start")
+        spent, parts = in_new_process(words, f"{engine}: a start")
         rows.append({"process_s": spent, **parts})
     found = _medians(rows)
     found["peak_memory_bytes"] = int(found["peak_memory_bytes"])
@@ -103,7 +105,7 @@ def peak_memory(artefact: bytes, engine: Engine, size: int) -> int:
         path = Path(folder) / "artefact"
         path.write_bytes(artefact)
         words = [sys.executable, "-c", SERVE, str(path), engine_words(engine), str(size)]
-        return int(_run(words, None, f"{engine}: a process of its own")[1])
+        return int(in_new_process(words, f"{engine}: a new process")[1])
 
 
 def engine_of(fields: Mapping[str, Any]) -> Engine:
@@ -180,15 +182,22 @@ def engine_words(engine: Engine) -> str:
     return json.dumps({"backend": engine.backend.name, **fields})
 
 
-def _run(command: list[str], environment: Mapping[str, str] | None, what: str) -> tuple[float, Any]:
+def in_new_process(
+    command: list[str],
+    what: str,
+    patience_s: float = PATIENCE_S,
+    environment: Mapping[str, str] | None = None,
+    folder: str | None = None,
+) -> tuple[float, Any]:
+    """Returns the seconds that a command takes, and the JSON in the last line it prints."""
     begun = time.perf_counter()
     try:
         done = subprocess.run(
             command, env=environment, capture_output=True, text=True, check=False,
-            timeout=PATIENCE_S,
+            timeout=patience_s, cwd=folder,
         )  # fmt: skip
     except subprocess.TimeoutExpired as error:
-        raise BackendError(f"{what} took more than {PATIENCE_S:g} s") from error
+        raise BackendError(f"{what} took more than {patience_s:g} s") from error
     spent = time.perf_counter() - begun
     if done.returncode:
         last = done.stderr.strip().splitlines()[-1:]
