@@ -71,8 +71,8 @@ def merged(paths: Sequence[Path], out: Path) -> list[Path]:
     }
     try:
         (out / "registry").mkdir(parents=True, exist_ok=True)
-        for name, content in contents.items():
-            (out / name).write_text(content)
+        for name, table in contents.items():
+            (out / name).write_text(table)
         for name, profile in profiles.items():
             save(profile, out / "registry" / name)
     except (OSError, ProfileError) as error:
