@@ -156,7 +156,7 @@ def _reasons(values: Mapping[str, Any], latency: Mapping[str, Any]) -> tuple[str
     kinds = set(map(kind_of, reasons))
     reasons += [flag for flag in texts(latency.get("flags")) if kind_of(flag) not in kinds]
     if values.get("valid") is False and not reasons:
-        reasons = ["no reason given"]
+        reasons = ["not valid"]
     return tuple(dict.fromkeys(reasons))
 
 
