@@ -24,7 +24,7 @@ ABOVE = 10  # file descriptors that the pipe's own two, 3 and 4, cannot be
 FIRST_PLOT = """
 (() => {
   const look = () => {
-    const plots = [...document.querySelectorAll("main svg[viewBox] title")];
+    const plots = [...document.querySelectorAll("main svg title")];
     if (plots.some((title) => title.parentElement.getBoundingClientRect().height > 50)) {
       requestAnimationFrame(() => { window.firstPlotMs = performance.now(); });
     } else requestAnimationFrame(look);

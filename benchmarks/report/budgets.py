@@ -17,76 +17,57 @@ BUDGETS = 5
 
 @dataclass(frozen=True, slots=True)
 class Point:
-    """A network of a front: latency in milliseconds, quality in per cent or MMACs.
-
-    Attributes:
-        row: as measured.
-        ms: its p95 in milliseconds.
-        quality: expected accuracy in per cent, or MMACs.
-    """
+    """A network of a front."""
 
     row: ResultRow
-    ms: float
-    quality: float
+    ms: float  # p95
+    quality: float  # expected accuracy in per cent, or MMACs
 
 
 @dataclass(frozen=True, slots=True)
 class Group:
-    """Points that are one series: those of an engine, or of a device.
-
-    Attributes:
-        name: in the key.
-        number: of its colour and marker.
-        points: of a front, quickest first.
-        lower: the largest network at lower resolutions.
-    """
+    """Points that are one series: those of an engine, or of a device."""
 
     name: str
-    number: int
-    points: tuple[Point, ...]
-    lower: tuple[Point, ...] = ()
+    number: int  # of its colour and marker
+    points: tuple[Point, ...]  # of a front, fastest first
+    lower: tuple[Point, ...] = ()  # the largest network at lower resolutions
 
 
 @dataclass(frozen=True, slots=True)
 class Plot:
-    """What the plot of fronts is drawn from.
-
-    Attributes:
-        groups: its series.
-        predicts_accuracy: else quality is the size in MMACs.
-        joined: whether all groups share one line.
-    """
+    """What the plot of fronts is drawn from."""
 
     groups: tuple[Group, ...]
-    predicts_accuracy: bool
-    joined: bool
+    predicts_accuracy: bool  # else quality is the size in MMACs
+    joined: bool  # whether all groups share one line
 
     @property
     def front(self) -> list[Point]:
-        """Returns the points of all groups, quickest first."""
+        """Returns the points of all groups, fastest first."""
         return sorted((p for group in self.groups for p in group.points), key=lambda p: p.ms)
 
     @property
     def lower(self) -> list[Point]:
-        """Returns the largest network at lower resolutions, quickest first."""
+        """Returns the largest network at lower resolutions, fastest first."""
         return sorted((p for group in self.groups for p in group.lower), key=lambda p: p.ms)
 
 
 def points(rows: Sequence[ResultRow], predicts_accuracy: bool) -> tuple[Point, ...]:
-    """Returns what can be drawn of a front, quickest first."""
-    found = []
+    """Returns what can be drawn of a front, fastest first."""
+    drawable = []
     for row in rows:
         value = row.mmacs
         if predicts_accuracy:
             accuracy = row.expected_accuracy
             value = None if accuracy is None or accuracy > 1 else 100 * accuracy
         if row.p95_ms and value is not None:
-            found.append(Point(row, row.p95_ms, value))
-    return tuple(sorted(found, key=lambda point: point.ms))
+            drawable.append(Point(row, row.p95_ms, value))
+    return tuple(sorted(drawable, key=lambda point: point.ms))
 
 
 def best_within(front: Sequence[Point], budget_ms: float) -> Point | None:
-    """Returns the best network whose measured p95 keeps a budget; the quicker of equals."""
+    """Returns the best network whose measured p95 keeps a budget; the faster of equals."""
     within = [point for point in front if point.ms <= budget_ms]
     return max(within, key=lambda point: (point.quality, -point.ms), default=None)
 
@@ -98,36 +79,33 @@ def budgets(front: Sequence[Point]) -> list[float]:
     low, high = front[0].ms, front[-1].ms
     first, last = math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1
     values = [float(f"{step}e{decade}") for decade in range(first, last + 1) for step in ROUND]
-    found = [value for value in values if low <= value < high]
-    found += [next(value for value in values if value >= high)]
-    return found[-BUDGETS:]
+    within = [value for value in values if low <= value < high]
+    return [*within, next(value for value in values if value >= high)][-BUDGETS:]
 
 
 def headline_budget(front: Sequence[Point]) -> float:
     """Returns a round budget in the middle of a front."""
-    found = budgets(front)
+    choices = budgets(front)
     middle = math.sqrt(front[0].ms * front[-1].ms)
-    return next((value for value in found if value >= middle), found[-1])
+    return next((value for value in choices if value >= middle), choices[-1])
 
 
 def headline(result: Result) -> tuple[str, str]:
     """Returns the budget's clause, and the best network within it.
 
-    Without a front it is the quickest engine; both are empty where nothing was measured.
+    Without a front it is the fastest engine; both are empty where nothing was measured.
     """
     front = points(result.front, result.predicts_accuracy)
     if not front:
         rows = [row for row in result.engines if row.p95_ms]
-        quickest = min(rows, key=lambda row: row.p95_ms or 0, default=None)
-        if quickest is None:
+        fastest = min(rows, key=lambda row: row.p95_ms or 0, default=None)
+        if fastest is None:
             return "", ""
-        doubt = f" ({', '.join(quickest.kinds)})" if quickest.reasons else ""
-        said = f"p95 {milliseconds(quickest.p95_ms)} on {quickest.configuration}{doubt}"
-        return "Quickest engine", said
+        return "Fastest engine", f"p95 {milliseconds(fastest.p95_ms)} on {_named(fastest)}"
     budget = headline_budget(front)
     best = best_within(front, budget)
-    said = "" if best is None else said_of(best, result.predicts_accuracy)
-    return f"Best within {plain(budget)} ms", said
+    words = "" if best is None else point_summary(best, result.predicts_accuracy)
+    return f"Best within {plain(budget)} ms", words
 
 
 def quality_name(predicts_accuracy: bool) -> str:
@@ -135,11 +113,15 @@ def quality_name(predicts_accuracy: bool) -> str:
     return "expected accuracy" if predicts_accuracy else "size of the network"
 
 
-def said_of(point: Point, predicts_accuracy: bool) -> str:
-    """Returns a network in one clause: quality, latency, engine, doubts."""
+def point_summary(point: Point, predicts_accuracy: bool) -> str:
+    """Returns a network in one clause: quality, latency, engine, why it is invalid."""
     shown = quality(point.row, predicts_accuracy)
-    doubt = f" ({', '.join(point.row.kinds)})" if point.row.reasons else ""
-    return f"{shown} at {milliseconds(point.ms)} on {point.row.configuration}{doubt}"
+    return f"{shown} at {milliseconds(point.ms)} on {_named(point.row)}"
+
+
+def _named(row: ResultRow) -> str:
+    reasons = f" (invalid: {', '.join(row.kinds)})" if row.reasons else ""
+    return row.configuration + reasons
 
 
 def engine_plot(result: Result) -> Plot:

@@ -1,4 +1,4 @@
-"""A figure of the report: plot, key, note, doubts, and the same as a table."""
+"""A figure of the report: plot, key, note, warnings, and the same as a table."""
 
 from __future__ import annotations
 
@@ -7,75 +7,67 @@ from dataclasses import dataclass
 from html import escape
 
 from tofa_edge.benchmarks.report.data import ResultRow, kind_of
-from tofa_edge.benchmarks.report.svg import SERIES, marker
+from tofa_edge.benchmarks.report.svg import SERIES, Canvas, marker
 from tofa_edge.benchmarks.report.tables import Table
 
 ENGINES = ("onnxruntime", "openvino", "tflite", "tensorrt", "ncnn", "mnn", "torch", "reference")
-MOST_DOUBTS, FEW = 6, 2
+MOST_WARNINGS, FEW = 6, 2
 
 
 @dataclass(frozen=True, slots=True)
 class Figure:
-    """What stands in one card of the page.
+    """What stands in one card of the page."""
 
-    Attributes:
-        identity: unique in the page.
-        title: of the card.
-        said: what the plot shows, in one or two sentences.
-        drawn: HTML.
-        key: HTML; empty for none.
-        note: how to read it.
-        table: the same figures.
-        doubts: what makes figures doubtful, in words.
-        full: whether it takes the whole width.
-    """
-
-    identity: str
+    identity: str  # unique in the page
     title: str
-    said: str
-    drawn: str
-    key: str
-    note: str
-    table: Table
-    reasons: tuple[str, ...] = ()
-    full: bool = False
+    summary: str  # what the plot shows, in one or two sentences
+    plot: Canvas
+    note: str  # how to read it
+    table: Table  # the same figures
+    warnings: tuple[str, ...] = ()
+    key: str = ""  # HTML
+    before: str = ""  # HTML above the plot
+    after: str = ""  # HTML below it
+    full: bool = True  # whether it takes the whole width
+    data: str = ""  # attributes of the plot, for the script
 
     def html(self, level: int) -> str:
         """Returns the card, its title a heading of a level."""
         note = f'<p class="note">{escape(self.note)}</p>' if self.note else ""
+        plot = self.plot.drawn(self.identity, self.title, self.summary, self.data)
         return (
             f'<section class="card{" full" * self.full}" id="{self.identity}">'
             f"<h{level}>{escape(self.title)}</h{level}>"
-            f'<p class="said">{escape(self.said)}</p>{badges(self.reasons)}'
-            f"{self.key}{self.drawn}{note}"
+            f'<p class="summary">{escape(self.summary)}</p>{badges(self.warnings)}'
+            f"{self.key}{self.before}{plot}{self.after}{note}"
             "<details><summary>The same as a table</summary>"
             f"{self.table.html()}</details></section>"
         )
 
 
-def badges(words: Sequence[str]) -> str:
-    """Returns doubts as HTML, beside the figures that they belong to."""
-    shown = [*words[:MOST_DOUBTS]]
-    if len(words) > MOST_DOUBTS:
-        shown.append(f"{len(words) - MOST_DOUBTS} more in the table")
-    return "".join(f'<span class="doubt">{escape(word)}</span>' for word in shown)
+def badges(warnings: Sequence[str]) -> str:
+    """Returns warnings as HTML, beside the figures that they belong to."""
+    shown = [*warnings[:MOST_WARNINGS]]
+    if len(warnings) > MOST_WARNINGS:
+        shown.append(f"{len(warnings) - MOST_WARNINGS} more in the table")
+    return "".join(f'<span class="warning">{escape(warning)}</span>' for warning in shown)
 
 
-def doubted(rows: Iterable[ResultRow]) -> tuple[str, ...]:
-    """Returns what makes rows doubtful, and which; what few rows have in full, what many short."""
-    found: dict[str, list[ResultRow]] = {}
+def warnings_of(rows: Iterable[ResultRow]) -> tuple[str, ...]:
+    """Returns why rows failed or are invalid: in full for few rows, in short for many."""
+    by_kind: dict[str, list[ResultRow]] = {}
     count = 0
     for row in rows:
         count += 1
         for kind in (row.failed,) if row.failed else row.kinds:
-            found.setdefault(kind, []).append(row)
-    return tuple(_doubt(kind, some, count) for kind, some in found.items())
+            by_kind.setdefault(kind, []).append(row)
+    return tuple(_warning(kind, some, count) for kind, some in by_kind.items())
 
 
-def _doubt(kind: str, rows: Sequence[ResultRow], count: int) -> str:
-    names = list(dict.fromkeys(row.configuration for row in rows))
+def _warning(kind: str, rows: Sequence[ResultRow], count: int) -> str:
     if len(rows) > FEW:
         return f"{kind}: {len(rows)} of {count} measurements"
+    names = dict.fromkeys(row.configuration for row in rows)
     reasons = [reason for row in rows for reason in row.reasons if kind_of(reason) == kind]
     return f"{', '.join(names)}: {'; '.join(dict.fromkeys(reasons)) or kind}"
 
@@ -89,19 +81,22 @@ def series(engine: str) -> int:
     return sum(name.encode()) % SERIES
 
 
-def key(names: Sequence[str], numbers: Mapping[str, int] | None = None) -> str:
-    """Returns buttons that switch series on and off; empty where there is but one."""
-    if len(names) < 2:
+def key(numbers: Mapping[str, int]) -> str:
+    """Returns buttons that switch series on and off, by name; empty where there is but one."""
+    if len(numbers) < 2:
         return ""
-    found = ""
-    for name in names:
-        number = series(name) if numbers is None else numbers[name]
-        found += (
-            f'<button type="button" class="s{number % SERIES}" aria-pressed="true" '
-            f'data-key="{escape(name)}"><svg viewBox="0 0 16 16" aria-hidden="true">'
-            f'<path class="mark" d="{marker(number, 8, 8)}"/></svg>{escape(name)}</button>'
-        )
-    return f'<div class="key" role="group" aria-label="show or hide">{found}</div>'
+    buttons = "".join(
+        f'<button type="button" class="s{number % SERIES}" aria-pressed="true" '
+        f'data-key="{escape(name)}"><svg viewBox="0 0 16 16" aria-hidden="true">'
+        f"{marker(number, '8', '8')}</svg>{escape(name)}</button>"
+        for name, number in numbers.items()
+    )
+    return f'<div class="key" role="group" aria-label="show or hide">{buttons}</div>'
+
+
+def engine_key(rows: Iterable[ResultRow]) -> str:
+    """Returns the buttons of the engines of rows."""
+    return key({engine: series(engine) for engine in sorted({row.engine for row in rows})})
 
 
 def legend(names: Sequence[str]) -> str:

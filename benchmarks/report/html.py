@@ -22,6 +22,7 @@ from tofa_edge.benchmarks.report.merged import (
 )
 from tofa_edge.benchmarks.report.plots import engines_figure, percentile_figure
 from tofa_edge.benchmarks.report.sustained import sustained_figure
+from tofa_edge.benchmarks.report.svg import SHAPES
 from tofa_edge.benchmarks.report.tables import (
     Table,
     engine_table,
@@ -32,7 +33,7 @@ from tofa_edge.benchmarks.report.tables import (
 
 FOOTER = (
     "Latency: wall-clock time of one prediction by the engine, image in, logits out. p95: 95 of "
-    "100 predictions were as quick or quicker. Intervals hold with 95 %."
+    "100 predictions were as fast or faster. Intervals hold with 95 %."
 )
 
 
@@ -48,7 +49,7 @@ def page(results: Sequence[Result]) -> str:
         f'<title>{escape(title)}</title><link rel="icon" href="data:,"><style>{style}</style>'
         '</head><body><a class="skip" href="#main">To the figures</a>'
         f'<header><h1>{escape(title)}</h1><button type="button" class="theme" hidden>Dark</button>'
-        f'</header><main id="main">{body}</main><footer>{FOOTER} Made by tofa-edge '
+        f'</header>{SHAPES}<main id="main">{body}</main><footer>{FOOTER} Made by tofa-edge '
         f"{escape(__version__)}.</footer><script>{script}</script></body></html>\n"
     )
 
@@ -84,7 +85,7 @@ def _together(results: Sequence[Result]) -> str:
 
 def _summary(result: Result) -> str:
     budget, best = headline(result)
-    said = f"{escape(budget)}: <strong>{escape(best)}</strong>"
+    words = f"{escape(budget)}: <strong>{escape(best)}</strong>"
     parts = [
         result.bundle,
         result.date,
@@ -92,7 +93,7 @@ def _summary(result: Result) -> str:
         None if result.seconds is None else f"measured in {result.seconds:.0f} s",
     ]
     return (
-        f'<p class="headline">{said if best else "Nothing was measured."}</p>'
+        f'<p class="headline">{words if best else "Nothing was measured."}</p>'
         f'<p class="quiet">{escape(" · ".join(part for part in parts if part))}</p>'
         f"{badges(result.remarks)}"
     )

@@ -15,21 +15,21 @@ from tofa_edge.benchmarks.report.budgets import (
 from tofa_edge.benchmarks.report.data import Result, ResultRow
 from tofa_edge.benchmarks.report.figure import Figure
 from tofa_edge.benchmarks.report.front import front_figure
-from tofa_edge.benchmarks.report.tables import Table, quality, reasons_of
+from tofa_edge.benchmarks.report.tables import Table, quality, validity
 from tofa_edge.benchmarks.report.words import UNKNOWN, milliseconds, plain
 
 
 def names(results: Sequence[Result]) -> list[str]:
     """Returns a name for each result, all different: its device, with bundle, date, file."""
-    found = [result.device for result in results]
+    devices = [result.device for result in results]
     for more in ("bundle", "date"):
-        found = [
-            f"{name}, {getattr(result, more) or 'no ' + more}" if found.count(name) > 1 else name
-            for name, result in zip(found, results, strict=True)
+        devices = [
+            f"{name}, {getattr(result, more) or 'no ' + more}" if devices.count(name) > 1 else name
+            for name, result in zip(devices, results, strict=True)
         ]
     return [
-        f"{name} ({found[:index].count(name) + 1})" if found.count(name) > 1 else name
-        for index, name in enumerate(found)
+        f"{name} ({devices[:index].count(name) + 1})" if devices.count(name) > 1 else name
+        for index, name in enumerate(devices)
     ]
 
 
@@ -60,12 +60,12 @@ def _fronts_table(results: Sequence[Result]) -> Table:
             point.row.role,
             quality(point.row, plot.predicts_accuracy),
             milliseconds(point.ms),
-            reasons_of(point.row),
+            validity(point.row),
         )
         for group in plot.groups
         for point in (*group.points, *group.lower)
     )
-    return Table("Fronts", ("device", "engine", "network", better, "p95", "doubts"), rows)
+    return Table("Fronts", ("device", "engine", "network", better, "p95", "validity"), rows)
 
 
 def overview_table(results: Sequence[Result]) -> Table:
@@ -81,37 +81,37 @@ def overview_table(results: Sequence[Result]) -> Table:
         if best is None:
             rows.append((name, result.bundle, UNKNOWN, UNKNOWN, UNKNOWN, "no front was measured"))
             continue
-        late = "" if best.ms <= budget else "over the budget"
-        said = ", ".join(word for word in (late, *best.row.reasons, *result.remarks) if word)
+        remarks = ["over the budget"] * (best.ms > budget)
+        remarks += [f"invalid: {', '.join(best.row.reasons)}"] * bool(best.row.reasons)
+        words = ", ".join((*remarks, *result.remarks)) or "none"
         shown = quality(best.row, plot.predicts_accuracy)
         rows.append(
-            (name, result.bundle, shown, milliseconds(best.ms), best.row.configuration,
-             said or "none")
-        )  # fmt: skip
+            (name, result.bundle, shown, milliseconds(best.ms), best.row.configuration, words)
+        )
     better = quality_name(plot.predicts_accuracy)
     title = f"Best within {plain(budget)} ms on each device" if budget else "Devices"
-    return Table(title, ("device", "bundle", better, "p95", "on", "doubts"), tuple(rows))
+    return Table(title, ("device", "bundle", better, "p95", "on", "remarks"), tuple(rows))
 
 
 def engine_device_table(results: Sequence[Result]) -> Table:
-    """Returns p95 of one network by engine and device: the quickest number of threads."""
+    """Returns p95 of one network by engine and device: the fastest number of threads."""
     columns = [_by_engine(result) for result in results]
     engines = sorted({engine for column in columns for engine in column})
     rows = tuple((engine, *(_cell(column.get(engine)) for column in columns)) for engine in engines)
-    title = "Engines on devices: p95 of one network, the quickest number of threads"
+    title = "Engines on devices: p95 of one network, the fastest number of threads"
     return Table(title, ("engine", *names(results)), rows)
 
 
 def _by_engine(result: Result) -> dict[str, ResultRow]:
-    found: dict[str, ResultRow] = {}
+    fastest: dict[str, ResultRow] = {}
     for row in sorted(result.engines, key=lambda row: row.p95_ms or float("inf")):
-        found.setdefault(" ".join(part for part in (row.engine, row.precision) if part), row)
-    return found
+        fastest.setdefault(" ".join(part for part in (row.engine, row.precision) if part), row)
+    return fastest
 
 
 def _cell(row: ResultRow | None) -> str:
     if row is None:
         return "untested"
     if row.p95_ms is None:
-        return reasons_of(row)
-    return milliseconds(row.p95_ms) + (f" ({reasons_of(row)})" if row.reasons else "")
+        return row.failed or validity(row)
+    return milliseconds(row.p95_ms) + (f" ({validity(row)})" if row.reasons else "")

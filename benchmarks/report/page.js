@@ -1,6 +1,6 @@
 "use strict";
-// Nothing here draws: plots are there already. This shows what a mark says, moves the budget,
-// switches series, and turns the light down.
+// The plots are drawn without a script. This shows the tips of marks, moves the budget,
+// switches series, and chooses light or dark colours.
 const root = document.documentElement;
 const dark = matchMedia("(prefers-color-scheme: dark)");
 const theme = document.querySelector(".theme");
@@ -42,7 +42,7 @@ document.addEventListener("focusin", (event) => {
 document.addEventListener("keydown", (event) => { if (event.key === "Escape") hide(); });
 
 // One stop of the tab key for a plot; arrows go from mark to mark, left to right.
-for (const plot of document.querySelectorAll("svg.wide, svg.middle, svg.narrow")) {
+for (const plot of document.querySelectorAll("svg.plot")) {
   const place = (mark) => mark.getBoundingClientRect().left;
   const marks = () => [...plot.querySelectorAll(".tip")].filter((m) => m.getClientRects().length);
   for (const [index, mark] of [...plot.querySelectorAll(".tip")].entries()) {
@@ -80,24 +80,25 @@ function judge(box) {
   const budget = Number(box.querySelector(".amount").value);
   const card = box.parentElement;
   for (const plot of card.querySelectorAll("svg[data-low]")) {
-    const { low, high, start, end } = plot.dataset;
+    const { low, high } = plot.dataset;
     const share = Math.log(Math.max(budget, 1e-9) / low) / Math.log(high / low);
-    const at = Number(start) + Math.max(0, Math.min(1, share)) * (end - start);
-    plot.querySelector(".limit").setAttribute("transform", `translate(${at} 0)`);
-    const beyond = plot.querySelector(".beyond");
-    beyond.setAttribute("x", at);
-    beyond.setAttribute("width", Math.max(0, end - at));
+    const at = 100 * Math.max(0, Math.min(1, share));
+    const limit = plot.querySelector(".limit"), beyond = plot.querySelector(".beyond");
+    limit.setAttribute("x1", `${at}%`);
+    limit.setAttribute("x2", `${at}%`);
+    beyond.setAttribute("x", `${at}%`);
+    beyond.setAttribute("width", `${100 - at}%`);
     // With several devices the best of each counts, else the best of all engines.
-    const apart = "apart" in plot.dataset, said = [];
+    const apart = "apart" in plot.dataset, lines = [];
     const groups = [...plot.querySelectorAll("[data-series]:not([hidden])")];
     for (const mark of plot.querySelectorAll("[data-best]")) mark.removeAttribute("data-best");
     for (const some of apart ? groups.map((group) => [group]) : [groups]) {
       const best = bestOf(some.flatMap((group) => [...group.querySelectorAll("[data-ms]")]), budget);
       if (best) best.setAttribute("data-best", "");
       const name = apart ? `${some[0].dataset.series}: ` : "";
-      said.push(name + (best ? best.dataset.said : "nothing is so quick"));
+      lines.push(name + (best ? best.dataset.summary : "nothing is within this budget"));
     }
-    box.querySelector("output").textContent = said.join("\n");
+    box.querySelector("output").textContent = lines.join("\n");
   }
 }
 function bestOf(marks, budget) {

@@ -6,10 +6,10 @@ number that can be drawn becomes None.
 
 from __future__ import annotations
 
+import dataclasses
 import json
-import math
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -25,75 +25,85 @@ from tofa_edge.benchmarks.report.data import (
     Sustained,
     kind_of,
 )
+from tofa_edge.benchmarks.report.values import (
+    LONGEST,
+    mapping,
+    mappings,
+    number,
+    text,
+    texts,
+    whole,
+)
 from tofa_edge.errors import DataError
 
-SCHEMAS = (1, 2)
-LONGEST = 160  # characters of a text that a result brings
-ENGINE = re.compile(r"(?P<name>.+) (?P<device>\S+) (?P<precision>\S+) (?P<threads>\d+)t")
+SCHEMAS = {1: "engines", 2: "rows"}  # and where each keeps its engines
+ENGINE = re.compile(r"(?P<engine>.+) (?P<device>\S+) (?P<precision>\S+) (?P<threads>\d+)t")
 
 
-def read(path: Path) -> Result:
-    """Returns a result of `tofa-edge bench`, of any schema known."""
+def content(path: Path) -> dict[str, Any]:
+    """Returns a result of `tofa-edge bench` as it was written, of any schema known.
+
+    Args:
+        path: of the file.
+
+    Raises:
+        DataError: it cannot be read, or is something else.
+    """
     try:
-        found = json.loads(path.read_text(encoding="utf-8"))
+        values = json.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise DataError(f"{path} cannot be read: {error.strerror or error}") from error
     except (ValueError, RecursionError) as error:
         raise DataError(f"{path} is no result of tofa-edge bench: {error}") from error
-    schema = found.get("schema") if isinstance(found, dict) else None
-    if isinstance(schema, bool) or schema not in SCHEMAS or not ({"engines", "rows"} & set(found)):
+    schema = values.get("schema") if isinstance(values, dict) else None
+    if type(schema) is not int or SCHEMAS.get(schema, "") not in values:
         known = ", ".join(map(str, SCHEMAS))
         raise DataError(f"{path} is no result of tofa-edge bench of schema {known}")
-    return _result(path, found)
+    return dict(values)
 
 
-def number(value: object) -> float | None:
-    """Returns a finite number that is not negative, None for anything else."""
-    if isinstance(value, bool) or not isinstance(value, (int, float)):
-        return None
-    try:
-        found = float(value)
-    except OverflowError:
-        return None
-    return found if math.isfinite(found) and 0 <= found < 1e15 else None
-
-
-def text(value: object) -> str | None:
-    """Returns text of bounded length without control characters, None for anything else."""
-    if not isinstance(value, str):
-        return None
-    shown = "".join(c if c.isprintable() else " " for c in value[: LONGEST + 1]).strip()
-    return shown[:LONGEST] + "…" if len(shown) > LONGEST else shown or None
-
-
-def _result(path: Path, found: Mapping[str, Any]) -> Result:
-    bundle, facts = _mapping(found.get("bundle")), _mapping(found.get("device"))
+def read(path: Path) -> Result:
+    """Returns a result of `tofa-edge bench` for the report."""
+    values = content(path)
+    bundle, device = mapping(values.get("bundle")), mapping(values.get("device"))
     old = [
         _row({"role": "engine", "failed": None if r.get("latency") else r.get("reason"), **r})
-        for r in _mappings(found.get("engines"))
+        for r in mappings(values.get("engines"))
     ]
-    rows = [*old, *(_row(r) for r in _mappings(found.get("rows")))]
-    front = [_row({"role": "front", **r}) for r in _mappings(found.get("front"))]
-    predicts = found.get("predicts_accuracy") is not False
+    rows = [*old, *(_row(r) for r in mappings(values.get("rows")))]
+    front = [_row({"role": "front", **r}) for r in mappings(values.get("front"))]
     return Result(
         path=path,
-        device=device_name(facts),
+        device=device_name(device),
         bundle=text(bundle.get("name")) or "a bundle",
         digest=text(bundle.get("digest")),
-        date=text(found.get("date")),
-        seconds=number(found.get("seconds")),
-        remarks=_remarks(found),
+        date=text(values.get("date")),
+        seconds=number(values.get("seconds")),
+        remarks=_remarks(values),
         engines=tuple(row for row in rows if row.role == "engine" and row.size != "largest"),
         largest=tuple(row for row in rows if row.role == "engine" and row.size == "largest"),
         front=tuple(row for row in front if row.role == "front"),
         lower=tuple(row for row in (*front, *rows) if row.role not in ("front", "engine")),
-        predicts_accuracy=predicts,
-        prediction_error=number(found.get("mean_prediction_error")),
-        cold_start_s=_parts(found.get("cold_start_s"), OLD_COLD_START),
-        sustained=_sustained(found.get("sustained")),
-        scenarios=tuple(_scenario(item) for item in _mappings(found.get("scenarios"))),
-        facts=tuple(_facts(found, facts)),
+        predicts_accuracy=values.get("predicts_accuracy") is not False,
+        prediction_error=number(values.get("mean_prediction_error")),
+        cold_start_s=_parts(values.get("cold_start_s"), OLD_COLD_START),
+        sustained=_sustained(values.get("sustained")),
+        scenarios=tuple(_scenario(item) for item in mappings(values.get("scenarios"))),
+        facts=tuple(_facts(values, device)),
     )
+
+
+READERS: Mapping[object, Callable[[object], Any]] = {
+    "float | None": number,
+    "int | None": whole,
+    "str | None": text,
+}
+
+
+def _optional(kind: type, values: Mapping[str, Any]) -> dict[str, Any]:
+    """Returns the fields of a dataclass that may be None, from values of the same names."""
+    kept = [field for field in dataclasses.fields(kind) if field.type in READERS]
+    return {field.name: READERS[field.type](values.get(field.name)) for field in kept}
 
 
 def device_name(facts: Mapping[str, Any]) -> str:
@@ -101,90 +111,79 @@ def device_name(facts: Mapping[str, Any]) -> str:
     board = text(facts.get("board"))
     if board:
         return board
-    names = [text(name) for name in _mapping(facts.get("processors"))]
+    names = [text(name) for name in mapping(facts.get("processors"))]
     cores = number(facts.get("allowed_cores")) or number(facts.get("cores"))
     processor = " + ".join(name for name in names if name) or text(facts.get("architecture"))
     counted = f", {cores:.0f} cores" if cores else ""
     return f"{processor or 'an unnamed machine'}{counted}"
 
 
-def _row(found: Mapping[str, Any]) -> ResultRow:
-    latency = _mapping(found.get("latency"))
-    engine, parts = _engine(found)
-    measured = {p: v for p in (50, 90, 95, 99) if (v := number(latency.get(f"p{p}_ms")))}
-    parity = _mapping(found.get("parity"))
+def _row(values: Mapping[str, Any]) -> ResultRow:
+    latency, parity = mapping(values.get("latency")), mapping(values.get("parity"))
+    latency_ms = {p: v for p in (50, 90, 95, 99) if (v := number(latency.get(f"p{p}_ms")))}
     same, of = number(parity.get("same_class")), number(parity.get("of"))
-    words = _texts(found.get("reasons"))
-    told = {kind_of(word) for word in words}
-    words += [word for word in _texts(latency.get("flags")) if kind_of(word) not in told]
-    throughput = _mappings(found.get("throughput"))
-    subnet = _subnet(found.get("subnet"))
-    resolution = number(found.get("resolution")) or _resolution(subnet)
-    if found.get("valid") is False and not words:
-        words = ["not valid"]
-    return ResultRow(
-        role=text(found.get("role")) or "engine",
-        size=text(found.get("size")),
-        engine=engine,
-        device=parts.get("device"),
-        precision=parts.get("precision"),
-        threads=int(parts["threads"]) if parts.get("threads") else None,
-        subnet=subnet,
-        resolution=int(resolution) if resolution else None,
-        mmacs=number(found.get("mmacs")),
-        failed=text(found.get("failed")) or (None if measured else "not measured"),
-        reasons=tuple(dict.fromkeys(words)),
-        latency_ms=measured,
-        interval_ms={
-            p: bounds for p in measured if (bounds := _interval(latency.get(f"p{p}_interval_ms")))
-        },
-        count=_whole(latency.get("count")),
-        curve_ms=_curve(found.get("curve_ms"), measured),
-        cold_start_s=_parts(found.get("cold_start"), COLD_START),
-        images_per_s={
-            int(batch): rate
-            for item in throughput
-            if (batch := number(item.get("batch"))) and (rate := number(item.get("images_per_s")))
-        },
-        peak_memory_bytes=number(found.get("peak_memory_bytes")),
-        artefact_bytes=number(found.get("artefact_bytes")),
-        joules_per_image=number(_mapping(found.get("energy")).get("joules_per_image")),
-        accuracy=_share(_mapping(found.get("accuracy"))),
-        expected_accuracy=number(found.get("expected_accuracy")),
-        predicted_p95_ms=number(found.get("predicted_p95_ms")),
-        same_class=same / of if same is not None and of else None,
-        largest_difference=number(parity.get("largest_difference")),
-        layers=_layers(found.get("layers")),
-        layers_how=text(found.get("layers_how")),
-    )
+    subnet = _subnet(values.get("subnet"))
+    resolution = number(values.get("resolution")) or _resolution(subnet)
+    bounds = {p: _interval(latency.get(f"p{p}_interval_ms")) for p in latency_ms}
+    rates = {
+        number(item.get("batch")): number(item.get("images_per_s"))
+        for item in mappings(values.get("throughput"))
+    }
+    fields = _optional(ResultRow, values) | {
+        "role": text(values.get("role")) or "engine",
+        **_engine(values),
+        "subnet": subnet,
+        "resolution": int(resolution) if resolution else None,
+        "failed": text(values.get("failed")) or (None if latency_ms else "not measured"),
+        "reasons": _reasons(values, latency),
+        "latency_ms": latency_ms,
+        "interval_ms": {p: pair for p, pair in bounds.items() if pair},
+        "count": whole(latency.get("count")),
+        "curve_ms": _curve(values.get("curve_ms"), latency_ms),
+        "cold_start_s": _parts(values.get("cold_start"), COLD_START),
+        "images_per_s": {int(batch): rate for batch, rate in rates.items() if batch and rate},
+        "joules_per_image": number(mapping(values.get("energy")).get("joules_per_image")),
+        "accuracy": _share(mapping(values.get("accuracy"))),
+        "same_class": same / of if same is not None and of else None,
+        "layers": _layers(values.get("layers")),
+    }
+    return ResultRow(**fields)
 
 
-def _engine(found: Mapping[str, Any]) -> tuple[str, Mapping[str, str]]:
-    name = text(found.get("engine")) or "an engine"
+def _reasons(values: Mapping[str, Any], latency: Mapping[str, Any]) -> tuple[str, ...]:
+    """Returns why a row is invalid, with the flags of its latency that its reasons lack."""
+    reasons = texts(values.get("reasons"))
+    kinds = set(map(kind_of, reasons))
+    reasons += [flag for flag in texts(latency.get("flags")) if kind_of(flag) not in kinds]
+    if values.get("valid") is False and not reasons:
+        reasons = ["not valid"]
+    return tuple(dict.fromkeys(reasons))
+
+
+def _engine(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Returns engine, device, precision and threads; schema 1 has them in one text."""
+    name = text(values.get("engine")) or "an engine"
     old = ENGINE.fullmatch(name)
     if old:
-        return old["name"], old.groupdict()
-    threads = _whole(found.get("threads"))
-    parts = {"device": text(found.get("device")), "precision": text(found.get("precision"))}
-    known = {key: value for key, value in parts.items() if value}
-    return name, known | ({"threads": str(threads)} if threads else {})
+        return old.groupdict() | {"threads": int(old["threads"]) or None}
+    return {"engine": name, "threads": whole(values.get("threads")) or None}
 
 
-def _remarks(found: Mapping[str, Any]) -> tuple[str, ...]:
-    said = []
-    if found.get("interrupted") is True:
-        said.append("interrupted: what was measured until then")
-    if found.get("alone") is False:
-        said.append("another process measured at the same time")
+def _remarks(values: Mapping[str, Any]) -> tuple[str, ...]:
+    remarks = []
+    if values.get("interrupted") is True:
+        remarks.append("interrupted: what was measured until then")
+    if values.get("alone") is False:
+        remarks.append("another process measured at the same time")
     for when in ("before", "after"):
-        for word in _texts(_mapping(found.get(f"state_{when}")).get("throttled_now")):
-            said.append(f"{word} {when} measuring")
-    skipped = _texts(found.get("skipped"))
+        for word in texts(mapping(values.get(f"state_{when}")).get("throttled_now")):
+            remarks.append(f"{word} {when} measuring")
+    skipped = texts(values.get("skipped"))
     if skipped:
-        said.append(_listed(f"no time for {len(skipped)} measurements: ", skipped))
-    if found.get("quick") is True:
-        said.append("quick: fewer repeats")
-    return tuple(said)
+        remarks.append(_listed(f"no time for {len(skipped)} measurements: ", skipped))
+    if values.get("quick") is True:
+        remarks.append("quick: fewer repeats")
+    return tuple(remarks)
 
 
 def _listed(heading: str, items: Sequence[str]) -> str:
@@ -197,13 +196,13 @@ def _listed(heading: str, items: Sequence[str]) -> str:
     return line
 
 
-def _facts(found: Mapping[str, Any], device: Mapping[str, Any]) -> list[tuple[str, str]]:
+def _facts(values: Mapping[str, Any], device: Mapping[str, Any]) -> list[tuple[str, str]]:
     shown: list[tuple[str, object]] = [*device.items()]
     for when in ("before", "after"):
-        state = _mapping(found.get(f"state_{when}"))
+        state = mapping(values.get(f"state_{when}"))
         shown += [(f"{key} {when}", value) for key, value in state.items()]
-    shown += [("tofa-edge", found.get("tofa_edge")), ("python", found.get("python"))]
-    shown += _mapping(found.get("versions")).items()
+    shown += [("tofa-edge", values.get("tofa_edge")), ("python", values.get("python"))]
+    shown += mapping(values.get("versions")).items()
     rows = [(text(str(key).replace("_", " ")), _shown(value)) for key, value in shown]
     return list(dict.fromkeys((key, value) for key, value in rows if key and value))
 
@@ -216,14 +215,14 @@ def _shown(value: object) -> str | None:
     return None if value is None else text(str(value))
 
 
-def _curve(value: object, measured: Mapping[int, float]) -> tuple[tuple[float, float], ...]:
-    found = []
+def _curve(value: object, latency_ms: Mapping[int, float]) -> tuple[tuple[float, float], ...]:
+    points = []
     for pair in value if isinstance(value, list) else ():
         if isinstance(pair, list) and len(pair) == 2:
             percent, ms = number(pair[0]), number(pair[1])
             if percent is not None and percent <= 100 and ms:
-                found.append((percent, ms))
-    return tuple(sorted(found)) or tuple((float(p), ms) for p, ms in measured.items())
+                points.append((percent, ms))
+    return tuple(sorted(points)) or tuple((float(p), ms) for p, ms in latency_ms.items())
 
 
 def _interval(value: object) -> tuple[float, float] | None:
@@ -233,56 +232,40 @@ def _interval(value: object) -> tuple[float, float] | None:
     return (low, high) if low and high and low <= high else None
 
 
-def _share(found: Mapping[str, Any]) -> Share | None:
-    right, of = number(found.get("right")), number(found.get("of"))
+def _share(values: Mapping[str, Any]) -> Share | None:
+    right, of = number(values.get("right")), number(values.get("of"))
     if right is None or not of or right > of:
         return None
-    return Share(right / of, number(found.get("low")), number(found.get("high")), int(of))
+    return Share(right / of, number(values.get("low")), number(values.get("high")), int(of))
 
 
 def _layers(value: object) -> tuple[Layer, ...]:
     return tuple(
         Layer(text(item.get("name")) or "a layer", number(item.get("mmacs")), ms)
-        for item in _mappings(value)
+        for item in mappings(value)
         if (ms := number(item.get("ms"))) is not None
     )
 
 
 def _sustained(value: object) -> Sustained | None:
-    found = _mapping(value)
+    values = mapping(value)
     moments = tuple(
-        Moment(
-            at,
-            number(item.get("p50_ms")),
-            number(item.get("p95_ms")),
-            number(item.get("temperature_c")),
-            number(item.get("clock_mhz")),
-            number(item.get("watts")),
-            bool(item.get("throttled")),
-        )
-        for item in _mappings(found.get("points"))
+        Moment(at_s=at, throttled=bool(item.get("throttled")), **_optional(Moment, item))
+        for item in mappings(values.get("points"))
         if (at := number(item.get("at_s"))) is not None
     )
-    row = _row(found)
+    row = _row(values)
     return Sustained(row.configuration, moments, row.reasons) if moments else None
 
 
-def _scenario(found: Mapping[str, Any]) -> Scenario:
-    row = _row(found)
-    return Scenario(
-        text(found.get("scenario")) or "a scenario",
-        row.configuration,
-        text(found.get("failed")),
-        row.reasons,
-        _whole(found.get("queries")),
-        number(found.get("p90_ms")),
-        number(found.get("images_per_s")),
-    )
+def _scenario(values: Mapping[str, Any]) -> Scenario:
+    row, name = _row(values), text(values.get("scenario")) or "a scenario"
+    return Scenario(name, row.configuration, reasons=row.reasons, **_optional(Scenario, values))
 
 
 def _parts(value: object, names: Sequence[str]) -> dict[str, float]:
-    found = _mapping(value)
-    seconds = {name: number(found.get(f"{name}_s", found.get(name))) for name in names}
+    values = mapping(value)
+    seconds = {name: number(values.get(f"{name}_s", values.get(name))) for name in names}
     return {name: spent for name, spent in seconds.items() if spent is not None}
 
 
@@ -294,23 +277,6 @@ def _subnet(value: object) -> str:
 
 def _resolution(subnet: str) -> float | None:
     try:
-        return number(_mapping(json.loads(subnet)).get("resolution"))
+        return number(mapping(json.loads(subnet)).get("resolution"))
     except (ValueError, RecursionError):
         return None
-
-
-def _whole(value: object) -> int | None:
-    found = number(value)
-    return None if found is None else int(found)
-
-
-def _mapping(value: object) -> Mapping[str, Any]:
-    return value if isinstance(value, Mapping) else {}
-
-
-def _mappings(value: object) -> list[Mapping[str, Any]]:
-    return [item for item in value if isinstance(item, Mapping)] if isinstance(value, list) else []
-
-
-def _texts(value: object) -> list[str]:
-    return [found for item in value if (found := text(item))] if isinstance(value, list) else []

@@ -1,5 +1,6 @@
-"""Plots as inline SVG: axes, marks and lines, in forms for wide and narrow screens.
+"""Plots as inline SVG that fit every width: x in per cent, y and text in pixels.
 
+So text has one size on a phone and on a wide screen. Only lines stretch, each in an SVG of its own.
 Colours come from the page's style sheet by class, so that light and dark are one drawing. Every
 series has a marker of its own besides its colour.
 """
@@ -15,49 +16,39 @@ from tofa_edge.benchmarks.report.words import plain
 
 SERIES = 8  # colours and markers in the style sheet
 NICE = (1, 2, 5, 10)
-REACH_PX = 11  # around a mark, for fingers
-
-
-@dataclass(frozen=True, slots=True)
-class Size:
-    """How large a plot is drawn, in pixels; the page shows the form that fits the screen.
-
-    Attributes:
-        name: class of the style sheet.
-        width: in pixels.
-        height: in pixels.
-    """
-
-    name: str
-    width: int
-    height: int
-
-
-WIDE, MIDDLE, NARROW = Size("wide", 960, 380), Size("middle", 560, 340), Size("narrow", 312, 290)
-SIZES = (WIDE, MIDDLE, NARROW)
-HALVES = (MIDDLE, NARROW)  # for plots that never get the whole width
+TICKS = 6  # across: as many as a phone has room for
+HALO_PX = 11  # radius around a mark that reacts to a pointer, for fingers
+TOP_PX, BOTTOM_PX = 30, 48  # above and below the area of a plot
+ROW_PX = 40  # of a plot of rows: a name, and what is drawn below it
+MARKERS = (
+    "M-5.5 0a5.5 5.5 0 1 0 11 0a5.5 5.5 0 1 0 -11 0Z",  # circle
+    "M-4.7-4.7H4.7V4.7H-4.7Z",  # square
+    "M0-6.9L6.9 4.7H-6.9Z",  # triangle
+    "M0-6.9L6.9 0L0 6.9L-6.9 0Z",  # diamond
+    "M-2.3-6.9H2.3V-2.3H6.9V2.3H2.3V6.9H-2.3V2.3H-6.9V-2.3H-2.3Z",  # plus
+    "M0 6.9L6.9-4.7H-6.9Z",  # triangle, pointing down
+    "M-5.5-2.3L-2.3-5.5H2.3L5.5-2.3V2.3L2.3 5.5H-2.3L-5.5 2.3Z",  # octagon
+    "M-6.9-6.9L0-2.3L6.9-6.9L2.3 0L6.9 6.9L0 2.3L-6.9 6.9L-2.3 0Z",  # star
+)
+SHAPES = (
+    '<svg class="shapes" width="0" height="0" aria-hidden="true"><defs>'
+    + "".join(f'<path id="m{number}" d="{path}"/>' for number, path in enumerate(MARKERS))
+    + "</defs></svg>"
+)  # once in a page, for `marker`
 
 
 @dataclass(frozen=True, slots=True)
 class Axis:
-    """Values from low to high along pixels from start to end; logarithmic where log is set.
-
-    Attributes:
-        low: value at the start.
-        high: value at the end.
-        start: pixel.
-        end: pixel.
-        log: whether it is logarithmic.
-    """
+    """Values from low to high along positions from start to end."""
 
     low: float
     high: float
-    start: float
-    end: float
+    start: float = 0
+    end: float = 100
     log: bool = False
 
     def at(self, value: float) -> float:
-        """Returns the pixel of a value."""
+        """Returns the position of a value."""
         low, high, value = map(self._scaled, (self.low, self.high, value))
         return self.start + (value - low) / ((high - low) or 1) * (self.end - self.start)
 
@@ -65,17 +56,14 @@ class Axis:
         """Returns about as many round values within the axis, no more."""
         if self.log:
             for steps in ((1, 2, 5), (1, 3), (1,)):
-                found = self._decades(steps)
-                if 2 <= len(found) <= most:
-                    return found
-        return self._even(most)
-
-    def _even(self, most: int) -> list[float]:
-        wanted = (self.high - self.low) / max(most, 1) or 1
-        step = 10 ** math.floor(math.log10(wanted))
-        step *= next(nice for nice in NICE if nice * step >= wanted * 0.999)
-        found = self._multiples(step)
-        return found if len(found) > 1 else self._multiples(step / 2)
+                values = self._decades(steps)
+                if 2 <= len(values) <= most:
+                    return values
+        spacing = (self.high - self.low) / max(most, 1) or 1
+        step = 10 ** math.floor(math.log10(spacing))
+        step *= next(nice for nice in NICE if nice * step >= spacing * 0.999)
+        values = self._multiples(step)
+        return values if len(values) > 1 else self._multiples(step / 2)
 
     def _multiples(self, step: float) -> list[float]:
         first, last = math.ceil(self.low / step - 1e-9), math.floor(self.high / step + 1e-9)
@@ -92,8 +80,7 @@ class Axis:
 
 def log_range(values: Sequence[float], room: float = 1.15) -> tuple[float, float]:
     """Returns bounds around positive values with room on both sides."""
-    low, high = min(values), max(values)
-    return low / room, high * room
+    return min(values) / room, max(values) * room
 
 
 def even_range(values: Sequence[float], room: float = 0.08) -> tuple[float, float]:
@@ -105,113 +92,76 @@ def even_range(values: Sequence[float], room: float = 0.08) -> tuple[float, floa
 
 @dataclass(slots=True)
 class Canvas:
-    """One plot being drawn.
+    """One plot being drawn, of a height in pixels and any width."""
 
-    Attributes:
-        size: of the whole.
-        x: from left to right.
-        y: from bottom to top.
-        parts: SVG, in the order of drawing.
-    """
+    height: float
+    x: Axis  # per cent
+    y: Axis  # pixels
+    kind: str = "plot"  # class of the box around it
+    parts: list[str] = field(default_factory=list)  # SVG, in the order of drawing
 
-    size: Size
-    x: Axis
-    y: Axis
-    parts: list[str] = field(default_factory=list)
-
-    def frame(
-        self,
-        x_label: str,
-        y_label: str,
-        x_names: Sequence[tuple[float, str]] = (),
-        *,
-        upright: bool = True,
-        label_y: float = 12,
-    ) -> None:
-        """Draws grid, ticks and labels."""
-        left, right, bottom, top = self.x.start, self.x.end, self.y.start, self.y.end
-        for value in self.y.ticks(max(2, int((bottom - top) // 42))):
-            at = self.y.at(value)
-            self.parts.append(f'<path class="grid" d="M{left:.1f} {at:.1f}H{right:.1f}"/>')
-            self.text(left - 8, at + 4, plain(value), "end")
-        self.text(0, label_y, y_label, "start", "label")
-        self.parts.append(f'<path class="axis" d="M{left:.1f} {bottom:.1f}H{right:.1f}"/>')
+    def frame(self, x_label: str, y_label: str, x_names: Sequence[tuple[float, str]] = ()) -> None:
+        """Draws the grid with ticks and labels of both axes; no x axis without its label."""
+        for value in self.y.ticks(max(2, int((self.y.start - self.y.end) // 42))):
+            y = self.y.at(value)
+            self.rule(0, 100, y, y)
+            self.text(0, y + 4, plain(value), "end", dx=-8)
+        self.text(0, self.y.end - 14, y_label, kind="label", dx=-48)
+        self.rule(0, 100, self.y.start, self.y.start, "axis")
         if x_label:
-            self.columns(x_label, (top, bottom), x_names, upright=upright)
+            self.columns(x_label, x_names)
 
-    def columns(
-        self,
-        label: str,
-        between: tuple[float, float],
-        names: Sequence[tuple[float, str]] = (),
-        *,
-        upright: bool = True,
+    def columns(self, label: str, names: Sequence[tuple[float, str]] = ()) -> None:
+        """Draws the ticks of the x axis and a line up from each; its label below."""
+        top, bottom = sorted((self.y.start, self.y.end))
+        for value, name in names or [(v, plain(v)) for v in self.x.ticks(TICKS)]:
+            x = self.x.at(value)
+            self.rule(x, x, top, bottom)
+            self.text(x, bottom + 18, name, "middle")
+        self.text(100, bottom + 38, label, "end", "label")
+
+    def rule(
+        self, left: float, right: float, top: float, bottom: float, kind: str = "grid"
     ) -> None:
-        """Draws the ticks of the x axis and their lines between two heights, label below."""
-        top, bottom = between
-        most = max(2, int((self.x.end - self.x.start) // 60))
-        for value, name in names or [(v, plain(v)) for v in self.x.ticks(most)]:
-            at = self.x.at(value)
-            if upright:
-                self.parts.append(f'<path class="grid" d="M{at:.1f} {top:.1f}V{bottom:.1f}"/>')
-            self.text(at, bottom + 18, name, "middle")
-        self.text(self.x.end, bottom + 38, label, "end", "label")
-
-    def bar(
-        self,
-        series: int,
-        x: tuple[float, float],
-        y: tuple[float, float],
-        said: str,
-        reach: float | None = None,
-    ) -> None:
-        """Draws a bar between pixels; it can be pointed at from reach downwards, if given."""
-        left, width = x[0], max(x[1] - x[0], 0.5)
-        drawn = (
-            f'<rect class="bar s{series % SERIES}" x="{left:.1f}" y="{y[0]:.1f}" '
-            f'width="{width:.1f}" height="{max(y[1] - y[0], 0.5):.1f}"/>'
-        )
-        if reach is not None:
-            drawn += (
-                f'<rect class="halo" x="{left:.1f}" y="{reach:.1f}" width="{width:.1f}" '
-                f'height="{y[1] - reach:.1f}"/>'
-            )
-        self.target(drawn, said)
-
-    def text(self, x: float, y: float, said: str, anchor: str = "start", kind: str = "") -> None:
-        """Writes text; its base line starts, ends or has its middle at a point."""
-        named = f' class="{kind}"' if kind else ""
+        """Draws a straight line between positions."""
         self.parts.append(
-            f'<text x="{x:.1f}" y="{y:.1f}" text-anchor="{anchor}"{named}>{escape(said)}</text>'
+            f'<line class="{kind}" x1="{left:.2f}%" x2="{right:.2f}%" y1="{top:.1f}" '
+            f'y2="{bottom:.1f}"/>'
+        )
+
+    def text(
+        self, x: float, y: float, words: str, anchor: str = "start", kind: str = "", dx: int = 0
+    ) -> None:
+        """Writes text whose base line starts, ends or has its middle dx pixels beside a point."""
+        named = f' class="{kind}"' * bool(kind) + f' dx="{dx}"' * bool(dx)
+        self.parts.append(
+            f'<text x="{x:.2f}%" y="{y:.1f}" text-anchor="{anchor}"{named}>{escape(words)}</text>'
         )
 
     def line(self, points: Sequence[tuple[float, float]], kind: str = "line") -> None:
-        """Draws a line through values; one point makes none."""
+        """Draws a line through values, which stretches with the width; one point makes none."""
         if len(points) < 2:
             return
-        pixels = [f"{self.x.at(x):.1f} {self.y.at(y):.1f}" for x, y in points]
-        self.parts.append(f'<path class="{kind}" d="M{"L".join(pixels)}"/>')
+        path = "L".join(f"{self.x.at(x):.2f} {self.y.at(y):.1f}" for x, y in points)
+        self.parts.append(
+            f'<svg viewBox="0 0 100 {self.height}" preserveAspectRatio="none">'
+            f'<path class="{kind}" d="M{path}"/></svg>'
+        )
 
     def mark(
-        self,
-        at: tuple[float, float],
-        series: int,
-        said: str,
-        doubtful: bool = False,
-        extra: str = "",
+        self, x: float, y: float, series: int, tip: str, hollow: bool = False, extra: str = ""
     ) -> None:
-        """Draws the marker of a series, which tells something when pointed at; hollow in doubt."""
-        x, y = self.x.at(at[0]), self.y.at(at[1])
-        drawn = (
-            f'<circle class="halo" cx="{x:.1f}" cy="{y:.1f}" r="{REACH_PX}"/>'
-            f'<path class="mark{" hollow" * doubtful}" d="{marker(series, x, y)}"/>'
-        )
-        self.target(drawn, said, extra)
+        """Draws the marker of a series at values, hollow where a figure is invalid."""
+        left, top = self.x.at(x), self.y.at(y)
+        halo = f'<circle class="halo" cx="{left:.2f}%" cy="{top:.1f}" r="{HALO_PX}"/>'
+        shape = marker(series, f"{left:.2f}%", f"{top:.1f}", "mark hollow" if hollow else "mark")
+        self.target(halo + shape, tip, extra)
 
-    def target(self, drawn: str, said: str, extra: str = "") -> None:
-        """Draws something that tells something when pointed at or reached by keyboard."""
-        told = escape(said)
-        self.parts.append(f'<g class="tip" role="img" aria-label="{told}" {extra}>{drawn}</g>')
+    def target(self, drawn: str, tip: str, extra: str = "") -> None:
+        """Draws something that shows a tip when pointed at or reached by keyboard."""
+        self.parts.append(
+            f'<g class="tip" role="img" aria-label="{escape(tip)}" {extra}>{drawn}</g>'
+        )
 
     def begin(self, series: int, name: str) -> None:
         """Begins what belongs to a series, which can be switched off by its name."""
@@ -222,47 +172,39 @@ class Canvas:
         self.parts.append("</g>")
 
     def drawn(self, identity: str, title: str, description: str, extra: str = "") -> str:
-        """Returns the SVG; identity is unique in the page."""
-        name = f"{identity}-{self.size.name}"
+        """Returns the HTML; identity is unique in the page."""
         return (
-            f'<svg class="{self.size.name}" viewBox="0 0 {self.size.width} {self.size.height}" '
-            f'role="group" aria-labelledby="{name}-t" aria-describedby="{name}-d" {extra}>'
-            f'<title id="{name}-t">{escape(title)}</title>'
-            f'<desc id="{name}-d">{escape(description)}</desc>{"".join(self.parts)}</svg>'
+            f'<div class="{self.kind}"><svg class="plot" height="{self.height}" role="group" '
+            f'aria-labelledby="{identity}-t" aria-describedby="{identity}-d" {extra}>'
+            f'<title id="{identity}-t">{escape(title)}</title>'
+            f'<desc id="{identity}-d">{escape(description)}</desc>{"".join(self.parts)}</svg></div>'
         )
 
 
-def canvas(
-    size: Size,
-    x: tuple[float, float],
-    y: tuple[float, float],
-    log: tuple[bool, bool] = (False, False),
-    left: float = 52,
-) -> Canvas:
-    """Returns an empty plot of two ranges of values, each logarithmic or not."""
-    return Canvas(
-        size,
-        Axis(*x, left, size.width - 14, log[0]),
-        Axis(*y, size.height - 48, 30, log[1]),
+def canvas(height: float, x: Axis, y: tuple[float, float], log_y: bool = False) -> Canvas:
+    """Returns an empty plot of two axes."""
+    return Canvas(height, x, Axis(*y, height - BOTTOM_PX, TOP_PX, log_y))
+
+
+def rows_canvas(count: int, x: Axis, label: str) -> Canvas:
+    """Returns an empty plot of rows, numbered from the top, over one axis."""
+    bottom = ROW_PX * count + 6
+    rows = Canvas(bottom + BOTTOM_PX, x, Axis(0, count, 0, bottom - 6), "plot rows")
+    rows.columns(label)
+    return rows
+
+
+def rectangle(
+    kind: str, left: float, right: float, top: float, bottom: float, least: float = 0.1
+) -> str:
+    """Returns a rectangle between positions, at least so many per cent wide."""
+    width, height = max(right - left, least), max(bottom - top, 0.5)
+    return (
+        f'<rect class="{kind}" x="{left:.2f}%" y="{top:.1f}" width="{width:.2f}%" '
+        f'height="{height:.1f}"/>'
     )
 
 
-def marker(series: int, x: float, y: float, r: float = 5.5) -> str:
-    """Returns the path of a series' marker around a point."""
-    s, d, w = 0.86 * r, 1.25 * r, 0.42 * r
-    shapes = (
-        f"M{x - r:.1f} {y:.1f}a{r} {r} 0 1 0 {2 * r} 0a{r} {r} 0 1 0 {-2 * r} 0Z",
-        _polygon(x, y, (-s, -s), (s, -s), (s, s), (-s, s)),
-        _polygon(x, y, (0, -d), (d, s), (-d, s)),
-        _polygon(x, y, (0, -d), (d, 0), (0, d), (-d, 0)),
-        _polygon(x, y, (-w, -d), (w, -d), (w, -w), (d, -w), (d, w), (w, w), (w, d), (-w, d),
-                 (-w, w), (-d, w), (-d, -w), (-w, -w)),
-        _polygon(x, y, (0, d), (d, -s), (-d, -s)),
-        _polygon(x, y, (-r, -w), (-w, -r), (w, -r), (r, -w), (r, w), (w, r), (-w, r), (-r, w)),
-        _polygon(x, y, (-d, -d), (0, -w), (d, -d), (w, 0), (d, d), (0, w), (-d, d), (-w, 0)),
-    )  # fmt: skip
-    return shapes[series % SERIES]
-
-
-def _polygon(x: float, y: float, *corners: tuple[float, float]) -> str:
-    return "M" + "L".join(f"{x + dx:.1f} {y + dy:.1f}" for dx, dy in corners) + "Z"
+def marker(series: int, x: str, y: str, kind: str = "mark") -> str:
+    """Returns the marker of a series around a point."""
+    return f'<use class="{kind}" href="#m{series % SERIES}" x="{x}" y="{y}"/>'

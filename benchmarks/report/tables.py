@@ -7,8 +7,9 @@ import io
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from html import escape
+from itertools import compress
 
-from tofa_edge.benchmarks.report.data import Result, ResultRow
+from tofa_edge.benchmarks.report.data import Result, ResultRow, Scenario
 from tofa_edge.benchmarks.report.words import (
     UNKNOWN,
     digits,
@@ -21,18 +22,13 @@ from tofa_edge.benchmarks.report.words import (
 
 Cells = tuple[str, ...]
 LONG = 28  # characters, from which a cell has several lines
+LONG_CELL = '<span class="long">{}</span>'
 FORMULA = ("=", "+", "-", "@", "\t", "\r")  # what a spreadsheet would compute
 
 
 @dataclass(frozen=True, slots=True)
 class Table:
-    """Text in rows; the first column names a row.
-
-    Attributes:
-        title: for people.
-        columns: their names.
-        rows: as many cells as columns in each.
-    """
+    """Text in rows, as many cells as columns in each; the first column names a row."""
 
     title: str
     columns: Cells
@@ -58,9 +54,9 @@ class Table:
         return f"### {markdown_text(self.title)}\n\n" + "\n".join(shown) + "\n"
 
 
-def markdown_text(said: str) -> str:
+def markdown_text(words: str) -> str:
     """Returns text that Markdown shows as it is."""
-    shown = escape(said, quote=False).replace("\\", "\\\\")
+    shown = escape(words, quote=False).replace("\\", "\\\\")
     for sign in "|`*_[]!#":
         shown = shown.replace(sign, f"\\{sign}")
     return shown.replace("\n", " ")
@@ -71,8 +67,8 @@ def engine_table(result: Result, largest: bool = False) -> Table:
     title = "The largest network on the engines" if largest else "Engines side by side"
     rows = result.largest if largest else result.engines
     columns = ("engine", "px", "MMACs", "p50", "p95", "95 % interval of p95", "p99", "runs",
-               "images/s", "memory", "file", "energy/image", "right", "same class",
-               "doubts")  # fmt: skip
+               "images/s", "memory", "file", "energy/image", "correct", "same class",
+               "validity")  # fmt: skip
     return _without_unknown(title, columns, map(_engine_cells, rows))
 
 
@@ -91,14 +87,14 @@ def _engine_cells(row: ResultRow) -> Cells:
         with_unit(None if row.joules_per_image is None else 1e3 * row.joules_per_image, "mJ"),
         UNKNOWN if row.accuracy is None else percent(row.accuracy.share),
         percent(row.same_class),
-        reasons_of(row),
+        validity(row),
     )
 
 
 def front_table(result: Result, name: str) -> Table:
     """Returns the networks of the front; name is what the accuracy is called."""
-    columns = ("engine", "px", "MMACs", name, "right on labelled photos", "predicted p95",
-               "measured p95", "95 % interval", "p50", "doubts")  # fmt: skip
+    columns = ("engine", "px", "MMACs", name, "correct on labelled photos", "predicted p95",
+               "measured p95", "95 % interval", "p50", "validity")  # fmt: skip
     rows = sorted((*result.front, *result.lower), key=lambda row: row.p95_ms or 0)
     return _without_unknown(
         "The front of latency and accuracy",
@@ -108,12 +104,12 @@ def front_table(result: Result, name: str) -> Table:
             UNKNOWN if row.resolution is None else str(row.resolution),
             digits(row.mmacs),
             quality(row, result.predicts_accuracy),
-            right(row),
+            correct(row),
             milliseconds(row.predicted_p95_ms),
             milliseconds(row.p95_ms),
             interval(row.interval_ms.get(95), "ms"),
             milliseconds(row.latency_ms.get(50)),
-            reasons_of(row),
+            validity(row),
         ) for row in rows),
     )  # fmt: skip
 
@@ -134,11 +130,11 @@ def scenario_table(result: Result) -> Table:
             UNKNOWN if item.queries is None else f"{item.queries:,}",
             milliseconds(item.p90_ms),
             digits(item.images_per_s),
-            item.failed or ", ".join(item.reasons) or "none",
+            validity(item),
         )
         for item in result.scenarios
     )
-    columns = ("scenario", "queries", "p90", "images/s", "doubts")
+    columns = ("scenario", "queries", "p90", "images/s", "validity")
     return Table("MLPerf scenarios, by its load generator", columns, rows)
 
 
@@ -147,15 +143,15 @@ def fact_table(result: Result) -> Table:
     return Table("Machine and software", ("what", "value"), result.facts)
 
 
-def right(row: ResultRow) -> str:
-    """Returns the share of labelled photos that were right, with its interval."""
-    found = row.accuracy
-    if found is None:
+def correct(row: ResultRow) -> str:
+    """Returns the share of labelled photos that were classified correctly, with its interval."""
+    share = row.accuracy
+    if share is None:
         return UNKNOWN
-    of = "" if found.count is None else f" of {found.count}"
-    if found.low is None or found.high is None:
-        return f"{percent(found.share)}{of}"
-    return f"{percent(found.share)}{of} ({percent(found.low)} to {percent(found.high)})"
+    of = "" if share.count is None else f" of {share.count}"
+    if share.low is None or share.high is None:
+        return f"{percent(share.share)}{of}"
+    return f"{percent(share.share)}{of} ({percent(share.low)} to {percent(share.high)})"
 
 
 def quality(row: ResultRow, predicts_accuracy: bool) -> str:
@@ -163,9 +159,11 @@ def quality(row: ResultRow, predicts_accuracy: bool) -> str:
     return percent(row.expected_accuracy) if predicts_accuracy else digits(row.mmacs) + " MMACs"
 
 
-def reasons_of(row: ResultRow) -> str:
-    """Returns why a row was not measured, or what makes its figures doubtful."""
-    return row.failed or ", ".join(row.reasons) or "none"
+def validity(row: ResultRow | Scenario) -> str:
+    """Returns "valid", why figures are invalid, or why there are none."""
+    if row.failed:
+        return f"failed: {row.failed}"
+    return f"invalid: {', '.join(row.reasons)}" if row.reasons else "valid"
 
 
 def csv_text(results: Sequence[Result]) -> str:
@@ -214,22 +212,15 @@ def _html_row(row: Cells, kinds: Sequence[str]) -> str:
     first, *others = map(escape, row)
     cells = zip(kinds[1:], others, strict=True)
     shown = "".join(
-        f"<td{kind}>{cell if len(cell) < LONG else _wrapped(cell)}</td>" for kind, cell in cells
+        f"<td{kind}>{cell}</td>" if len(cell) < LONG else f"<td{kind}>{LONG_CELL.format(cell)}</td>"
+        for kind, cell in cells
     )
     return f'<th scope="row">{first}</th>{shown}'
 
 
-def _wrapped(cell: str) -> str:
-    return f'<span class="long">{cell}</span>'
-
-
 def _without_unknown(title: str, columns: Cells, rows: Iterable[Cells]) -> Table:
     """Returns a table without the columns in which nothing is known."""
-    lines: tuple[Cells, ...] = tuple(rows)
-    kept = [
-        index
-        for index in range(len(columns))
-        if not lines or any(line[index] != UNKNOWN for line in lines)
-    ]
-    picked = tuple(tuple(line[index] for index in kept) for line in lines)
-    return Table(title, tuple(columns[index] for index in kept), picked)
+    lines = tuple(rows)
+    known = [set(cells) != {UNKNOWN} for cells in zip(*lines, strict=True)]
+    kept = [tuple(compress(line, known)) for line in (columns, *lines)] if lines else [columns]
+    return Table(title, kept[0], tuple(kept[1:]))

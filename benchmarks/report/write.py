@@ -5,10 +5,19 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from tofa_edge.benchmarks.report.html import page
-from tofa_edge.benchmarks.report.markdown import markdown
+from tofa_edge.benchmarks.report.budgets import headline, quality_name
+from tofa_edge.benchmarks.report.data import Result
+from tofa_edge.benchmarks.report.html import page, page_title
+from tofa_edge.benchmarks.report.merged import engine_device_table, names, overview_table
 from tofa_edge.benchmarks.report.reading import read
-from tofa_edge.benchmarks.report.tables import csv_text
+from tofa_edge.benchmarks.report.tables import (
+    csv_text,
+    engine_table,
+    fact_table,
+    front_table,
+    markdown_text,
+    scenario_table,
+)
 from tofa_edge.errors import DataError
 from tofa_edge.storage.files import whole_file
 
@@ -31,8 +40,8 @@ def report(paths: Sequence[Path], out: Path) -> tuple[Path, ...]:
     if out.suffix.lower() != ".html":
         raise DataError(f"wanted a file to write that ends in .html, got {out}")
     results = [read(path) for path in paths]
-    texts = {".html": page(results), ".md": markdown(results), ".csv": csv_text(results)}
-    return tuple(_written(out.with_suffix(suffix), said) for suffix, said in texts.items())
+    texts = {".html": page(results), ".md": _markdown(results), ".csv": csv_text(results)}
+    return tuple(_written(out.with_suffix(suffix), text) for suffix, text in texts.items())
 
 
 def write_beside(result: Path) -> tuple[Path, ...]:
@@ -50,11 +59,38 @@ def write_beside(result: Path) -> tuple[Path, ...]:
     return report([result], result.with_suffix(".html"))
 
 
-def _written(path: Path, said: str) -> Path:
+def _written(path: Path, text: str) -> Path:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with whole_file(path) as stream:
-            stream.write(said.encode())
+            stream.write(text.encode())
     except OSError as error:
         raise DataError(f"{path}: cannot be written: {error.strerror or error}") from error
     return path
+
+
+def _markdown(results: Sequence[Result]) -> str:
+    """Returns what the page says, without its plots."""
+    parts = [f"# {markdown_text(page_title(results))}\n"]
+    if len(results) > 1:
+        parts += [overview_table(results).markdown(), engine_device_table(results).markdown()]
+    for name, result in zip(names(results), results, strict=True):
+        parts += _section(name, result)
+    return "\n".join(parts)
+
+
+def _section(name: str, result: Result) -> list[str]:
+    budget, best = headline(result)
+    words = f"{budget}: **{markdown_text(best)}**" if best else "Nothing was measured."
+    when = ", ".join(word for word in (result.bundle, result.date) if word)
+    remarks = [f"- {markdown_text(word)}" for word in result.remarks]
+    tables = (
+        engine_table(result),
+        engine_table(result, largest=True),
+        front_table(result, quality_name(result.predicts_accuracy)),
+        scenario_table(result),
+        fact_table(result),
+    )
+    shown = [table.markdown() for table in tables if table.rows]
+    head = [f"## {markdown_text(name)}\n", f"{words}\n", f"{markdown_text(when)}\n"]
+    return [*head, *(["\n".join([*remarks, ""])] if remarks else []), *shown]

@@ -13,7 +13,7 @@ import math
 import platform
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -24,16 +24,17 @@ from tofa_edge._version import __version__
 from tofa_edge.backends.protocol import Engine
 from tofa_edge.backends.registry import working
 from tofa_edge.benchmarks.report.write import write_beside
+from tofa_edge.benchmarks.suite.benchmark import Benchmark
 from tofa_edge.benchmarks.suite.extras import (
-    lasting,
     profile_fields,
     profile_of,
+    run_sustained,
     scenarios,
     starts_and_memory,
 )
-from tofa_edge.benchmarks.suite.fields import engine_name, is_of
+from tofa_edge.benchmarks.suite.fields import engine_name
 from tofa_edge.benchmarks.suite.front import measured_front
-from tofa_edge.benchmarks.suite.row import QUICK, Effort, Measurer, measurer_of
+from tofa_edge.benchmarks.suite.row import QUICK, Effort, measurer_of
 from tofa_edge.benchmarks.suite.schedule import Schedule
 from tofa_edge.bundle.bundle import Bundle
 from tofa_edge.deployment.profile import keep_first
@@ -57,8 +58,8 @@ class BenchOptions:
 
     Attributes:
         quick: all within two minutes.
-        engines: names of backends, or of targets as `str(Engine)` says them; empty for all.
-        sustain_s: so long the fastest network runs without a pause; 0 for not at all.
+        engines: names of backends, or of engines as in `str(Engine)`; empty for all.
+        sustain_s: how long the fastest network runs without a pause; 0 for not at all.
         scenarios: whether MLPerf's are run.
     """
 
@@ -71,42 +72,40 @@ class BenchOptions:
 def bench(bundle: Path, out: Path, options: BenchOptions = BenchOptions()) -> dict[str, Any]:
     """Measures a bundle on this machine and writes `bench-<bundle>-<date>.json` into a folder.
 
-    Beside it lies the same as a page (`.html`), as Markdown and as CSV; see `report`.
-
-    An interrupt (Ctrl-C) ends it; what was measured until then is written.
+    Beside it lies the same as a page (`.html`), as Markdown and as CSV; see `report`. An interrupt
+    (Ctrl-C) ends it; what was measured until then is written.
 
     Args:
         bundle: a `.tofa` file.
-        out: folder, made if it is not there.
-        wish: what to measure.
+        out: folder, made if it does not exist.
+        options: what to measure.
 
     Returns:
         what was written.
 
     Raises:
         BundleError: the bundle is damaged, or the folder cannot be written.
-        BackendError: no engine works here, or none of those wanted.
+        BackendError: no engine works here, or one that was asked for does not.
     """
     opened = Bundle.open(bundle)
     _check_folder(out)
     begun = time.time()
-    found = _head(opened, options, begun)
+    result = _head(opened, options, begun)
     schedule = Schedule(QUICK_SECONDS if options.quick else math.inf)
     try:
         with one_at_a_time() as alone:
-            found["alone"] = alone
-            _measure(found, opened, options, schedule, alone)
+            result["alone"] = alone
+            _measure(result, opened, options, schedule)
     except KeyboardInterrupt:
-        found["interrupted"] = True
-    found["skipped"] = schedule.skipped
-    found["state_after"] = to_plain(state())
-    found["seconds"] = round(time.time() - begun, 1)
+        result["interrupted"] = True
+    result |= {"skipped": schedule.skipped, "state_after": to_plain(state())}
+    result["seconds"] = round(time.time() - begun, 1)
     name = time.strftime("%Y%m%d-%H%M%S", time.gmtime(begun))
     path = out / f"bench-{bundle.stem}-{name}.json"
-    write_result(path, found)
+    _write(path, result)
     for written in (path, *write_beside(path)):
         log.info(f"wrote {written}")
-    return found
+    return result
 
 
 def _head(opened: Bundle, options: BenchOptions, begun: float) -> dict[str, Any]:
@@ -139,75 +138,56 @@ def _head(opened: Bundle, options: BenchOptions, begun: float) -> dict[str, Any]
 
 
 def _measure(
-    found: dict[str, Any], opened: Bundle, options: BenchOptions, schedule: Schedule, alone: bool
+    result: dict[str, Any], opened: Bundle, options: BenchOptions, schedule: Schedule
 ) -> None:
     engine_records(opened)
-    offered = chosen_engines(passing_engines(opened), options.engines)
-    log.info(f"{len(offered)} engines and thread counts: {', '.join(map(str, offered))}")
-    measurer = measurer_of(opened, offered, alone)
+    engines = chosen_engines(passing_engines(opened), options.engines)
+    log.info(f"{len(engines)} engines and thread counts: {', '.join(map(str, engines))}")
+    measurer = measurer_of(opened, engines, result["alone"])
+    run = Benchmark(result, measurer, engines, options.quick, schedule)
     try:
-        _everything(found, measurer, offered, options, schedule)
+        _measure_all(run, options)
     finally:
-        made = profile_of(found, measurer, offered, from_plain(State, found["state_before"]))
-        found["profile"] = profile_fields(made)
-    if made is not None and not options.quick and not options.engines:
+        profile = profile_of(run, from_plain(State, result["state_before"]))
+        result["profile"] = profile_fields(profile)
+    if profile is not None and not options.quick and not options.engines:
         with contextlib.suppress(ProfileError):  # deployments do without
-            keep_first(made)
+            keep_first(profile)
 
 
-def _everything(
-    found: dict[str, Any],
-    measurer: Measurer,
-    offered: list[Engine],
-    options: BenchOptions,
-    schedule: Schedule,
-) -> None:
-    _rows(found, measurer, offered, options.quick, schedule)
-    best = fastest_row(found["rows"])
+def _measure_all(run: Benchmark, options: BenchOptions) -> None:
+    _rows(run)
+    best = _fastest(run.result["rows"])
     if best is None:
         return
-    engine = next(e for e in offered if is_of(best, e))
-    measured_front(found, measurer, engine, best, options.quick, schedule)
+    measured_front(run, best)
     if options.scenarios:
-        scenarios(found, best, measurer, engine, options.quick, schedule)
+        scenarios(run, best)
     if options.sustain_s > 0:
-        lasting(found, best, measurer, engine, options.sustain_s, schedule)
+        run_sustained(run, best, options.sustain_s)
 
 
-def _rows(
-    found: dict[str, Any],
-    measurer: Measurer,
-    offered: list[Engine],
-    quick: bool,
-    schedule: Schedule,
-) -> None:
+def _rows(run: Benchmark) -> None:
     """Measures every engine; then starts and memory, each in processes of their own."""
-    space = measurer.finisher.bundle.space
-    subnets = {"middle": space.middle()} | ({} if quick else {"largest": space.largest()})
-    schedule.part(len(offered) * len(subnets), ROWS_SHARE)
+    space, schedule = run.measurer.finisher.bundle.space, run.schedule
+    subnets = {"middle": space.middle()} | ({} if run.quick else {"largest": space.largest()})
+    schedule.part(len(run.engines) * len(subnets), ROWS_SHARE)
+    # an early end should leave something of each engine: one thread first, float first
+    engines = sorted(run.engines, key=lambda e: (e.target.threads > 1, e.target.is_integer))
     for size, subnet in subnets.items():
-        for engine in worth_first(offered):
+        for engine in engines:
             if not schedule.has_time(f"{engine} with the {size} subnet"):
                 continue
-            row = measurer.row("engine", subnet, engine, QUICK if quick else Effort())
+            row = run.measurer.row("engine", subnet, engine, QUICK if run.quick else Effort())
             row["size"] = size
-            found["rows"].append(row)
-            schedule.done(told(row))
-    able = [row for row in found["rows"] if not row["failed"]]
-    able.sort(
+            run.result["rows"].append(row)
+            schedule.done(_summary(row))
+    measured = [row for row in run.result["rows"] if not row["failed"]]
+    measured.sort(
         key=lambda row: (row["size"] != "middle", row["threads"] > 1, row["latency"]["p50_ms"])
     )
-    schedule.part(len(able), STARTS_SHARE)
-    starts_and_memory(able, measurer, offered, quick, schedule)
-
-
-def worth_first(offered: Sequence[Engine]) -> Iterator[Engine]:
-    """Yields engines so that an early end leaves something of each: one thread, float first.
-
-    Args:
-        offered: in any order.
-    """
-    yield from sorted(offered, key=lambda e: (e.target.threads > 1, e.target.is_integer))
+    schedule.part(len(measured), STARTS_SHARE)
+    starts_and_memory(run, measured)
 
 
 def chosen_engines(offered: list[Engine], names: Sequence[str]) -> list[Engine]:
@@ -215,53 +195,34 @@ def chosen_engines(offered: list[Engine], names: Sequence[str]) -> list[Engine]:
 
     Args:
         offered: that work here.
-        names: of backends, or as `str(Engine)` says it.
+        names: of backends, or as in `str(Engine)`.
 
     Raises:
         BackendError: a name is of none that works here.
     """
     for name in names:
         if not any(_is_called(engine, name) for engine in offered):
-            there = ", ".join(dict.fromkeys(str(engine) for engine in offered))
-            raise BackendError(f"wanted engine {name!r}, those that work here are {there}")
+            names_here = ", ".join(dict.fromkeys(map(str, offered)))
+            raise BackendError(f"wanted engine {name!r}, those that work here are {names_here}")
     return [e for e in offered if not names or any(_is_called(e, name) for name in names)]
 
 
-def fastest_row(rows: Sequence[dict[str, Any]]) -> dict[str, Any] | None:
-    """Returns the row of the fastest engine with the middle subnet; None where all failed.
-
-    Args:
-        rows: of a result.
-    """
-    able = [row for row in rows if not row["failed"] and row["size"] == "middle"]
-    return min(able, key=lambda row: float(row["latency"]["p50_ms"]), default=None)
+def _fastest(rows: Sequence[dict[str, Any]]) -> dict[str, Any] | None:
+    """Returns the row of the fastest engine with the middle subnet; None where all failed."""
+    measured = [row for row in rows if not row["failed"] and row["size"] == "middle"]
+    return min(measured, key=lambda row: float(row["latency"]["p50_ms"]), default=None)
 
 
-def told(row: dict[str, Any]) -> str:
-    """Returns a row in a line for people.
-
-    Args:
-        row: measured or failed.
-    """
-    name = engine_name(row)
+def _summary(row: dict[str, Any]) -> str:
+    name, latency = engine_name(row), row["latency"]
     if row["failed"]:
         return f"{name}: failed, {row['failed']}"
-    latency = row["latency"]
     verdict = "VALID" if row["valid"] else f"INVALID, {'; '.join(row['reasons'])}"
     return f"{name}: p50 {latency['p50_ms']:.2f} ms, p95 {latency['p95_ms']:.2f} ms; {verdict}"
 
 
-def write_result(path: Path, found: dict[str, Any]) -> None:
-    """Writes a result under a temporary name and renames it when it is complete.
-
-    Args:
-        path: of the file.
-        found: the result.
-
-    Raises:
-        BundleError: the file cannot be written.
-    """
-    content = json.dumps(finite(found), indent=1, allow_nan=False).encode()
+def _write(path: Path, result: dict[str, Any]) -> None:
+    content = json.dumps(finite(result), indent=1, allow_nan=False).encode()
     try:
         with whole_file(path) as stream:
             stream.write(content)
@@ -270,7 +231,7 @@ def write_result(path: Path, found: dict[str, Any]) -> None:
 
 
 def finite(value: Any) -> Any:
-    """Returns JSON values with null for each number that is none: JSON has no NaN.
+    """Returns JSON values with null for each number that is not finite: JSON has no NaN.
 
     Args:
         value: as `json` takes it: nested lists and dictionaries.

@@ -17,14 +17,15 @@ from typing import Any
 import numpy as np
 
 from tofa_edge.architecture.space import Subnet
+from tofa_edge.benchmarks.report.reading import content
 from tofa_edge.benchmarks.suite.fields import engine_name
 from tofa_edge.errors import DataError, SubnetError
 from tofa_edge.measurement.stopwatch import SLOWED
 
-SCHEMAS = {1: "engines", 2: "rows"}  # and where each keeps its engines
 BETWEEN = 0.02  # relative: two measurements of one network in two processes on one machine
 COMMON = 0.01  # relative: what moves all rows of a run alike
 QUANTILE_95 = 1.96
+MIDDLE = "the middle subnet"
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,9 +89,9 @@ class Comparison:
         low, high = (
             np.exp(np.log(self.ratio) + sign * QUANTILE_95 * self.error) for sign in (-1, 1)
         )
-        said = {"noise": "no difference beyond noise"}.get(self.verdict, self.verdict)
+        verdict = {"noise": "no difference beyond noise"}.get(self.verdict, self.verdict)
         return (
-            f"{self.after} against {self.before}: {said}; {self.ratio:.3f} × the time "
+            f"{self.after} against {self.before}: {verdict}; {self.ratio:.3f} × the time "
             f"({low:.3f} to {high:.3f} with 95 %), {len(self.rows)} networks in both"
         )
 
@@ -107,32 +108,8 @@ def compare(paths: Sequence[Path]) -> list[Comparison]:
     """
     if len(paths) < 2:
         raise DataError(f"wanted two results or more to compare, got {len(paths)}")
-    first, *others = [(path, read(path)) for path in paths]
+    first, *others = [(path, content(path)) for path in paths]
     return [_compared(first, other) for other in others]
-
-
-def read(path: Path) -> dict[str, Any]:
-    """Returns a result of `tofa-edge bench`.
-
-    Raises:
-        DataError: it cannot be read, or is something else.
-    """
-    try:
-        found = json.loads(path.read_text())
-    except OSError as error:
-        raise DataError(f"{path} cannot be read: {error.strerror or error}") from error
-    except (ValueError, RecursionError) as error:
-        raise DataError(f"{path} is no result of tofa-edge bench: {error}") from error
-    known = isinstance(found, dict) and SCHEMAS.get(_version(found), "") in found
-    if not known:
-        versions = " or ".join(map(str, SCHEMAS))
-        raise DataError(f"{path} is no result of tofa-edge bench of schema {versions}")
-    return dict(found)
-
-
-def _version(found: Mapping[str, Any]) -> int:
-    version = found.get("schema")
-    return version if type(version) is int else 0
 
 
 def _compared(first: tuple[Path, dict[str, Any]], other: tuple[Path, dict[str, Any]]) -> Comparison:
@@ -160,35 +137,32 @@ def _compared(first: tuple[Path, dict[str, Any]], other: tuple[Path, dict[str, A
         rows,
         float(np.exp(np.median(logs))),
         float(np.hypot(standard_error, COMMON)),
-        (*_differing(first[1], other[1]), *_doubtful(first), *_doubtful(other)),
+        (*_differing(first[1], other[1]), *_invalid(first), *_invalid(other)),
     )
 
 
 def _networks(result: Mapping[str, Any]) -> dict[str, tuple[float, float]]:
-    """Returns the median and its relative error of each network on an engine, by name."""
+    """Returns the median and its relative error of each network on an engine, by name.
+
+    Schema 2 is named as schema 1 names it.
+    """
+    rows = []
     if result["schema"] == 2:
-        return _networks_of_rows(result)
-    found = {}
-    for row in result["engines"]:
-        if row["latency"] is not None:
-            found[f"the middle subnet on {row['engine']}"] = _steady(row["latency"])
-    for row in (*result.get("learned_from", ()), *result.get("front", ())):
-        engine = row.get("engine")
-        if engine is not None:
-            found[f"{_named(str(row['subnet']))} on {engine}"] = _steady(row["latency"])
-    return found
-
-
-def _networks_of_rows(result: Mapping[str, Any]) -> dict[str, tuple[float, float]]:
-    """Returns the same of schema 2; engines named as schema 1 names them."""
-    found = {}
-    for row in (*result["rows"], *result["front"]):
-        if row["latency"] is None:
-            continue
-        subnet = json.dumps(row["subnet"], separators=(",", ":"))
-        name = "the middle subnet" if row.get("size") == "middle" else _named(subnet)
-        found[f"{name} on {engine_name(row)}"] = _steady(row["latency"])
-    return found
+        for row in (*result["rows"], *result["front"]):
+            subnet = json.dumps(row["subnet"], separators=(",", ":"))
+            name = MIDDLE if row.get("size") == "middle" else _named(subnet)
+            rows.append((name, engine_name(row), row))
+    else:
+        rows += [(MIDDLE, row["engine"], row) for row in result["engines"]]
+        learned = (*result.get("learned_from", ()), *result.get("front", ()))
+        rows += [
+            (_named(str(r["subnet"])), r["engine"], r)
+            for r in learned
+            if r.get("engine") is not None
+        ]
+    return {
+        f"{name} on {e}": _steady(r["latency"]) for name, e, r in rows if r["latency"] is not None
+    }
 
 
 def _named(subnet: str) -> str:
@@ -225,8 +199,8 @@ def _verdict(ratio: float, error: float) -> str:
     return "slower" if moved > 0 else "faster"
 
 
-def _doubtful(named: tuple[Path, dict[str, Any]]) -> list[str]:
-    """Returns a line about the rows of a result that are not valid; schema 1 does not tell."""
+def _invalid(named: tuple[Path, dict[str, Any]]) -> list[str]:
+    """Returns a line about the invalid rows of a result; schema 1 has no reasons."""
     path, result = named
     rows = [*result.get("rows", ()), *result.get("front", ())]
     invalid = [row for row in rows if row.get("latency") and row.get("reasons")]
@@ -238,14 +212,14 @@ def _doubtful(named: tuple[Path, dict[str, Any]]) -> list[str]:
 
 
 def _differing(first: Mapping[str, Any], other: Mapping[str, Any]) -> list[str]:
-    found = []
+    differences = []
     if first.get("device") != other.get("device"):
-        found.append("the devices differ")
+        differences.append("the devices differ")
     if _digest(first) != _digest(other):
-        found.append("the bundles differ")
+        differences.append("the bundles differ")
     versions = [dict(r.get("versions", {}), tofa_edge=r.get("tofa_edge")) for r in (first, other)]
     for name in sorted(versions[0].keys() | versions[1].keys()):
         old, new = (each.get(name, "nothing") for each in versions)
         if old != new:
-            found.append(f"{name}: {old} before, {new} after")
-    return found
+            differences.append(f"{name}: {old} before, {new} after")
+    return differences

@@ -1,6 +1,6 @@
-"""What `bench` measures besides rows: starts, memory, minutes on end, MLPerf's scenarios.
+"""What `bench` measures besides rows: starts, memory, a sustained run, MLPerf's scenarios.
 
-And the device profile that all of it makes.
+And the device profile from all of it.
 """
 
 from __future__ import annotations
@@ -9,11 +9,10 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from tofa_edge.backends.protocol import Engine
-from tofa_edge.benchmarks.suite.fields import is_of, latency_of, row_key, subnet_of
+from tofa_edge.benchmarks.suite.benchmark import Benchmark
+from tofa_edge.benchmarks.suite.fields import latency_of, row_key, subnet_of
 from tofa_edge.benchmarks.suite.fresh_process import cold_start, peak_memory
 from tofa_edge.benchmarks.suite.loadgen import SCENARIOS, scenario
-from tofa_edge.benchmarks.suite.row import Measurer
-from tofa_edge.benchmarks.suite.schedule import Schedule
 from tofa_edge.benchmarks.suite.sustained import sustained
 from tofa_edge.deployment.profile import assembled, measurement
 from tofa_edge.device.machine import State
@@ -29,80 +28,69 @@ SCENARIO_S, QUICK_SCENARIO_S = 20.0, 2.0
 Row = dict[str, Any]
 
 
-def starts_and_memory(
-    rows: Sequence[Row],
-    measurer: Measurer,
-    offered: Sequence[Engine],
-    quick: bool,
-    schedule: Schedule,
-) -> None:
+def starts_and_memory(run: Benchmark, rows: Sequence[Row]) -> None:
     """Adds to rows what processes of their own take for them, in their order."""
-    path, repeats = measurer.finisher.bundle.path, QUICK_COLD_STARTS if quick else COLD_STARTS
+    path, schedule = run.measurer.finisher.bundle.path, run.schedule
     for row in rows:
-        engine, subnet = next(e for e in offered if is_of(row, e)), subnet_of(row)
+        engine, subnet = run.engine_of(row), subnet_of(row)
         if not schedule.has_time(f"start and memory of {engine}, {row['size']} subnet"):
             continue
         try:
-            artefact = measurer.artefacts[row_key(row)]
+            artefact = run.measurer.artefacts[row_key(row)]
             row["peak_memory_bytes"] = peak_memory(artefact, engine, subnet.resolution)
+            repeats = QUICK_COLD_STARTS if run.quick else COLD_STARTS
             row["cold_start"] = cold_start(path, engine, subnet.to_json(), repeats)
         except BackendError as error:
             row["cold_start_failed"] = str(error)
             schedule.done(f"{engine}: {error}")
             continue
-        seconds, taken = row["cold_start"]["process_s"], row["peak_memory_bytes"] / 1e6
-        schedule.done(f"{engine}: first start {seconds:.2f} s, then at most {taken:.0f} MB")
+        seconds, megabytes = row["cold_start"]["process_s"], row["peak_memory_bytes"] / 1e6
+        schedule.done(f"{engine}: cold start {seconds:.2f} s, peak memory {megabytes:.0f} MB")
 
 
-def lasting(
-    found: Row, row: Row, measurer: Measurer, engine: Engine, seconds: float, schedule: Schedule
-) -> None:
-    """Runs one network for minutes, and sets "sustained" of a result."""
-    subnet = subnet_of(row)
+def run_sustained(run: Benchmark, row: Row, seconds: float) -> None:
+    """Runs one network for minutes, and sets "sustained" of the result."""
+    subnet, engine, measurer = subnet_of(row), run.engine_of(row), run.measurer
     image = specimen_images(subnet.resolution)[0]
     with measurer.finisher.reloaded(measurer.artefacts[row_key(row)], subnet, engine) as model:
         trace = sustained(lambda: model(image), seconds, engine.target.threads)
-    ended = trace.pop("interrupted")
-    found["sustained"] = _whose(row) | trace
-    if ended:
+    interrupted = trace.pop("interrupted")
+    run.result["sustained"] = _configuration(row) | trace
+    if interrupted:
         raise KeyboardInterrupt
 
 
-def scenarios(
-    found: Row, row: Row, measurer: Measurer, engine: Engine, quick: bool, schedule: Schedule
-) -> None:
-    """Runs MLPerf's scenarios with one network, and adds them to a result."""
-    schedule.part(len(SCENARIOS), 1.0)
+def scenarios(run: Benchmark, row: Row) -> None:
+    """Runs MLPerf's scenarios with one network, and adds them to the result."""
+    run.schedule.part(len(SCENARIOS), 1.0)
     for name in SCENARIOS:
-        if not schedule.has_time(f"MLPerf's {name}"):
+        if not run.schedule.has_time(f"MLPerf's {name}"):
             continue
-        seconds = QUICK_SCENARIO_S if quick else SCENARIO_S
-        artefact = measurer.artefacts[row_key(row)]
-        said = scenario(name, artefact, engine, row["resolution"], seconds)
-        found["scenarios"].append({"scenario": name, **_whose(row), **said})
-        verdict = said["failed"] or ("VALID" if said["valid"] else "; ".join(said["reasons"]))
-        schedule.done(f"MLPerf's {name}: {verdict}")
+        seconds = QUICK_SCENARIO_S if run.quick else SCENARIO_S
+        artefact, engine = run.measurer.artefacts[row_key(row)], run.engine_of(row)
+        outcome = scenario(name, artefact, engine, row["resolution"], seconds)
+        run.result["scenarios"].append({"scenario": name, **_configuration(row), **outcome})
+        reasons = "VALID" if outcome["valid"] else "; ".join(outcome["reasons"])
+        run.schedule.done(f"MLPerf's {name}: {outcome['failed'] or reasons}")
 
 
-def profile_of(
-    found: Row, measurer: Measurer, offered: Sequence[Engine], began: State
-) -> Profile | None:
+def profile_of(run: Benchmark, began: State) -> Profile | None:
     """Returns the device profile of a result; None where nothing was measured."""
     measured: dict[Engine, dict[str, Measurement]] = {}
-    bench = measurer.finisher
-    for quickly, engine in bench.on_the_way:
-        made = measurement(quickly.subnet, quickly.latency, quickly.macs / 1e6)
-        measured.setdefault(engine, {})[made.subnet or ""] = made
-    for row in (*found["rows"], *found["front"]):
-        if row["latency"] is None:
-            continue
-        engine = next(e for e in offered if is_of(row, e))
-        latency = latency_of(row)
-        flags = tuple(dict.fromkeys((*latency.flags, *map(kind, row["reasons"]))))
-        made = measurement(subnet_of(row), latency, row["mmacs"], flags)
-        measured.setdefault(engine, {})[made.subnet or ""] = made
+
+    def add(engine: Engine, each: Measurement) -> None:
+        measured.setdefault(engine, {})[each.subnet or ""] = each
+
+    finisher = run.measurer.finisher
+    for candidate, engine in finisher.on_the_way:
+        add(engine, measurement(candidate.subnet, candidate.latency, candidate.macs / 1e6))
+    for row in (*run.result["rows"], *run.result["front"]):
+        if row["latency"] is not None:
+            latency = latency_of(row)
+            flags = tuple(dict.fromkeys((*latency.flags, *map(kind, row["reasons"]))))
+            add(run.engine_of(row), measurement(subnet_of(row), latency, row["mmacs"], flags))
     rows = {engine: tuple(each.values()) for engine, each in measured.items()}
-    return assembled(bench.bundle.space.name, rows, began) if rows else None
+    return assembled(finisher.bundle.space.name, rows, began) if rows else None
 
 
 def profile_fields(profile: Profile | None) -> dict[str, Any] | None:
@@ -112,5 +100,5 @@ def profile_fields(profile: Profile | None) -> dict[str, Any] | None:
     return {"schema_version": profile.schema_version} | dict(to_plain(profile))
 
 
-def _whose(row: Mapping[str, Any]) -> dict[str, Any]:
+def _configuration(row: Mapping[str, Any]) -> dict[str, Any]:
     return {name: row[name] for name in ("engine", "device", "precision", "threads", "subnet")}

@@ -1,4 +1,4 @@
-"""The fields of a row as `bench` writes it, and what they say of engine, subnet and latency."""
+"""The fields of a row as `bench` writes it, and its engine, subnet and latency from them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What wants a process of its own: the parts of a first start, and peak memory."""
+"""What needs a new process: the parts of a cold start, and peak memory."""
 
 from __future__ import annotations
 
@@ -74,8 +74,10 @@ def starts(
     words = ["-c", DEPLOY, str(bundle), json.dumps(remember)]
     rows = []
     for _ in range(repeats):
-        spent, said = _run([str(python), *words], environment, f"{bundle}: its deployment")
-        rows.append({"process": spent, **said})
+        spent, parts = in_new_process(
+            [str(python), *words], f"{bundle}: its deployment", environment=environment
+        )
+        rows.append({"process": spent, **parts})
     return _medians(rows)
 
 
@@ -90,8 +92,8 @@ def cold_start(bundle: Path, engine: Engine, subnet: str, repeats: int) -> dict[
     words = [sys.executable, "-c", COLD, str(bundle), engine_words(engine), subnet]
     rows = []
     for _ in range(repeats):
-        spent, said = _run(words, None, f"{engine}: a start")
-        rows.append({"process_s": spent, **said})
+        spent, parts = in_new_process(words, f"{engine}: a start")
+        rows.append({"process_s": spent, **parts})
     found = _medians(rows)
     found["peak_memory_bytes"] = int(found["peak_memory_bytes"])
     return {**found, "runs": repeats}
@@ -103,7 +105,7 @@ def peak_memory(artefact: bytes, engine: Engine, size: int) -> int:
         path = Path(folder) / "artefact"
         path.write_bytes(artefact)
         words = [sys.executable, "-c", SERVE, str(path), engine_words(engine), str(size)]
-        return int(_run(words, None, f"{engine}: a process of its own")[1])
+        return int(in_new_process(words, f"{engine}: a new process")[1])
 
 
 def engine_of(fields: Mapping[str, Any]) -> Engine:
@@ -156,7 +158,7 @@ def peak_of_serving(path: str, engine: Engine, size: int) -> int:
 
 
 class _Laps:
-    """Writes down what passed since the last lap."""
+    """Records the seconds since the last lap."""
 
     def __init__(self, parts: dict[str, float]) -> None:
         self._parts, self._last = parts, time.perf_counter()
@@ -180,19 +182,26 @@ def engine_words(engine: Engine) -> str:
     return json.dumps({"backend": engine.backend.name, **fields})
 
 
-def _run(command: list[str], environment: Mapping[str, str] | None, what: str) -> tuple[float, Any]:
+def in_new_process(
+    command: list[str],
+    what: str,
+    patience_s: float = PATIENCE_S,
+    environment: Mapping[str, str] | None = None,
+    folder: str | None = None,
+) -> tuple[float, Any]:
+    """Returns the seconds that a command takes, and the JSON in the last line it prints."""
     begun = time.perf_counter()
     try:
         done = subprocess.run(
             command, env=environment, capture_output=True, text=True, check=False,
-            timeout=PATIENCE_S,
+            timeout=patience_s, cwd=folder,
         )  # fmt: skip
     except subprocess.TimeoutExpired as error:
-        raise BackendError(f"{what} took more than {PATIENCE_S:g} s") from error
+        raise BackendError(f"{what} took more than {patience_s:g} s") from error
     spent = time.perf_counter() - begun
     if done.returncode:
-        said = done.stderr.strip().splitlines()[-1:]
-        raise BackendError(f"{what} failed in a new process: {said}")
+        last = done.stderr.strip().splitlines()[-1:]
+        raise BackendError(f"{what} failed in a new process: {last}")
     return spent, json.loads(done.stdout.splitlines()[-1])
 
 

@@ -1,7 +1,7 @@
-"""The front of latency and accuracy: predicted, then measured, beside the largest network smaller.
+"""The front of latency and accuracy: predicted, then measured.
 
-A front worth its name beats the plain way to make a network faster: the largest one on smaller
-images. So that is measured in the same run.
+The plain way to make a network faster is the largest one on smaller images, so that is measured in
+the same run, to compare.
 """
 
 from __future__ import annotations
@@ -15,9 +15,9 @@ import numpy as np
 from tofa_edge.architecture.encodings import encoded
 from tofa_edge.architecture.space import Subnet
 from tofa_edge.backends.protocol import Engine
+from tofa_edge.benchmarks.suite.benchmark import Benchmark
 from tofa_edge.benchmarks.suite.fields import latency_of, rounded
-from tofa_edge.benchmarks.suite.row import QUICK_POINT, Effort, Measurer
-from tofa_edge.benchmarks.suite.schedule import Schedule
+from tofa_edge.benchmarks.suite.row import QUICK_POINT, Effort
 from tofa_edge.budget import Budget
 from tofa_edge.deployment.choose import Chooser, Pick
 from tofa_edge.deployment.forecast import expected_accuracy, expected_drop
@@ -30,45 +30,42 @@ FRONT_SHARE = 0.93  # of the time, at which it must be done
 QUICK_RESOLUTIONS = 3
 
 
-def measured_front(
-    found: dict[str, Any],
-    measurer: Measurer,
-    engine: Engine,
-    row: dict[str, Any],
-    quick: bool,
-    schedule: Schedule,
-) -> None:
-    """Adds the front to a result."""
-    bench = measurer.finisher
-    chooser = Chooser(
-        bench.cutter, Budget(), [Candidate(engine, latency_of(row))], np.random.default_rng(0)
-    )
-    found["predicts_accuracy"] = chooser.predicts_accuracy
+def measured_front(run: Benchmark, row: dict[str, Any]) -> None:
+    """Adds the front to the result; a row is the fastest engine's."""
+    result, finisher, engine = run.result, run.measurer.finisher, run.engine_of(row)
+    candidates = [Candidate(engine, latency_of(row))]
+    chooser = Chooser(finisher.cutter, Budget(), candidates, np.random.default_rng(0))
+    result["predicts_accuracy"] = chooser.predicts_accuracy
     log.info(f"measuring subnets on {engine} to predict the others")
-    chooser.measure(bench.quickly_measured)
-    found["learned_from"] = [
+    chooser.measure(finisher.quickly_measured)
+    result["learned_from"] = [
         {"subnet": m.subnet.to_json(), "engine": m.engine, "latency": rounded(m.latency)}
-        for m in bench.explanation.measured
+        for m in finisher.explanation.measured
     ]
-    points = chooser.front(QUICK_POINTS if quick else POINTS)
-    plain = _largest_smaller(chooser, engine, quick)
-    effort = QUICK_POINT if quick else replace(Effort(), seconds=1.5, batches=())
-    schedule.part(len(points) + len(plain), FRONT_SHARE)
-    for role, pick in _mixed(points, plain):
-        what = f"{role}: {pick.subnet.resolution} px at {pick.predicted_ms:.2f} ms"
-        if not schedule.has_time(what):
+    points = chooser.front(QUICK_POINTS if run.quick else POINTS)
+    _measure_points(run, points, _largest_smaller(chooser, engine, run.quick))
+    errors = [
+        abs(point["predicted_p95_ms"] / point["latency"]["p95_ms"] - 1)
+        for point in result["front"]
+        if point["latency"]
+    ]
+    result["mean_prediction_error"] = round(float(np.mean(errors)), 4) if errors else None
+
+
+def _measure_points(
+    run: Benchmark, points: list[Pick], largest_smaller: list[tuple[str, Pick]]
+) -> None:
+    effort = QUICK_POINT if run.quick else replace(Effort(), seconds=1.5, batches=())
+    run.schedule.part(len(points) + len(largest_smaller), FRONT_SHARE)
+    for role, pick in _mixed(points, largest_smaller):
+        step = f"{role}: {pick.subnet.resolution} px at {pick.predicted_ms:.2f} ms"
+        if not run.schedule.has_time(step):
             continue
-        made = measurer.row(role, pick.subnet, pick.engine, effort)
-        made["expected_accuracy"] = round(pick.accuracy, 4)
-        made["predicted_p95_ms"] = round(pick.predicted_ms, 4)
-        found["front"].append(made)
-        schedule.done(_told(made))
-    misses = [
-        abs(made["predicted_p95_ms"] / made["latency"]["p95_ms"] - 1)
-        for made in found["front"]
-        if made["latency"]
-    ]
-    found["mean_prediction_error"] = round(float(np.mean(misses)), 4) if misses else None
+        row = run.measurer.row(role, pick.subnet, pick.engine, effort)
+        row["expected_accuracy"] = round(pick.accuracy, 4)
+        row["predicted_p95_ms"] = round(pick.predicted_ms, 4)
+        run.result["front"].append(row)
+        run.schedule.done(_summary(row))
 
 
 def _largest_smaller(chooser: Chooser, engine: Engine, quick: bool) -> list[tuple[str, Pick]]:
@@ -94,7 +91,7 @@ def _mixed(points: list[Pick], plain: list[tuple[str, Pick]]) -> list[tuple[str,
     return [*front[:half], *plain, *front[half:]]
 
 
-def _told(row: dict[str, Any]) -> str:
+def _summary(row: dict[str, Any]) -> str:
     name = f"{row['role']} {row['resolution']} px, {row['mmacs']:.1f} MMACs"
     if row["failed"]:
         return f"{name}: failed, {row['failed']}"

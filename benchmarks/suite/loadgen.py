@@ -12,7 +12,6 @@ from __future__ import annotations
 import importlib.util
 import json
 import re
-import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator
@@ -22,7 +21,7 @@ from typing import Any
 import numpy as np
 
 from tofa_edge.backends.protocol import Engine
-from tofa_edge.benchmarks.suite.fresh_process import engine_of, engine_words
+from tofa_edge.benchmarks.suite.fresh_process import engine_of, engine_words, in_new_process
 from tofa_edge.errors import BackendError
 from tofa_edge.measurement.validity import invalid_reasons, snapshot
 from tofa_edge.selftest.golden import specimen_images
@@ -59,17 +58,12 @@ def scenario(
         path.write_bytes(artefact)
         words = [name, str(path), engine_words(engine), str(size), str(seconds)]
         command = [sys.executable, "-m", "tofa_edge.benchmarks.suite.loadgen", *words]
+        patience_s = PATIENCE_S + 10 * seconds
         try:
-            done = subprocess.run(
-                command, capture_output=True, text=True, check=False, cwd=folder,
-                timeout=PATIENCE_S + 10 * seconds,
-            )  # fmt: skip
-        except subprocess.TimeoutExpired:
-            return {"failed": "the load generator did not end in time", **failed}
-        if done.returncode:
-            said = (done.stderr.strip().splitlines() or ["nothing said"])[-1]
-            return {"failed": f"exit code {done.returncode}: {said}", **failed}
-        return {"failed": None, "seconds": seconds, **json.loads(done.stdout.splitlines()[-1])}
+            _, figures = in_new_process(command, f"MLPerf's {name}", patience_s, folder=folder)
+        except BackendError as error:
+            return {"failed": str(error), **failed}
+        return {"failed": None, "seconds": seconds, **figures}
 
 
 def main() -> None:

@@ -14,7 +14,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-from tofa_edge.benchmarks.suite.compare import read
+from tofa_edge.benchmarks.report.reading import content
 from tofa_edge.device_profiles.profile import Profile, from_json, save
 from tofa_edge.errors import DataError, ProfileError
 
@@ -33,16 +33,13 @@ def files_of(paths: Sequence[Path]) -> list[Path]:
     Raises:
         DataError: a folder has none.
     """
-    found: list[Path] = []
+    files: list[Path] = []
     for path in paths:
-        if not path.is_dir():
-            found.append(path)
-            continue
-        inside = sorted(path.glob("**/bench-*.json"))
+        inside = sorted(path.glob("**/bench-*.json")) if path.is_dir() else [path]
         if not inside:
             raise DataError(f"{path}: wanted a folder with results of bench (bench-*.json)")
-        found += inside
-    return found
+        files += inside
+    return files
 
 
 def merged(paths: Sequence[Path], out: Path) -> list[Path]:
@@ -58,7 +55,7 @@ def merged(paths: Sequence[Path], out: Path) -> list[Path]:
     Raises:
         DataError: a result cannot be read, or the folder cannot be written.
     """
-    results = [(path, read(path)) for path in paths]
+    results = [(path, content(path)) for path in paths]
     results.sort(key=lambda pair: str(pair[1].get("date", "")), reverse=True)
     try:
         rows = [row for _, result in results for row in table_rows(result)]
@@ -74,8 +71,8 @@ def merged(paths: Sequence[Path], out: Path) -> list[Path]:
     }
     try:
         (out / "registry").mkdir(parents=True, exist_ok=True)
-        for name, content in contents.items():
-            (out / name).write_text(content)
+        for name, table in contents.items():
+            (out / name).write_text(table)
         for name, profile in profiles.items():
             save(profile, out / "registry" / name)
     except (OSError, ProfileError) as error:
@@ -90,7 +87,10 @@ def table_rows(result: Row) -> list[Row]:
         "date": result.get("date"),
         "bundle": (result.get("bundle") or {}).get("name"),
     }
-    rows = _rows_of_schema_1(result) if result["schema"] == 1 else map(_figures, _all_rows(result))
+    if result["schema"] == 1:
+        rows = _rows_of_schema_1(result)
+    else:
+        rows = [_figures(row) for row in (*result["rows"], *result["front"])]
     return [{name: {**shared, **row}.get(name) for name in COLUMNS} for row in rows]
 
 
@@ -119,29 +119,28 @@ def as_markdown(rows: Iterable[Row]) -> str:
     return "\n".join(lines) + "\n"
 
 
-def _all_rows(result: Row) -> list[Row]:
-    return [*result["rows"], *result["front"]]
-
-
 def _figures(row: Row) -> Row:
-    latency, energy = row["latency"] or {}, row["energy"] or {}
-    accuracy, start = row["accuracy"], row["cold_start"] or {}
+    accuracy, peak = row["accuracy"], row["peak_memory_bytes"]
     speeds = [each["images_per_s"] for each in row["throughput"] or ()]
     verdict = f"failed: {row['failed']}" if row["failed"] else "; ".join(row["reasons"]) or "VALID"
-    peak = row["peak_memory_bytes"]
     return {
         **{name: row[name] for name in ("role", "engine", "precision", "threads", "resolution")},
         "unit": row["device"],
         "mmacs": row["mmacs"],
-        **{name: latency.get(name) for name in ("p50_ms", "p95_ms", "p99_ms")},
-        "runs": latency.get("count"),
+        **_latency(row),
         "images_per_s": max(speeds, default=None),
-        "start_s": start.get("process_s"),
+        "start_s": (row["cold_start"] or {}).get("process_s"),
         "peak_memory_mb": None if peak is None else round(peak / 1e6, 1),
-        "joules_per_image": energy.get("joules_per_image"),
+        "joules_per_image": (row["energy"] or {}).get("joules_per_image"),
         "accuracy": accuracy and round(accuracy["right"] / accuracy["of"], 4),
         "verdict": verdict,
     }
+
+
+def _latency(row: Row) -> Row:
+    latency = row["latency"] or {}
+    figures = {name: latency.get(name) for name in ("p50_ms", "p95_ms", "p99_ms")}
+    return figures | {"runs": latency.get("count")}
 
 
 def _rows_of_schema_1(result: Row) -> list[Row]:
@@ -149,38 +148,29 @@ def _rows_of_schema_1(result: Row) -> list[Row]:
     for role, each in (("engine", result["engines"]), ("front", result.get("front", ()))):
         for row in each:
             backend, unit, precision, threads = (row["engine"].split(" ") + [None] * 3)[:4]
-            latency = row["latency"] or {}
-            rows.append(
-                {
-                    "role": role,
-                    "engine": backend,
-                    "unit": unit,
-                    "precision": precision,
-                    "threads": threads and int(threads.removesuffix("t")),
-                    "mmacs": row.get("mmacs"),
-                    **{name: latency.get(name) for name in ("p50_ms", "p95_ms", "p99_ms")},
-                    "runs": latency.get("count"),
-                    "verdict": f"failed: {row.get('reason')}" if not latency else "not judged",
-                }
-            )
+            threads = threads and int(threads.removesuffix("t"))
+            verdict = "not judged" if row["latency"] else f"failed: {row.get('reason')}"
+            target = {"unit": unit, "precision": precision, "threads": threads}
+            figures = {"mmacs": row.get("mmacs"), **_latency(row), "verdict": verdict}
+            rows.append({"role": role, "engine": backend, **target, **figures})
     return rows
 
 
 def _profiles(results: Iterable[tuple[Path, Row]]) -> dict[str, Profile]:
     """Returns a profile for each device and search space by file name, from the newest result."""
-    found: dict[str, Profile] = {}
+    profiles: dict[str, Profile] = {}
     for path, result in results:
         if not result.get("profile"):
             continue
         try:
-            made = from_json(json.dumps(result["profile"]).encode(), str(path))
+            profile = from_json(json.dumps(result["profile"]).encode(), str(path))
         except ProfileError as error:
             raise DataError(f"{path}: {error}") from error
-        words = f"{made.name} {made.space or ''}".lower()
+        words = f"{profile.name} {profile.space or ''}".lower()
         name = re.sub(r"[^a-z0-9]+", "-", words).strip("-")[:80] or "unknown"
         number, file = 1, f"{name}.json"
-        while file in found and found[file].fingerprint != made.fingerprint:
+        while file in profiles and profiles[file].fingerprint != profile.fingerprint:
             number += 1
             file = f"{name}-{number}.json"
-        found.setdefault(file, made)
-    return found
+        profiles.setdefault(file, profile)
+    return profiles

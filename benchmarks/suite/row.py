@@ -1,4 +1,4 @@
-"""One network on one engine, measured in every respect that needs the network loaded here."""
+"""One network on one engine: all that is measured of it in this process."""
 
 from __future__ import annotations
 
@@ -85,8 +85,8 @@ class OnceCutter(Cutter):
         if not self.can_calibrate():
             return self.stored_network(subnet)
         if self._kept is None or self._kept[:2] != (subnet, most_images):
-            made = super().network(subnet, engine, most_images)
-            self._kept = (subnet, most_images, made)
+            network = super().network(subnet, engine, most_images)
+            self._kept = (subnet, most_images, network)
         return self._kept[2]
 
 
@@ -94,7 +94,7 @@ class Measurer:
     """Measures networks of one bundle on this machine.
 
     Args:
-        bench: with a `OnceCutter`.
+        finisher: with a `OnceCutter`.
         reference: run between those of a network, see `Stopwatch`.
         alone: whether no other process measures.
         root: of the machine's files.
@@ -120,45 +120,45 @@ class Measurer:
             engine: to run it.
             effort: how much to measure.
         """
-        found = heading(role, subnet, engine)
-        found["mmacs"] = round(sum(map(layer_macs, self._layers(subnet))) / 1e6, 3)
+        fields = heading(role, subnet, engine)
+        fields["mmacs"] = round(sum(map(layer_macs, self._layers(subnet))) / 1e6, 3)
         try:
-            made = self.finisher.finished(subnet, engine)
+            finished = self.finisher.finished(subnet, engine)
         except TofaError as error:
-            return found | {"failed": str(error), "valid": False}
-        with made.model:
+            return fields | {"failed": str(error), "valid": False}
+        with finished.model:
             try:
-                self._measure(found, made, effort)
+                self._measure(fields, finished, effort)
                 if role == "engine":
-                    self.artefacts[row_key(found)] = made.artefact
+                    self.artefacts[row_key(fields)] = finished.artefact
             except TofaError as error:
                 return heading(role, subnet, engine) | {"failed": str(error), "valid": False}
-        return found
+        return fields
 
-    def _measure(self, found: dict[str, Any], made: Finished, effort: Effort) -> None:
-        model, threads = made.model, made.model.engine.target.threads
+    def _measure(self, fields: dict[str, Any], finished: Finished, effort: Effort) -> None:
+        model, threads = finished.model, finished.model.engine.target.threads
         image = specimen_images(model.input_size)[0]
         recording, reasons = self.recorded(lambda: model(image), threads, effort)
-        found |= {
+        fields |= {
             "valid": not reasons,
             "reasons": list(reasons),
             "latency": latency_fields(recording),
             "curve_ms": [[p, round(value, 4)] for p, value in curve(milliseconds(recording))],
             "throughput": [throughput(model, b, effort.batch_seconds) for b in effort.batches],
-            "artefact_bytes": len(made.artefact),
+            "artefact_bytes": len(finished.artefact),
             "accuracy": self._accuracy(model),
-            "parity": self._parity(made, effort.photos),
+            "parity": self._parity(finished, effort.photos),
             "layers": self._shares(model.subnet, recording.latency.p50_ms),
             "layers_how": LAYERS_HOW,
         }
         meter = Meter.here(self._root)
         if meter is not None:
-            found["energy"] = meter.spent(lambda: model(image), effort.energy_seconds)
+            fields["energy"] = meter.spent(lambda: model(image), effort.energy_seconds)
         if threads > 1:
             time.sleep(0.03)  # threads of a pool spin on after a run
 
     def recorded(self, run: Run, threads: int, effort: Effort) -> tuple[Recording, tuple[str, ...]]:
-        """Returns the durations of a call, and why they do not count.
+        """Returns the durations of a call, and why they are invalid.
 
         Args:
             run: predicts one image.
@@ -207,28 +207,27 @@ class Measurer:
         images, labels = self.finisher.bundle.check_images(model.input_size)
         if not len(images):
             return None
-        right = sum(
-            model(image).index == label for image, label in zip(images, labels, strict=True)
-        )
-        low, high = wilson(int(right), len(labels))
-        return {"right": int(right), "of": len(labels), "low": low, "high": high}
+        pairs = zip(images, labels, strict=True)
+        right = int(sum(model(image).index == label for image, label in pairs))
+        low, high = wilson(right, len(labels))
+        return {"right": right, "of": len(labels), "low": low, "high": high}
 
-    def _parity(self, made: Finished, photos: int) -> dict[str, Any]:
+    def _parity(self, finished: Finished, photos: int) -> dict[str, Any]:
         """Compares with the reference; in integers, with it in the same integers, and in float."""
-        drop = made.measured.drop
+        drop = finished.measured.drop
         if drop is not None:
             same, of = drop.alike, drop.images
-            return {"largest_difference": made.difference, "same_class": same, "of": of}
-        subnet = made.model.subnet
+            return {"largest_difference": finished.difference, "same_class": same, "of": of}
+        subnet = finished.model.subnet
         images = self._photos(subnet.resolution, photos)
         if self._expected is None or self._expected[:2] != (subnet, photos):
             exact = self.finisher.cutter.network(subnet, calibrating_engine(self.finisher.bundle))
             self._expected = (subnet, photos, reference_logits(exact, images))
-        wanted = self._expected[2]
-        logits = np.stack([made.model(image).logits for image in images])
-        same = int((logits.argmax(axis=1) == wanted.argmax(axis=1)).sum())
-        off = difference(logits, wanted)
-        return {"largest_difference": off, "same_class": same, "of": len(images)}
+        expected = self._expected[2]
+        logits = np.stack([finished.model(image).logits for image in images])
+        same = int((logits.argmax(axis=1) == expected.argmax(axis=1)).sum())
+        largest = difference(logits, expected)
+        return {"largest_difference": largest, "same_class": same, "of": len(images)}
 
     def _photos(self, size: int, most: int) -> Any:
         check, _ = self.finisher.bundle.check_images(size)
@@ -240,7 +239,7 @@ class Measurer:
 
 
 def measurer_of(bundle: Bundle, engines: list[Engine], alone: bool) -> Measurer:
-    """Returns what measures networks of a bundle, whatever integers cost them.
+    """Returns what measures networks of a bundle, whatever accuracy integers cost them.
 
     Args:
         bundle: opened.

@@ -24,30 +24,22 @@ Run = Callable[[], object]
 
 
 def sustained(run: Run, seconds: float, threads: int, root: Path = Path("/")) -> dict[str, Any]:
-    """Returns the trace of a call that is made again and again.
+    """Returns the trace of a call that is repeated without a pause.
 
-    Between two points the machine is looked at, for some milliseconds. An interrupt (Ctrl-C) ends
-    it early.
+    Between two points the machine's state is read, which takes some milliseconds. An interrupt
+    (Ctrl-C) ends it early.
 
     Returns:
         "seconds", "points", "valid", "reasons", "interrupted".
     """
     meter = Meter.here(root)
     points: list[dict[str, Any]] = []
-    length = max(LEAST_POINT_S, seconds / POINTS)
     for _ in range(5):
         run()
     before, begun = snapshot(root), time.monotonic()
-    told = 0.0
     interrupted = False
     try:
-        while (spent := time.monotonic() - begun) < seconds:
-            points.append(_point(run, min(length, seconds - spent), begun, meter, root))
-            if spent - told > seconds / 10:
-                told = spent
-                log.info(
-                    f"sustained: p50 {points[-1]['p50_ms']:.2f} ms, {seconds - spent:.0f} s left"
-                )
+        _trace(points, run, seconds, begun, meter, root)
     except KeyboardInterrupt:
         interrupted = True
     reasons = [*invalid_reasons(before, snapshot(root), None, threads), *_trace_reasons(points)]
@@ -58,6 +50,24 @@ def sustained(run: Run, seconds: float, threads: int, root: Path = Path("/")) ->
         "reasons": list(dict.fromkeys(reasons)),
         "interrupted": interrupted,
     }
+
+
+def _trace(
+    points: list[dict[str, Any]],
+    run: Run,
+    seconds: float,
+    begun: float,
+    meter: Meter | None,
+    root: Path,
+) -> None:
+    logged = 0.0
+    length = max(LEAST_POINT_S, seconds / POINTS)
+    while (spent := time.monotonic() - begun) < seconds:
+        points.append(_point(run, min(length, seconds - spent), begun, meter, root))
+        if spent - logged > seconds / 10:
+            logged = spent
+            p50 = points[-1]["p50_ms"]
+            log.info(f"sustained: p50 {p50:.2f} ms, {seconds - spent:.0f} s left")
 
 
 def _point(
@@ -98,16 +108,16 @@ def _watts(meter: Meter | None, joules: float | None, spent: float) -> float | N
 
 
 def _trace_reasons(points: list[dict[str, Any]]) -> list[str]:
-    found = []
-    held = dict.fromkeys(word for point in points for word in point["throttled"] or ())
-    if held:
-        found.append(f"throttled: {', '.join(held)}")
+    reasons = []
+    throttled = dict.fromkeys(word for point in points for word in point["throttled"] or ())
+    if throttled:
+        reasons.append(f"throttled: {', '.join(throttled)}")
     medians = [point["p50_ms"] for point in points]
     tenth = max(1, len(medians) // 10)
     if len(medians) >= 2:
         change = float(np.median(medians[-tenth:]) / np.median(medians[:tenth]) - 1)
         if abs(change) > FADED:
-            found.append(f"drifting clock: the median moved by {change:+.0%} from begin to end")
+            reasons.append(f"drifting clock: the median moved by {change:+.0%} from start to end")
     if sum(point["count"] for point in points) < LEAST_RUNS:
-        found.append(f"too few runs: fewer than {LEAST_RUNS}")
-    return found
+        reasons.append(f"too few runs: fewer than {LEAST_RUNS}")
+    return reasons

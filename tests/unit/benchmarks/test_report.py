@@ -31,7 +31,7 @@ KNOWN = {
     "html", "head", "meta", "title", "link", "style", "body", "a", "header", "h1", "h2", "h3",
     "button", "main", "footer", "script", "p", "strong", "span", "div", "section", "details",
     "summary", "table", "caption", "thead", "tbody", "tr", "th", "td", "svg", "desc", "g", "path",
-    "rect", "circle", "text", "label", "input", "output",
+    "rect", "circle", "text", "label", "input", "output", "line", "use", "defs",
 }  # fmt: skip
 
 
@@ -103,12 +103,12 @@ def test_page_is_well_formed_and_asks_for_nothing(paths: list[Path]) -> None:
 def test_every_plot_has_a_name_a_description_and_a_table(path: Path) -> None:
     text = page([read(path)])
     cards = re.findall(r'<section class="card.*?</section>', text, re.S)
-    plots = [card for card in cards if "<svg class=" in card]
+    plots = [card for card in cards if '<svg class="plot"' in card]
     assert len(plots) >= 4
     for card in plots:
         assert "<details><summary>The same as a table</summary>" in card
         assert len(re.findall(r"<table>.*?<td", card, re.S)) >= 1
-        for plot in re.findall(r"<svg class=.*?</svg>", card, re.S):
+        for plot in re.findall(r'<svg class="plot".*?</svg></div>', card, re.S):
             label, described = re.findall(r'aria-(?:labelledby|describedby)="([^"]+)"', plot)
             assert f'<title id="{label}">' in plot
             assert re.search(rf'<desc id="{described}">[^<]+</desc>', plot)
@@ -182,7 +182,7 @@ def test_headline_is_the_best_network_that_was_measured_within_the_budget() -> N
 
 def test_reasons_stand_beside_the_figures_they_spoil() -> None:
     text = page([read(NEW)])
-    assert '<span class="doubt">frequency capped after measuring</span>' in text
+    assert '<span class="warning">frequency capped after measuring</span>' in text
     for reason in ("throttled", "swap moved", "unsteady, ±6%"):
         assert f">tflite fp32 4 threads: {reason}</span>" in text
     assert text.count('class="mark hollow"') >= 3
@@ -302,7 +302,7 @@ def test_contrast_keeps_wcag_aa_in_light_and_dark() -> None:
         for ground in ("page", "card"):
             for words in ("text", "quiet", "accent"):
                 assert contrast(colour[words], colour[ground]) >= 4.5, (words, ground)
-        assert contrast(colour["doubt"], colour["doubt-back"]) >= 4.5
+        assert contrast(colour["warning"], colour["warning-back"]) >= 4.5
         assert contrast(colour["page"], colour["text"]) >= 4.5
         for index in range(8):
             assert contrast(colour[f"s{index}"], colour["card"]) >= 3
