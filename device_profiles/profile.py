@@ -6,7 +6,6 @@ import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from importlib.resources import files
 from pathlib import Path
 from typing import Any, Literal
 
@@ -184,6 +183,8 @@ def shipped(measured_only: bool = False) -> list[Profile]:
     Args:
         measured_only: leaves out published figures, unread.
     """
+    from importlib.resources import files  # slow to import
+
     found = {item.name: item for item in files("tofa_edge.device_profiles").iterdir()}
     contents = {
         name: found[name].read_bytes()

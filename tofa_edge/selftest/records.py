@@ -17,7 +17,6 @@ import sys
 import threading
 import time
 from collections.abc import Iterable, Mapping
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -104,6 +103,8 @@ def engine_records(
     Raises:
         BackendError: no backend is found, because the package itself is not installed.
     """
+    from concurrent.futures import ThreadPoolExecutor  # slow to import
+
     found = backends.working()
     wanted = {name: found[name] for name in found if names is None or name in set(names)}
     subject = bundle.digest if bundle else SPECIMEN
