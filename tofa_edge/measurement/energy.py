@@ -40,12 +40,16 @@ class Meter:
         joules: counts upwards, where the sensor counts.
         wraps_at: joules at which it starts again.
         watts: now, where the sensor gives power.
+        clock: seconds that pass.
+        sleep: waits for some seconds.
     """
 
     name: str
     joules: Read | None = None
     wraps_at: float | None = None
     watts: Read | None = None
+    clock: Callable[[], float] = time.perf_counter
+    sleep: Callable[[float], object] = time.sleep
 
     @staticmethod
     def here(root: Path = Path("/")) -> Meter | None:
@@ -68,7 +72,7 @@ class Meter:
         Args:
             seconds: to sample for, where the sensor counts energy.
         """
-        return self.watts() if self.watts is not None else self._over(lambda: time.sleep(seconds))
+        return self.watts() if self.watts is not None else self._over(lambda: self.sleep(seconds))
 
     def spent(self, run: Callable[[], object], seconds: float) -> dict[str, Any] | None:
         """Returns what a call takes: idle first, then called again and again.
@@ -77,12 +81,12 @@ class Meter:
             run: predicts one image.
             seconds: of each of the two.
         """
-        idle = self._over(lambda: time.sleep(seconds))
+        idle = self._over(lambda: self.sleep(seconds))
         done = [0, 0.0]
 
         def busy() -> None:
-            begun = time.perf_counter()
-            while (spent := time.perf_counter() - begun) < seconds:
+            begun = self.clock()
+            while (spent := self.clock() - begun) < seconds:
                 run()
                 done[0] += 1
             done[1] = spent
@@ -100,9 +104,9 @@ class Meter:
     def _over(self, work: Callable[[], None]) -> float | None:
         """Returns the mean power while something is done."""
         if self.joules is not None:
-            begun, before = time.perf_counter(), self.joules()
+            begun, before = self.clock(), self.joules()
             work()
-            spent, after = time.perf_counter() - begun, self.joules()
+            spent, after = self.clock() - begun, self.joules()
             if before is None or after is None:
                 return None
             if after < before and self.wraps_at:
