@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 
 PHOTOS = 24
 ENGINES = Path(__file__).parent / "engines"
+# numpy's threads wait actively: for small matrices on a busy machine they take ten times as long.
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
 
 @pytest.fixture(autouse=True)
