@@ -1,4 +1,4 @@
-"""What the fuzzer's rooms share: the bundle to damage, one damaged case, and zips with any lie."""
+"""What the fuzzer's modules share: the bundle to damage, one damaged file, zips of any content."""
 
 from __future__ import annotations
 
