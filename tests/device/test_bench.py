@@ -16,7 +16,7 @@ import pytest
 from tofa_edge.benchmarks.suite.bench import finite
 from tofa_edge.device_profiles.profile import load
 
-pytestmark = pytest.mark.usefixtures("known_engines")
+pytestmark = [pytest.mark.quiet, pytest.mark.usefixtures("known_engines")]
 
 
 def cli(*arguments: object, code: int = 0) -> subprocess.CompletedProcess[str]:
@@ -138,7 +138,7 @@ def test_an_interrupt_keeps_what_was_measured(tiny_bundle: Path, tmp_path: Path)
         [sys.executable, "-c", program, "bench", str(tiny_bundle), *asked],
         cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
     )  # fmt: skip
-    time.sleep(6)
+    time.sleep(6)  # with --json nothing tells that it has begun
     process.send_signal(signal.SIGINT)
     said, errors = process.communicate(timeout=60)
     assert process.returncode == 130, errors
