@@ -11,7 +11,7 @@ from tests.repository.source_tree import Sources, modules
 
 def shared(names: Iterator[tuple[str, str]]) -> dict[str, list[str]]:
     """Returns what several modules define, with these modules, of pairs of a name and a module."""
-    places = defaultdict(list)
+    places: dict[str, list[str]] = defaultdict(list)
     for name, module in names:
         places[name].append(module)
     return {name: found for name, found in places.items() if len(found) > 1}
