@@ -9,8 +9,10 @@ INSTALL = $(BIN)/python -m pip install --quiet --disable-pip-version-check -c co
 demo: $(VENV)/demo  ## install, then train, bundle and deploy on real photos (under 10 minutes)
 	$(BIN)/tofa-edge demo
 
-test: $(VENV)/dev  ## all tests
-	$(BIN)/python -m pytest
+test: export PYTHONDONTWRITEBYTECODE =  # Python is started hundreds of times
+test: $(VENV)/dev  ## all tests: two at a time, then those that measure time
+	$(BIN)/python -m pytest -m 'not quiet' -n 2 --dist loadscope
+	$(BIN)/python -m pytest -m quiet
 
 test-pi: $(VENV)/dev  ## install and deploy on an emulated Raspberry Pi 4 (kept in build/pi)
 	$(BIN)/python -m tests.device.emulated.board pi $(MAY_SKIP)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from functools import lru_cache
-from importlib.metadata import entry_points
 
 from tofa_edge.backends.protocol import Backend
 from tofa_edge.errors import BackendError
@@ -18,6 +17,8 @@ def backends() -> dict[str, Backend]:
 
 @lru_cache(maxsize=1)
 def _discovered() -> dict[str, Backend]:
+    from importlib.metadata import entry_points  # slow to import
+
     found: dict[str, Backend] = {}
     for point in sorted(entry_points(group=ENTRY_POINTS), key=lambda point: point.name):
         found[point.name] = point.load()()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from importlib.metadata import PackageNotFoundError, version
 
 import numpy as np
 
@@ -19,6 +18,8 @@ def package_version(*packages: str) -> str:
     Args:
         *packages: names of distributions, the likeliest first.
     """
+    from importlib.metadata import PackageNotFoundError, version  # slow to import
+
     for package in packages:
         try:
             return f"{package} {version(package)}"

@@ -6,7 +6,6 @@ import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from importlib.resources import files
 from pathlib import Path
 from typing import Any, Literal
 
@@ -178,6 +177,8 @@ def load(path: Path) -> Profile:
 
 def shipped(measured_only: bool = False) -> list[Profile]:
     """Returns the profiles of the package by file name; no published ones if `measured_only`."""
+    from importlib.resources import files  # slow to import
+
     items = sorted(files("tofa_edge.device_profiles").iterdir(), key=lambda item: item.name)
     named = ((item.name, item) for item in items if item.name.endswith(".json"))
     contents = {name: item.read_bytes() for name, item in named if name != SCHEMA_FILE}

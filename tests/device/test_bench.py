@@ -16,6 +16,8 @@ import pytest
 from tofa_edge.benchmarks.suite.bench import finite
 from tofa_edge.device_profiles.profile import load
 
+pytestmark = [pytest.mark.quiet, pytest.mark.usefixtures("known_engines")]
+
 
 def cli(*arguments: object, code: int = 0) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-m", "tofa_edge", *map(str, arguments)]
@@ -35,11 +37,11 @@ def faults(found: Any) -> list[str]:
 
 @pytest.fixture(scope="module")
 def result(
-    tmp_path_factory: pytest.TempPathFactory, tiny_bundle: Path, probes: Path
+    tmp_path_factory: pytest.TempPathFactory, tiny_bundle: Path, self_tests: Path
 ) -> tuple[Path, str]:
     out = tmp_path_factory.mktemp("results")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("XDG_CACHE_HOME", str(probes))
+        patch.setenv("XDG_CACHE_HOME", str(self_tests))
         asked = ("--quick", "--engines", "onnxruntime", "--sustain", 2, "--out", out)
         shown = cli("bench", tiny_bundle, *asked).stdout
     assert sorted(path.suffix for path in out.iterdir()) == [".csv", ".html", ".json", ".md"]
@@ -136,7 +138,7 @@ def test_an_interrupt_keeps_what_was_measured(tiny_bundle: Path, tmp_path: Path)
         [sys.executable, "-c", program, "bench", str(tiny_bundle), *asked],
         cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
     )  # fmt: skip
-    time.sleep(6)
+    time.sleep(6)  # with --json nothing tells that it has begun
     process.send_signal(signal.SIGINT)
     said, errors = process.communicate(timeout=60)
     assert process.returncode == 130, errors

@@ -17,6 +17,8 @@ from tofa_edge.bundle.bundle import Bundle
 from tofa_edge.selftest.records import passing_engines
 from tofa_edge.selftest.small_bundle import smooth_photo
 
+pytestmark = pytest.mark.usefixtures("known_engines")
+
 
 def cli(*arguments: object, code: int = 0) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-m", "tofa_edge", *map(str, arguments)]

@@ -84,11 +84,11 @@ class Running:
 
 @pytest.fixture(scope="module")
 def service(
-    tiny_bundle: Path, probes: Path, tmp_path_factory: pytest.TempPathFactory
+    tiny_bundle: Path, self_tests: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Running]:
     pytest.importorskip("prometheus_client")
     cache = tmp_path_factory.mktemp("service") / "cache"
-    shutil.copytree(probes, cache)  # what it chooses must not become known to other tests
+    shutil.copytree(self_tests, cache)  # what it chooses must not become known to other tests
     process = subprocess.Popen(
         [sys.executable, EXAMPLES / "http_service.py", tiny_bundle, "--port", "0"],
         stdout=subprocess.PIPE,

@@ -264,19 +264,19 @@ def test_library_with_closed_streams(here: Path) -> None:
 @pytest.mark.parametrize("command", ["run", "deploy"])
 @pytest.mark.parametrize("language", ["C.UTF-8", "POSIX"])
 def test_names_and_languages(
-    here: Path, own_cache: Path, name: bytes, command: str, language: str
+    here: Path, known_engines: Path, name: bytes, command: str, language: str
 ) -> None:
     path = os.fsdecode(os.fsencode(here) + b"/" + name)
     shutil.copy(here / "parts.tofa", path)
     shutil.copy(here / "photo.jpg", f"{path}.jpg")
     words = ["-m", "tofa_edge", command, path, *([f"{path}.jpg"] * (command == "run"))]
-    variables = {"LC_ALL": language, "XDG_CACHE_HOME": str(own_cache), "PYTHONIOENCODING": ""}
+    variables = {"LC_ALL": language, "XDG_CACHE_HOME": str(known_engines), "PYTHONIOENCODING": ""}
     if language == "POSIX":
         variables |= {"PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
     done = arranged(here, Place(""), *words, "--backend", "onnxruntime", **variables)
     assert done.returncode == 0, done.stderr
     assert b"class " in done.stdout or b"chosen: " in done.stdout
-    assert_whole(own_cache)
+    assert_whole(known_engines)
 
 
 def remembered(here: Path, arrange: str = "", alone: bool = False) -> bool:

@@ -23,7 +23,11 @@ ROOT = Path(__file__).parents[2]
 PROFILES = ROOT / "device_profiles"
 LINKED = ("backends", "device_profiles", "benchmarks")
 REPOSITORY = ("tofa_edge.benchmarks.studies", "tofa_edge.benchmarks.evidence")  # not in the wheel
-HEAVY = ("torch", "onnx", "onnxruntime", "rich", "typer", "PIL", "ai_edge_litert", "tflite_runtime")
+HEAVY = (
+    "torch", "onnx", "onnxruntime", "openvino", "ai_edge_litert", "tflite_runtime", "tensorrt",
+    "flatbuffers", "rich", "typer", "PIL", "importlib.metadata", "statistics",
+)  # fmt: skip
+IMPORT_S = 0.15  # of processor time at most, for importing deploy() beyond numpy
 
 
 def run(code: str, **environment: str) -> str:
@@ -110,9 +114,20 @@ def test_public_names_survive_importing_every_module(backwards: bool) -> None:
     run(f"{imports}\nassert callable(tofa_edge.deploy) and tofa_edge.Bundle.open")
 
 
-def test_importing_the_package_loads_nothing_heavy() -> None:
-    loaded = run(f"import sys, tofa_edge; print([m for m in {HEAVY} if m in sys.modules])")
+@pytest.mark.parametrize("module", ["tofa_edge", "tofa_edge.deployment.deploy"])
+def test_importing_loads_nothing_heavy(module: str) -> None:
+    loaded = run(f"import sys, numpy, {module}; print([m for m in {HEAVY} if m in sys.modules])")
     assert loaded == "[]"
+
+
+def test_importing_deploy_is_quick(tmp_path: Path) -> None:
+    code = (
+        "import time, numpy; begin = time.process_time(); import tofa_edge.deployment.deploy; "
+        "print(time.process_time() - begin)"
+    )
+    compiled = {"PYTHONDONTWRITEBYTECODE": "", "PYTHONPYCACHEPREFIX": str(tmp_path)}
+    seconds = [float(run(code, **compiled)) for _ in range(6)]
+    assert min(seconds) < IMPORT_S, seconds
 
 
 def test_torch_is_loaded_in_train_alone() -> None:

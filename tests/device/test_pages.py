@@ -73,7 +73,7 @@ SHELL = [block for block in BLOCKS if block.language == "sh"]
 
 
 @pytest.fixture(scope="module")
-def place(tmp_path_factory: pytest.TempPathFactory, probes: Path) -> Path:
+def place(tmp_path_factory: pytest.TempPathFactory, self_tests: Path) -> Path:
     """A folder with what the pages name."""
     place = tmp_path_factory.mktemp("reader")
     small_bundle(place / "parts.tofa", calibration_photos=16, check_photos=4)
@@ -84,7 +84,7 @@ def place(tmp_path_factory: pytest.TempPathFactory, probes: Path) -> Path:
         for number in range(4 if folder.startswith("held-out") else 20):
             (place / folder / f"{number}.jpg").write_bytes(smooth_photo(rng))
     (place / "photo.jpg").write_bytes(smooth_photo(rng))
-    shutil.copytree(probes, place / "cache")
+    shutil.copytree(self_tests, place / "cache")
     return place
 
 

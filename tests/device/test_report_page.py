@@ -38,6 +38,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     return {name: report(some, folder / f"{name}.html")[0] for name, some in wanted.items()}
 
 
+@pytest.mark.quiet
 @pytest.mark.parametrize("name", ["old", "new", "many"])
 @pytest.mark.parametrize("width", [DESKTOP, PHONE])
 def test_page_opens_at_once_and_alone(

@@ -1,4 +1,4 @@
-"""Damages a bundle in every way it can think of, and checks that nothing but a BundleError comes.
+"""Damages a bundle in many ways, and checks that each is refused with a BundleError or harmless.
 
     python -m tests.fuzz.bundle [BUNDLE] --cases 20000 --seed 0
 
@@ -31,19 +31,16 @@ from pathlib import Path
 
 import numpy as np
 
-from tests.fuzz import fields as fuzz_fields
-from tests.fuzz import file as fuzz_file
-from tests.fuzz import images as fuzz_images
-from tests.fuzz import manifest as fuzz_manifest
-from tests.fuzz import tensors as fuzz_tensors
+from tests.fuzz import fields, file, images, manifest, tensors
 from tests.fuzz.crafted import DamagedFile, Sample
 from tofa_edge.benchmarks.studies.provenance import made, store
 from tofa_edge.bundle.bundle import Bundle
 from tofa_edge.errors import BundleError
 from tofa_edge.selftest.small_bundle import small_bundle
 
-ROOMS = (fuzz_file, fuzz_manifest, fuzz_fields, fuzz_tensors, fuzz_images)
-DAMAGES = {kind: damage for room in ROOMS for kind, damage in room.DAMAGES.items()}
+DAMAGES = {
+    **file.DAMAGES, **manifest.DAMAGES, **fields.DAMAGES, **tensors.DAMAGES, **images.DAMAGES,
+}  # fmt: skip
 KINDS = tuple(DAMAGES)
 VERDICTS = ("refused", "identical", "harmless", "violation")
 BATCH = 500
@@ -77,26 +74,13 @@ class Outcome:
 
 
 def make_case(sample: Sample, seed: int, index: int) -> tuple[str, DamagedFile]:
-    """Returns the kind and the damaged file of one case; kinds take turns.
-
-    Args:
-        sample: an intact bundle.
-        seed: of all cases.
-        index: of this one.
-    """
+    """Returns the kind and the damaged file of one case; kinds take turns."""
     kind = KINDS[index % len(KINDS)]
     return kind, DAMAGES[kind](sample, np.random.default_rng([seed, index]))
 
 
 def judge(sample: Sample, seed: int, index: int, folder: Path) -> Outcome:
-    """Writes one case into an otherwise empty folder, verifies it and judges what happens.
-
-    Args:
-        sample: an intact bundle.
-        seed: of all cases.
-        index: of this one.
-        folder: to write in.
-    """
+    """Writes one case into an otherwise empty folder, verifies it and judges what happens."""
     kind, case = make_case(sample, seed, index)
     path = folder / "case.tofa"
     path.write_bytes(case.content)
@@ -177,16 +161,7 @@ def _status_bytes(field: str) -> int:
 
 
 def run_batch(bundle: Path, seed: int, indices: Sequence[int]) -> list[Outcome]:
-    """Judges some cases in this process, with scratch folders for home and temporary files.
-
-    Args:
-        bundle: an intact one.
-        seed: of all cases.
-        indices: of those to judge.
-
-    Raises:
-        BundleError: the bundle is damaged before anything was done to it.
-    """
+    """Judges some cases in this process, with scratch folders for home and temporary files."""
     import resource
 
     sample = Sample.of(bundle.read_bytes())
@@ -207,13 +182,7 @@ def run_batch(bundle: Path, seed: int, indices: Sequence[int]) -> list[Outcome]:
 
 
 def run(bundle: Path, seed: int, indices: Sequence[int]) -> Iterable[list[Outcome]]:
-    """Yields the outcomes of all cases, batch after batch, each in a process of its own.
-
-    Args:
-        bundle: an intact one.
-        seed: of all cases.
-        indices: of those to judge.
-    """
+    """Yields the outcomes of all cases, batch after batch, each in a process of its own."""
     context = multiprocessing.get_context("spawn")
     for first in range(0, len(indices), BATCH):
         batch = indices[first : first + BATCH]
@@ -226,11 +195,7 @@ def run(bundle: Path, seed: int, indices: Sequence[int]) -> Iterable[list[Outcom
 
 
 def summary(outcomes: Iterable[Outcome]) -> dict[str, dict[str, int]]:
-    """Returns counts, the slowest case and the most memory of each kind of damage, and of all.
-
-    Args:
-        outcomes: of all cases.
-    """
+    """Returns counts, the slowest case and the most memory of each kind of damage, and of all."""
     by_kind: dict[str, list[Outcome]] = defaultdict(list)
     for outcome in outcomes:
         by_kind[outcome.kind].append(outcome)
@@ -250,11 +215,7 @@ def summary(outcomes: Iterable[Outcome]) -> dict[str, dict[str, int]]:
 
 
 def table(outcomes: Iterable[Outcome]) -> str:
-    """Returns the summary as text: a line for each kind of damage.
-
-    Args:
-        outcomes: of all cases.
-    """
+    """Returns the summary as text: a line for each kind of damage."""
     rows = summary(outcomes)
     lines = [f"{'damage':25}" + "".join(f"{title:>11}" for title in rows["all"])]
     lines += [
@@ -280,11 +241,7 @@ def _report(outcomes: list[Outcome], seed: int) -> int:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Runs the fuzzer; returns 1 if any case violates what the module promises.
-
-    Args:
-        arguments: of the command line; default: those of this process.
-    """
+    """Runs the fuzzer; returns 1 if any case violates what the module promises."""
     parser = argparse.ArgumentParser(description="Damages a bundle and checks what is refused.")
     parser.add_argument("bundle", nargs="?", type=Path, help="made from nothing if left out")
     parser.add_argument("--cases", type=int, default=20_000)

@@ -1,4 +1,4 @@
-"""What the fuzzer's rooms share: the bundle to damage, one damaged case, and zips with any lie."""
+"""What the fuzzer's modules share: the bundle to damage, one damaged file, zips of any content."""
 
 from __future__ import annotations
 
@@ -38,11 +38,7 @@ class Sample:
 
     @staticmethod
     def of(content: bytes) -> Sample:
-        """Returns the sample of a file's content.
-
-        Args:
-            content: of an intact bundle.
-        """
+        """Returns the sample of a file's content."""
         with zipfile.ZipFile(io.BytesIO(content)) as archive:
             return Sample(content, {name: archive.read(name) for name in archive.namelist()})
 
@@ -137,21 +133,12 @@ class Entry:
 
 
 def entries(members: Mapping[str, bytes]) -> list[Entry]:
-    """Returns truthful entries for some members.
-
-    Args:
-        members: contents by name.
-    """
+    """Returns truthful entries for some members."""
     return [Entry(name.encode(), data) for name, data in members.items()]
 
 
 def build_zip(items: Sequence[Entry], before_end: bytes = b"") -> bytes:
-    """Returns a zip of entries; `before_end` is counted as a part of the central directory.
-
-    Args:
-        items: in the order in which they are stored.
-        before_end: bytes behind the last central entry.
-    """
+    """Returns a zip of entries; `before_end` is counted as a part of the central directory."""
     stream, directory, count = io.BytesIO(), io.BytesIO(), 0
     for item in items:
         if not item.hidden:
@@ -165,11 +152,7 @@ def build_zip(items: Sequence[Entry], before_end: bytes = b"") -> bytes:
 
 
 def member_list(members: Mapping[str, bytes]) -> dict[str, dict[str, Any]]:
-    """Returns the manifest's list of members with true hashes and sizes.
-
-    Args:
-        members: contents by name.
-    """
+    """Returns the manifest's list of members with true hashes and sizes."""
     return {
         name: {"sha256": hashlib.sha256(data).hexdigest(), "size": len(data)}
         for name, data in members.items()
@@ -178,49 +161,26 @@ def member_list(members: Mapping[str, bytes]) -> dict[str, dict[str, Any]]:
 
 
 def seal(members: Mapping[str, bytes], manifest: Mapping[str, Any]) -> bytes:
-    """Returns a bundle of hostile members whose sizes, CRCs and hashes are all in order.
-
-    Args:
-        members: contents by name, without the manifest.
-        manifest: what it says beside the list of members.
-    """
+    """Returns a bundle of hostile members whose sizes, CRCs and hashes are all in order."""
     text = json.dumps({**manifest, "members": member_list(members)}).encode()
     return with_manifest(members, text)
 
 
 def with_manifest(members: Mapping[str, bytes], text: bytes) -> bytes:
-    """Returns a bundle whose manifest is any bytes.
-
-    Args:
-        members: contents by name.
-        text: in place of the manifest.
-    """
+    """Returns a bundle whose manifest is any bytes."""
     return build_zip(
         entries({MANIFEST: text, **{k: v for k, v in members.items() if k != MANIFEST}})
     )
 
 
 def replaced(sample: Sample, name: str, data: bytes) -> bytes:
-    """Returns the sample with one member's content replaced and everything else fitting it.
-
-    Args:
-        sample: an intact bundle.
-        name: of the member.
-        data: its new content.
-    """
+    """Returns the sample with one member's content replaced and everything else fitting it."""
     return seal({**sample.members, name: data}, sample.manifest())
 
 
 def manifest_case(
     sample: Sample, manifest: Mapping[str, Any], what: str, harmless: bool = False
 ) -> DamagedFile:
-    """Returns the sample with another manifest, packed as it is.
-
-    Args:
-        sample: an intact bundle.
-        manifest: in place of its own.
-        what: was done, for the report.
-        harmless: whether the bundle may be accepted.
-    """
+    """Returns the sample with another manifest, packed as it is."""
     text = json.dumps(manifest).encode()
     return DamagedFile(with_manifest(sample.members, text), what[:200], harmless)

@@ -59,7 +59,7 @@ def classes(sample: Sample, rng: np.random.Generator) -> DamagedFile:
     """Names other classes than the classifier has."""
     manifest = sample.manifest()
     names = manifest["classes"]
-    made: tuple[tuple[Any, bool], ...] = (
+    lists: tuple[tuple[Any, bool], ...] = (
         (names[:-1], False), ([*names, "more"], False), ([], False), (names * 1000, False),
         ([f"class {index}" for index in range(100_000)], False), ("c" * len(names), False),
         (dict.fromkeys(names, 0), False), ([*names[:-1], None], False), ([*names[:-1], 1], False),
@@ -67,7 +67,7 @@ def classes(sample: Sample, rng: np.random.Generator) -> DamagedFile:
         ([*names[:-1], "\x1b[31m"], False), ([*names[:-1], "\ud800"], False), (len(names), False),
         ([*names[:-1], "猫 with\u200cout"], True), ([*names[:-1], "n" * 10**6], False),
     )  # fmt: skip
-    manifest["classes"], harmless = pick(rng, made)
+    manifest["classes"], harmless = pick(rng, lists)
     if rng.integers(8) == 0 and isinstance(manifest["classes"], list):
         manifest["space"]["classes"] = len(manifest["classes"])
     return manifest_case(sample, manifest, f"classes {str(manifest['classes'])[-60:]}", harmless)
@@ -82,14 +82,8 @@ def labels(sample: Sample, rng: np.random.Generator) -> DamagedFile:
     if wrong:
         wrong[int(rng.integers(len(wrong)))] = value
     lists: tuple[Any, ...] = (
-        wrong,
-        wrong,
-        right[:-1],
-        [*right, 0],
-        right * 5000,
-        {},
-        "0" * len(right),
-    )
+        wrong, wrong, right[:-1], [*right, 0], right * 5000, {}, "0" * len(right),
+    )  # fmt: skip
     manifest["check_labels"] = pick(rng, lists)
     exist = type(value) is int and value == 1
     harmless = manifest["check_labels"] == right or (manifest["check_labels"] is wrong and exist)
@@ -102,9 +96,7 @@ def golden(sample: Sample, rng: np.random.Generator) -> DamagedFile:
     cases = manifest["golden"]
     other = copy.deepcopy(cases[0])
     stage = pick(rng, other["stages"])
-    changes: tuple[Any, ...] = (
-        8192, -1, 0, None, 16.0, True, "16", [16], 10**30,
-    )  # fmt: skip
+    changes: tuple[Any, ...] = (8192, -1, 0, None, 16.0, True, "16", [16], 10**30)
     spot = int(rng.integers(4))
     if spot == 0:
         other["resolution"] = pick(rng, changes)
@@ -128,19 +120,8 @@ def schema(sample: Sample, rng: np.random.Generator) -> DamagedFile:
     """Claims another schema or another format."""
     manifest = sample.manifest()
     values: tuple[Any, ...] = (
-        SCHEMA + 1,
-        10**9,
-        10**4000,
-        0,
-        -1,
-        "1",
-        "2\n\x1b[2J",
-        None,
-        True,
-        1.0,
-        [1],
-        {},
-    )
+        SCHEMA + 1, 10**9, 10**4000, 0, -1, "1", "2\n\x1b[2J", None, True, 1.0, [1], {},
+    )  # fmt: skip
     field = pick(rng, ("schema", "schema", "format"))
     manifest[field] = pick(rng, values)
     return manifest_case(sample, manifest, f"{field} is {str(manifest[field])[:30]}")

@@ -272,8 +272,7 @@ def extras(sample: Sample, rng: np.random.Generator) -> DamagedFile:
 @lru_cache(maxsize=4)
 def _flood(count: int, distinct: bool) -> bytes:
     name = b"a/%05d.b" if distinct else b"a.b"
-    made = [Entry(name % index if distinct else name, b"") for index in range(count)]
-    return build_zip(made)
+    return build_zip([Entry(name % index if distinct else name, b"") for index in range(count)])
 
 
 def directory_flood(sample: Sample, rng: np.random.Generator) -> DamagedFile:

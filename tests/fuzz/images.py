@@ -6,7 +6,6 @@ import io
 import struct
 import zlib
 from functools import lru_cache
-from typing import Any
 
 import numpy as np
 from PIL import Image
@@ -22,15 +21,8 @@ def _png(width: int, height: int, mode: int, depth: int, data: bytes, *more: byt
 
     first = struct.pack(">2L5B", width, height, depth, mode, 0, 0, 0)
     extra = b"".join(chunk(text[:4], text[4:]) for text in more)
-    return b"".join(
-        (
-            b"\x89PNG\r\n\x1a\n",
-            chunk(b"IHDR", first),
-            extra,
-            chunk(b"IDAT", data),
-            chunk(b"IEND", b""),
-        )
-    )
+    end = chunk(b"IDAT", data) + chunk(b"IEND", b"")
+    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", first) + extra + end
 
 
 @lru_cache(maxsize=32)
@@ -93,9 +85,8 @@ def image_bomb(sample: Sample, rng: np.random.Generator) -> DamagedFile:
     """Puts a decompression bomb in place of a photo; where it is decoded, it must be cheap."""
     index = int(rng.integers(len(bombs())))
     name = pick(rng, _photos(sample))
-    return DamagedFile(
-        replaced(sample, name, bombs()[index]), f"{name}: bomb {index}", harmless=True
-    )
+    content = replaced(sample, name, bombs()[index])
+    return DamagedFile(content, f"{name}: bomb {index}", harmless=True)
 
 
 def image_format(sample: Sample, rng: np.random.Generator) -> DamagedFile:
@@ -119,12 +110,8 @@ def image_damage(sample: Sample, rng: np.random.Generator) -> DamagedFile:
     name = pick(rng, _photos(sample))
     exif = Image.Exif()
     exif[0x0112] = int(rng.integers(0, 12))
-    odd: dict[str, Any] = {
-        "exif": exif,
-        "progressive": bool(rng.integers(2)),
-        "comment": rng.bytes(10),
-    }
-    photo = bytearray(pick(rng, (sample.members[name], smooth_photo(rng, **odd))))
+    odd = smooth_photo(rng, exif=exif, progressive=bool(rng.integers(2)), comment=rng.bytes(10))
+    photo = bytearray(pick(rng, (sample.members[name], odd)))
     for _ in range(int(rng.integers(0, 20))):
         photo[int(rng.integers(min(len(photo), pick(rng, (100, 10**6)))))] = int(rng.integers(256))
     kept = pick(rng, (len(photo), len(photo), int(rng.integers(len(photo)))))
@@ -137,9 +124,8 @@ def image_cut(sample: Sample, rng: np.random.Generator) -> DamagedFile:
     name = pick(rng, _photos(sample))
     photo = sample.members[name]
     kept = int(rng.integers(len(photo) // 2))
-    return DamagedFile(
-        replaced(sample, name, photo[:kept]), f"{name}: {kept} of {len(photo)} bytes"
-    )
+    content = replaced(sample, name, photo[:kept])
+    return DamagedFile(content, f"{name}: {kept} of {len(photo)} bytes")
 
 
 def _photos(sample: Sample) -> list[str]:

@@ -100,9 +100,7 @@ def unknown_key(sample: Sample, rng: np.random.Generator) -> DamagedFile:
     """Adds a key that no version knows; later ones may, so most places ignore it."""
     manifest = sample.manifest()
     path = pick(rng, ((), _spot(manifest, rng, dict)))
-    node: Any = manifest
-    for step in path:
-        node = node[step]
+    node = _parent(manifest, (*path, ""))
     key, value = pick(rng, EVIL_KEYS), pick(rng, (*WRONG, *EXTREME))
     node[key] = value
     refused = path[:1] == ("space",) or path == ("members",)
@@ -144,7 +142,7 @@ def text(sample: Sample, rng: np.random.Generator) -> DamagedFile:
     good = sample.members[MANIFEST]
     at = int(rng.integers(len(good)))
     numbers = good.replace(b'"schema": 2', b'"schema":2')
-    made: tuple[bytes, ...] = (
+    texts: tuple[bytes, ...] = (
         b"", b"\0", bytes(100), b"null", b"[]", b'"tofa-edge bundle"', b"{}", b"[" * 200_000,
         b"\xef\xbb\xbf" + good, good.decode().encode("utf-16"), good.decode().encode("utf-32"),
         good[:at], good[at:], good + b"\0", good + good, good[:at] + b"\0" + good[at:],
@@ -155,8 +153,8 @@ def text(sample: Sample, rng: np.random.Generator) -> DamagedFile:
         numbers.replace(b'"schema":2', b'"schema":01'),
         numbers.replace(b'"schema":2', b'"schema":2e999'),
     )  # fmt: skip
-    index = int(rng.integers(len(made)))
-    return DamagedFile(with_manifest(sample.members, made[index]), f"manifest text {index}, {at=}")
+    index = int(rng.integers(len(texts)))
+    return DamagedFile(with_manifest(sample.members, texts[index]), f"manifest text {index}, {at=}")
 
 
 DAMAGES: dict[str, Damage] = {

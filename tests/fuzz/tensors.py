@@ -114,9 +114,7 @@ def shape(sample: Sample, rng: np.random.Generator) -> DamagedFile:
 def values(sample: Sample, rng: np.random.Generator) -> DamagedFile:
     """Hides a number that is not finite, or a negative variance; wrong logits are for engines."""
     name = pick(rng, (WEIGHTS, GOLDEN))
-    arrays = {
-        key: array.copy() for key, array in safetensors.numpy.load(sample.members[name]).items()
-    }
+    arrays = {key: array.copy() for key, array in _loaded(sample, name).items()}
     floats = [key for key, array in arrays.items() if array.dtype.kind == "f"]
     one = pick(rng, floats)
     bad = pick(rng, (np.nan, np.inf, -np.inf, -1.0))
@@ -134,11 +132,11 @@ def names(sample: Sample, rng: np.random.Generator) -> DamagedFile:
     one, change = pick(rng, list(good)), int(rng.integers(4))
     text = json.dumps(good)
     if change == 0:
-        arrays = dict(safetensors.numpy.load(sample.members[name]))
+        arrays = _loaded(sample, name)
         del arrays[one]
         content = _saved(arrays)
     elif change == 1:
-        arrays = dict(safetensors.numpy.load(sample.members[name]))
+        arrays = _loaded(sample, name)
         arrays[pick(rng, ("extra", "\n\x1b[31m", "n" * 10_000, ""))] = np.zeros(3, np.float32)
         content = _saved(arrays)
     elif change == 2:
@@ -156,13 +154,21 @@ def _saved(arrays: Mapping[str, NDArray[Any]]) -> bytes:
     return saved
 
 
+def _loaded(sample: Sample, name: str) -> dict[str, NDArray[Any]]:
+    """Returns a member's arrays in the order of their names: the library's own order is random."""
+    return dict(sorted(safetensors.numpy.load(sample.members[name]).items()))
+
+
 def cut(sample: Sample, rng: np.random.Generator) -> DamagedFile:
     """Cuts, extends or replaces the whole file of tensors."""
     name = pick(rng, (WEIGHTS, GOLDEN))
     good = sample.members[name]
     at = int(rng.integers(len(good)))
-    made = (good[:at], good + b"\0", b"", b"\0" * 8, good[:8], good[8:], b"PK\5\6" + bytes(18))
-    return DamagedFile(replaced(sample, name, pick(rng, made)), f"{name} cut at {at} or replaced")
+    contents = (
+        good[:at], good + b"\0", b"", b"\0" * 8, good[:8], good[8:], b"PK\5\6" + bytes(18),
+    )  # fmt: skip
+    content = replaced(sample, name, pick(rng, contents))
+    return DamagedFile(content, f"{name} cut at {at} or replaced")
 
 
 def golden_flood(sample: Sample, rng: np.random.Generator) -> DamagedFile:
@@ -173,7 +179,7 @@ def golden_flood(sample: Sample, rng: np.random.Generator) -> DamagedFile:
     manifest = sample.manifest()
     size = manifest["golden"][0]["resolution"]
     count = count * 16 * 16 // size**2
-    arrays = dict(safetensors.numpy.load(sample.members[GOLDEN]))
+    arrays = _loaded(sample, GOLDEN)
     arrays["images_0"] = np.zeros((count, size, size, 3), np.uint8)
     arrays["logits_0"] = np.zeros((count, len(manifest["classes"])), np.float32)
     content = seal({**sample.members, GOLDEN: _saved(arrays)}, manifest)

@@ -3,20 +3,25 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.fuzz.crafted import Sample
-from tofa_edge.selftest.small_bundle import small_bundle
+if TYPE_CHECKING:
+    from tests.fuzz.crafted import Sample
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def path(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    made = tmp_path_factory.mktemp("bundle") / "small.tofa"
-    small_bundle(made)
-    return made
+    from tofa_edge.selftest.small_bundle import small_bundle
+
+    bundle = tmp_path_factory.mktemp("bundle") / "small.tofa"
+    small_bundle(bundle)
+    return bundle
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def sample(path: Path) -> Sample:
+    from tests.fuzz.crafted import Sample
+
     return Sample.of(path.read_bytes())

@@ -40,12 +40,16 @@ class Meter:
         joules: counts upwards, where the sensor counts.
         wraps_at: joules at which it starts again.
         watts: now, where the sensor gives power.
+        clock: seconds that pass.
+        sleep: waits for some seconds.
     """
 
     name: str
     joules: Read | None = None
     wraps_at: float | None = None
     watts: Read | None = None
+    clock: Callable[[], float] = time.perf_counter
+    sleep: Callable[[float], object] = time.sleep
 
     @staticmethod
     def here(root: Path = Path("/")) -> Meter | None:
@@ -63,12 +67,12 @@ class Meter:
 
         The machine's power is measured idle for as long before.
         """
-        idle = self._over(lambda: time.sleep(seconds))
+        idle = self._over(lambda: self.sleep(seconds))
         done = [0, 0.0]
 
         def busy() -> None:
-            begun = time.perf_counter()
-            while (spent := time.perf_counter() - begun) < seconds:
+            begun = self.clock()
+            while (spent := self.clock() - begun) < seconds:
                 run()
                 done[0] += 1
             done[1] = spent
@@ -83,12 +87,12 @@ class Meter:
             "idle_watts": None if idle is None else round(idle, 3),
         }
 
-    def _over(self, work: Callable[[], None]) -> float | None:
+    def _over(self, work: Callable[[], object]) -> float | None:
         """Returns the mean power during some work."""
         if self.joules is not None:
-            begun, before = time.perf_counter(), self.joules()
+            begun, before = self.clock(), self.joules()
             work()
-            spent, after = time.perf_counter() - begun, self.joules()
+            spent, after = self.clock() - begun, self.joules()
             if before is None or after is None:
                 return None
             if after < before and self.wraps_at:

@@ -112,6 +112,7 @@ class Stopwatch:
         seconds: after `least_runs`, go on until so much time has passed.
         warm_up_runs: before, not counted: first runs allocate and fill caches.
         block: timed runs between two visits of the reference.
+        clock: seconds that pass.
     """
 
     def __init__(
@@ -123,10 +124,11 @@ class Stopwatch:
         seconds: float = SECONDS,
         warm_up_runs: int = WARM_UP_RUNS,
         block: int = BLOCK,
+        clock: Callable[[], float] = time.perf_counter,
     ) -> None:
         self._reference, self._best = reference, float("inf")
         self._least, self._most, self._seconds = least_runs, most_runs, seconds
-        self._warm_up_runs, self._size = warm_up_runs, block
+        self._warm_up_runs, self._size, self._clock = warm_up_runs, block, clock
 
     def time(self, run: Run) -> Latency:
         """Returns the latency of `run`; measured again, up to twice, where it is doubtful."""
@@ -144,12 +146,12 @@ class Stopwatch:
             run()
         durations: list[float] = []
         references: list[float] = []
-        begin = time.perf_counter()
+        begin = self._clock()
         while len(durations) < self._most:
             durations += self._block(run, min(self._size, self._most - len(durations)))
             if self._reference is not None:
-                references.append(min(timed(self._reference, VISIT)[-2:]))
-            if len(durations) >= self._least and time.perf_counter() - begin > self._seconds:
+                references.append(min(timed(self._reference, VISIT, self._clock)[-2:]))
+            if len(durations) >= self._least and self._clock() - begin > self._seconds:
                 break
         latency = self._judged(percentiles(durations), references)
         return Recording(latency, tuple(durations))
@@ -160,7 +162,7 @@ class Stopwatch:
     def _block(self, run: Run, count: int) -> list[float]:
         if self._reference is not None:
             run()
-        return timed(run, count)
+        return timed(run, count, self._clock)
 
     def _judged(self, latency: Latency, references: Sequence[float]) -> Latency:
         slowdown = 1.0
@@ -176,13 +178,13 @@ class Stopwatch:
         return replace(latency, slowdown=slowdown, flags=tuple(flags))
 
 
-def timed(run: Run, count: int) -> list[float]:
-    """Returns the durations of `count` consecutive calls of `run`, in seconds."""
+def timed(run: Run, count: int, clock: Callable[[], float] = time.perf_counter) -> list[float]:
+    """Returns the durations of `count` consecutive calls of `run`, in seconds by `clock`."""
     durations = []
     for _ in range(count):
-        start = time.perf_counter()
+        start = clock()
         run()
-        durations.append(time.perf_counter() - start)
+        durations.append(clock() - start)
     return durations
 
 

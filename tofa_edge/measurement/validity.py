@@ -124,9 +124,9 @@ def _runs(recording: Recording) -> Iterator[str]:
 def _drift(values: DoubleArray) -> Iterator[str]:
     halves = np.array_split(values, 2)
     medians = [float(np.median(half)) for half in halves]
-    errors = [_block_error(half) for half in halves]
+    first, second = (_block_error(half) for half in halves)
     moved = abs(medians[1] - medians[0])
-    if moved > max(DRIFT * medians[0], STANDARD_ERRORS * float(np.hypot(*errors))):
+    if moved > max(DRIFT * medians[0], STANDARD_ERRORS * float(np.hypot(first, second))):
         change = medians[1] / medians[0] - 1
         yield f"drifting clock: the median moved by {change:+.0%} from one half to the other"
 

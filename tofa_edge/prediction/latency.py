@@ -11,7 +11,6 @@ from __future__ import annotations
 import copy
 from collections.abc import Sequence
 from dataclasses import dataclass
-from statistics import NormalDist
 from typing import Any
 
 import numpy as np
@@ -45,6 +44,8 @@ class LatencyPrediction:
 
     def probability_within(self, budget_ms: float) -> DoubleArray:
         """Returns the probability that each takes at most `budget_ms`, (N,)."""
+        from statistics import NormalDist  # slow to import
+
         away = np.log(budget_ms / self.median_ms) / self.relative_std
         within: DoubleArray = np.vectorize(NormalDist().cdf, otypes=[np.float64])(away)
         return within

@@ -17,7 +17,6 @@ import sys
 import threading
 import time
 from collections.abc import Iterable, Mapping
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -99,6 +98,8 @@ def engine_records(
     Raises:
         BackendError: no backend is found, because the package itself is not installed.
     """
+    from concurrent.futures import ThreadPoolExecutor  # slow to import
+
     chosen = {n: item for n, item in backends.working().items() if names is None or n in set(names)}
     subject = bundle.digest if bundle else SPECIMEN
     records = {} if again else _recalled(chosen, subject)

@@ -35,6 +35,8 @@ from tofa_edge.train.run.phases import optimise
 from tofa_edge.train.supernet.supernet import Supernet
 from tofa_edge.train.trainer import train
 
+pytestmark = pytest.mark.usefixtures("known_engines")
+
 PER_CLASS = 40
 TINY = TrainingConfig(
     start="tiny", resolution=32, epochs=6, batch_size=16, learning_rate=5e-3, predictor_subnets=30

@@ -35,7 +35,7 @@ def assert_same(space: SearchSpace, genes: IndexArray) -> None:
 
 
 @pytest.mark.parametrize("name", SPACES)
-@settings(deadline=None, max_examples=20)
+@settings(deadline=None, max_examples=12)
 @given(st.data())
 def test_tables_say_what_layers_say(name: str, data: st.DataObject) -> None:
     space = named(name)

@@ -23,7 +23,10 @@ def test_machine_that_says_nothing_is_unknown() -> None:
     assert said[-1] == "problems: none found"
 
 
-def test_nearest_profile_is_named_with_its_provenance(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_nearest_profile_is_named_with_its_provenance(
+    offer: Callable[..., object], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    offer()  # no engine beside the reference: none is tried
     pi = Fingerprint(board="Raspberry Pi 4 Model B Rev 1.5", processors={"Cortex-A72": 4}, cores=4)
     monkeypatch.setattr(doctor, "fingerprint", lambda: pi)
     told = doctor.examine().nearest_profile

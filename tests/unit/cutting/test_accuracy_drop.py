@@ -29,6 +29,8 @@ from tofa_edge.network.network import Network
 from tofa_edge.selftest.golden import tolerance
 from tofa_edge.selftest.records import passing_engines
 
+pytestmark = pytest.mark.usefixtures("known_engines")
+
 SPACE = tiny()
 STRICT = Budget(max_accuracy_drop=1e-6)
 

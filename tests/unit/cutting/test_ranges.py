@@ -182,6 +182,7 @@ def test_layers_that_are_kept_stay_in_float(network: Network) -> None:
     assert 0 < wrong[1] < 0.1, "values are rounded even so"
 
 
+@pytest.mark.usefixtures("known_engines")
 def test_the_layer_that_rounding_spoils_is_the_most_sensitive(network: Network) -> None:
     able = [e for e in passing_engines() if e.target.precision == "int8"]
     if not able:

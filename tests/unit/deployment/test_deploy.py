@@ -31,6 +31,8 @@ from tofa_edge.measurement.stopwatch import Latency, Stopwatch, percentiles
 from tofa_edge.prediction.memory import peak_memory_mb
 from tofa_edge.selftest.small_bundle import smooth_photo
 
+pytestmark = pytest.mark.usefixtures("known_engines")
+
 Offer = Callable[..., dict[str, Backend]]
 SPACE = tiny()
 LARGEST, SMALLEST = SPACE.largest(), SPACE.smallest()

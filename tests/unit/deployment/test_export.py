@@ -30,6 +30,8 @@ from tofa_edge.errors import BackendError, BudgetError, ExportError
 from tofa_edge.network.network import Network
 from tofa_edge.selftest.golden import specimen_images
 
+pytestmark = pytest.mark.usefixtures("known_engines")
+
 FORMATS = ("tflite", "onnx")
 TEMPERATURE = 2.5
 CLASSES = ("crème", "hot dog", "plain", *(f"class {index}" for index in range(3, 10)))

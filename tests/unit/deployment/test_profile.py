@@ -30,6 +30,8 @@ from tofa_edge.device_profiles.profile import MEASURED, Profile, Ranked, load
 from tofa_edge.measurement.stopwatch import Latency
 from tofa_edge.selftest.records import passing_engines
 
+pytestmark = pytest.mark.usefixtures("known_engines")
+
 SPACE = tiny()
 
 

@@ -103,6 +103,8 @@ def test_this_machine_says_what_is_wanted() -> None:
     assert after.own_s > before.own_s
 
 
+@pytest.mark.quiet
+@pytest.mark.usefixtures("known_engines")
 @pytest.mark.parametrize("name", ["busy cores", "CPU quota", "memory hog"])
 def test_real_disturbances_are_noticed(tiny_bundle: Path, name: str) -> None:
     found = trials(name, tiny_bundle, 1)

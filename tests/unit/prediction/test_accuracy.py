@@ -36,7 +36,7 @@ def truth(encodings: Encodings) -> DoubleArray:
 
 @pytest.fixture(scope="module")
 def fitted() -> AccuracyPredictor:
-    encodings = drawn(200, 0)
+    encodings = drawn(120, 0)
     noise = 0.003 * np.random.default_rng(1).standard_normal(len(encodings))
     return fit_accuracy(SPACE, encodings, truth(encodings) + noise)
 

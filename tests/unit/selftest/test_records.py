@@ -165,6 +165,7 @@ def test_vanished_bundle_is_not_the_engines_fault(
     assert all(record.backend != "sound" for record in records_here())
 
 
+@pytest.mark.quiet  # it writes to every descriptor of this process, those of pytest-xdist too
 def test_engine_that_does_not_calibrate_leaves_it_to_another(
     offer: Offer, tiny_bundle: Path
 ) -> None:

@@ -94,6 +94,7 @@ def test_a_prediction_of_a_stream_is_a_prediction() -> None:
     assert "class 3" in repr(found[0])
 
 
+@pytest.mark.quiet
 def test_the_latest_frame_wins_and_age_is_bounded() -> None:
     interval, run = 0.01, 0.05
     with model(run).stream(camera(interval, 100)) as stream:
@@ -117,6 +118,7 @@ def test_a_slow_source_loses_nothing() -> None:
         assert stream.stats().dropped == 0
 
 
+@pytest.mark.quiet
 def test_a_slow_loop_gets_new_frames_not_old_ones() -> None:
     with model().stream(camera(0.005)) as stream:
         first = next(stream)

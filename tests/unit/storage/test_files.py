@@ -25,7 +25,7 @@ def test_file_has_its_name_when_it_is_whole(private: bool, mode: int, tmp_path: 
 
 def test_nothing_is_left_after_an_error(tmp_path: Path) -> None:
     with pytest.raises(TypeError), whole_file(tmp_path / "file") as stream:
-        stream.write("no bytes")  # type: ignore[arg-type]
+        stream.write("no bytes")  # type: ignore[call-overload]
     assert list(tmp_path.iterdir()) == []
     with pytest.raises(OSError, match="missing"), whole_file(tmp_path / "missing" / "file"):
         pass

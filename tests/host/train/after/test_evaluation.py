@@ -18,6 +18,8 @@ from tofa_edge.measurement.order_statistics import wilson
 from tofa_edge.selftest.small_bundle import small_bundle
 from tofa_edge.train.after.evaluation import calibration_error, evaluate, judged, plot
 
+pytestmark = pytest.mark.usefixtures("known_engines")
+
 
 def write_photos(root: Path, classes: tuple[str, ...], count: int = 4) -> Path:
     rng = np.random.default_rng(0)

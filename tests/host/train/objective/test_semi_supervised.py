@@ -40,6 +40,8 @@ from tofa_edge.train.run.subnet_accuracy import fit_temperature
 from tofa_edge.train.supernet.supernet import Supernet
 from tofa_edge.train.trainer import pretrain, train
 
+pytestmark = pytest.mark.usefixtures("known_engines")
+
 COLOURS = {"red": (150, 90, 90), "blue": (90, 90, 150)}
 SHORT = TrainingConfig(
     start="tiny", resolution=16, epochs=3, batch_size=16, labels_per_class=4, predictor_subnets=0

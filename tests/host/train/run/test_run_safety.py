@@ -38,6 +38,8 @@ from tofa_edge.train.run.subnet_accuracy import fit_temperature
 from tofa_edge.train.supernet.supernet import Supernet
 from tofa_edge.train.trainer import train
 
+pytestmark = pytest.mark.usefixtures("known_engines")
+
 OPTIONS: dict[str, Any] = {
     "start": "tiny",
     "resolution": 32,

@@ -36,6 +36,8 @@ from tofa_edge.train.supernet.fake_quantisation import rounded_values, rounded_w
 from tofa_edge.train.supernet.supernet import Supernet
 from tofa_edge.train.trainer import train
 
+pytestmark = pytest.mark.usefixtures("known_engines")
+
 REFERENCE = Engine(backend("reference"), Target())
 SHORT = TrainingConfig(
     start="tiny",

@@ -22,6 +22,8 @@ from tofa_edge.train.supernet.once_for_all import load_once_for_all
 from tofa_edge.train.supernet.supernet import Supernet
 from tofa_edge.train.trainer import train
 
+pytestmark = pytest.mark.usefixtures("known_engines")
+
 SUBNETS = 50
 
 
