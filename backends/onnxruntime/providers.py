@@ -10,10 +10,8 @@ import ctypes
 from pathlib import Path
 from typing import Any
 
+from tofa_edge.backends import BackendError, Target, cpu_targets
 from tofa_edge.backends.onnx.graph import PREPARATION
-from tofa_edge.backends.protocol import Target
-from tofa_edge.backends.support import cpu_targets
-from tofa_edge.errors import BackendError
 
 PROVIDERS = {
     "cpu": "CPUExecutionProvider",

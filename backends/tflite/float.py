@@ -4,25 +4,25 @@ from __future__ import annotations
 
 import numpy as np
 
-from tofa_edge.architecture.arrays import FloatArray
-from tofa_edge.architecture.layers import (
+from tofa_edge.backends import (
     IMAGE,
     LOGITS,
+    Activation,
     Add,
     BatchStatistics,
     Convolution,
+    FloatArray,
     GlobalPool,
     Layer,
     Linear,
     Multiply,
+    Network,
 )
-from tofa_edge.architecture.space import Activation
 from tofa_edge.backends.labelling import PROBABILITIES, Labelling
 from tofa_edge.backends.tflite.kernels import Part, parts, same_padding, stored_axes
 from tofa_edge.backends.tflite.metadata import HALF, NAME, REDUCED, metadata, with_labels
 from tofa_edge.backends.tflite.model import INPUT, TfLiteModel
 from tofa_edge.backends.tflite.schema import FLOAT32, SAME, UINT8, VALID, Field
-from tofa_edge.network.network import Network
 
 
 def write_tflite(
@@ -76,21 +76,23 @@ class TfLiteGraph(TfLiteModel):
         The constants are repeated for a row of pixels, (3,) → (size, 3): the engine then has one
         long inner loop, instead of one of length three for each pixel.
         """
-        pre, size = network.preprocessing, network.input_size
-        row = [np.tile(np.array(numbers, np.float32), (size, 1)) for numbers in (pre.mean, pre.std)]
-        mean = self.constant(f"{IMAGE}.mean", row[0])
-        scale = self.constant(f"{IMAGE}.scale", 1 / row[1])
+        pre, rows = network.preprocessing, (network.input_size, 1)
+        mean = self.constant(f"{IMAGE}.mean", np.tile(np.array(pre.mean, np.float32), rows))
+        scale = self.constant(f"{IMAGE}.scale", 1 / np.tile(np.array(pre.std, np.float32), rows))
         types = {"in_data_type": UINT8, "out_data_type": FLOAT32}
-        pixels = self.operator("CAST", [self.images(size)], f"{IMAGE}.pixels", options=types)
+        pixels = self.operator(
+            "CAST", [self.images(network.input_size)], f"{IMAGE}.pixels", options=types
+        )
         centred = self.operator("SUB", [pixels, mean], f"{IMAGE}.centred")
         self.operator("MUL", [centred, scale], output)
 
     def layer(self, layer: Layer, network: Network) -> None:
         """Appends a layer, whose value gets its name."""
         inputs, name = [self.indices[name] for name in layer.inputs], layer.name
+        arrays = network.arrays
         match layer:
             case Convolution():
-                weight, bias = (network.arrays[f"{name}.{role}"] for role in ("weight", "bias"))
+                weight, bias = arrays[f"{name}.weight"], arrays[f"{name}.bias"]
                 self.convolution(layer, inputs[0], weight, bias, name)
             case BatchStatistics():
                 self._batch_statistics(layer, inputs[0], network)
@@ -113,30 +115,21 @@ class TfLiteGraph(TfLiteModel):
     def convolution(
         self, layer: Convolution, value: int, weight: FloatArray, bias: FloatArray, name: str
     ) -> int:
-        """Writes a convolution, a large depthwise one in parts, and its activation.
-
-        Args:
-            weight: float32, (out, in / groups, rows, columns).
-            bias: float32, (out,).
-        """
+        """Writes a convolution, a large depthwise one in parts, and its activation."""
         first, *rest = parts(layer, weight)
         if not rest:
             return self.convolve(layer, value, first, bias, name, layer.activation)
         total = self.convolve(layer, value, first, bias, f"{name}.part0")
         for number, part in enumerate(rest, 1):
-            made = self.convolve(layer, value, part, np.zeros_like(bias), f"{name}.part{number}")
+            term = self.convolve(layer, value, part, np.zeros_like(bias), f"{name}.part{number}")
             if number < len(rest):
-                total = self.operator("ADD", [total, made], f"{name}.sum{number}")
-        return self.operator("ADD", [total, made], name, activation=layer.activation)
+                total = self.operator("ADD", [total, term], f"{name}.sum{number}")
+        return self.operator("ADD", [total, term], name, activation=layer.activation)
 
     def parameters(
         self, layer: Convolution, weight: FloatArray, bias: FloatArray, name: str
     ) -> tuple[int, int]:
-        """Stores weights, (out, in / groups, rows, columns), as the format has them, and biases.
-
-        Args:
-            bias: float32, (out,).
-        """
+        """Stores weights, (out, in / groups, rows, columns), as the format has them, and biases."""
         stored = self.constant(f"{name}.weight", weight.transpose(stored_axes(layer)))
         return stored, self.constant(f"{name}.bias", bias)
 
@@ -149,11 +142,7 @@ class TfLiteGraph(TfLiteModel):
         name: str,
         activation: Activation = "none",
     ) -> int:
-        """Writes a convolution with a part of a kernel, and what pads its input.
-
-        Args:
-            bias: float32, (out,).
-        """
+        """Writes a convolution with a part of a kernel, and what pads its input."""
         before, after = layer.padding
         pads = [(before - inset, after - inset) for inset in part.inset]  # of rows, of columns
         padding = VALID
@@ -191,8 +180,10 @@ class TfLiteGraph(TfLiteModel):
     def _batch_statistics(self, layer: BatchStatistics, value: int, network: Network) -> None:
         """BatchNorm in training mode, which the format lacks, in elementary operators."""
         name, (mean_name, variance_name) = layer.name, layer.statistics
-        scale = self.constant(f"{name}.scale", network.arrays[f"{name}.scale"])
-        shift = self.constant(f"{name}.shift", network.arrays[f"{name}.shift"])
+        scale, shift = (
+            self.constant(array, network.arrays[array])
+            for array in (f"{name}.scale", f"{name}.shift")
+        )
         mean = self._batch_mean(value, mean_name)
         squares = self.operator("SQUARED_DIFFERENCE", [value, mean], f"{name}.squares")
         variance = self._batch_mean(squares, variance_name)

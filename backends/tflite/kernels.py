@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from tofa_edge.architecture.arrays import FloatArray
-from tofa_edge.architecture.layers import Convolution
+from tofa_edge.backends import Convolution, FloatArray
 
 FAST_KERNEL = 5  # the largest square depthwise kernel with a fast path: it ends at 25 taps
 

@@ -11,7 +11,7 @@ import zipfile
 
 import numpy as np
 
-from tofa_edge.architecture.arrays import ImageArray
+from tofa_edge.backends import ImageArray
 from tofa_edge.backends.labelling import PIXELS, PROBABILITIES, PRODUCER, Labelling
 from tofa_edge.backends.tflite.schema import BYTE, OFFSET, UBYTE, UINT, FlatFile, Slots
 

@@ -13,7 +13,7 @@ from typing import Any, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from tofa_edge.architecture.space import Activation
+from tofa_edge.backends import Activation
 
 SCHEMA_VERSION = 3
 IDENTIFIER = b"TFL3"
