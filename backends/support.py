@@ -134,6 +134,8 @@ class SerialSession(ABC):
                 raise BackendError(f"{self._name}: this session is closed")
             try:
                 return self._run(batch)
+            except BackendError:
+                raise
             except Exception as error:
                 raise BackendError(f"{self._name} failed: {error}") from error
 
