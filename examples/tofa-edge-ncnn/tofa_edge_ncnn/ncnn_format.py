@@ -7,20 +7,20 @@ from collections import Counter
 
 import numpy as np
 
-from tofa_edge.architecture.arrays import FloatArray
-from tofa_edge.architecture.layers import (
+from tofa_edge.backends import (
     IMAGE,
     LOGITS,
+    Activation,
     Add,
+    BackendError,
     Convolution,
+    FloatArray,
     GlobalPool,
     Layer,
     Linear,
     Multiply,
+    Network,
 )
-from tofa_edge.architecture.space import Activation
-from tofa_edge.errors import BackendError
-from tofa_edge.network.network import Network
 
 MAGIC = 7767517  # the first line of every ncnn text
 PIXELS = "pixels"
