@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,9 +25,6 @@ from tofa_edge.architecture.space import Activation
 from tofa_edge.backends.labelling import PROBABILITIES
 from tofa_edge.network.network import Network
 
-if TYPE_CHECKING:
-    from onnx import GraphProto, ModelProto
-
 INPUT = "images"
 PREPARATION = ("values", "pixels", "centred", IMAGE)  # the nodes before the first layer
 HALF_LOGITS = f"{LOGITS}.half"
@@ -36,16 +33,17 @@ GRAPH, INITIALISER, RAW_DATA = b"\x3a", b"\x2a", b"\x4a"  # fields 7, 5 and 9: n
 
 
 class OnnxGraph:
-    """Writes nodes and initialisers into a graph.
+    """A graph that nodes and initialisers are written into.
 
     Args:
-        graph: an onnx.GraphProto, written to.
-        training_mode: whether BatchNorm takes the statistics of the batch.
+        training_mode: whether `BatchStatistics` is BatchNormalization in training mode.
         half: whether weights are stored in float16.
     """
 
-    def __init__(self, graph: GraphProto, training_mode: bool, half: bool) -> None:
-        self.graph, self.training_mode, self.half = graph, training_mode, half
+    def __init__(self, training_mode: bool, half: bool) -> None:
+        from onnx import GraphProto
+
+        self.proto, self.training_mode, self.half = GraphProto(), training_mode, half
         self.constants: set[str] = set()
         self.arrays: list[tuple[str, int, tuple[int, ...], NDArray[np.generic]]] = []
 
@@ -66,23 +64,22 @@ class OnnxGraph:
         flat = np.ascontiguousarray(array).reshape(-1)
         self.arrays.append((name, kind, array.shape, flat))
 
-    def serialised(self, model: ModelProto) -> bytes:
-        """Returns a model of this graph as bytes; the model is empty afterwards.
+    def serialised(self) -> bytes:
+        """Returns the graph as the field of a model's message that holds it.
 
         Messages hold lengths and contents, so the arrays can be put between them: as fields of a
         message they would be copied three times, which took most of the time of writing.
         """
         from onnx import TensorProto
 
-        parts: list[Any] = [self.graph.SerializeToString()]
+        parts: list[Any] = [self.proto.SerializeToString()]
         for name, kind, shape, flat in self.arrays:
             head = TensorProto(name=name, dims=shape, data_type=kind).SerializeToString()
             raw = RAW_DATA + _varint(flat.nbytes)
             size = _varint(len(head) + len(raw) + flat.nbytes)
             parts += [INITIALISER + size + head + raw, flat]
         length = sum(part.nbytes if isinstance(part, np.ndarray) else len(part) for part in parts)
-        model.ClearField("graph")
-        return b"".join([model.SerializeToString(), GRAPH, _varint(length), *parts])
+        return b"".join([GRAPH, _varint(length), *parts])
 
     def node(
         self, kind: str, inputs: Sequence[str], output: str | list[str], **attributes: object
@@ -91,7 +88,7 @@ class OnnxGraph:
         from onnx import helper
 
         names = [output] if isinstance(output, str) else output
-        node = self.graph.node.add(op_type=kind, input=inputs, output=names, name=names[0])
+        node = self.proto.node.add(op_type=kind, input=inputs, output=names, name=names[0])
         node.attribute.extend(helper.make_attribute(key, item) for key, item in attributes.items())
         return names[0]
 
@@ -100,14 +97,11 @@ class OnnxGraph:
 
         The cast comes first: it is the one operator that TensorRT lets read uint8.
         """
-        pre = network.preprocessing
-        values, pixels, centred, _ = PREPARATION
+        pre, (values, pixels, centred, _) = network.preprocessing, PREPARATION
         self.node("Cast", [INPUT], values, to=FLOAT)
         self.node("Transpose", [values], pixels, perm=[0, 3, 1, 2])
         mean = self.constant("mean", np.array(pre.mean, np.float32).reshape(1, 3, 1, 1))
-        scale = self.constant(
-            "scale", np.reciprocal(np.array(pre.std, np.float32)).reshape(1, 3, 1, 1)
-        )
+        scale = self.constant("scale", 1 / np.array(pre.std, np.float32).reshape(1, 3, 1, 1))
         self.node("Sub", [pixels, mean], centred)
         normalised = self.node("Mul", [centred, scale], f"{output}.float" if self.half else output)
         if self.half:
@@ -144,12 +138,7 @@ class OnnxGraph:
             self.constant(name, network.arrays[name], self.half)
 
     def linear(self, layer: Linear, flat: str, output: str) -> None:
-        """Writes a fully connected layer on a flat value.
-
-        Args:
-            flat: the name of its input, (N, in).
-            output: the name of what it makes, (N, out).
-        """
+        """Writes a fully connected layer from a flat value to `output`, both by name."""
         arrays = [f"{layer.name}.weight", f"{layer.name}.bias"]
         self.node("Gemm", [flat, *arrays], output, transB=1)
 
@@ -192,22 +181,21 @@ class OnnxGraph:
         self.node("ReduceMean", [squares], variance, axes=[0, 2, 3], keepdims=0)
 
     def _activation(self, source: str, output: str, activation: Activation) -> None:
-        if activation == "relu":
-            self.node("Relu", [source], output)
+        if activation in ("relu", "hard_swish"):
+            self.node("Relu" if activation == "relu" else "HardSwish", [source], output)
         elif activation == "relu6":
-            values = [(f"bound_{n}", np.array(n, np.float32)) for n in (0, 6)]
-            bounds = [self.constant(name, value, self.half) for name, value in values]
+            bounds = [
+                self.constant(f"bound_{n}", np.array(n, np.float32), self.half) for n in (0, 6)
+            ]
             self.node("Clip", [source, *bounds], output)
-        elif activation == "hard_swish":
-            self.node("HardSwish", [source], output)
         elif activation == "hard_sigmoid":
             self.node("HardSigmoid", [source], output, alpha=1 / 6, beta=0.5)
 
 
 def _varint(value: int) -> bytes:
     """Returns a length as protocol buffers write it: seven bits a byte, the lowest first."""
-    found = bytearray()
+    content = bytearray()
     while value > 127:
-        found.append(value & 127 | 128)
+        content.append(value & 127 | 128)
         value >>= 7
-    return bytes([*found, value])
+    return bytes([*content, value])

@@ -8,7 +8,7 @@ same: what is below 0 or above 6 has no integer.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,13 +24,10 @@ from tofa_edge.architecture.layers import (
 )
 from tofa_edge.architecture.space import Activation
 from tofa_edge.backends.labelling import Labelling
-from tofa_edge.backends.onnx.float import finished, started
+from tofa_edge.backends.onnx.float import written
 from tofa_edge.backends.onnx.graph import INPUT, OnnxGraph
 from tofa_edge.network.integers import affine, image_range, pixels_as_steps, stepped
 from tofa_edge.network.network import Network, Quantisation
-
-if TYPE_CHECKING:
-    from onnx import GraphProto
 
 STEPS = ".steps"
 LARGEST = 2**31 - 1
@@ -69,14 +66,12 @@ def write_onnx_int8(network: Network, scheme: Scheme, labelling: Labelling | Non
     """
     if network.quantisation is None:
         raise ValueError("ONNX: int8 wants a network with its quantisation")
-    model = started(network)
-    graph = _QuantisedGraph(model.graph, network.quantisation, scheme)
-    return finished(model, graph, network, labelling)
+    return written(_QuantisedGraph(network.quantisation, scheme), network, labelling)
 
 
 class _QuantisedGraph(OnnxGraph):
-    def __init__(self, graph: GraphProto, plan: Quantisation, scheme: Scheme) -> None:
-        super().__init__(graph, training_mode=False, half=False)
+    def __init__(self, plan: Quantisation, scheme: Scheme) -> None:
+        super().__init__(training_mode=False, half=False)
         self.plan, self.scheme = plan, scheme
         self.grids: dict[str, tuple[float, int]] = {}  # of each value: scale and zero point
 
@@ -119,20 +114,19 @@ class _QuantisedGraph(OnnxGraph):
             return
         weight, bias = f"{layer.name}.weight", f"{layer.name}.bias"
         steps, scales = stepped(network.arrays[weight], self.plan.weight_levels)
-        self.integers(f"{weight}{STEPS}", steps, "i1")
-        self.constant(f"{weight}.scale", scales)
-        zeros = self.integers(f"{weight}.zero", np.zeros(len(scales), np.int8), "i1")
-        self.node(
-            "DequantizeLinear", [f"{weight}{STEPS}", f"{weight}.scale", zeros], weight, axis=0
-        )
+        names = [
+            self.integers(f"{weight}{STEPS}", steps, "i1"),
+            self.constant(f"{weight}.scale", scales),
+            self.integers(f"{weight}.zero", np.zeros(len(scales), np.int8), "i1"),
+        ]
+        self.node("DequantizeLinear", names, weight, axis=0)
         if not self.scheme.integer_bias:
             self.constant(bias, network.arrays[bias])
             return
         unit = (scales * np.float32(self.grids[layer.input][0])).astype(np.float32)
         whole = np.clip(np.rint(network.arrays[bias] / unit.astype(np.float64)), -LARGEST, LARGEST)
-        self.integers(f"{bias}{STEPS}", whole.astype(np.int32), "i4")
-        self.constant(f"{bias}.scale", unit)
-        self.node("DequantizeLinear", [f"{bias}{STEPS}", f"{bias}.scale"], bias, axis=0)
+        stored = self.integers(f"{bias}{STEPS}", whole.astype(np.int32), "i4")
+        self.node("DequantizeLinear", [stored, self.constant(f"{bias}.scale", unit)], bias, axis=0)
 
     def integers(self, name: str, array: NDArray[Any], kind: str) -> str:
         if name not in self.constants:
