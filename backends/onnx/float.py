@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from typing import TypeAlias
 
-from tofa_edge.architecture.layers import LOGITS
+from tofa_edge.architecture.layers import IMAGE, LOGITS
 from tofa_edge.backends.labelling import PIXELS, PROBABILITIES, PRODUCER, Labelling
 from tofa_edge.backends.onnx.graph import FLOAT, HALF_LOGITS, INPUT, OnnxGraph
 from tofa_edge.network.network import Network
@@ -39,21 +39,22 @@ def write_onnx(
     """
     if precision not in ("fp32", "fp16") or (precision == "fp16" and network.outputs != (LOGITS,)):
         raise ValueError(f"ONNX: no {precision} for a network with outputs {network.outputs}")
-    return written(OnnxGraph(training_mode, half=precision == "fp16"), network, labelling)
+    return written(OnnxGraph(network, training_mode, precision == "fp16"), labelling)
 
 
-def written(graph: OnnxGraph, network: Network, labelling: Labelling | None) -> bytes:
-    """Writes all layers of a network into an empty graph, and returns the model."""
+def written(graph: OnnxGraph, labelling: Labelling | None) -> bytes:
+    """Writes all layers of a graph's network, and returns the model."""
     from onnx import ModelProto, TensorProto, helper
 
+    network = graph.network
     model = ModelProto(ir_version=IR_VERSION, producer_name=PRODUCER)
     model.opset_import.add(domain="", version=OPSET)
     shape: Shape = ["batch", network.input_size, network.input_size, 3]
     graph.proto.name = "network"
     graph.proto.input.append(helper.make_tensor_value_info(INPUT, TensorProto.UINT8, shape))
-    graph.preprocess(network)
+    graph.preprocess(IMAGE)
     for layer in network.layers:
-        graph.layer(layer, network)
+        graph.layer(layer)
     if graph.half:
         graph.node("Cast", [HALF_LOGITS], LOGITS, to=FLOAT)
     if labelling is not None:

@@ -33,17 +33,19 @@ GRAPH, INITIALISER, RAW_DATA = b"\x3a", b"\x2a", b"\x4a"  # fields 7, 5 and 9: n
 
 
 class OnnxGraph:
-    """A graph that nodes and initialisers are written into.
+    """A graph that a network's layers are written into.
 
     Args:
+        network: to write.
         training_mode: whether `BatchStatistics` is BatchNormalization in training mode.
         half: whether weights are stored in float16.
     """
 
-    def __init__(self, training_mode: bool, half: bool) -> None:
+    def __init__(self, network: Network, training_mode: bool, half: bool) -> None:
         from onnx import GraphProto
 
-        self.proto, self.training_mode, self.half = GraphProto(), training_mode, half
+        self.proto, self.network = GraphProto(), network
+        self.training_mode, self.half = training_mode, half
         self.constants: set[str] = set()
         self.arrays: list[tuple[str, int, tuple[int, ...], NDArray[np.generic]]] = []
 
@@ -92,12 +94,12 @@ class OnnxGraph:
         node.attribute.extend(helper.make_attribute(key, item) for key, item in attributes.items())
         return names[0]
 
-    def preprocess(self, network: Network, output: str = IMAGE) -> None:
+    def preprocess(self, output: str) -> None:
         """Normalises before any padding: uint8 N×S×S×3 → float N×3×S×S.
 
         The cast comes first: it is the one operator that TensorRT lets read uint8.
         """
-        pre, (values, pixels, centred, _) = network.preprocessing, PREPARATION
+        pre, (values, pixels, centred, _) = self.network.preprocessing, PREPARATION
         self.node("Cast", [INPUT], values, to=FLOAT)
         self.node("Transpose", [values], pixels, perm=[0, 3, 1, 2])
         mean = self.constant("mean", np.array(pre.mean, np.float32).reshape(1, 3, 1, 1))
@@ -113,10 +115,10 @@ class OnnxGraph:
         self.node("Mul", [LOGITS, inverse], f"{LOGITS}.cooled")
         self.node("Softmax", [f"{LOGITS}.cooled"], PROBABILITIES, axis=1)
 
-    def layer(self, layer: Layer, network: Network) -> None:
+    def layer(self, layer: Layer) -> None:
         """Appends a layer, whose value gets its name."""
         inputs = layer.inputs
-        self.parameters(layer, network)
+        self.parameters(layer)
         match layer:
             case Convolution():
                 self.convolution(layer, layer.name, layer.activation)
@@ -132,10 +134,10 @@ class OnnxGraph:
                 flat = self.node("Flatten", inputs, f"{layer.name}.flat")
                 self.linear(layer, flat, HALF_LOGITS if self.half else layer.name)
 
-    def parameters(self, layer: Layer, network: Network) -> None:
+    def parameters(self, layer: Layer) -> None:
         """Writes what a layer needs, each array under its name."""
         for name, _ in parameter_shapes(layer):
-            self.constant(name, network.arrays[name], self.half)
+            self.constant(name, self.network.arrays[name], self.half)
 
     def linear(self, layer: Linear, flat: str, output: str) -> None:
         """Writes a fully connected layer from a flat value to `output`, both by name."""

@@ -14,7 +14,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tofa_edge.architecture.layers import (
-    IMAGE,
     Add,
     Convolution,
     GlobalPool,
@@ -66,29 +65,29 @@ def write_onnx_int8(network: Network, scheme: Scheme, labelling: Labelling | Non
     """
     if network.quantisation is None:
         raise ValueError("ONNX: int8 wants a network with its quantisation")
-    return written(_QuantisedGraph(network.quantisation, scheme), network, labelling)
+    return written(_QuantisedGraph(network, network.quantisation, scheme), labelling)
 
 
 class _QuantisedGraph(OnnxGraph):
-    def __init__(self, plan: Quantisation, scheme: Scheme) -> None:
-        super().__init__(training_mode=False, half=False)
+    def __init__(self, network: Network, plan: Quantisation, scheme: Scheme) -> None:
+        super().__init__(network, training_mode=False, half=False)
         self.plan, self.scheme = plan, scheme
         self.grids: dict[str, tuple[float, int]] = {}  # of each value: scale and zero point
 
-    def preprocess(self, network: Network, output: str = IMAGE) -> None:
+    def preprocess(self, output: str) -> None:
         """Takes pixels as the integers they are where that is exact; else normalises in float."""
-        steps = pixels_as_steps(network)
+        steps = pixels_as_steps(self.network)
         if steps is None or self.scheme.symmetric:
-            super().preprocess(network, f"{output}.plain")
-            self.quantise(output, f"{output}.plain", self.grid(image_range(network)))
+            super().preprocess(f"{output}.plain")
+            self.quantise(output, f"{output}.plain", self.grid(image_range(self.network)))
             return
         self.node("Transpose", [INPUT], f"{output}{STEPS}", perm=[0, 3, 1, 2])
         self.dequantise(output, steps, "u1")
 
-    def layer(self, layer: Layer, network: Network) -> None:
+    def layer(self, layer: Layer) -> None:
         """Appends a layer; its value is rounded to its grid, but for the logits."""
         name = layer.name
-        self.parameters(layer, network)
+        self.parameters(layer)
         if isinstance(layer, Linear):
             flat = f"{name}.flat{STEPS}"
             self.node("Flatten", [f"{layer.input}{STEPS}"], flat)
@@ -107,13 +106,13 @@ class _QuantisedGraph(OnnxGraph):
                 self.node("GlobalAveragePool", layer.inputs, raw)
         self.quantise(name, raw, grid)
 
-    def parameters(self, layer: Layer, network: Network) -> None:
+    def parameters(self, layer: Layer) -> None:
         """Writes weights in steps of each output channel, and biases in steps of the products."""
         if not isinstance(layer, Convolution | Linear) or layer.name in self.plan.kept:
-            super().parameters(layer, network)
+            super().parameters(layer)
             return
         weight, bias = f"{layer.name}.weight", f"{layer.name}.bias"
-        steps, scales = stepped(network.arrays[weight], self.plan.weight_levels)
+        steps, scales = stepped(self.network.arrays[weight], self.plan.weight_levels)
         names = [
             self.integers(f"{weight}{STEPS}", steps, "i1"),
             self.constant(f"{weight}.scale", scales),
@@ -121,10 +120,12 @@ class _QuantisedGraph(OnnxGraph):
         ]
         self.node("DequantizeLinear", names, weight, axis=0)
         if not self.scheme.integer_bias:
-            self.constant(bias, network.arrays[bias])
+            self.constant(bias, self.network.arrays[bias])
             return
         unit = (scales * np.float32(self.grids[layer.input][0])).astype(np.float32)
-        whole = np.clip(np.rint(network.arrays[bias] / unit.astype(np.float64)), -LARGEST, LARGEST)
+        whole = np.clip(
+            np.rint(self.network.arrays[bias] / unit.astype(np.float64)), -LARGEST, LARGEST
+        )
         stored = self.integers(f"{bias}{STEPS}", whole.astype(np.int32), "i4")
         self.node("DequantizeLinear", [stored, self.constant(f"{bias}.scale", unit)], bias, axis=0)
 
