@@ -78,11 +78,7 @@ class ReferenceSession:
         self._last_uses = last_uses(network.layers)
 
     def run(self, batch: ImageArray) -> dict[str, FloatArray]:
-        """Runs a batch, uint8, (N, S, S, 3).
-
-        Raises:
-            BackendError: the session is closed, or the batch has another type or shape.
-        """
+        """See `Session.run`."""
         network = self._network
         if network is None:
             raise BackendError("reference: this session is closed")

@@ -122,12 +122,7 @@ class SerialSession(ABC):
         self._lock = threading.Lock()
 
     def run(self, batch: ImageArray) -> dict[str, FloatArray]:
-        """Runs a batch, uint8, (N, S, S, 3).
-
-        Raises:
-            BackendError: the session is closed, the batch has another type or shape, or the
-                engine fails.
-        """
+        """See `Session.run`."""
         check_batch(batch, self._size)
         with self._lock:
             if self._closed:
@@ -140,7 +135,7 @@ class SerialSession(ABC):
                 raise BackendError(f"{self._name} failed: {error}") from error
 
     def close(self) -> None:
-        """Frees the engine's memory; a second call does nothing."""
+        """See `Session.close`."""
         with self._lock:
             if not self._closed:
                 self._closed = True

@@ -27,6 +27,7 @@ from tofa_edge.network.network import Network
 
 INPUT = "images"
 PREPARATION = ("values", "pixels", "centred", IMAGE)  # the nodes before the first layer
+OPERATORS = {Add: "Add", Multiply: "Mul", GlobalPool: "GlobalAveragePool"}
 HALF_LOGITS = f"{LOGITS}.half"
 FLOAT, HALF = 1, 10  # TensorProto.FLOAT and FLOAT16
 GRAPH, INITIALISER, RAW_DATA = b"\x3a", b"\x2a", b"\x4a"  # fields 7, 5 and 9: number × 8 + 2
@@ -117,22 +118,17 @@ class OnnxGraph:
 
     def layer(self, layer: Layer) -> None:
         """Appends a layer, whose value gets its name."""
-        inputs = layer.inputs
         self.parameters(layer)
         match layer:
             case Convolution():
                 self.convolution(layer, layer.name, layer.activation)
             case BatchStatistics():
                 self._batch_statistics(layer)
-            case Add():
-                self.node("Add", inputs, layer.name)
-            case Multiply():
-                self.node("Mul", inputs, layer.name)
-            case GlobalPool():
-                self.node("GlobalAveragePool", inputs, layer.name)
             case Linear():
-                flat = self.node("Flatten", inputs, f"{layer.name}.flat")
+                flat = self.node("Flatten", layer.inputs, f"{layer.name}.flat")
                 self.linear(layer, flat, HALF_LOGITS if self.half else layer.name)
+            case _:
+                self.node(OPERATORS[type(layer)], layer.inputs, layer.name)
 
     def parameters(self, layer: Layer) -> None:
         """Writes what a layer needs, each array under its name."""

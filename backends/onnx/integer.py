@@ -13,18 +13,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from tofa_edge.architecture.layers import (
-    Add,
-    Convolution,
-    GlobalPool,
-    Layer,
-    Linear,
-    Multiply,
-)
+from tofa_edge.architecture.layers import Convolution, Layer, Linear
 from tofa_edge.architecture.space import Activation
 from tofa_edge.backends.labelling import Labelling
 from tofa_edge.backends.onnx.float import written
-from tofa_edge.backends.onnx.graph import INPUT, OnnxGraph
+from tofa_edge.backends.onnx.graph import INPUT, OPERATORS, OnnxGraph
 from tofa_edge.network.integers import affine, image_range, pixels_as_steps, stepped
 from tofa_edge.network.network import Network, Quantisation
 
@@ -95,15 +88,10 @@ class _QuantisedGraph(OnnxGraph):
             self.linear(layer, f"{name}.flat", name)
             return
         raw, grid = f"{name}.float", self.grid(self.plan.ranges[name])
-        match layer:
-            case Convolution():
-                self.convolution(layer, raw, self.needed_activation(layer, grid))
-            case Add():
-                self.node("Add", layer.inputs, raw)
-            case Multiply():
-                self.node("Mul", layer.inputs, raw)
-            case GlobalPool():
-                self.node("GlobalAveragePool", layer.inputs, raw)
+        if isinstance(layer, Convolution):
+            self.convolution(layer, raw, self.needed_activation(layer, grid))
+        else:
+            self.node(OPERATORS[type(layer)], layer.inputs, raw)
         self.quantise(name, raw, grid)
 
     def parameters(self, layer: Layer) -> None:
@@ -112,7 +100,8 @@ class _QuantisedGraph(OnnxGraph):
             super().parameters(layer)
             return
         weight, bias = f"{layer.name}.weight", f"{layer.name}.bias"
-        steps, scales = stepped(self.network.arrays[weight], self.plan.weight_levels)
+        arrays = self.network.arrays
+        steps, scales = stepped(arrays[weight], self.plan.weight_levels)
         names = [
             self.integers(f"{weight}{STEPS}", steps, "i1"),
             self.constant(f"{weight}.scale", scales),
@@ -120,12 +109,10 @@ class _QuantisedGraph(OnnxGraph):
         ]
         self.node("DequantizeLinear", names, weight, axis=0)
         if not self.scheme.integer_bias:
-            self.constant(bias, self.network.arrays[bias])
+            self.constant(bias, arrays[bias])
             return
         unit = (scales * np.float32(self.grids[layer.input][0])).astype(np.float32)
-        whole = np.clip(
-            np.rint(self.network.arrays[bias] / unit.astype(np.float64)), -LARGEST, LARGEST
-        )
+        whole = np.clip(np.rint(arrays[bias] / unit.astype(np.float64)), -LARGEST, LARGEST)
         stored = self.integers(f"{bias}{STEPS}", whole.astype(np.int32), "i4")
         self.node("DequantizeLinear", [stored, self.constant(f"{bias}.scale", unit)], bias, axis=0)
 

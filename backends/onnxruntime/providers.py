@@ -96,18 +96,18 @@ def check_placement(session: Any, target: Target) -> None:
         raise BackendError(f"wanted {provider}, but it runs on {', '.join(used)}")
     if target.unit == "cpu" or not _records(type(session)):
         return
-    left = {
-        f"{node.op_type} {node.name} on {part.ep_name}"
-        for part in session.get_provider_graph_assignment_info()
-        if part.ep_name != provider
-        for node in part.get_nodes()
-        if not _may_stay(node, target.unit)
-    }
+    left = sorted(
+        {
+            f"{node.op_type} {node.name} on {part.ep_name}"
+            for part in session.get_provider_graph_assignment_info()
+            if part.ep_name != provider
+            for node in part.get_nodes()
+            if not _may_stay(node, target.unit)
+        }
+    )
     if left:
-        some = ", ".join(sorted(left)[:3])
-        raise BackendError(
-            f"{provider} leaves {len(left)} operators to others ({some}): choose another target"
-        )
+        operators = f"{len(left)} operators to others ({', '.join(left[:3])})"
+        raise BackendError(f"{provider} leaves {operators}: choose another target")
 
 
 def missing_library(onnxruntime: Any, target: Target) -> str:
