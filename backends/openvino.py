@@ -70,7 +70,7 @@ class OpenVino:
         return package_version("openvino")
 
     def remarks(self) -> tuple[str, ...]:
-        """Returns nothing: what is wrong, loading tells."""
+        """Returns nothing: the self-test reports a package that cannot be imported."""
         return ()
 
     def targets(self) -> tuple[Target, ...]:
@@ -92,8 +92,8 @@ class OpenVino:
     def load(self, artefact: bytes, target: Target) -> OpenVinoSession:
         """Returns a session compiled for exactly the target's device, precision and threads."""
         core = _core()
-        here = replace(target, threads=1)  # a CPU takes any number of them
-        if here not in _processor() and target not in _accelerators():
+        single_thread = replace(target, threads=1)  # a CPU takes any number of them
+        if single_thread not in _processor() and target not in _accelerators():
             offered = ", ".join(map(str, self.targets()))
             raise BackendError(f"openvino: no target {target}; it offers {offered}")
         try:
@@ -110,13 +110,8 @@ class OpenVino:
 class OpenVinoSession(SerialSession):
     """A compiled network and its one request.
 
-    A network for predictions is compiled for a single image, which is faster than any number: a
+    A network for predictions is compiled for a `single` image, which is faster than any number: a
     batch goes through image by image. One that measures BatchNorm needs the batch at once.
-
-    Args:
-        compiled: an openvino.CompiledModel.
-        unit: where it runs.
-        single: whether it takes one image at a time.
     """
 
     def __init__(self, compiled: Any, unit: str, single: bool) -> None:

@@ -36,10 +36,7 @@ GRAPH, INITIALISER, RAW_DATA = b"\x3a", b"\x2a", b"\x4a"  # fields 7, 5 and 9: n
 class OnnxGraph:
     """A graph that a network's layers are written into.
 
-    Args:
-        network: to write.
-        training_mode: whether `BatchStatistics` is BatchNormalization in training mode.
-        half: whether weights are stored in float16.
+    In `training_mode`, `BatchStatistics` is one BatchNormalization; `half` weights are float16.
     """
 
     def __init__(self, network: Network, training_mode: bool, half: bool) -> None:
@@ -158,10 +155,10 @@ class OnnxGraph:
     def _batch_statistics(self, layer: BatchStatistics) -> None:
         plain = layer.name if layer.activation == "none" else f"{layer.name}.plain"
         inputs = [layer.input, f"{layer.name}.scale", f"{layer.name}.shift"]
-        if self.training_mode:  # momentum 0 returns the statistics of this very batch
+        if self.training_mode:
             inputs += 2 * [self.constant(f"{layer.name}.0", np.zeros(layer.channels, np.float32))]
             outputs = [plain, *layer.statistics]
-            attributes = {"momentum": 0.0, "training_mode": 1}
+            attributes = {"momentum": 0.0, "training_mode": 1}  # 0: this very batch's statistics
             self.node("BatchNormalization", inputs, outputs, epsilon=layer.epsilon, **attributes)
         else:
             self._statistics(layer)

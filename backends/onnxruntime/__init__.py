@@ -64,7 +64,7 @@ class OnnxRuntime:
         return package_version("onnxruntime", "onnxruntime-gpu", "onnxruntime-openvino")
 
     def remarks(self) -> tuple[str, ...]:
-        """Returns nothing: what is wrong, loading tells."""
+        """Returns nothing: the self-test reports a package that cannot be imported."""
         return ()
 
     def targets(self) -> tuple[Target, ...]:
@@ -109,12 +109,7 @@ def _scheme(target: Target) -> Scheme:
 
 
 class OnnxRuntimeSession:
-    """A loaded ONNX model; onnxruntime sessions may be called from several threads.
-
-    Args:
-        session: an onnxruntime.InferenceSession.
-        unit: where it runs.
-    """
+    """A loaded ONNX model; onnxruntime sessions may be called from several threads."""
 
     def __init__(self, session: Any, unit: str) -> None:
         self.unit = unit
@@ -123,7 +118,7 @@ class OnnxRuntimeSession:
         self._outputs = [output.name for output in session.get_outputs()]
 
     def run(self, batch: ImageArray) -> dict[str, FloatArray]:
-        """Runs a batch, uint8, (N, S, S, 3)."""
+        """See `Session.run`."""
         session = self._session
         if session is None:
             raise BackendError("onnxruntime: this session is closed")

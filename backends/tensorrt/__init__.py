@@ -46,7 +46,7 @@ class TensorRt:
         return f"{facts['engine']}, CUDA {facts['cuda']}, {facts['device']} {facts['capability']}"
 
     def remarks(self) -> tuple[str, ...]:
-        """Returns nothing: there is one package at a time."""
+        """Returns nothing: `missing` says all."""
         return ()
 
     def targets(self) -> tuple[Target, ...]:

@@ -50,9 +50,6 @@ class Cuda:
     """A loaded CUDA runtime. Addresses and streams are plain numbers.
 
     Every method raises a BackendError that names the function and CUDA's own error.
-
-    Args:
-        library: the shared library, loaded.
     """
 
     def __init__(self, library: ctypes.CDLL) -> None:

@@ -20,13 +20,7 @@ else:
 
 
 class TensorRtSession(SerialSession):
-    """A loaded engine with a stream and buffers of its own.
-
-    Args:
-        cuda: the runtime of the GPU.
-        runtime: that must outlive the engine.
-        engine: to run.
-    """
+    """A loaded engine with a stream and buffers of its own; `runtime` must outlive it."""
 
     def __init__(self, cuda: Cuda, runtime: tensorrt.Runtime, engine: tensorrt.ICudaEngine) -> None:
         super().__init__("tensorrt", int(engine.get_tensor_shape(INPUT)[1]), "gpu")

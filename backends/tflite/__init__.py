@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from importlib.util import find_spec
 from typing import Any
 
 from tofa_edge.backends import (
@@ -15,6 +14,7 @@ from tofa_edge.backends import (
     check_quantised,
     check_target,
     cpu_targets,
+    missing_packages,
 )
 from tofa_edge.backends.tflite import packages
 from tofa_edge.backends.tflite.float import write_tflite
@@ -33,9 +33,7 @@ class TfLite:
 
     def missing(self) -> str | None:
         """Returns which package is not installed or does not go with this numpy, or None."""
-        if find_spec("flatbuffers") is None:
-            return f"no package flatbuffers: {packages.INSTALL}"
-        return packages.missing()
+        return missing_packages("flatbuffers", install=packages.INSTALL) or packages.missing()
 
     def version(self) -> str:
         """Returns the version of the package that runs it, and of the one to fall back to."""
@@ -60,7 +58,7 @@ class TfLite:
                 return write_tflite_quantised(network, target.precision)
             return write_tflite(network, precision=target.precision)
         except ImportError as error:
-            raise BackendError(f"tflite: no package flatbuffers: {packages.INSTALL}") from error
+            raise BackendError(f"tflite: {self.missing()}") from error
 
     def load(self, artefact: bytes, target: Target) -> TfLiteSession:
         """Returns a session on exactly the target's threads, ready for single images."""
@@ -80,11 +78,7 @@ def _precisions() -> tuple[str, ...]:
 
 
 class TfLiteSession(SerialSession):
-    """A loaded TFLite model; a batch of another size than the last one costs a new memory plan.
-
-    Args:
-        runner: the interpreter's runner of the one signature.
-    """
+    """A loaded TFLite model; a batch of another size than the last one costs a new memory plan."""
 
     def __init__(self, runner: Any) -> None:
         super().__init__("tflite", int(runner.get_input_details()[INPUT]["shape"][1]), "cpu")

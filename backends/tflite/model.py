@@ -35,16 +35,7 @@ TYPES = {"float32": FLOAT32, "int32": INT32, "int8": INT8}
 
 
 class TfLiteModel:
-    """Writes tensors and operators.
-
-    Args:
-        content_bytes: about what the arrays will take.
-
-    Attributes:
-        indices: of tensors, by name.
-        shapes: of tensors, by index; of one image.
-        metadata: contents of named buffers for readers who look for them.
-    """
+    """Writes tensors and operators; the arrays take about so many bytes."""
 
     def __init__(self, content_bytes: int) -> None:
         self.file = FlatFile(content_bytes)
@@ -52,9 +43,9 @@ class TfLiteModel:
         self.tensors: list[int] = []
         self.operators: list[int] = []
         self.kinds: dict[str, int] = {}
-        self.indices: dict[str, int] = {}
-        self.shapes: list[tuple[int, ...]] = []
-        self.metadata: dict[str, ImageArray] = {}
+        self.indices: dict[str, int] = {}  # of tensors, by name
+        self.shapes: list[tuple[int, ...]] = []  # of tensors, by index; of one image
+        self.metadata: dict[str, ImageArray] = {}  # named buffers for readers who look for them
 
     def tensor(
         self, name: str, shape: tuple[int, ...], kind: int = FLOAT32, **fields: Field

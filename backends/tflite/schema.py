@@ -82,12 +82,7 @@ KINDS: dict[str, tuple[int, int, Slots]] = {  # BuiltinOperator, BuiltinOptions,
 
 
 class FlatFile:
-    """Writes tables and returns their offsets; children come before the tables that hold them.
-
-    Args:
-        content_bytes: about what the content will take.
-        identifier: the file's four letters.
-    """
+    """Writes tables and returns their offsets; children come before the tables that hold them."""
 
     def __init__(self, content_bytes: int, identifier: bytes = IDENTIFIER) -> None:
         import flatbuffers
