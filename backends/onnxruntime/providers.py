@@ -79,10 +79,10 @@ def session_options(onnxruntime: Any, target: Target) -> Any:
 
 def provider_chain(onnxruntime: Any, target: Target) -> list[tuple[str, dict[str, str]]]:
     """Returns the providers to ask for, each with its options, the target's first."""
-    asked = [(PROVIDERS[target.unit], _provider_options(target))]
+    chain = [(PROVIDERS[target.unit], _provider_options(target))]
     if target.unit == "tensorrt" and _records(onnxruntime):  # CUDA may prepare the images
-        asked.append((PROVIDERS["cuda"], {}))
-    return asked
+        chain.append((PROVIDERS["cuda"], {}))
+    return chain
 
 
 def check_placement(session: Any, target: Target) -> None:
@@ -96,17 +96,15 @@ def check_placement(session: Any, target: Target) -> None:
         raise BackendError(f"wanted {provider}, but it runs on {', '.join(used)}")
     if target.unit == "cpu" or not _records(type(session)):
         return
-    left = sorted(
-        {
-            f"{node.op_type} {node.name} on {part.ep_name}"
-            for part in session.get_provider_graph_assignment_info()
-            if part.ep_name != provider
-            for node in part.get_nodes()
-            if not _may_stay(node, target.unit)
-        }
-    )
-    if left:
-        operators = f"{len(left)} operators to others ({', '.join(left[:3])})"
+    elsewhere = {
+        f"{node.op_type} {node.name} on {part.ep_name}"
+        for part in session.get_provider_graph_assignment_info()
+        if part.ep_name != provider
+        for node in part.get_nodes()
+        if not _may_stay(node, target.unit)
+    }
+    if elsewhere:
+        operators = f"{len(elsewhere)} operators to others ({', '.join(sorted(elsewhere)[:3])})"
         raise BackendError(f"{provider} leaves {operators}: choose another target")
 
 

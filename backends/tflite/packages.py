@@ -47,7 +47,11 @@ def missing() -> str | None:
 
 @lru_cache(maxsize=1)
 def interpreters() -> Any:
-    """Imports the interpreter's module: ai_edge_litert's, or where that fails tflite_runtime's."""
+    """Imports the interpreter's module: ai_edge_litert's, or where that fails tflite_runtime's.
+
+    Raises:
+        BackendError: neither is installed and goes with this numpy, or the imports fail.
+    """
     reasons: list[str] = []
     cause: Exception | None = None
     for module in installed():
