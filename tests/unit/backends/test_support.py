@@ -36,9 +36,9 @@ def test_what_the_engine_raises_is_a_backend_error() -> None:
     session = Counting("counting", 8, "cpu")
     with np.errstate(divide="ignore"):
         assert session.run(BATCH)[LOGITS].shape == (1,)
-    with pytest.raises(BackendError, match="^counting failed: negative dimensions"):
+    with pytest.raises(BackendError, match=r"^counting failed: negative dimensions"):
         session.run(BATCH + np.uint8(2))
-    with pytest.raises(BackendError, match="^counting refuses the batch$"):
+    with pytest.raises(BackendError, match=r"^counting refuses the batch$"):
         session.run(BATCH + np.uint8(1))
     with pytest.raises(BackendError, match="wanted a uint8 batch"):
         session.run(BATCH[:, 1:])
@@ -49,7 +49,7 @@ def test_closed_session_is_freed_once_and_refuses() -> None:
     session.close()
     session.close()
     assert (session.freed, session.unit) == (1, "gpu")
-    with pytest.raises(BackendError, match="^counting: this session is closed$"):
+    with pytest.raises(BackendError, match=r"^counting: this session is closed$"):
         session.run(BATCH)
 
 
