@@ -41,7 +41,7 @@ def _opened(point: EntryPoint) -> Backend:
     return backend
 
 
-@dataclass(frozen=True)
+@dataclass
 class _Broken:
     """Stands for a plug-in that cannot be used: an engine that is missing, and why."""
 

@@ -67,7 +67,7 @@ def written(graph: OnnxGraph, labelling: Labelling | None) -> bytes:
     for name in network.outputs if labelling is None else (PROBABILITIES,):
         shape = _output_shape(name, network)
         graph.proto.output.append(helper.make_tensor_value_info(name, TensorProto.FLOAT, shape))
-    return model.SerializeToString() + graph.serialised()
+    return b"".join([model.SerializeToString(), graph.serialised()])
 
 
 def _output_shape(name: str, network: Network) -> Shape:

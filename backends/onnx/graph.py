@@ -100,8 +100,11 @@ class OnnxGraph:
         pre, (values, pixels, centred, _) = self.network.preprocessing, PREPARATION
         self.node("Cast", [INPUT], values, to=FLOAT)
         self.node("Transpose", [values], pixels, perm=[0, 3, 1, 2])
-        mean = self.constant("mean", np.array(pre.mean, np.float32).reshape(1, 3, 1, 1))
-        scale = self.constant("scale", 1 / np.array(pre.std, np.float32).reshape(1, 3, 1, 1))
+        means, stds = (
+            np.array(each, np.float32).reshape(1, 3, 1, 1) for each in (pre.mean, pre.std)
+        )
+        mean = self.constant("mean", means)
+        scale = self.constant("scale", np.reciprocal(stds))
         self.node("Sub", [pixels, mean], centred)
         normalised = self.node("Mul", [centred, scale], f"{output}.float" if self.half else output)
         if self.half:

@@ -15,7 +15,7 @@ from tofa_edge.selftest.specimens import specimen
 class NoRemarks(Reference):
     """Follows the protocol of an older version."""
 
-    remarks = property()  # type: ignore[assignment]  # reading it raises AttributeError
+    remarks = property()  # reading it raises AttributeError
 
 
 def raising() -> Backend:
@@ -49,7 +49,8 @@ def offered(monkeypatch: pytest.MonkeyPatch, value: str) -> Backend:
 def test_broken_plugin_is_missing(monkeypatch: pytest.MonkeyPatch, value: str, reason: str) -> None:
     plugin = offered(monkeypatch, value)
     assert isinstance(plugin, Backend)
-    assert plugin.targets() == plugin.remarks() == ()
+    assert plugin.targets() == ()
+    assert plugin.remarks() == ()
     with pytest.raises(BackendError, match=f"backend plugin cannot run here: .*{reason}"):
         registry.backend("plugin")
     network: Network = specimen()
