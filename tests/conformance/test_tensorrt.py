@@ -198,7 +198,7 @@ def test_fp16_refuses_what_it_cannot_hold(small: Network) -> None:
 
 def test_tensorrt_for_rtx_keeps_no_timings(module: ModuleType, small: Network) -> None:
     kept = build_plan(write_onnx(small), "fp32").timings
-    assert bool(kept) == tensorrt_build.keeps_timings()
+    assert bool(kept) == library.keeps_timings()
 
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")  # says TensorRT for RTX: does nothing
