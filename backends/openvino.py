@@ -2,24 +2,29 @@
 
 from __future__ import annotations
 
-import importlib
 import sys
-import threading
 from dataclasses import replace
 from functools import lru_cache
-from importlib.util import find_spec
 from typing import Any
 
 import numpy as np
 
-from tofa_edge.architecture.arrays import FloatArray, ImageArray
-from tofa_edge.architecture.layers import LOGITS
+from tofa_edge.backends import (
+    LOGITS,
+    BackendError,
+    FloatArray,
+    ImageArray,
+    Network,
+    SerialSession,
+    Target,
+    check_quantised,
+    cpu_targets,
+    import_engine,
+    missing_packages,
+    package_version,
+)
 from tofa_edge.backends.onnx.float import write_onnx
 from tofa_edge.backends.onnx.integer import Scheme, write_onnx_int8
-from tofa_edge.backends.protocol import Target
-from tofa_edge.backends.support import check_batch, check_quantised, cpu_targets, package_version
-from tofa_edge.errors import BackendError
-from tofa_edge.network.network import Network
 
 INSTALL = "pip install 'tofa-edge[openvino]'"
 TELEMETRY = "openvino_telemetry"
@@ -38,9 +43,7 @@ def engine() -> Any:
     if absent:
         sys.modules[TELEMETRY] = None  # type: ignore[assignment]  # its import fails then
     try:
-        return importlib.import_module("openvino")
-    except Exception as error:  # a broken wheel raises anything, from ImportError to SystemError
-        raise BackendError(f"openvino: import failed ({error}); {INSTALL}") from error
+        return import_engine("openvino", INSTALL)
     finally:
         if absent:
             sys.modules.pop(TELEMETRY, None)
@@ -60,12 +63,15 @@ class OpenVino:
 
     def missing(self) -> str | None:
         """Returns which of the packages openvino and onnx is not installed, or None."""
-        absent = [package for package in ("openvino", "onnx") if find_spec(package) is None]
-        return f"no package {' and '.join(absent)}: {INSTALL}" if absent else None
+        return missing_packages("openvino", "onnx", install=INSTALL)
 
     def version(self) -> str:
         """Returns the version of openvino."""
         return package_version("openvino")
+
+    def remarks(self) -> tuple[str, ...]:
+        """Returns nothing: the self-test reports a package that cannot be imported."""
+        return ()
 
     def targets(self) -> tuple[Target, ...]:
         """Returns CPU targets, int8 where openvino has it, then what else it finds here."""
@@ -86,8 +92,8 @@ class OpenVino:
     def load(self, artefact: bytes, target: Target) -> OpenVinoSession:
         """Returns a session compiled for exactly the target's device, precision and threads."""
         core = _core()
-        here = replace(target, threads=1)  # a CPU takes any number of them
-        if here not in _processor() and target not in _accelerators():
+        single_thread = replace(target, threads=1)  # a CPU takes any number of them
+        if single_thread not in _processor() and target not in _accelerators():
             offered = ", ".join(map(str, self.targets()))
             raise BackendError(f"openvino: no target {target}; it offers {offered}")
         try:
@@ -101,47 +107,29 @@ class OpenVino:
         return OpenVinoSession(compiled, _unit(compiled, target), single)
 
 
-class OpenVinoSession:
-    """A compiled network. A request serves one thread at a time, so callers take turns.
+class OpenVinoSession(SerialSession):
+    """A compiled network and its one request.
 
-    A network for predictions is compiled for one image, with which it is faster than one for any
-    number; so the images of a batch go through one after the other. Only the statistics of a batch
-    need the batch at once.
-
-    Args:
-        compiled: an openvino.CompiledModel.
-        unit: where it runs.
-        single: whether it takes one image at a time.
+    A network for predictions is compiled for a `single` image, which is faster than any number: a
+    batch goes through image by image. One that measures BatchNorm needs the batch at once.
     """
 
     def __init__(self, compiled: Any, unit: str, single: bool) -> None:
-        self.unit = unit
-        self._size = int(compiled.input(0).partial_shape[1].get_length())
+        super().__init__("openvino", compiled.input(0).partial_shape[1].get_length(), unit)
         self._outputs = [output.get_any_name() for output in compiled.outputs]
         self._single = single
         self._request = compiled.create_infer_request()
-        self._lock = threading.Lock()
 
-    def run(self, batch: ImageArray) -> dict[str, FloatArray]:
-        """Runs a batch, uint8, (N, S, S, 3)."""
-        check_batch(batch, self._size)
-        with self._lock:
-            if self._request is None:
-                raise BackendError("openvino: this session is closed")
-            try:
-                if not self._single or len(batch) == 1:
-                    values = self._infer(batch)
-                else:
-                    rows = [self._infer(image[None]) for image in batch]
-                    values = [np.concatenate(parts) for parts in zip(*rows, strict=True)]
-            except Exception as error:
-                raise BackendError(f"openvino failed: {error}") from error
+    def _run(self, batch: ImageArray) -> dict[str, FloatArray]:
+        if self._single and len(batch) > 1:
+            rows = [self._infer(image[None]) for image in batch]
+            values = [np.concatenate(parts) for parts in zip(*rows, strict=True)]
+        else:
+            values = self._infer(batch)
         return dict(zip(self._outputs, values, strict=True))
 
-    def close(self) -> None:
-        """Frees the compiled network."""
-        with self._lock:
-            self._request = None
+    def _free(self) -> None:
+        self._request = None
 
     def _infer(self, batch: ImageArray) -> list[FloatArray]:
         """Runs what fits the compiled shape; the engine's own tensors are copied from and into."""
@@ -154,23 +142,27 @@ class OpenVinoSession:
         return [request.get_output_tensor(i).data.copy() for i in range(len(self._outputs))]
 
 
+def _capabilities(device: str) -> list[str]:
+    return list(_core().get_property(device, "OPTIMIZATION_CAPABILITIES"))
+
+
 @lru_cache(maxsize=1)
 def _processor() -> tuple[Target, ...]:
     """What openvino offers on the CPU: it says itself whether integers are any faster there."""
-    able = _core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
-    return cpu_targets("fp32", "int8") if "INT8" in able else cpu_targets()
+    return cpu_targets("fp32", "int8") if "INT8" in _capabilities("CPU") else cpu_targets()
 
 
 @lru_cache(maxsize=1)
 def _accelerators() -> tuple[Target, ...]:
     """What openvino finds beside the CPU, with the precisions that each says it computes in."""
-    core, found = _core(), []
-    for unit in ("gpu", "npu"):
-        devices = [device.split(".")[0] for device in core.available_devices]
-        if unit.upper() in devices:
-            able = core.get_property(unit.upper(), "OPTIMIZATION_CAPABILITIES")
-            found += [Target(unit, name) for name in PRECISIONS if name.upper() in able]
-    return tuple(found)
+    devices = {device.split(".")[0] for device in _core().available_devices}
+    return tuple(
+        Target(device.lower(), precision)
+        for device in ("GPU", "NPU")
+        if device in devices
+        for precision in PRECISIONS
+        if precision.upper() in _capabilities(device)
+    )
 
 
 def _settings(target: Target) -> dict[str, Any]:
@@ -180,14 +172,12 @@ def _settings(target: Target) -> dict[str, Any]:
     sessions on one core, and trips over a CPU set that a container limits; without hyper-threading
     a target's threads would be cut to the physical cores.
     """
-    settings = {
-        "INFERENCE_PRECISION_HINT": HINTS[target.precision],
-        "PERFORMANCE_HINT": "LATENCY",
-    }
-    if target.unit != "cpu":
-        return settings
-    threads = {"INFERENCE_NUM_THREADS": target.threads, "NUM_STREAMS": 1}
-    return {**settings, **threads, "ENABLE_CPU_PINNING": False, "ENABLE_HYPER_THREADING": True}
+    hint = HINTS[target.precision]
+    settings: dict[str, Any] = {"INFERENCE_PRECISION_HINT": hint, "PERFORMANCE_HINT": "LATENCY"}
+    if target.unit == "cpu":
+        settings |= {"INFERENCE_NUM_THREADS": target.threads, "NUM_STREAMS": 1}
+        settings |= {"ENABLE_CPU_PINNING": False, "ENABLE_HYPER_THREADING": True}
+    return settings
 
 
 def _unit(compiled: Any, target: Target) -> str:

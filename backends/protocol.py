@@ -68,8 +68,6 @@ class Session(Protocol):
 class Backend(Protocol):
     """An engine. Its package is imported inside the methods, never at the top of the module.
 
-    It may have a method `remarks() -> tuple[str, ...]`: what `doctor` says of its packages besides.
-
     Attributes:
         name: of its entry point.
         calibrates: whether it expresses the layer `BatchStatistics`. Where it does not, another
@@ -85,6 +83,10 @@ class Backend(Protocol):
 
     def version(self) -> str:
         """Returns the version of the engine's package, for caches and reports."""
+        ...
+
+    def remarks(self) -> tuple[str, ...]:
+        """Returns what else `doctor` should say of its packages, such as one that is broken."""
         ...
 
     def targets(self) -> tuple[Target, ...]:
@@ -104,7 +106,7 @@ class Backend(Protocol):
         ...
 
     def load(self, artefact: bytes, target: Target) -> Session:
-        """Returns a session for an artefact that `build` made for the same target.
+        """Returns a session for an artefact that `build` returned for the same target.
 
         Args:
             artefact: what `build` returned, perhaps in another process of the same versions.

@@ -9,24 +9,28 @@ from __future__ import annotations
 import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 
-from tofa_edge.architecture.arrays import FloatArray, ImageArray
-from tofa_edge.architecture.cost import last_uses
-from tofa_edge.architecture.layers import (
+from tofa_edge.backends import (
     IMAGE,
+    Activation,
     Add,
+    BackendError,
     BatchStatistics,
     Convolution,
+    FloatArray,
     GlobalPool,
+    ImageArray,
     Layer,
     Linear,
     Multiply,
+    Network,
+    Target,
+    check_batch,
+    check_target,
+    last_uses,
+    on_grid,
+    package_version,
+    rounded_values,
 )
-from tofa_edge.architecture.space import Activation
-from tofa_edge.backends.protocol import Target
-from tofa_edge.backends.support import check_batch, check_target, package_version
-from tofa_edge.errors import BackendError
-from tofa_edge.network.integers import on_grid, rounded_values
-from tofa_edge.network.network import Network
 
 
 class Reference:
@@ -42,6 +46,10 @@ class Reference:
     def version(self) -> str:
         """Returns the version of numpy."""
         return package_version("numpy")
+
+    def remarks(self) -> tuple[str, ...]:
+        """Returns nothing: there is one package of numpy."""
+        return ()
 
     def targets(self) -> tuple[Target, ...]:
         """Returns one target: numpy takes what threads its BLAS takes."""
@@ -70,28 +78,20 @@ class ReferenceSession:
         self._last_uses = last_uses(network.layers)
 
     def run(self, batch: ImageArray) -> dict[str, FloatArray]:
-        """Runs a batch, uint8, (N, S, S, 3).
-
-        Raises:
-            BackendError: the session is closed, or the batch has another type or shape.
-        """
+        """See `Session.run`."""
         network = self._network
         if network is None:
             raise BackendError("reference: this session is closed")
         check_batch(batch, network.input_size)
+        pre, plan = network.preprocessing, network.quantisation
+        mean, std = np.array(pre.mean, np.float32), np.array(pre.std, np.float32)
         outputs: dict[str, FloatArray] = {}
-        mean, std = (
-            np.array(numbers, np.float32)
-            for numbers in (network.preprocessing.mean, network.preprocessing.std)
-        )
-        plan = network.quantisation
         values: dict[str, FloatArray] = {IMAGE: (batch.astype(np.float32) - mean) / std}
         for index, layer in enumerate(network.layers):
-            made = _run_layer(layer, network, values)
+            values |= _run_layer(layer, network, values)
             if plan is not None and layer.name in plan.ranges:
-                made = {layer.name: on_grid(made[layer.name], plan.ranges[layer.name])}
-            values.update(made)
-            outputs.update({name: values[name] for name in network.outputs if name in values})
+                values[layer.name] = on_grid(values[layer.name], plan.ranges[layer.name])
+            outputs |= {name: values[name] for name in network.outputs if name in values}
             for name in layer.inputs:
                 if self._last_uses[name] == index:
                     del values[name]
@@ -105,48 +105,48 @@ class ReferenceSession:
 def _run_layer(
     layer: Layer, network: Network, values: dict[str, FloatArray]
 ) -> dict[str, FloatArray]:
-    inputs, arrays, name = [values[name] for name in layer.inputs], network.arrays, layer.name
-    made: FloatArray
+    """Returns a layer's value under its name, and the statistics that it measures, if any."""
+    value, arrays, name = values[layer.inputs[0]], network.arrays, layer.name
+    result: FloatArray
     match layer:
         case Convolution():
             convolve = _depthwise if layer.depthwise else _convolve
-            made = convolve(layer, inputs[0], arrays[f"{name}.weight"])
-            made += arrays[f"{name}.bias"]
-            return {name: _activate(made, layer.activation)}
+            result = convolve(layer, value, arrays[f"{name}.weight"])
+            result += arrays[f"{name}.bias"]
+            result = _activate(result, layer.activation)
         case BatchStatistics():
-            return _batch_statistics(layer, inputs[0], network)
+            return _batch_statistics(layer, value, network)
         case Add():
-            made = inputs[0] + inputs[1]
+            result = value + values[layer.inputs[1]]
         case Multiply():
-            made = inputs[0] * inputs[1]
+            result = value * values[layer.inputs[1]]
         case GlobalPool():
-            made = inputs[0].mean(axis=(1, 2), keepdims=True)
+            result = value.mean(axis=(1, 2), keepdims=True)
         case Linear():
-            made = inputs[0][:, 0, 0] @ arrays[f"{name}.weight"].T + arrays[f"{name}.bias"]
-    return {name: made}
+            result = value[:, 0, 0] @ arrays[f"{name}.weight"].T + arrays[f"{name}.bias"]
+    return {name: result}
 
 
 def _convolve(layer: Convolution, value: FloatArray, weight: FloatArray) -> FloatArray:
+    result: FloatArray
     if layer.kernel == 1 and layer.stride == 1:
-        made: FloatArray = value @ weight[:, :, 0, 0].T
-        return made
-    windows = _windows(layer, value)  # (N, H', W', C, k, k)
-    made = np.tensordot(windows, weight, axes=((3, 4, 5), (1, 2, 3)))
-    return made
+        result = value @ weight[:, :, 0, 0].T
+    else:  # windows are (N, H', W', C, k, k)
+        result = np.tensordot(_windows(layer, value), weight, axes=((3, 4, 5), (1, 2, 3)))
+    return result
 
 
 def _depthwise(layer: Convolution, value: FloatArray, weight: FloatArray) -> FloatArray:
     windows = _windows(layer, value)
-    made = np.zeros(windows.shape[:4], np.float32)
-    for row in range(layer.kernel):
-        for column in range(layer.kernel):
-            made += windows[..., row, column] * weight[:, 0, row, column]
-    return made
+    result = np.zeros(windows.shape[:4], np.float32)
+    for row, column in np.ndindex(layer.kernel, layer.kernel):
+        result += windows[..., row, column] * weight[:, 0, row, column]
+    return result
 
 
 def _windows(layer: Convolution, value: FloatArray) -> FloatArray:
-    pads = (layer.padding, layer.padding)
-    padded = np.pad(value, ((0, 0), *pads, (0, 0))) if any(layer.padding) else value
+    pads = ((0, 0), layer.padding, layer.padding, (0, 0))
+    padded = np.pad(value, pads) if any(layer.padding) else value
     windows = sliding_window_view(padded, (layer.kernel, layer.kernel), axis=(1, 2))
     return windows[:, :: layer.stride, :: layer.stride]
 
@@ -160,9 +160,8 @@ def _batch_statistics(
     gain = network.arrays[f"{layer.name}.scale"] / np.sqrt(variance + np.float32(layer.epsilon))
     centred *= gain
     centred += network.arrays[f"{layer.name}.shift"]
-    mean_name, variance_name = layer.statistics
-    made = _activate(centred, layer.activation)
-    return {layer.name: made, mean_name: mean, variance_name: variance}
+    result = _activate(centred, layer.activation)
+    return {layer.name: result, **dict(zip(layer.statistics, (mean, variance), strict=True))}
 
 
 def _activate(value: FloatArray, activation: Activation) -> FloatArray:

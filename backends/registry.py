@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from functools import lru_cache
+from typing import TYPE_CHECKING
 
-from tofa_edge.backends.protocol import Backend
+from tofa_edge.backends.protocol import Backend, Session, Target
 from tofa_edge.errors import BackendError
+from tofa_edge.network.network import Network
+
+if TYPE_CHECKING:
+    from importlib.metadata import EntryPoint
 
 ENTRY_POINTS = "tofa_edge.backends"
 
@@ -19,12 +25,52 @@ def backends() -> dict[str, Backend]:
 def _discovered() -> dict[str, Backend]:
     from importlib.metadata import entry_points  # slow to import
 
-    found: dict[str, Backend] = {}
-    for point in sorted(entry_points(group=ENTRY_POINTS), key=lambda point: point.name):
-        found[point.name] = point.load()()
-    if not found:
+    points = sorted(entry_points(group=ENTRY_POINTS), key=lambda point: point.name)
+    if not points:
         raise BackendError("no backend found: install the package (pip install tofa-edge)")
-    return found
+    return {point.name: _opened(point) for point in points}
+
+
+def _opened(point: EntryPoint) -> Backend:
+    """Returns the backend of an entry point, or what stands for it where it is broken."""
+    try:
+        item = point.load()()
+    except Exception as error:  # a plug-in's code may raise anything
+        return _Broken(point.name, f"{point.value} cannot be loaded ({error!r}): reinstall it")
+    members = {*Backend.__annotations__, *(name for name in vars(Backend) if name[0] != "_")}
+    absent = sorted(name for name in members if not hasattr(item, name))
+    if absent:
+        reason = f"{point.value} lacks {', '.join(absent)} of tofa_edge.backends.Backend: update it"
+        return _Broken(point.name, reason)
+    backend: Backend = item
+    return backend
+
+
+@dataclass
+class _Broken:
+    """Stands for a plug-in that cannot be used: an engine that is missing, and why."""
+
+    name: str
+    reason: str
+    calibrates: bool = False
+
+    def missing(self) -> str:
+        return self.reason
+
+    def version(self) -> str:
+        return "unknown"
+
+    def remarks(self) -> tuple[str, ...]:
+        return ()
+
+    def targets(self) -> tuple[Target, ...]:
+        return ()
+
+    def build(self, network: Network, target: Target) -> bytes:
+        raise BackendError(f"{self.name}: {self.reason}")
+
+    def load(self, artefact: bytes, target: Target) -> Session:
+        raise BackendError(f"{self.name}: {self.reason}")
 
 
 def backend(name: str) -> Backend:
@@ -36,13 +82,13 @@ def backend(name: str) -> Backend:
     Raises:
         BackendError: there is none of that name, or its engine cannot run here.
     """
-    found = backends()
-    if name not in found:
-        raise BackendError(f"no backend {name!r}; there are {', '.join(found)}")
-    reason = found[name].missing()
+    known = backends()
+    if name not in known:
+        raise BackendError(f"no backend {name!r}; there are {', '.join(known)}")
+    reason = known[name].missing()
     if reason:
         raise BackendError(f"backend {name} cannot run here: {reason}")
-    return found[name]
+    return known[name]
 
 
 def working() -> dict[str, Backend]:

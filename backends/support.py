@@ -2,14 +2,46 @@
 
 from __future__ import annotations
 
+import importlib
 import os
+import threading
+from abc import ABC, abstractmethod
+from importlib.util import find_spec
+from typing import Any
 
 import numpy as np
 
-from tofa_edge.architecture.arrays import ImageArray
+from tofa_edge.architecture.arrays import FloatArray, ImageArray
 from tofa_edge.backends.protocol import Target
 from tofa_edge.errors import BackendError
 from tofa_edge.network.network import Network
+
+
+def missing_packages(*packages: str, install: str) -> str | None:
+    """Returns which packages are not installed and what to do, or None; it imports none of them.
+
+    Args:
+        *packages: names of modules.
+        install: the command that installs them.
+    """
+    absent = [package for package in packages if find_spec(package) is None]
+    return f"no package {' and '.join(absent)}: {install}" if absent else None
+
+
+def import_engine(package: str, install: str) -> Any:
+    """Imports the package of an engine.
+
+    Args:
+        package: name of the module.
+        install: the command that installs it.
+
+    Raises:
+        BackendError: the import fails.
+    """
+    try:
+        return importlib.import_module(package)
+    except Exception as error:  # a broken wheel raises anything, from ImportError to SystemError
+        raise BackendError(f"{package}: import failed ({error}); {install}") from error
 
 
 def package_version(*packages: str) -> str:
@@ -44,7 +76,7 @@ def check_target(name: str, target: Target, precisions: tuple[str, ...] = ("fp32
 
 
 def check_quantised(name: str, network: Network, target: Target) -> None:
-    """Checks that a network says how it is computed in integers where a target wants that.
+    """Checks that a network for a target in integers says how it is computed in them.
 
     Args:
         name: of the backend, for the message.
@@ -72,6 +104,51 @@ def check_batch(batch: ImageArray, size: int) -> None:
         raise BackendError(
             f"wanted a uint8 batch (N, {size}, {size}, 3), got {batch.dtype} {batch.shape}"
         )
+
+
+class SerialSession(ABC):
+    """A session for engines that run one batch at a time: its callers, and `close`, take turns.
+
+    An engine's own session says in `_run` how a batch is run, and in `_free` what to let go of.
+
+    Args:
+        name: of the backend, for messages.
+        size: of the network's input, in pixels.
+        unit: where the engine says that the network runs.
+    """
+
+    def __init__(self, name: str, size: int, unit: str) -> None:
+        self.unit = unit
+        self._name, self._size, self._closed = name, size, False
+        self._lock = threading.Lock()
+
+    def run(self, batch: ImageArray) -> dict[str, FloatArray]:
+        """See `Session.run`."""
+        check_batch(batch, self._size)
+        with self._lock:
+            if self._closed:
+                raise BackendError(f"{self._name}: this session is closed")
+            try:
+                return self._run(batch)
+            except BackendError:
+                raise
+            except Exception as error:
+                raise BackendError(f"{self._name} failed: {error}") from error
+
+    def close(self) -> None:
+        """See `Session.close`."""
+        with self._lock:
+            if not self._closed:
+                self._closed = True
+                self._free()
+
+    @abstractmethod
+    def _run(self, batch: ImageArray) -> dict[str, FloatArray]:
+        """Runs a batch that has been checked; what it raises becomes a BackendError."""
+
+    @abstractmethod
+    def _free(self) -> None:
+        """Lets go of the engine's objects; called once."""
 
 
 def cpu_targets(*precisions: str) -> tuple[Target, ...]:

@@ -37,11 +37,7 @@ SECONDS = Histogram(
 
 
 class Refused(Exception):
-    """A request that gets no prediction."""
-
-    def __init__(self, status: HTTPStatus, reason: str) -> None:
-        super().__init__(reason)
-        self.status = status
+    """A request that gets no prediction: its arguments are a status and the reason."""
 
 
 class Service(ThreadingHTTPServer):
@@ -82,7 +78,8 @@ class Handler(BaseHTTPRequestHandler):
                 self.answer(HTTPStatus.OK, self.predicted(self.body()))
         except Refused as refused:
             self.close_connection = True  # what it still sends is not read
-            self.answer(refused.status, {"error": str(refused)})
+            status, reason = refused.args
+            self.answer(status, {"error": reason})
         except tofa_edge.TofaError as error:
             self.answer(HTTPStatus.INTERNAL_SERVER_ERROR, {"error": str(error)})
 

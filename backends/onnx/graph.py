@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,27 +25,25 @@ from tofa_edge.architecture.space import Activation
 from tofa_edge.backends.labelling import PROBABILITIES
 from tofa_edge.network.network import Network
 
-if TYPE_CHECKING:
-    from onnx import GraphProto, ModelProto
-
 INPUT = "images"
 PREPARATION = ("values", "pixels", "centred", IMAGE)  # the nodes before the first layer
+OPERATORS = {Add: "Add", Multiply: "Mul", GlobalPool: "GlobalAveragePool"}
 HALF_LOGITS = f"{LOGITS}.half"
 FLOAT, HALF = 1, 10  # TensorProto.FLOAT and FLOAT16
 GRAPH, INITIALISER, RAW_DATA = b"\x3a", b"\x2a", b"\x4a"  # fields 7, 5 and 9: number × 8 + 2
 
 
 class OnnxGraph:
-    """Writes nodes and initialisers into a graph.
+    """A graph that a network's layers are written into.
 
-    Args:
-        graph: an onnx.GraphProto, written to.
-        training_mode: whether BatchNorm takes the statistics of the batch.
-        half: whether weights are stored in float16.
+    In `training_mode`, `BatchStatistics` is one BatchNormalization; `half` weights are float16.
     """
 
-    def __init__(self, graph: GraphProto, training_mode: bool, half: bool) -> None:
-        self.graph, self.training_mode, self.half = graph, training_mode, half
+    def __init__(self, network: Network, training_mode: bool, half: bool) -> None:
+        from onnx import GraphProto
+
+        self.proto, self.network = GraphProto(), network
+        self.training_mode, self.half = training_mode, half
         self.constants: set[str] = set()
         self.arrays: list[tuple[str, int, tuple[int, ...], NDArray[np.generic]]] = []
 
@@ -66,23 +64,22 @@ class OnnxGraph:
         flat = np.ascontiguousarray(array).reshape(-1)
         self.arrays.append((name, kind, array.shape, flat))
 
-    def serialised(self, model: ModelProto) -> bytes:
-        """Returns a model of this graph as bytes; the model is empty afterwards.
+    def serialised(self) -> bytes:
+        """Returns the graph as the field of a model's message that holds it.
 
         Messages hold lengths and contents, so the arrays can be put between them: as fields of a
         message they would be copied three times, which took most of the time of writing.
         """
         from onnx import TensorProto
 
-        parts: list[Any] = [self.graph.SerializeToString()]
+        parts: list[Any] = [self.proto.SerializeToString()]
         for name, kind, shape, flat in self.arrays:
             head = TensorProto(name=name, dims=shape, data_type=kind).SerializeToString()
             raw = RAW_DATA + _varint(flat.nbytes)
             size = _varint(len(head) + len(raw) + flat.nbytes)
             parts += [INITIALISER + size + head + raw, flat]
         length = sum(part.nbytes if isinstance(part, np.ndarray) else len(part) for part in parts)
-        model.ClearField("graph")
-        return b"".join([model.SerializeToString(), GRAPH, _varint(length), *parts])
+        return b"".join([GRAPH, _varint(length), *parts])
 
     def node(
         self, kind: str, inputs: Sequence[str], output: str | list[str], **attributes: object
@@ -91,23 +88,23 @@ class OnnxGraph:
         from onnx import helper
 
         names = [output] if isinstance(output, str) else output
-        node = self.graph.node.add(op_type=kind, input=inputs, output=names, name=names[0])
+        node = self.proto.node.add(op_type=kind, input=inputs, output=names, name=names[0])
         node.attribute.extend(helper.make_attribute(key, item) for key, item in attributes.items())
         return names[0]
 
-    def preprocess(self, network: Network, output: str = IMAGE) -> None:
+    def preprocess(self, output: str) -> None:
         """Normalises before any padding: uint8 N×S×S×3 → float N×3×S×S.
 
         The cast comes first: it is the one operator that TensorRT lets read uint8.
         """
-        pre = network.preprocessing
-        values, pixels, centred, _ = PREPARATION
+        pre, (values, pixels, centred, _) = self.network.preprocessing, PREPARATION
         self.node("Cast", [INPUT], values, to=FLOAT)
         self.node("Transpose", [values], pixels, perm=[0, 3, 1, 2])
-        mean = self.constant("mean", np.array(pre.mean, np.float32).reshape(1, 3, 1, 1))
-        scale = self.constant(
-            "scale", np.reciprocal(np.array(pre.std, np.float32)).reshape(1, 3, 1, 1)
+        means, stds = (
+            np.array(each, np.float32).reshape(1, 3, 1, 1) for each in (pre.mean, pre.std)
         )
+        mean = self.constant("mean", means)
+        scale = self.constant("scale", np.reciprocal(stds))
         self.node("Sub", [pixels, mean], centred)
         normalised = self.node("Mul", [centred, scale], f"{output}.float" if self.half else output)
         if self.half:
@@ -119,37 +116,27 @@ class OnnxGraph:
         self.node("Mul", [LOGITS, inverse], f"{LOGITS}.cooled")
         self.node("Softmax", [f"{LOGITS}.cooled"], PROBABILITIES, axis=1)
 
-    def layer(self, layer: Layer, network: Network) -> None:
+    def layer(self, layer: Layer) -> None:
         """Appends a layer, whose value gets its name."""
-        inputs = layer.inputs
-        self.parameters(layer, network)
+        self.parameters(layer)
         match layer:
             case Convolution():
                 self.convolution(layer, layer.name, layer.activation)
             case BatchStatistics():
                 self._batch_statistics(layer)
-            case Add():
-                self.node("Add", inputs, layer.name)
-            case Multiply():
-                self.node("Mul", inputs, layer.name)
-            case GlobalPool():
-                self.node("GlobalAveragePool", inputs, layer.name)
             case Linear():
-                flat = self.node("Flatten", inputs, f"{layer.name}.flat")
+                flat = self.node("Flatten", layer.inputs, f"{layer.name}.flat")
                 self.linear(layer, flat, HALF_LOGITS if self.half else layer.name)
+            case _:
+                self.node(OPERATORS[type(layer)], layer.inputs, layer.name)
 
-    def parameters(self, layer: Layer, network: Network) -> None:
+    def parameters(self, layer: Layer) -> None:
         """Writes what a layer needs, each array under its name."""
         for name, _ in parameter_shapes(layer):
-            self.constant(name, network.arrays[name], self.half)
+            self.constant(name, self.network.arrays[name], self.half)
 
     def linear(self, layer: Linear, flat: str, output: str) -> None:
-        """Writes a fully connected layer on a flat value.
-
-        Args:
-            flat: the name of its input, (N, in).
-            output: the name of what it makes, (N, out).
-        """
+        """Writes a fully connected layer from a flat value to `output`, both by name."""
         arrays = [f"{layer.name}.weight", f"{layer.name}.bias"]
         self.node("Gemm", [flat, *arrays], output, transB=1)
 
@@ -171,10 +158,10 @@ class OnnxGraph:
     def _batch_statistics(self, layer: BatchStatistics) -> None:
         plain = layer.name if layer.activation == "none" else f"{layer.name}.plain"
         inputs = [layer.input, f"{layer.name}.scale", f"{layer.name}.shift"]
-        if self.training_mode:  # momentum 0 returns the statistics of this very batch
+        if self.training_mode:
             inputs += 2 * [self.constant(f"{layer.name}.0", np.zeros(layer.channels, np.float32))]
             outputs = [plain, *layer.statistics]
-            attributes = {"momentum": 0.0, "training_mode": 1}
+            attributes = {"momentum": 0.0, "training_mode": 1}  # 0: this very batch's statistics
             self.node("BatchNormalization", inputs, outputs, epsilon=layer.epsilon, **attributes)
         else:
             self._statistics(layer)
@@ -192,22 +179,21 @@ class OnnxGraph:
         self.node("ReduceMean", [squares], variance, axes=[0, 2, 3], keepdims=0)
 
     def _activation(self, source: str, output: str, activation: Activation) -> None:
-        if activation == "relu":
-            self.node("Relu", [source], output)
+        if activation in ("relu", "hard_swish"):
+            self.node("Relu" if activation == "relu" else "HardSwish", [source], output)
         elif activation == "relu6":
-            values = [(f"bound_{n}", np.array(n, np.float32)) for n in (0, 6)]
-            bounds = [self.constant(name, value, self.half) for name, value in values]
+            bounds = [
+                self.constant(f"bound_{n}", np.array(n, np.float32), self.half) for n in (0, 6)
+            ]
             self.node("Clip", [source, *bounds], output)
-        elif activation == "hard_swish":
-            self.node("HardSwish", [source], output)
         elif activation == "hard_sigmoid":
             self.node("HardSigmoid", [source], output, alpha=1 / 6, beta=0.5)
 
 
 def _varint(value: int) -> bytes:
     """Returns a length as protocol buffers write it: seven bits a byte, the lowest first."""
-    found = bytearray()
+    content = bytearray()
     while value > 127:
-        found.append(value & 127 | 128)
+        content.append(value & 127 | 128)
         value >>= 7
-    return bytes([*found, value])
+    return bytes([*content, value])

@@ -8,29 +8,18 @@ same: what is below 0 or above 6 has no integer.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from tofa_edge.architecture.layers import (
-    IMAGE,
-    Add,
-    Convolution,
-    GlobalPool,
-    Layer,
-    Linear,
-    Multiply,
-)
+from tofa_edge.architecture.layers import Convolution, Layer, Linear
 from tofa_edge.architecture.space import Activation
 from tofa_edge.backends.labelling import Labelling
-from tofa_edge.backends.onnx.float import finished, started
-from tofa_edge.backends.onnx.graph import INPUT, OnnxGraph
+from tofa_edge.backends.onnx.float import written
+from tofa_edge.backends.onnx.graph import INPUT, OPERATORS, OnnxGraph
 from tofa_edge.network.integers import affine, image_range, pixels_as_steps, stepped
 from tofa_edge.network.network import Network, Quantisation
-
-if TYPE_CHECKING:
-    from onnx import GraphProto
 
 STEPS = ".steps"
 LARGEST = 2**31 - 1
@@ -69,31 +58,29 @@ def write_onnx_int8(network: Network, scheme: Scheme, labelling: Labelling | Non
     """
     if network.quantisation is None:
         raise ValueError("ONNX: int8 wants a network with its quantisation")
-    model = started(network)
-    graph = _QuantisedGraph(model.graph, network.quantisation, scheme)
-    return finished(model, graph, network, labelling)
+    return written(_QuantisedGraph(network, network.quantisation, scheme), labelling)
 
 
 class _QuantisedGraph(OnnxGraph):
-    def __init__(self, graph: GraphProto, plan: Quantisation, scheme: Scheme) -> None:
-        super().__init__(graph, training_mode=False, half=False)
+    def __init__(self, network: Network, plan: Quantisation, scheme: Scheme) -> None:
+        super().__init__(network, training_mode=False, half=False)
         self.plan, self.scheme = plan, scheme
         self.grids: dict[str, tuple[float, int]] = {}  # of each value: scale and zero point
 
-    def preprocess(self, network: Network, output: str = IMAGE) -> None:
+    def preprocess(self, output: str) -> None:
         """Takes pixels as the integers they are where that is exact; else normalises in float."""
-        steps = pixels_as_steps(network)
+        steps = pixels_as_steps(self.network)
         if steps is None or self.scheme.symmetric:
-            super().preprocess(network, f"{output}.plain")
-            self.quantise(output, f"{output}.plain", self.grid(image_range(network)))
+            super().preprocess(f"{output}.plain")
+            self.quantise(output, f"{output}.plain", self.grid(image_range(self.network)))
             return
         self.node("Transpose", [INPUT], f"{output}{STEPS}", perm=[0, 3, 1, 2])
         self.dequantise(output, steps, "u1")
 
-    def layer(self, layer: Layer, network: Network) -> None:
+    def layer(self, layer: Layer) -> None:
         """Appends a layer; its value is rounded to its grid, but for the logits."""
         name = layer.name
-        self.parameters(layer, network)
+        self.parameters(layer)
         if isinstance(layer, Linear):
             flat = f"{name}.flat{STEPS}"
             self.node("Flatten", [f"{layer.input}{STEPS}"], flat)
@@ -101,38 +88,33 @@ class _QuantisedGraph(OnnxGraph):
             self.linear(layer, f"{name}.flat", name)
             return
         raw, grid = f"{name}.float", self.grid(self.plan.ranges[name])
-        match layer:
-            case Convolution():
-                self.convolution(layer, raw, self.needed_activation(layer, grid))
-            case Add():
-                self.node("Add", layer.inputs, raw)
-            case Multiply():
-                self.node("Mul", layer.inputs, raw)
-            case GlobalPool():
-                self.node("GlobalAveragePool", layer.inputs, raw)
+        if isinstance(layer, Convolution):
+            self.convolution(layer, raw, self.needed_activation(layer, grid))
+        else:
+            self.node(OPERATORS[type(layer)], layer.inputs, raw)
         self.quantise(name, raw, grid)
 
-    def parameters(self, layer: Layer, network: Network) -> None:
+    def parameters(self, layer: Layer) -> None:
         """Writes weights in steps of each output channel, and biases in steps of the products."""
         if not isinstance(layer, Convolution | Linear) or layer.name in self.plan.kept:
-            super().parameters(layer, network)
+            super().parameters(layer)
             return
         weight, bias = f"{layer.name}.weight", f"{layer.name}.bias"
-        steps, scales = stepped(network.arrays[weight], self.plan.weight_levels)
-        self.integers(f"{weight}{STEPS}", steps, "i1")
-        self.constant(f"{weight}.scale", scales)
-        zeros = self.integers(f"{weight}.zero", np.zeros(len(scales), np.int8), "i1")
-        self.node(
-            "DequantizeLinear", [f"{weight}{STEPS}", f"{weight}.scale", zeros], weight, axis=0
-        )
+        arrays = self.network.arrays
+        steps, scales = stepped(arrays[weight], self.plan.weight_levels)
+        names = [
+            self.integers(f"{weight}{STEPS}", steps, "i1"),
+            self.constant(f"{weight}.scale", scales),
+            self.integers(f"{weight}.zero", np.zeros(len(scales), np.int8), "i1"),
+        ]
+        self.node("DequantizeLinear", names, weight, axis=0)
         if not self.scheme.integer_bias:
-            self.constant(bias, network.arrays[bias])
+            self.constant(bias, arrays[bias])
             return
         unit = (scales * np.float32(self.grids[layer.input][0])).astype(np.float32)
-        whole = np.clip(np.rint(network.arrays[bias] / unit.astype(np.float64)), -LARGEST, LARGEST)
-        self.integers(f"{bias}{STEPS}", whole.astype(np.int32), "i4")
-        self.constant(f"{bias}.scale", unit)
-        self.node("DequantizeLinear", [f"{bias}{STEPS}", f"{bias}.scale"], bias, axis=0)
+        whole = np.clip(np.rint(arrays[bias] / unit.astype(np.float64)), -LARGEST, LARGEST)
+        stored = self.integers(f"{bias}{STEPS}", whole.astype(np.int32), "i4")
+        self.node("DequantizeLinear", [stored, self.constant(f"{bias}.scale", unit)], bias, axis=0)
 
     def integers(self, name: str, array: NDArray[Any], kind: str) -> str:
         if name not in self.constants:

@@ -2,14 +2,24 @@
 
 from __future__ import annotations
 
-import importlib
 import os
 import platform
 import sys
-from importlib.util import find_spec
 from typing import Any
 
-from tofa_edge.architecture.arrays import FloatArray, ImageArray
+from tofa_edge.backends import (
+    BackendError,
+    FloatArray,
+    ImageArray,
+    Network,
+    Target,
+    check_batch,
+    check_quantised,
+    cpu_targets,
+    import_engine,
+    missing_packages,
+    package_version,
+)
 from tofa_edge.backends.onnx.float import write_onnx
 from tofa_edge.backends.onnx.graph import INPUT
 from tofa_edge.backends.onnx.integer import TENSORRT, Scheme, write_onnx_int8
@@ -21,10 +31,6 @@ from tofa_edge.backends.onnxruntime.providers import (
     provider_targets,
     session_options,
 )
-from tofa_edge.backends.protocol import Target
-from tofa_edge.backends.support import check_batch, check_quantised, cpu_targets, package_version
-from tofa_edge.errors import BackendError
-from tofa_edge.network.network import Network
 
 INSTALL = "pip install 'tofa-edge[onnxruntime]'"
 
@@ -37,10 +43,7 @@ def engine() -> Any:
     """
     if "onnxruntime" not in sys.modules:
         os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
-    try:
-        return importlib.import_module("onnxruntime")
-    except Exception as error:  # a broken wheel raises anything, from ImportError to SystemError
-        raise BackendError(f"onnxruntime: import failed ({error}); {INSTALL}") from error
+    return import_engine("onnxruntime", INSTALL)
 
 
 class OnnxRuntime:
@@ -54,12 +57,15 @@ class OnnxRuntime:
 
     def missing(self) -> str | None:
         """Returns which of the packages onnxruntime and onnx is not installed, or None."""
-        absent = [package for package in ("onnxruntime", "onnx") if find_spec(package) is None]
-        return f"no package {' and '.join(absent)}: {INSTALL}" if absent else None
+        return missing_packages("onnxruntime", "onnx", install=INSTALL)
 
     def version(self) -> str:
         """Returns the version of onnxruntime, or of a build of it under another name."""
         return package_version("onnxruntime", "onnxruntime-gpu", "onnxruntime-openvino")
+
+    def remarks(self) -> tuple[str, ...]:
+        """Returns nothing: the self-test reports a package that cannot be imported."""
+        return ()
 
     def targets(self) -> tuple[Target, ...]:
         """Returns CPU targets, then those of the other providers that the build lists."""
@@ -81,11 +87,12 @@ class OnnxRuntime:
         """Returns an inference session on exactly the target's provider and threads."""
         onnxruntime = engine()
         check_listed(onnxruntime, target)
-        options = session_options(onnxruntime, target)
-        providers = provider_chain(onnxruntime, target)
-        try:  # without `enable_fallback` it tries again on the CPU, at loading and at any later run
+        try:
             session = onnxruntime.InferenceSession(
-                artefact, options, providers=providers, enable_fallback=0
+                artefact,
+                session_options(onnxruntime, target),
+                providers=provider_chain(onnxruntime, target),
+                enable_fallback=0,  # else it tries again on the CPU, now and at any later run
             )
             check_placement(session, target)
         except Exception as error:
@@ -102,12 +109,7 @@ def _scheme(target: Target) -> Scheme:
 
 
 class OnnxRuntimeSession:
-    """A loaded ONNX model; onnxruntime sessions may be called from several threads.
-
-    Args:
-        session: an onnxruntime.InferenceSession.
-        unit: where it runs.
-    """
+    """A loaded ONNX model; onnxruntime sessions may be called from several threads."""
 
     def __init__(self, session: Any, unit: str) -> None:
         self.unit = unit
@@ -116,7 +118,7 @@ class OnnxRuntimeSession:
         self._outputs = [output.name for output in session.get_outputs()]
 
     def run(self, batch: ImageArray) -> dict[str, FloatArray]:
-        """Runs a batch, uint8, (N, S, S, 3)."""
+        """See `Session.run`."""
         session = self._session
         if session is None:
             raise BackendError("onnxruntime: this session is closed")

@@ -10,10 +10,8 @@ import ctypes
 from pathlib import Path
 from typing import Any
 
+from tofa_edge.backends import BackendError, Target, cpu_targets
 from tofa_edge.backends.onnx.graph import PREPARATION
-from tofa_edge.backends.protocol import Target
-from tofa_edge.backends.support import cpu_targets
-from tofa_edge.errors import BackendError
 
 PROVIDERS = {
     "cpu": "CPUExecutionProvider",
@@ -81,10 +79,10 @@ def session_options(onnxruntime: Any, target: Target) -> Any:
 
 def provider_chain(onnxruntime: Any, target: Target) -> list[tuple[str, dict[str, str]]]:
     """Returns the providers to ask for, each with its options, the target's first."""
-    asked = [(PROVIDERS[target.unit], _provider_options(target))]
+    chain = [(PROVIDERS[target.unit], _provider_options(target))]
     if target.unit == "tensorrt" and _records(onnxruntime):  # CUDA may prepare the images
-        asked.append((PROVIDERS["cuda"], {}))
-    return asked
+        chain.append((PROVIDERS["cuda"], {}))
+    return chain
 
 
 def check_placement(session: Any, target: Target) -> None:
@@ -98,18 +96,16 @@ def check_placement(session: Any, target: Target) -> None:
         raise BackendError(f"wanted {provider}, but it runs on {', '.join(used)}")
     if target.unit == "cpu" or not _records(type(session)):
         return
-    left = {
+    elsewhere = {
         f"{node.op_type} {node.name} on {part.ep_name}"
         for part in session.get_provider_graph_assignment_info()
         if part.ep_name != provider
         for node in part.get_nodes()
         if not _may_stay(node, target.unit)
     }
-    if left:
-        some = ", ".join(sorted(left)[:3])
-        raise BackendError(
-            f"{provider} leaves {len(left)} operators to others ({some}): choose another target"
-        )
+    if elsewhere:
+        operators = f"{len(elsewhere)} operators to others ({', '.join(sorted(elsewhere)[:3])})"
+        raise BackendError(f"{provider} leaves {operators}: choose another target")
 
 
 def missing_library(onnxruntime: Any, target: Target) -> str:

@@ -16,9 +16,9 @@ from typing import Any
 
 from numpy.typing import NDArray
 
+from tofa_edge.backends import BackendError
 from tofa_edge.device import sources as device_sources
 from tofa_edge.device.files import Files
-from tofa_edge.errors import BackendError
 
 LIBRARIES = ("libcudart.so.13", "libcudart.so.12", "libcudart.so.11.0", "libcudart.so")
 TOOLKIT = Path("/usr/local/cuda/lib64")
@@ -50,9 +50,6 @@ class Cuda:
     """A loaded CUDA runtime. Addresses and streams are plain numbers.
 
     Every method raises a BackendError that names the function and CUDA's own error.
-
-    Args:
-        library: the shared library, loaded.
     """
 
     def __init__(self, library: ctypes.CDLL) -> None:
@@ -63,10 +60,6 @@ class Cuda:
         for name in ("cudaGetErrorName", "cudaGetErrorString"):
             function = getattr(library, name)
             function.argtypes, function.restype = [c_int], c_char_p
-
-    def device_count(self) -> int:
-        """Returns how many devices can be used."""
-        return self._number("cudaGetDeviceCount")
 
     def driver_version(self) -> str:
         """Returns the newest CUDA that the driver knows, such as "12.6"; "0.0" without a driver."""
@@ -120,22 +113,19 @@ class Cuda:
 
     def problem(self) -> str | None:
         """Returns why no device can be used and what to do about it, or None."""
-        code, count = self._count()
-        if code == 0 and count > 0:
+        count = c_int()
+        code = int(self._library.cudaGetDeviceCount(ctypes.byref(count)))
+        if code == 0 and count.value > 0:
             return None
         container = "in a container start it with --gpus all (on a Jetson: --runtime nvidia)"
         if code == NO_DRIVER and not device_sources.accelerators(Files(Path("/"))):
             return f"no NVIDIA GPU or no driver for it: {container}"
         if code == NO_DRIVER:
-            wanted = f"the driver does not go with CUDA {self.runtime_version()}"
-            return f"{wanted}, it knows {self.driver_version()}: update it; {container}"
+            versions = f"CUDA {self.runtime_version()}, it knows {self.driver_version()}"
+            return f"the driver does not go with {versions}: update it; {container}"
         if code in (0, NO_DEVICE):
             return f"CUDA finds no device: {container}; CUDA_VISIBLE_DEVICES may hide it"
         return f"CUDA fails: {self._error(code)}; sudo dmesg may say why"
-
-    def _count(self) -> tuple[int, int]:
-        count = c_int()
-        return int(self._library.cudaGetDeviceCount(ctypes.byref(count))), count.value
 
     def _call(self, name: str, *arguments: object) -> None:
         code = int(getattr(self._library, name)(*arguments))
@@ -154,8 +144,7 @@ class Cuda:
         return value.value
 
     def _error(self, code: int) -> str:
-        name: bytes = self._library.cudaGetErrorName(code)
-        text: bytes = self._library.cudaGetErrorString(code)
+        name, text = self._library.cudaGetErrorName(code), self._library.cudaGetErrorString(code)
         return f"{name.decode()} ({code}): {text.decode()}"
 
 
@@ -164,8 +153,8 @@ def _version(number: int) -> str:
     return f"{number // 1000}.{number % 1000 // 10}"
 
 
-def candidates() -> Iterator[str]:
-    """Yields what the library may be called: by the linker, in the toolkit, in pip's packages."""
+def _candidates() -> Iterator[str]:
+    """Yields the library's possible names: for the linker, in the toolkit, in pip's packages."""
     yield from LIBRARIES
     yield from (str(TOOLKIT / name) for name in LIBRARIES)
     for package in WHEELS:
@@ -180,7 +169,7 @@ def candidates() -> Iterator[str]:
 @lru_cache(maxsize=1)
 def load_cuda() -> Cuda:
     """Loads the CUDA runtime."""
-    for name in candidates():
+    for name in _candidates():
         try:
             return Cuda(ctypes.CDLL(name))
         except (OSError, AttributeError):  # absent, or not what its name says

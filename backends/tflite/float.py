@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 
-from tofa_edge.architecture.arrays import FloatArray
-from tofa_edge.architecture.layers import (
+from tofa_edge.backends import (
     IMAGE,
     LOGITS,
+    Activation,
     Add,
     BatchStatistics,
     Convolution,
@@ -15,14 +15,13 @@ from tofa_edge.architecture.layers import (
     Layer,
     Linear,
     Multiply,
+    Network,
 )
-from tofa_edge.architecture.space import Activation
 from tofa_edge.backends.labelling import PROBABILITIES, Labelling
-from tofa_edge.backends.tflite.kernels import Part, parts, same_padding, stored_axes
+from tofa_edge.backends.tflite.kernels import Kernel, parts, same_padding, stored_axes
 from tofa_edge.backends.tflite.metadata import HALF, NAME, REDUCED, metadata, with_labels
 from tofa_edge.backends.tflite.model import INPUT, TfLiteModel
 from tofa_edge.backends.tflite.schema import FLOAT32, SAME, UINT8, VALID, Field
-from tofa_edge.network.network import Network
 
 
 def write_tflite(
@@ -44,56 +43,54 @@ def write_tflite(
     graph = TfLiteGraph(network)
     if precision == "fp16":
         graph.metadata[REDUCED] = HALF
-    return written(graph, network, labelling)
-
-
-def written(graph: TfLiteGraph, network: Network, labelling: Labelling | None) -> bytes:
-    """Writes all layers of a network into a graph, and returns the model."""
-    graph.preprocess(network)
-    for layer in network.layers:
-        graph.layer(layer, network)
-    if labelling is None:
-        return graph.finish(network.outputs)
-    graph.probabilities(labelling.temperature)
-    graph.metadata[NAME] = metadata(labelling, INPUT, network.input_size)
-    return with_labels(graph.finish((PROBABILITIES,)), labelling)
+    return graph.written(labelling)
 
 
 class TfLiteGraph(TfLiteModel):
-    """Writes layers as operators."""
+    """Writes a network's layers as operators."""
 
     def __init__(self, network: Network) -> None:
         super().__init__(sum(array.nbytes for array in network.arrays.values()))
+        self.network, self.arrays = network, network.arrays
 
-    def images(self, size: int, **fields: Field) -> int:
+    def written(self, labelling: Labelling | None) -> bytes:
+        """Writes all layers, and returns the model."""
+        self.preprocess(IMAGE)
+        for layer in self.network.layers:
+            self.layer(layer)
+        if labelling is None:
+            return self.finish(self.network.outputs)
+        self.probabilities(labelling.temperature)
+        self.metadata[NAME] = metadata(labelling, INPUT, self.network.input_size)
+        return with_labels(self.finish((PROBABILITIES,)), labelling)
+
+    def images(self, **fields: Field) -> int:
         """Writes the input."""
-        batch = (-1, size, size, 3)
-        return self.tensor(INPUT, (1, size, size, 3), UINT8, shape_signature=batch, **fields)
+        _, *shape = image = (1, self.network.input_size, self.network.input_size, 3)
+        return self.tensor(INPUT, image, UINT8, shape_signature=(-1, *shape), **fields)
 
-    def preprocess(self, network: Network, output: str = IMAGE) -> None:
+    def preprocess(self, output: str) -> None:
         """Normalises before any padding.
 
         The constants are repeated for a row of pixels, (3,) → (size, 3): the engine then has one
         long inner loop, instead of one of length three for each pixel.
         """
-        pre, size = network.preprocessing, network.input_size
-        row = [np.tile(np.array(numbers, np.float32), (size, 1)) for numbers in (pre.mean, pre.std)]
-        mean = self.constant(f"{IMAGE}.mean", row[0])
-        scale = self.constant(f"{IMAGE}.scale", 1 / row[1])
+        pre, rows = self.network.preprocessing, (self.network.input_size, 1)
+        mean = self.constant(f"{IMAGE}.mean", np.tile(np.array(pre.mean, np.float32), rows))
+        scale = self.constant(f"{IMAGE}.scale", 1 / np.tile(np.array(pre.std, np.float32), rows))
         types = {"in_data_type": UINT8, "out_data_type": FLOAT32}
-        pixels = self.operator("CAST", [self.images(size)], f"{IMAGE}.pixels", options=types)
+        pixels = self.operator("CAST", [self.images()], f"{IMAGE}.pixels", options=types)
         centred = self.operator("SUB", [pixels, mean], f"{IMAGE}.centred")
         self.operator("MUL", [centred, scale], output)
 
-    def layer(self, layer: Layer, network: Network) -> None:
+    def layer(self, layer: Layer) -> None:
         """Appends a layer, whose value gets its name."""
         inputs, name = [self.indices[name] for name in layer.inputs], layer.name
         match layer:
             case Convolution():
-                weight, bias = (network.arrays[f"{name}.{role}"] for role in ("weight", "bias"))
-                self.convolution(layer, inputs[0], weight, bias, name)
+                self.convolution(layer, inputs[0], self.kernel(layer), name)
             case BatchStatistics():
-                self._batch_statistics(layer, inputs[0], network)
+                self._batch_statistics(layer, inputs[0])
             case Add():
                 self.operator("ADD", inputs, name)
             case Multiply():
@@ -101,75 +98,63 @@ class TfLiteGraph(TfLiteModel):
             case GlobalPool():
                 self._pool(inputs[0], name)
             case Linear():
-                self.linear(layer, inputs[0], network)
+                self.linear(layer, inputs[0])
 
-    def linear(self, layer: Linear, value: int, network: Network) -> None:
+    def kernel(self, layer: Convolution) -> Kernel:
+        """Returns the whole kernel of a convolution."""
+        return Kernel(self.arrays[f"{layer.name}.weight"], self.arrays[f"{layer.name}.bias"])
+
+    def array(self, name: str) -> int:
+        """Stores one of the network's arrays as it is."""
+        return self.constant(name, self.arrays[name])
+
+    def linear(self, layer: Linear, value: int) -> None:
         """Writes a fully connected layer."""
-        arrays = (f"{layer.name}.weight", f"{layer.name}.bias")
-        constants = [self.constant(array, network.arrays[array]) for array in arrays]
-        shape = (1, layer.out_features)
-        self.operator("FULLY_CONNECTED", [value, *constants], layer.name, shape)
+        inputs = [value, self.array(f"{layer.name}.weight"), self.array(f"{layer.name}.bias")]
+        self.operator("FULLY_CONNECTED", inputs, layer.name, (1, layer.out_features))
 
-    def convolution(
-        self, layer: Convolution, value: int, weight: FloatArray, bias: FloatArray, name: str
-    ) -> int:
-        """Writes a convolution, a large depthwise one in parts, and its activation.
-
-        Args:
-            weight: float32, (out, in / groups, rows, columns).
-            bias: float32, (out,).
-        """
-        first, *rest = parts(layer, weight)
+    def convolution(self, layer: Convolution, value: int, kernel: Kernel, name: str) -> int:
+        """Writes a convolution, a large depthwise one in parts, and its activation."""
+        first, *rest = parts(layer, kernel)
         if not rest:
-            return self.convolve(layer, value, first, bias, name, layer.activation)
-        total = self.convolve(layer, value, first, bias, f"{name}.part0")
+            return self.convolve(layer, value, first, name, layer.activation)
+        total = self.convolve(layer, value, first, f"{name}.part0")
         for number, part in enumerate(rest, 1):
-            made = self.convolve(layer, value, part, np.zeros_like(bias), f"{name}.part{number}")
+            term = self.convolve(layer, value, part, f"{name}.part{number}")
             if number < len(rest):
-                total = self.operator("ADD", [total, made], f"{name}.sum{number}")
-        return self.operator("ADD", [total, made], name, activation=layer.activation)
+                total = self.operator("ADD", [total, term], f"{name}.sum{number}")
+        return self.operator("ADD", [total, term], name, activation=layer.activation)
 
-    def parameters(
-        self, layer: Convolution, weight: FloatArray, bias: FloatArray, name: str
-    ) -> tuple[int, int]:
-        """Stores weights, (out, in / groups, rows, columns), as the format has them, and biases.
-
-        Args:
-            bias: float32, (out,).
-        """
-        stored = self.constant(f"{name}.weight", weight.transpose(stored_axes(layer)))
-        return stored, self.constant(f"{name}.bias", bias)
+    def parameters(self, layer: Convolution, kernel: Kernel, name: str) -> tuple[int, int]:
+        """Stores a kernel's weights, as the format has them, and its biases."""
+        stored = self.constant(f"{name}.weight", kernel.weight.transpose(stored_axes(layer)))
+        return stored, self.constant(f"{name}.bias", kernel.bias)
 
     def convolve(
         self,
         layer: Convolution,
         value: int,
-        part: Part,
-        bias: FloatArray,
+        kernel: Kernel,
         name: str,
         activation: Activation = "none",
     ) -> int:
-        """Writes a convolution with a part of a kernel, and what pads its input.
-
-        Args:
-            bias: float32, (out,).
-        """
+        """Writes a convolution with a kernel or a part of one, and what pads its input."""
         before, after = layer.padding
-        pads = [(before - inset, after - inset) for inset in part.inset]  # of rows, of columns
+        pads = [(before - inset, after - inset) for inset in kernel.inset]  # of rows, of columns
         padding = VALID
         if any(map(any, pads)):
-            if pads == [same_padding(layer, span) for span in part.spans]:
+            if pads == [same_padding(layer, span) for span in kernel.spans]:
                 padding = SAME
             else:
                 value = self.pad(value, pads, f"{name}.padded")
         options = {"padding": padding, "stride_w": layer.stride, "stride_h": layer.stride}
         if layer.depthwise:
-            rows, columns = part.dilation
+            rows, columns = kernel.dilation
             options |= {"dilation_h_factor": rows, "dilation_w_factor": columns}
             options["depth_multiplier"] = 1
         return self.operator(
             "DEPTHWISE_CONV_2D" if layer.depthwise else "CONV_2D",
-            [value, *self.parameters(layer, part.weight, bias, name)],
+            [value, *self.parameters(layer, kernel, name)],
             name,
             (1, layer.out_size, layer.out_size, layer.out_channels),
             activation,
@@ -188,11 +173,10 @@ class TfLiteGraph(TfLiteModel):
         shape = (1, 1, 1, self.shapes[value][-1])
         return self.operator("MEAN", [value, axes], name, shape, options={"keep_dims": 1})
 
-    def _batch_statistics(self, layer: BatchStatistics, value: int, network: Network) -> None:
+    def _batch_statistics(self, layer: BatchStatistics, value: int) -> None:
         """BatchNorm in training mode, which the format lacks, in elementary operators."""
         name, (mean_name, variance_name) = layer.name, layer.statistics
-        scale = self.constant(f"{name}.scale", network.arrays[f"{name}.scale"])
-        shift = self.constant(f"{name}.shift", network.arrays[f"{name}.shift"])
+        scale, shift = self.array(f"{name}.scale"), self.array(f"{name}.shift")
         mean = self._batch_mean(value, mean_name)
         squares = self.operator("SQUARED_DIFFERENCE", [value, mean], f"{name}.squares")
         variance = self._batch_mean(squares, variance_name)

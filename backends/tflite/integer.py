@@ -10,22 +10,31 @@ reliable integer kernels.
 from __future__ import annotations
 
 import numpy as np
+from numpy.typing import NDArray
 
-from tofa_edge.architecture.arrays import FloatArray
-from tofa_edge.architecture.layers import IMAGE, Convolution, Layer, Linear
-from tofa_edge.architecture.space import Activation
+from tofa_edge.backends import (
+    Activation,
+    Convolution,
+    FloatArray,
+    Layer,
+    Linear,
+    Network,
+    Range,
+    affine,
+    image_range,
+    pixels_as_steps,
+    stepped,
+)
 from tofa_edge.backends.labelling import Labelling
-from tofa_edge.backends.tflite.float import TfLiteGraph, written
-from tofa_edge.backends.tflite.kernels import Part, parts, stored_axes
+from tofa_edge.backends.tflite.float import TfLiteGraph
+from tofa_edge.backends.tflite.kernels import Kernel, parts, stored_axes
 from tofa_edge.backends.tflite.schema import INT8, QUANTISATION
-from tofa_edge.network.integers import affine, image_range, pixels_as_steps, stepped
-from tofa_edge.network.network import Network, Quantisation, Range
 
 LARGEST = 2**31 - 1
 LOWEST = -128
 FLOAT, STEPS = ".float", ".steps"
 
-Grid = tuple[float, int]  # scale and zero point of int8
+IntArray = NDArray[np.int8] | NDArray[np.int32]
 
 
 def write_tflite_quantised(
@@ -43,87 +52,75 @@ def write_tflite_quantised(
         ValueError: the network has no quantisation.
     """
     graph = {"int8": _IntegerGraph, "dynamic": _DynamicGraph}[precision]
-    return written(graph(network), network, labelling)
-
-
-def _plan(network: Network) -> Quantisation:
-    if network.quantisation is None:
-        raise ValueError("TFLite: integers want a network with its quantisation")
-    return network.quantisation
+    return graph(network).written(labelling)
 
 
 class _SteppedGraph(TfLiteGraph):
-    """What writes weights in steps."""
+    """Writes weights in steps."""
 
     def __init__(self, network: Network) -> None:
         super().__init__(network)
-        self.plan = _plan(network)
+        if network.quantisation is None:
+            raise ValueError("TFLite: integers want a network with its quantisation")
+        self.plan = network.quantisation
 
     def quantisation(self, scales: FloatArray, zero: int = 0, axis: int = 0) -> int:
         """Writes scales, one or one for each index of an axis, and as many zero points."""
-        vector = self.file.vector
-        zeros = vector(np.full(len(scales), zero, np.int64))
-        scale = vector(scales.astype(np.float32))
+        zeros = self.file.vector(np.full(len(scales), zero, np.int64))
+        scale = self.file.vector(scales.astype(np.float32))
         return self.file.table(
             QUANTISATION, scale=scale, zero_point=zeros, quantized_dimension=axis
         )
 
-    def rounded(self, layer: Convolution, weight: FloatArray) -> FloatArray:
-        """Returns weights that steps stand for, in float32; the biases go with these."""
-        if layer.name in self.plan.kept:
-            return weight
-        steps, scales = stepped(weight, self.plan.weight_levels)
-        made: FloatArray = steps * scales.reshape(-1, 1, 1, 1)
-        return made
+    def integers(self, name: str, array: IntArray, scales: FloatArray, axis: int = 0) -> int:
+        """Stores integers that are steps of these scales."""
+        return self.constant(name, array, quantization=self.quantisation(scales, axis=axis))
 
-    def linear(self, layer: Linear, value: int, network: Network) -> None:
-        """Writes a fully connected layer on a float value, with weights in steps.
+    def rounded(self, layer: Convolution, kernel: Kernel) -> Kernel:
+        """Returns the weights that steps stand for, in float32; the biases go with these."""
+        if layer.name in self.plan.kept:
+            return kernel
+        steps, scales = stepped(kernel.weight, self.plan.weight_levels)
+        return kernel._replace(weight=steps * scales.reshape(-1, 1, 1, 1))
+
+    def linear(self, layer: Linear, value: int) -> None:
+        """Writes weights in steps, and a fully connected layer in float.
 
         They become floats when the model is loaded: with a step for each channel, engines of 2023
         computed rubbish here, and one step for all would lose accuracy.
         """
         name = layer.name
         if name in self.plan.kept:
-            super().linear(layer, value, network)
+            super().linear(layer, value)
             return
-        steps, scales = stepped(network.arrays[f"{name}.weight"], self.plan.weight_levels)
-        grid = self.quantisation(scales)
-        stored = self.constant(f"{name}.weight{STEPS}", steps, quantization=grid)
+        steps, scales = stepped(self.arrays[f"{name}.weight"], self.plan.weight_levels)
+        stored = self.integers(f"{name}.weight{STEPS}", steps, scales)
         weight = self.operator("DEQUANTIZE", [stored], f"{name}.weight")
-        bias = self.constant(f"{name}.bias", network.arrays[f"{name}.bias"])
-        self.operator("FULLY_CONNECTED", [value, weight, bias], name, (1, layer.out_features))
+        inputs = [value, weight, self.array(f"{name}.bias")]
+        self.operator("FULLY_CONNECTED", inputs, name, (1, layer.out_features))
 
 
 class _DynamicGraph(_SteppedGraph):
     """Depthwise weights, a few percent, stay in float32, for which there are fast kernels."""
 
-    def convolution(
-        self, layer: Convolution, value: int, weight: FloatArray, bias: FloatArray, name: str
-    ) -> int:
-        """Writes a convolution and its activation."""
+    def convolution(self, layer: Convolution, value: int, kernel: Kernel, name: str) -> int:
         if layer.depthwise:
-            weight = self.rounded(layer, weight)
-        return super().convolution(layer, value, weight, bias, name)
+            kernel = self.rounded(layer, kernel)
+        return super().convolution(layer, value, kernel, name)
 
-    def parameters(
-        self, layer: Convolution, weight: FloatArray, bias: FloatArray, name: str
-    ) -> tuple[int, int]:
+    def parameters(self, layer: Convolution, kernel: Kernel, name: str) -> tuple[int, int]:
         """Stores weights in steps of each output channel, and biases in float32."""
         if layer.depthwise or layer.name in self.plan.kept:
-            return super().parameters(layer, weight, bias, name)
-        steps, scales = stepped(weight, self.plan.weight_levels)
-        stored = steps.transpose(stored_axes(layer))
-        grid = self.quantisation(scales)
-        return (
-            self.constant(f"{name}.weight", stored, quantization=grid),
-            self.constant(f"{name}.bias", bias),
-        )
+            return super().parameters(layer, kernel, name)
+        steps, scales = stepped(kernel.weight, self.plan.weight_levels)
+        stored = self.integers(f"{name}.weight", steps.transpose(stored_axes(layer)), scales)
+        return stored, self.constant(f"{name}.bias", kernel.bias)
 
 
 class _IntegerGraph(_SteppedGraph):
     def __init__(self, network: Network) -> None:
         super().__init__(network)
-        self.grids: dict[str, Grid] = {}  # of values in integers, by name
+        self.grids: dict[str, tuple[float, int]] = {}  # scale and zero point of int8 values
 
     def value(self, name: str, shape: tuple[int, ...]) -> int:
         """Writes a tensor in integers where the value has a grid."""
@@ -133,22 +130,20 @@ class _IntegerGraph(_SteppedGraph):
         grid = self.quantisation(np.array([scale]), zero)
         return self.tensor(name, shape, INT8, quantization=grid)
 
-    def preprocess(self, network: Network, output: str = IMAGE) -> None:
+    def preprocess(self, output: str) -> None:
         """Takes pixels as the integers they are where that is exact; else normalises in float."""
-        steps = pixels_as_steps(network)
+        steps = pixels_as_steps(self.network)
         if steps is None:
-            super().preprocess(network, f"{output}{FLOAT}")
-            self.quantise(output, image_range(network))
+            super().preprocess(f"{output}{FLOAT}")
+            self.quantise(output, image_range(self.network))
             return
         scale, zero = steps
-        size = network.input_size
-        grid = self.quantisation(np.array([scale]), zero)
-        images = self.images(size, quantization=grid)
+        images = self.images(quantization=self.quantisation(np.array([scale]), zero))
         self.grids[output] = (scale, zero + LOWEST)
         self.operator("QUANTIZE", [images], output)
 
     def quantise(self, name: str, bounds: Range) -> int:
-        """Rounds a float value, which is called so plus ".float"."""
+        """Rounds the float value of that name plus ".float"."""
         self.grids[name] = affine(bounds, signed=True)
         return self.operator("QUANTIZE", [self.indices[f"{name}{FLOAT}"]], name)
 
@@ -158,42 +153,38 @@ class _IntegerGraph(_SteppedGraph):
             self.operator("DEQUANTIZE", [self.indices[name]], f"{name}{FLOAT}")
         return self.indices[f"{name}{FLOAT}" if name in self.grids else name]
 
-    def layer(self, layer: Layer, network: Network) -> None:
-        """Appends a layer, whose value gets its name."""
-        name, arrays = layer.name, network.arrays
+    def layer(self, layer: Layer) -> None:
+        name = layer.name
         if isinstance(layer, Linear):
-            self.linear(layer, self.floating(layer.input), network)
-        elif isinstance(layer, Convolution) and self.in_float(layer, arrays[f"{name}.weight"]):
-            weight, bias = arrays[f"{name}.weight"], arrays[f"{name}.bias"]
-            weight = self.rounded(layer, weight)
-            self.convolution(layer, self.floating(layer.input), weight, bias, f"{name}{FLOAT}")
+            self.linear(layer, self.floating(layer.input))
+        elif isinstance(layer, Convolution) and self.in_float(layer):
+            kernel = self.rounded(layer, self.kernel(layer))
+            self.convolution(layer, self.floating(layer.input), kernel, f"{name}{FLOAT}")
             self.quantise(name, self.plan.ranges[name])
         else:
             self.grids[name] = affine(self.plan.ranges[name], signed=True)
-            super().layer(layer, network)
+            super().layer(layer)
 
-    def in_float(self, layer: Convolution, weight: FloatArray) -> bool:
+    def in_float(self, layer: Convolution) -> bool:
         """Returns whether a layer is to be kept, or has a kernel that is faster in float parts."""
-        return layer.name in self.plan.kept or len(parts(layer, weight)) > 1
+        return layer.name in self.plan.kept or len(parts(layer, self.kernel(layer))) > 1
 
-    def convolution(
-        self, layer: Convolution, value: int, weight: FloatArray, bias: FloatArray, name: str
-    ) -> int:
+    def convolution(self, layer: Convolution, value: int, kernel: Kernel, name: str) -> int:
         """Writes a convolution and its activation.
 
         A hard sigmoid is left to the range; a hard swish, of which the engine has no fast kernel in
         integers, is computed in float32 from integers.
         """
         if name not in self.grids:
-            return super().convolution(layer, value, weight, bias, name)
+            return super().convolution(layer, value, kernel, name)
         if layer.activation != "hard_swish":
             sigmoid = layer.activation == "hard_sigmoid"
             activation: Activation = "none" if sigmoid else layer.activation
-            return self.convolve(layer, value, Part(weight), bias, name, activation)
+            return self.convolve(layer, value, kernel, name, activation)
         del self.grids[name]
         plain, bounds = f"{name}.plain", self.plan.ranges[name]
         self.grids[plain] = affine((-3.0, before_hard_swish(bounds[1])), signed=True)
-        self.convolve(layer, value, Part(weight), bias, plain)
+        self.convolve(layer, value, kernel, plain)
         self.operator("HARD_SWISH", [self.floating(plain)], f"{name}{FLOAT}")
         return self.quantise(name, bounds)
 
@@ -204,27 +195,21 @@ class _IntegerGraph(_SteppedGraph):
             self.grids[name] = self.grids[source]
         return super().pad(value, pads, name)
 
-    def parameters(
-        self, layer: Convolution, weight: FloatArray, bias: FloatArray, name: str
-    ) -> tuple[int, int]:
+    def parameters(self, layer: Convolution, kernel: Kernel, name: str) -> tuple[int, int]:
         """Stores weights in steps of each output channel, and biases in steps of the products."""
         if name not in self.grids:
-            return super().parameters(layer, weight, bias, name)
-        steps, scales = stepped(weight, self.plan.weight_levels)
+            return super().parameters(layer, kernel, name)
+        bias = kernel.bias
+        steps, scales = stepped(kernel.weight, self.plan.weight_levels)
         if layer.activation == "hard_sigmoid":
             scales, bias = scales / np.float32(6), bias / np.float32(6) + np.float32(0.5)
-        stored = self.constant(
-            f"{name}.weight",
-            steps.transpose(stored_axes(layer)),
-            quantization=self.quantisation(scales, axis=3 if layer.depthwise else 0),
-        )
+        axis, stored = 3 if layer.depthwise else 0, steps.transpose(stored_axes(layer))
+        index = self.integers(f"{name}.weight", stored, scales, axis)
         unit = (scales * np.float32(self.grids[layer.input][0])).astype(np.float32)
         whole = np.clip(np.rint(bias / unit.astype(np.float64)), -LARGEST, LARGEST)
-        integers = whole.astype(np.int32)
-        grid = self.quantisation(unit)
-        return stored, self.constant(f"{name}.bias", integers, quantization=grid)
+        return index, self.integers(f"{name}.bias", whole.astype(np.int32), unit)
 
 
-def before_hard_swish(made: float) -> float:
-    """Returns the number whose hard swish is `made` ≥ 0."""
-    return made if made >= 3 else (float(np.sqrt(9 + 24 * made)) - 3) / 2
+def before_hard_swish(value: float) -> float:
+    """Returns the number whose hard swish is `value` ≥ 0."""
+    return value if value >= 3 else (float(np.sqrt(9 + 24 * value)) - 3) / 2

@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import io
 import zipfile
+from collections.abc import Callable
 
 import numpy as np
 
-from tofa_edge.architecture.arrays import ImageArray
+from tofa_edge.backends import ImageArray
 from tofa_edge.backends.labelling import PIXELS, PROBABILITIES, PRODUCER, Labelling
 from tofa_edge.backends.tflite.schema import BYTE, OFFSET, UBYTE, UINT, FlatFile, Slots
 
@@ -46,20 +47,17 @@ STATS: Slots = {"max": (0, OFFSET), "min": (1, OFFSET)}
 def metadata(labelling: Labelling, input_name: str, size: int) -> ImageArray:
     """Returns the content of the buffer that `Model.metadata` names, (bytes,)."""
     file = FlatFile(0, IDENTIFIER)
-    labels = file.table(
-        ASSOCIATED_FILE, name=LABELS, description="a class a line", type=AXIS_LABELS
-    )
-    output = file.table(
+    table = file.table
+    labels = table(ASSOCIATED_FILE, name=LABELS, description="a class a line", type=AXIS_LABELS)
+    output = table(
         TENSOR_METADATA,
         name=PROBABILITIES,
         description="softmax of the logits over the temperature",
-        stats=file.table(STATS, max=(1.0,), min=(0.0,)),
+        stats=table(STATS, max=(1.0,), min=(0.0,)),
         associated_files=[labels],
     )
-    subgraph = file.table(
-        SUBGRAPH_METADATA, inputs=[_input(file, input_name, size)], outputs=[output]
-    )
-    model = file.table(
+    subgraph = table(SUBGRAPH_METADATA, inputs=[_input(table, input_name, size)], outputs=[output])
+    model = table(
         MODEL_METADATA,
         name=f"{PRODUCER} image classifier",
         description=labelling.description,
@@ -71,9 +69,8 @@ def metadata(labelling: Labelling, input_name: str, size: int) -> ImageArray:
     return np.frombuffer(file.finish(model), np.uint8)
 
 
-def _input(file: FlatFile, name: str, size: int) -> int:
+def _input(table: Callable[..., int], name: str, size: int) -> int:
     """Pixels as they are: readers that normalise are told the mean 0 and the deviation 1."""
-    table = file.table
     image = table(IMAGE, color_space=RGB, default_size=table(IMAGE_SIZE, width=size, height=size))
     nothing = table(MEAN_AND_STD, mean=(0.0,), std=(1.0,))
     return table(

@@ -8,8 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from tofa_edge.architecture.arrays import ImageArray
-from tofa_edge.architecture.space import Activation
+from tofa_edge.backends import Activation, ImageArray
 from tofa_edge.backends.tflite.schema import (
     BUFFER,
     FLOAT32,
@@ -36,16 +35,7 @@ TYPES = {"float32": FLOAT32, "int32": INT32, "int8": INT8}
 
 
 class TfLiteModel:
-    """Writes tensors and operators.
-
-    Args:
-        content_bytes: about what the arrays will take.
-
-    Attributes:
-        indices: of tensors, by name.
-        shapes: of tensors, by index; of one image.
-        metadata: contents of named buffers for readers who look for them.
-    """
+    """Writes tensors and operators; the arrays take about so many bytes."""
 
     def __init__(self, content_bytes: int) -> None:
         self.file = FlatFile(content_bytes)
@@ -53,9 +43,9 @@ class TfLiteModel:
         self.tensors: list[int] = []
         self.operators: list[int] = []
         self.kinds: dict[str, int] = {}
-        self.indices: dict[str, int] = {}
-        self.shapes: list[tuple[int, ...]] = []
-        self.metadata: dict[str, ImageArray] = {}
+        self.indices: dict[str, int] = {}  # of tensors, by name
+        self.shapes: list[tuple[int, ...]] = []  # of tensors, by index; of one image
+        self.metadata: dict[str, ImageArray] = {}  # named buffers for readers who look for them
 
     def tensor(
         self, name: str, shape: tuple[int, ...], kind: int = FLOAT32, **fields: Field
@@ -67,7 +57,7 @@ class TfLiteModel:
         return index
 
     def value(self, name: str, shape: tuple[int, ...]) -> int:
-        """Writes the tensor of what an operator makes."""
+        """Writes the tensor of an operator's output."""
         return self.tensor(name, shape)
 
     def constant(self, name: str, array: NDArray[Any], **fields: Field) -> int:
@@ -95,40 +85,43 @@ class TfLiteModel:
 
         Without `shape` the output is shaped as the first input.
         """
-        if activation == "hard_swish":
-            plain = self.operator(kind, inputs, f"{name}.plain", shape, options=options)
-            return self.operator("HARD_SWISH", [plain], name)
-        if activation == "hard_sigmoid":
-            plain = self.operator(kind, inputs, f"{name}.plain", shape, options=options)
-            six = self.operator("ADD", [plain, self.number(3)], f"{name}.six", activation="relu6")
-            return self.operator("MUL", [six, self.number(1 / 6)], name)
         if activation in FUSED:
             options = {**options, "activation": FUSED[activation]}
-        made = self.value(name, shape or self.shapes[inputs[0]])
-        index = self.kinds.setdefault(kind, len(self.kinds))
+        elif activation != "none":
+            plain = self.operator(kind, inputs, f"{name}.plain", shape, options=options)
+            return self._activation(plain, name, activation)
+        output = self.value(name, shape or self.shapes[inputs[0]])
         fields: dict[str, Field] = {
-            "opcode_index": index, "inputs": tuple(inputs), "outputs": (made,),
-        }  # fmt: skip
+            "opcode_index": self.kinds.setdefault(kind, len(self.kinds)),
+            "inputs": tuple(inputs),
+            "outputs": (output,),
+        }
         _, union, slots = KINDS[kind]
         if union:
             fields["builtin_options_type"] = union
             fields["builtin_options"] = self.file.table(slots, **options)
         self.operators.append(self.file.table(OPERATOR, **fields))
-        return made
+        return output
+
+    def _activation(self, plain: int, name: str, activation: Activation) -> int:
+        """Appends an activation that no operator of the format fuses."""
+        if activation == "hard_swish":
+            return self.operator("HARD_SWISH", [plain], name)
+        six = self.operator("ADD", [plain, self.number(3)], f"{name}.six", activation="relu6")
+        return self.operator("MUL", [six, self.number(1 / 6)], name)
 
     def finish(self, outputs: tuple[str, ...]) -> bytes:
         """Returns the model."""
         table, indices = self.file.table, self.indices
-        found: list[int] = []
+        entries: list[int] = []
         for name, content in self.metadata.items():
             self.buffers.append(table(BUFFER, data=content))
-            found.append(table(METADATA, name=name, buffer=len(self.buffers) - 1))
-        fields: dict[str, Field] = {"metadata": found} if found else {}
-        named = [
+            entries.append(table(METADATA, name=name, buffer=len(self.buffers) - 1))
+        maps = [
             [table(TENSOR_MAP, name=name, tensor_index=indices[name]) for name in names]
             for names in ((INPUT,), outputs)
         ]
-        signature = table(SIGNATURE_DEF, inputs=named[0], outputs=named[1], signature_key=SIGNATURE)
+        signature = table(SIGNATURE_DEF, inputs=maps[0], outputs=maps[1], signature_key=SIGNATURE)
         subgraph = table(
             SUBGRAPH,
             tensors=self.tensors,
@@ -136,14 +129,15 @@ class TfLiteModel:
             outputs=tuple(indices[name] for name in outputs),
             operators=self.operators,
         )
-        codes = [KINDS[kind][0] for kind in self.kinds]
+        codes = [  # engines older than the wider field read the deprecated one
+            table(OPERATOR_CODE, deprecated_builtin_code=code, builtin_code=code)
+            for code, _, _ in (KINDS[kind] for kind in self.kinds)
+        ]
+        fields: dict[str, Field] = {"metadata": entries} if entries else {}
         model = table(
             MODEL,
             version=SCHEMA_VERSION,
-            operator_codes=[
-                table(OPERATOR_CODE, deprecated_builtin_code=code, builtin_code=code)
-                for code in codes  # engines older than the wider field read the deprecated one
-            ],
+            operator_codes=codes,
             subgraphs=[subgraph],
             buffers=self.buffers,
             signature_defs=[signature],

@@ -13,7 +13,7 @@ from typing import Any, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from tofa_edge.architecture.space import Activation
+from tofa_edge.backends import Activation
 
 SCHEMA_VERSION = 3
 IDENTIFIER = b"TFL3"
@@ -82,12 +82,7 @@ KINDS: dict[str, tuple[int, int, Slots]] = {  # BuiltinOperator, BuiltinOptions,
 
 
 class FlatFile:
-    """Writes tables and returns their offsets; children come before the tables that hold them.
-
-    Args:
-        content_bytes: about what the content will take.
-        identifier: the file's four letters.
-    """
+    """Writes tables and returns their offsets; children come before the tables that hold them."""
 
     def __init__(self, content_bytes: int, identifier: bytes = IDENTIFIER) -> None:
         import flatbuffers
@@ -95,7 +90,7 @@ class FlatFile:
         # Growing copies everything: leave room for the tables at once.
         self._builder: Any = flatbuffers.Builder(content_bytes + 2**18)
         self._identifier = identifier
-        self._known: dict[str | tuple[float, ...], int] = {}
+        self._strings: dict[str, int] = {}
         self._vectors: dict[tuple[str, bytes], int] = {}
 
     def table(self, slots: Slots, **fields: Field) -> int:
@@ -107,11 +102,7 @@ class FlatFile:
         return int(self._builder.EndObject())
 
     def vector(self, numbers: NDArray[Any]) -> int:
-        """Writes numbers as a vector of their own type, once; returns its offset.
-
-        Args:
-            numbers: of any numeric dtype, (N,).
-        """
+        """Writes numbers, (N,), as a vector of their own dtype, once; returns its offset."""
         key = (numbers.dtype.str, numbers.tobytes())
         if key not in self._vectors:
             self._vectors[key] = int(self._builder.CreateNumpyVector(numbers))
@@ -135,14 +126,9 @@ class FlatFile:
         if isinstance(field, np.ndarray):
             builder.Prep(ALIGNMENT, field.nbytes)
             return int(builder.CreateByteVector(field.tobytes()))
-        if field not in self._known:  # names and shapes come many times
-            self._known[field] = int(
-                builder.CreateString(field)
-                if isinstance(field, str)
-                else builder.CreateNumpyVector(_numbers(field))
-            )
-        return self._known[field]
-
-
-def _numbers(field: tuple[float, ...]) -> NDArray[Any]:
-    return np.array(field, np.float32 if any(isinstance(n, float) for n in field) else np.int32)
+        if isinstance(field, tuple):
+            is_float = any(isinstance(number, float) for number in field)
+            return self.vector(np.array(field, np.float32 if is_float else np.int32))
+        if field not in self._strings:
+            self._strings[field] = int(builder.CreateString(field))
+        return self._strings[field]

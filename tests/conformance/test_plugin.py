@@ -92,6 +92,12 @@ def test_unknown_backend_is_an_error_in_one_line(tmp_path: Path) -> None:
     assert done.stderr.startswith("tofa-edge: no backend 'nothing'; there are ")
 
 
+def test_plugin_imports_nothing_of_tofa_edge_but_its_backends() -> None:
+    imports = re.compile(r"^\s*(?:from|import) (tofa_edge\S*)", re.MULTILINE)
+    modules = {m for path in PLUGIN.rglob("*.py") for m in imports.findall(path.read_text())}
+    assert modules == {"tofa_edge.backends", "tofa_edge_ncnn.ncnn_format"}
+
+
 def test_page_shows_the_plugin_word_for_word() -> None:
     files = "\n".join(
         path.read_text() for path in PLUGIN.rglob("*") if path.suffix in (".py", ".toml")

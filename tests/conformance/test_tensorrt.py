@@ -30,7 +30,7 @@ from tofa_edge.backends.onnx.integer import TENSORRT, write_onnx_int8
 from tofa_edge.backends.protocol import Engine, Target
 from tofa_edge.backends.reference import ReferenceSession
 from tofa_edge.backends.registry import backends
-from tofa_edge.backends.tensorrt import TensorRt
+from tofa_edge.backends.tensorrt import TensorRt, library
 from tofa_edge.backends.tensorrt import build as tensorrt_build
 from tofa_edge.backends.tensorrt import cuda as binding
 from tofa_edge.backends.tensorrt.build import BuildProgress, build_plan, open_plan
@@ -55,9 +55,9 @@ ROOT = Path(__file__).parents[2]
 
 @pytest.fixture(scope="module")
 def module() -> ModuleType:
-    name = tensorrt.package()
+    name = library.package()
     if name is None:
-        pytest.skip(f"no package tensorrt: {tensorrt.INSTALL_RTX}")
+        pytest.skip(f"no package tensorrt: {library.INSTALL_RTX}")
     return importlib.import_module(name)
 
 
@@ -104,8 +104,8 @@ def small(supernets: Supernets) -> Network:
 
 
 def plan_of(module: ModuleType, network: Network, precision: str, timings: bytes = b"") -> bytes:
-    onnx = tensorrt._onnx(module, network, precision)
-    return build_plan(module, onnx, precision, timings).engine
+    onnx = tensorrt._onnx(network, precision)
+    return build_plan(onnx, precision, timings).engine
 
 
 @pytest.mark.parametrize(("name", "seed"), CASES)
@@ -147,7 +147,7 @@ def test_parser_takes_the_onnx_file(
         path.write_bytes(write_onnx_int8(prepared(network, INT8), TENSORRT))
     else:
         path.write_bytes(write_onnx(network, precision=form))
-    logger, said = tensorrt_build.listener(module)
+    logger, said = tensorrt_build.listener()
     said.clear()
     definition = module.Builder(logger).create_network(0)
     parser = module.OnnxParser(definition, logger)
@@ -197,20 +197,20 @@ def test_fp16_refuses_what_it_cannot_hold(small: Network) -> None:
 
 
 def test_tensorrt_for_rtx_keeps_no_timings(module: ModuleType, small: Network) -> None:
-    kept = build_plan(module, write_onnx(small), "fp32").timings
-    assert bool(kept) == tensorrt_build.keeps_timings(module)
+    kept = build_plan(write_onnx(small), "fp32").timings
+    assert bool(kept) == library.keeps_timings()
 
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")  # says TensorRT for RTX: does nothing
 def test_timings_are_kept_and_damaged_ones_ignored(
     module: ModuleType, small: Network, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(tensorrt_build, "keeps_timings", lambda module: True)
+    monkeypatch.setattr(tensorrt_build, "keeps_timings", lambda: True)
     onnx = write_onnx(small)
-    first = build_plan(module, onnx, "fp32")
+    first = build_plan(onnx, "fp32")
     assert first.timings
     for timings in (first.timings, b"garbage", first.timings[:20], b"\xff" * 4096):
-        again = build_plan(module, onnx, "fp32", timings)
+        again = build_plan(onnx, "fp32", timings)
         assert again.timings == first.timings
         assert len(again.engine) == len(first.engine)
 
@@ -219,7 +219,7 @@ def test_build_is_told(
     module: ModuleType, small: Network, caplog: pytest.LogCaptureFixture
 ) -> None:
     with caplog.at_level(logging.INFO, "tofa_edge.tensorrt"):
-        build_plan(module, write_onnx(small), "fp32")
+        build_plan(write_onnx(small), "fp32")
     lines = [record.getMessage() for record in caplog.records]
     assert lines[0].startswith("TensorRT builds an engine in fp32")
     assert re.fullmatch(r"TensorRT built it in \d+\.\d s", lines[-1])
@@ -234,7 +234,7 @@ def test_long_build_says_where_it_is(
     monkeypatch.setattr(tensorrt_build, "TELL_EVERY_S", 0.01)
     onnx = write_onnx(network_of(supernets, "lite0", 1))
     with caplog.at_level(logging.INFO, "tofa_edge.tensorrt"):
-        build_plan(module, onnx, "fp32")
+        build_plan(onnx, "fp32")
     told = [r.getMessage() for r in caplog.records if "so far" in r.getMessage()]
     assert any(re.search(r"so far; \w[\w ]+ \d+/\d+", line) for line in told), told
 
@@ -255,21 +255,21 @@ def test_interrupt_stops_the_build(
 
     monkeypatch.setattr(BuildProgress, "step", step)
     with pytest.raises(KeyboardInterrupt):
-        build_plan(module, onnx, "fp32")
+        build_plan(onnx, "fp32")
     assert went_on == [False]
-    assert "BuildCanceled" in " ".join(tensorrt_build.listener(module)[1])
+    assert "BuildCanceled" in " ".join(tensorrt_build.listener()[1])
 
 
 def test_parser_errors_are_named(module: ModuleType, small: Network) -> None:
     with pytest.raises(BackendError, match=r"refuses the model: .*parse the ONNX model"):
-        build_plan(module, b"garbage", "fp32")
+        build_plan(b"garbage", "fp32")
     measuring = calibration_network(
         layers(tiny(), tiny().smallest()),
         cut(layers(tiny(), tiny().smallest()), supernet_arrays()),
         LITE_PREPROCESSING,
     )
     with pytest.raises(BackendError, match=r"refuses the model: .*BatchNormalization"):
-        build_plan(module, write_onnx(measuring), "fp32")
+        build_plan(write_onnx(measuring), "fp32")
 
 
 def supernet_arrays() -> dict[str, FloatArray]:
@@ -278,13 +278,13 @@ def supernet_arrays() -> dict[str, FloatArray]:
 
 def test_engine_that_is_refused_says_why(module: ModuleType) -> None:
     with pytest.raises(BackendError, match=r"refuses the engine: .*readHeader"):
-        open_plan(module, b"garbage")
+        open_plan(b"garbage")
 
 
 def test_engine_without_a_gpu_is_refused(no_gpu: TensorRt, module: ModuleType) -> None:
     plan = plan_of(module, fold_of_tiny(), "fp32")
     with pytest.raises(BackendError, match=r"refuses the engine: .*cudaError \d+"):
-        open_plan(module, plan)
+        open_plan(plan)
 
 
 def fold_of_tiny() -> Network:
@@ -319,8 +319,8 @@ def test_without_the_package_it_says_so(
     (tmp_path / "package_of_stubs").mkdir()
     (tmp_path / "package_of_stubs" / "__init__.pyi").touch()
     monkeypatch.syspath_prepend(tmp_path)
-    monkeypatch.setattr(tensorrt, "PACKAGES", {"package_of_stubs": (), "tensorrt": ("nothing",)})
-    if tensorrt.package() == "tensorrt":
+    monkeypatch.setattr(library, "PACKAGES", {"package_of_stubs": (), "tensorrt": ("nothing",)})
+    if library.package() == "tensorrt":
         pytest.skip("TensorRT is installed")
     assert find_spec("package_of_stubs") is not None
     reason = TensorRt().missing()
@@ -331,7 +331,7 @@ def test_without_the_package_it_says_so(
     with pytest.raises(BackendError, match="no package tensorrt"):
         TensorRt().build(small, GPU)
     with pytest.raises(BackendError, match="no package tensorrt"):
-        tensorrt.engine()
+        library.engine()
 
 
 def test_looking_for_it_imports_nothing() -> None:
@@ -370,7 +370,7 @@ def test_every_call_is_one_of_tensorrt_10(tmp_path: Path) -> None:
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).write_text(mended)
     (tmp_path / "wrong.py").write_text(WRONG)
-    ours = [f"tofa_edge/backends/tensorrt/{part}.py" for part in ("__init__", "build", "session")]
+    ours = [f"tofa_edge/backends/tensorrt/{name}.py" for name in ("__init__", "build", "session")]
     done = subprocess.run(
         [sys.executable, "-m", "mypy", "--cache-dir", tmp_path / "cache", "--no-error-summary",
          "--no-pretty", *ours, tmp_path / "wrong.py"],

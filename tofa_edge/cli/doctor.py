@@ -85,7 +85,7 @@ def examine(again: bool = False) -> Examination:
     for name, backend in backends.backends().items():
         missing = backend.missing()
         here = EngineHere(name, (), missing) if missing else _tried(records[name], records_here())
-        engines.append(dataclasses.replace(here, remarks=getattr(backend, "remarks", tuple)()))
+        engines.append(dataclasses.replace(here, remarks=backend.remarks()))
     wrong = tuple(problems(found, moving))
     return Examination(found, moving, tuple(engines), wrong, _nearest_profile(found))
 

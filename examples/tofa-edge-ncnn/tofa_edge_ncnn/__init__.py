@@ -3,36 +3,30 @@
 from __future__ import annotations
 
 import hashlib
-import importlib
 import struct
-import threading
-from importlib.util import find_spec
 from typing import Any
 
 import numpy as np
 
-from tofa_edge.architecture.arrays import FloatArray, ImageArray
-from tofa_edge.architecture.layers import LOGITS
-from tofa_edge.backends.protocol import Target
-from tofa_edge.backends.support import check_batch, check_target, cpu_targets, package_version
-from tofa_edge.errors import BackendError
-from tofa_edge.network.network import Network
+from tofa_edge.backends import (
+    LOGITS,
+    BackendError,
+    FloatArray,
+    ImageArray,
+    Network,
+    SerialSession,
+    Target,
+    check_target,
+    cpu_targets,
+    import_engine,
+    missing_packages,
+    package_version,
+)
 from tofa_edge_ncnn.ncnn_format import PIXELS, write_ncnn
 
+INSTALL = "pip install ncnn"
 HASHED = 32  # bytes in front of an artefact: SHA-256 of the rest
 HEADER = struct.Struct("<II")  # input size, length of the text
-
-
-def engine() -> Any:
-    """Imports ncnn.
-
-    Raises:
-        BackendError: it is not installed, or its import fails.
-    """
-    try:
-        return importlib.import_module("ncnn")
-    except Exception as error:  # a broken wheel raises anything, from ImportError to SystemError
-        raise BackendError(f"ncnn: import failed ({error}); pip install ncnn") from error
 
 
 class Ncnn:
@@ -43,11 +37,15 @@ class Ncnn:
 
     def missing(self) -> str | None:
         """Returns what to install, or None."""
-        return None if find_spec("ncnn") else "no package ncnn: pip install ncnn"
+        return missing_packages("ncnn", install=INSTALL)
 
     def version(self) -> str:
         """Returns the version of ncnn."""
         return package_version("ncnn")
+
+    def remarks(self) -> tuple[str, ...]:
+        """Returns nothing: there is one package of ncnn."""
+        return ()
 
     def targets(self) -> tuple[Target, ...]:
         """Returns fp32 CPU targets up to the cores this process may use."""
@@ -70,7 +68,7 @@ class Ncnn:
             BackendError: ncnn is missing or refuses the artefact, or the target is not cpu fp32.
         """
         check_target(self.name, target)
-        ncnn, content = engine(), artefact[HASHED:]
+        ncnn, content = import_engine("ncnn", INSTALL), artefact[HASHED:]
         if hashlib.sha256(content).digest() != artefact[:HASHED]:  # ncnn would read past the end
             raise BackendError("ncnn: this artefact is damaged, or another's: build it again")
         size, length = HEADER.unpack_from(content)
@@ -86,8 +84,8 @@ class Ncnn:
         return NcnnSession(ncnn, net, weights, size)
 
 
-class NcnnSession:
-    """A loaded network, run image by image; callers take turns, so that none runs it while closed.
+class NcnnSession(SerialSession):
+    """A loaded network, run image by image.
 
     Args:
         ncnn: the module.
@@ -97,39 +95,23 @@ class NcnnSession:
     """
 
     def __init__(self, ncnn: Any, net: Any, weights: bytes, size: int) -> None:
-        self.unit = "gpu" if net.opt.use_vulkan_compute else "cpu"
-        self._ncnn, self._net, self._size = ncnn, net, size
-        self._weights: bytes | None = weights
-        self._lock = threading.Lock()
+        super().__init__("ncnn", size, "gpu" if net.opt.use_vulkan_compute else "cpu")
+        self._mat, self._net, self._weights = ncnn.Mat, net, weights
 
-    def run(self, batch: ImageArray) -> dict[str, FloatArray]:
-        """Runs a batch, uint8, (N, S, S, 3).
+    def _run(self, batch: ImageArray) -> dict[str, FloatArray]:
+        return {LOGITS: np.stack([self._logits(image) for image in batch])}
 
-        Raises:
-            BackendError: the session is closed, the batch has another type or shape, or ncnn fails.
-        """
-        check_batch(batch, self._size)
-        with self._lock:
-            if self._net is None:
-                raise BackendError("ncnn: this session is closed")
-            return {LOGITS: np.stack([self._run(image) for image in batch])}
-
-    def _run(self, image: ImageArray) -> FloatArray:
-        mat = self._ncnn.Mat
-        pixels = mat.from_pixels(
-            np.ascontiguousarray(image), mat.PixelType.PIXEL_RGB, self._size, self._size
-        )
+    def _logits(self, image: ImageArray) -> FloatArray:
+        kind = self._mat.PixelType.PIXEL_RGB
+        pixels = self._mat.from_pixels(np.ascontiguousarray(image), kind, self._size, self._size)
         with self._net.create_extractor() as extractor:
             if extractor.input(PIXELS, pixels) != 0:
                 raise BackendError("ncnn refuses the input")
-            failed, logits = extractor.extract(LOGITS)
-            if failed != 0:
-                raise BackendError(f"ncnn failed with code {failed}")
+            code, logits = extractor.extract(LOGITS)
+            if code != 0:
+                raise BackendError(f"ncnn failed with code {code}")
             return np.array(logits, np.float32)
 
-    def close(self) -> None:
-        """Frees the network."""
-        with self._lock:
-            if self._net is not None:
-                self._net.clear()
-            self._net = self._weights = None
+    def _free(self) -> None:
+        self._net.clear()
+        del self._net, self._weights

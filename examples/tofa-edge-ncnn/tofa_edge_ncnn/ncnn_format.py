@@ -7,21 +7,22 @@ from collections import Counter
 
 import numpy as np
 
-from tofa_edge.architecture.arrays import FloatArray
-from tofa_edge.architecture.layers import (
+from tofa_edge.backends import (
     IMAGE,
     LOGITS,
+    Activation,
     Add,
+    BackendError,
     Convolution,
+    FloatArray,
     GlobalPool,
     Layer,
     Linear,
     Multiply,
+    Network,
 )
-from tofa_edge.architecture.space import Activation
-from tofa_edge.errors import BackendError
-from tofa_edge.network.network import Network
 
+Names = tuple[str, ...]
 MAGIC = 7767517  # the first line of every ncnn text
 PIXELS = "pixels"
 PLAIN_FLOATS = bytes(4)  # before weights that could be stored in other ways
@@ -44,14 +45,15 @@ def write_ncnn(network: Network) -> tuple[str, bytes]:
     if network.outputs != (LOGITS,):
         raise BackendError("ncnn runs folded networks alone: calibrate with another engine")
     graph = _Graph(network)
-    graph.preprocess(network)
+    graph.preprocess()
     for layer in network.layers:
-        graph.layer(layer, network)
+        graph.layer(layer)
     return graph.text(), b"".join(graph.weights)
 
 
 class _Graph:
     def __init__(self, network: Network) -> None:
+        self.network = network
         self.readers = Counter(name for layer in network.layers for name in layer.inputs)
         self.taken: Counter[str] = Counter()
         self.lines: list[str] = []
@@ -62,14 +64,12 @@ class _Graph:
     def text(self) -> str:
         return f"{MAGIC}\n{len(self.lines)} {self.values}\n" + "\n".join(self.lines) + "\n"
 
-    def line(
-        self, kind: str, inputs: tuple[str, ...], outputs: tuple[str, ...], options: str
-    ) -> None:
+    def line(self, kind: str, inputs: Names, outputs: Names, options: str) -> None:
         counts = f"{len(inputs)} {len(outputs)}"
         self.lines.append(" ".join((kind, outputs[0], counts, *inputs, *outputs, options)))
         self.values += len(outputs)
 
-    def make(self, kind: str, inputs: tuple[str, ...], output: str, options: str = "") -> None:
+    def make(self, kind: str, inputs: Names, output: str, options: str = "") -> None:
         """Adds a layer; where several read its value, each gets a copy of its own."""
         self.line(kind, inputs, (output,), options)
         copies = tuple(f"{output}.{number}" for number in range(self.readers[output]))
@@ -84,19 +84,19 @@ class _Graph:
     def store(self, *arrays: FloatArray) -> None:
         self.weights += [array.astype("<f4", copy=False).tobytes() for array in arrays]
 
-    def preprocess(self, network: Network) -> None:
+    def preprocess(self) -> None:
         """Normalises before any padding: pixel / std - mean / std."""
-        size = network.input_size
-        mean, std = np.array(network.preprocessing.mean), np.array(network.preprocessing.std)
+        size, pre = self.network.input_size, self.network.preprocessing
+        mean, std = np.array(pre.mean), np.array(pre.std)
         self.line("Input", (), (PIXELS,), f"0={size} 1={size} 2=3")
         self.make("Scale", (PIXELS,), IMAGE, "0=3 1=1")
         self.store((1 / std).astype(np.float32), (-mean / std).astype(np.float32))
 
-    def layer(self, layer: Layer, network: Network) -> None:
+    def layer(self, layer: Layer) -> None:
         inputs = tuple(self.read(name) for name in layer.inputs)
         match layer:
             case Convolution():
-                self.convolution(layer, inputs, network)
+                self.convolution(layer, inputs)
             case Add():
                 self.make("BinaryOp", inputs, layer.name, "0=0")
             case Multiply():
@@ -106,9 +106,9 @@ class _Graph:
                 self.flat.add(layer.name)
             case Linear():
                 options = f"0={layer.out_features} 1=1 2={layer.out_features * layer.in_features}"
-                self.weighted("InnerProduct", inputs, layer.name, options, "none", network)
+                self.weighted("InnerProduct", inputs, layer.name, options)
 
-    def convolution(self, layer: Convolution, inputs: tuple[str, ...], network: Network) -> None:
+    def convolution(self, layer: Convolution, inputs: Names) -> None:
         size = math.prod(layer.weight_shape)
         if layer.input in self.flat:  # behind a pool, ncnn has a row and not a map
             self.flat.add(layer.name)
@@ -120,16 +120,10 @@ class _Graph:
                 f"0={layer.out_channels} 1={layer.kernel} 3={layer.stride} 4={before} 14={before} "
                 f"15={after} 16={after} 5=1 6={size}" + f" 7={layer.groups}" * layer.depthwise
             )
-        self.weighted(kind, inputs, layer.name, options, layer.activation, network)
+        self.weighted(kind, inputs, layer.name, options, layer.activation)
 
     def weighted(
-        self,
-        kind: str,
-        inputs: tuple[str, ...],
-        name: str,
-        options: str,
-        activation: Activation,
-        network: Network,
+        self, kind: str, inputs: Names, name: str, options: str, activation: Activation = "none"
     ) -> None:
         options = f"{options} {ACTIVATIONS[activation]}"
         if activation == "hard_sigmoid":
@@ -138,4 +132,4 @@ class _Graph:
         else:
             self.make(kind, inputs, name, options)
         self.weights.append(PLAIN_FLOATS)
-        self.store(network.arrays[f"{name}.weight"], network.arrays[f"{name}.bias"])
+        self.store(self.network.arrays[f"{name}.weight"], self.network.arrays[f"{name}.bias"])

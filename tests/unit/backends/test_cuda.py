@@ -105,10 +105,6 @@ def test_runtime_says_its_version(runtime: Cuda) -> None:
 
 
 def test_error_without_a_device_has_its_name(no_device: Cuda) -> None:
-    with pytest.raises(
-        BackendError, match=r"cudaGetDeviceCount failed: cudaError\w+ \((35|100)\): \w"
-    ):
-        no_device.device_count()
     for call in (no_device.capability, no_device.device_name, no_device.create_stream):
         with pytest.raises(BackendError, match=r"^CUDA: cuda\w+ failed: cudaError\w+ \(\d+\): \w"):
             call()
