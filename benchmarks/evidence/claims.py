@@ -99,9 +99,9 @@ def precision() -> Claims:
         yield f"| {row['budget_ms']:.2f} ms | {' | '.join(cells)} |"
 
 
-def lean() -> Claims:
+def install_size() -> Claims:
     """What an installation weighs, and how fast it starts again."""
-    found = result("lean")["installations"]
+    found = result("install_size")["installations"]
     size = {name: f"{row['size_mb']:.0f}" for name, row in found.items()}
     largest = found["base"]["largest_mb"]
     yield (
@@ -121,9 +121,11 @@ def lean() -> Claims:
     yield f"| the second start, whole process | {starts[first]['process']:.1f} s |"
 
 
-def own_latency() -> Claims:
+def local_latency_prediction() -> Claims:
     """How well latencies are predicted on the machine of the results."""
-    one, two = (result("own_latency")["targets"][f"onnxruntime cpu fp32 {n}t"] for n in (1, 2))
+    one, two = (
+        result("local_latency_prediction")["targets"][f"onnxruntime cpu fp32 {n}t"] for n in (1, 2)
+    )
     ours = one["ours"]
     yield (
         f"mean error {100 * ours['mean_error']:.1f} %, {100 * ours['within_10_percent']:.1f} % "
@@ -241,8 +243,8 @@ CLAIMS: tuple[Callable[[], Claims], ...] = (
     frames,
     quantisation_aware,
     precision,
-    lean,
-    own_latency,
+    install_size,
+    local_latency_prediction,
     latency_prediction,
     memory,
     budgets,

@@ -7,9 +7,9 @@ from collections.abc import Callable, Mapping
 from tofa_edge.benchmarks.evidence.claims import Claims, result, tau
 
 
-def spine() -> Claims:
+def torch_parity() -> Claims:
     """What the device computes against torch, and how long its steps take."""
-    found = result("spine")
+    found = result("torch_parity")
     whole = found["pretrained"]
     yield f"20 photos: largest logit difference | {_each(whole)} |"
     subnets = found["subnets"]
@@ -64,9 +64,9 @@ def searching() -> Claims:
     )
 
 
-def parity() -> Claims:
+def engine_parity() -> Claims:
     """How far engines are from the reference."""
-    found = result("parity")
+    found = result("engine_parity")
     engines = [f"{name} cpu fp32 1t" for name in ("onnxruntime", "openvino", "tflite")]
     each = [f"{found['random'][e]['worst_difference']:.1e}".replace("e-0", "e-") for e in engines]
     worst = " | ".join(each)
@@ -152,10 +152,10 @@ def _tenths(share: float) -> str:
 
 
 CLAIMS: tuple[Callable[[], Claims], ...] = (
-    spine,
+    torch_parity,
     accuracy_prediction,
     searching,
-    parity,
+    engine_parity,
     engines,
     fuzz_bundle,
     demo,

@@ -70,9 +70,9 @@ def transfer_more() -> Claims:
     yield f"{_percents(pretrained['accuracy'])} against {_percents(without)} %"
 
 
-def ingredients() -> Claims:
+def ablation() -> Claims:
     """What each ingredient of the training is worth."""
-    for name in ("ingredients", "ingredients_present"):
+    for name in ("ablation", "ablation_present"):
         yield from _left_out(result(name)["runs"])
 
 
@@ -132,9 +132,9 @@ def transfer_fashion_mnist() -> Claims:
     yield f"| probe on the teachers' features | {probe} |"
 
 
-def first_targets() -> Claims:
-    """How right first targets are, by teachers, with and without spreading."""
-    runs = result("first_targets")["runs"]
+def initial_pseudo_labels() -> Claims:
+    """How right initial pseudo-labels are, by teachers, with and without spreading."""
+    runs = result("initial_pseudo_labels")["runs"]
     ways = (
         ("lite0+lite2", "self-trained"),
         ("lite0+lite1+lite2", "self-trained"),
@@ -149,7 +149,7 @@ def first_targets() -> Claims:
 
 
 def transfer_present() -> Claims:
-    """What the present first targets reach."""
+    """What the present initial pseudo-labels reach."""
     runs = result("transfer_present")["runs"]
     yield (
         "| 25 labels a class, 1,500 + 1,200 steps, first draw | "
@@ -216,9 +216,9 @@ def _and(values: list[str]) -> str:
 CLAIMS: tuple[Callable[[], Claims], ...] = (
     transfer,
     transfer_more,
-    first_targets,
+    initial_pseudo_labels,
     transfer_present,
-    ingredients,
+    ablation,
     training_speed,
     ranking,
     transfer_elpv,

@@ -22,7 +22,7 @@ import safetensors.numpy
 from tofa_edge.architecture.encodings import decoded, distinct, sample
 from tofa_edge.architecture.tables import tables
 from tofa_edge.benchmarks.studies.provenance import made
-from tofa_edge.benchmarks.studies.study import read_zip, study_space, validation_images
+from tofa_edge.benchmarks.studies.training_study import read_zip, study_space, validation_images
 from tofa_edge.cutting.cutter import CALIBRATION_IMAGES
 from tofa_edge.measurement.order_statistics import kendall_tau
 from tofa_edge.network.network import LITE_PREPROCESSING

@@ -20,7 +20,7 @@ import numpy as np
 
 from tofa_edge.architecture.encodings import decoded, distinct, sample
 from tofa_edge.backends.protocol import Session
-from tofa_edge.benchmarks.studies.planted import Slowed
+from tofa_edge.benchmarks.studies.planted_faults import Slowed
 from tofa_edge.benchmarks.studies.provenance import made
 from tofa_edge.benchmarks.studies.trials import in_a_process, resumed
 from tofa_edge.benchmarks.suite.compare import compare

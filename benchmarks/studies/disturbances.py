@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from tofa_edge.backends.support import usable_cores
-from tofa_edge.benchmarks.studies.planted import (
+from tofa_edge.benchmarks.studies.planted_faults import (
     busy_cores,
     join,
     memory_hog,

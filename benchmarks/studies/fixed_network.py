@@ -31,7 +31,14 @@ from tofa_edge.architecture.layers import LOGITS, layers
 from tofa_edge.architecture.space import SearchSpace, Subnet
 from tofa_edge.backends.protocol import Engine, Session
 from tofa_edge.benchmarks.studies.provenance import made, store
-from tofa_edge.benchmarks.studies.study import Data, Study, read_zip, save, show, study_supernet
+from tofa_edge.benchmarks.studies.training_study import (
+    Data,
+    Study,
+    read_zip,
+    save,
+    show,
+    study_supernet,
+)
 from tofa_edge.benchmarks.studies.transfer import study_config
 from tofa_edge.budget import Budget
 from tofa_edge.bundle.bundle import Bundle

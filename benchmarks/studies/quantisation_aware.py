@@ -28,7 +28,14 @@ from tofa_edge.architecture.space import SearchSpace, Subnet
 from tofa_edge.backends.protocol import Engine, Target
 from tofa_edge.backends.registry import backend
 from tofa_edge.benchmarks.studies.provenance import made
-from tofa_edge.benchmarks.studies.study import Data, Study, read_zip, save, show, study_supernet
+from tofa_edge.benchmarks.studies.training_study import (
+    Data,
+    Study,
+    read_zip,
+    save,
+    show,
+    study_supernet,
+)
 from tofa_edge.benchmarks.studies.transfer import study_config, trained_path
 from tofa_edge.cutting.calibration import cut_network
 from tofa_edge.cutting.cutter import CALIBRATION_IMAGES

@@ -17,7 +17,7 @@ from tofa_edge.architecture.cost import macs
 from tofa_edge.architecture.layers import layers
 from tofa_edge.benchmarks.studies.agreement import rank
 from tofa_edge.benchmarks.studies.provenance import made
-from tofa_edge.benchmarks.studies.study import read_zip, study_space
+from tofa_edge.benchmarks.studies.training_study import read_zip, study_space
 from tofa_edge.cutting.cutter import CALIBRATION_IMAGES
 from tofa_edge.measurement.order_statistics import kendall_tau
 from tofa_edge.network.network import LITE_PREPROCESSING

@@ -29,7 +29,13 @@ from tofa_edge.benchmarks.studies.scenario_costs import (
     cost_ratios,
     equal_compute_steps,
 )
-from tofa_edge.benchmarks.studies.study import Results, Study, read_zip, study_space, subnets
+from tofa_edge.benchmarks.studies.training_study import (
+    Results,
+    Study,
+    read_zip,
+    study_space,
+    subnets,
+)
 from tofa_edge.benchmarks.studies.transfer import measured_on_test, study_run
 from tofa_edge.train.config import Progress
 from tofa_edge.train.data.photos import forget_labels

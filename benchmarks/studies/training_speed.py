@@ -17,7 +17,7 @@ import numpy as np
 import torch
 
 from tofa_edge.benchmarks.studies.provenance import made, store
-from tofa_edge.benchmarks.studies.study import study_supernet
+from tofa_edge.benchmarks.studies.training_study import study_supernet
 from tofa_edge.benchmarks.studies.trials import in_a_process
 from tofa_edge.train.config import Progress
 from tofa_edge.train.objective.objectives import SemiSupervised

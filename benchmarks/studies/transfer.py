@@ -24,8 +24,8 @@ from tofa_edge.architecture.arrays import FloatArray, IndexArray
 from tofa_edge.architecture.cost import macs
 from tofa_edge.architecture.layers import layers
 from tofa_edge.architecture.space import Subnet
-from tofa_edge.benchmarks.studies.picking import picked_below
-from tofa_edge.benchmarks.studies.study import (
+from tofa_edge.benchmarks.studies.best_subnets import picked_below
+from tofa_edge.benchmarks.studies.training_study import (
     POOL,
     RESOLUTION,
     Data,

@@ -19,17 +19,17 @@ from tofa_edge.architecture.cost import macs
 from tofa_edge.architecture.layers import layers
 from tofa_edge.architecture.zoo import tiny
 from tofa_edge.benchmarks.evidence.training_plot import draw
-from tofa_edge.benchmarks.studies import picking, scenarios
+from tofa_edge.benchmarks.studies import best_subnets, scenarios
+from tofa_edge.benchmarks.studies.ablation import ALPHA_RATIO, alpha_divergence
 from tofa_edge.benchmarks.studies.agreement import rank
-from tofa_edge.benchmarks.studies.ingredients import ALPHA_RATIO, alpha_divergence
-from tofa_edge.benchmarks.studies.picking import picked_below
+from tofa_edge.benchmarks.studies.best_subnets import picked_below
 from tofa_edge.benchmarks.studies.scenario_costs import (
     SCENARIOS,
     SHARED,
     cost_ratios,
     equal_compute_steps,
 )
-from tofa_edge.benchmarks.studies.study import study_space, subnets
+from tofa_edge.benchmarks.studies.training_study import study_space, subnets
 from tofa_edge.network.network import LITE_PREPROCESSING
 from tofa_edge.train.objective.losses import kullback_leibler
 from tofa_edge.train.supernet.supernet import Supernet
@@ -62,7 +62,7 @@ def test_freed_memory_is_kept_for_the_next_step() -> None:
 
 
 def test_subnets_are_picked_below_ceilings_without_labels(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(picking, "SAMPLED", 25)
+    monkeypatch.setattr(best_subnets, "SAMPLED", 25)
     supernet = Supernet(tiny(), LITE_PREPROCESSING, torch.Generator().manual_seed(0))
     space = supernet.space
     size = space.resolutions[-1]

@@ -1,6 +1,6 @@
 """How well latencies of unseen subnets are predicted on this machine, from ten measured ones.
 
-`python -m tofa_edge.benchmarks.studies.own_latency lite0.tofa --work study` measures 240 subnets
+`python -m tofa_edge.benchmarks.studies.local_latency_prediction lite0.tofa --work study` measures 240 subnets
 with one thread and with two, all twice in another order, and keeps them in `study`. Then for each
 thread count: ten subnets are chosen by design, the prior comes from the other thread count alone,
 and the rest is predicted. Beside it stand MACs scaled by one number, and a line of the MACs.
@@ -43,7 +43,7 @@ def main() -> None:
     parser.add_argument("bundle", type=Path)
     parser.add_argument("--backend", default="onnxruntime")
     parser.add_argument("--work", type=Path, default=Path("study"))
-    parser.add_argument("--out", type=Path, default=Path("own_latency.json"))
+    parser.add_argument("--out", type=Path, default=Path("local_latency_prediction.json"))
     options = parser.parse_args()
     options.work.mkdir(parents=True, exist_ok=True)
     bundle = Bundle.open(options.bundle)

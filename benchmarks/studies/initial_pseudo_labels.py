@@ -1,9 +1,9 @@
 """How right first targets of unlabelled images are, by teachers, with and without spreading.
 
-`python -m tofa_edge.benchmarks.studies.first_targets elpv --work study`, in a folder of
+`python -m tofa_edge.benchmarks.studies.initial_pseudo_labels elpv --work study`, in a folder of
 `tofa_edge.benchmarks.studies.transfer`. Hidden labels of training images judge, of draws that no
 table of accuracies uses; test images are not touched. Finished runs are kept in
-`study/first_targets.json`.
+`study/initial_pseudo_labels.json`.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from tofa_edge.architecture.arrays import IndexArray
-from tofa_edge.benchmarks.studies.study import TEACHERS, Results, Study, read_data
+from tofa_edge.benchmarks.studies.training_study import TEACHERS, Results, Study, read_data
 from tofa_edge.train.data.photos import forget_labels
 from tofa_edge.train.objective.class_prior import class_shares
 from tofa_edge.train.objective.first_targets import spread
@@ -38,7 +38,7 @@ def main() -> None:
     parser.add_argument("--labels", type=int, nargs="*", default=[4, 25, 100], help="a class")
     options = parser.parse_args()
     study = Study(read_data(options.images), options.work, 0, 0)
-    results = Results(options.work / "first_targets.json")
+    results = Results(options.work / "initial_pseudo_labels.json")
     teacher_outputs = dict(zip(TEACHERS, study.teacher_outputs(), strict=True))
     for names, count in itertools.product(GROUPS, options.labels):
         seen = torch.cat([teacher_outputs[name].features for name in names], dim=1)

@@ -1,8 +1,8 @@
 """What each ingredient of the training is worth: left out or exchanged, one at a time.
 
-`python -m tofa_edge.benchmarks.studies.ingredients fashion-mnist --work study`, in a folder of
+`python -m tofa_edge.benchmarks.studies.ablation fashion-mnist --work study`, in a folder of
 `tofa_edge.benchmarks.studies.transfer`. Everything else stays: start, labels, images, steps, seed.
-Finished runs are kept in `study/ingredients.json`.
+Finished runs are kept in `study/ablation.json`.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from torch import Tensor
 
 from tofa_edge.architecture.arrays import IndexArray
 from tofa_edge.architecture.space import SearchSpace, Subnet
-from tofa_edge.benchmarks.studies.study import TEACHERS, Results, Study, read_data, subnets
+from tofa_edge.benchmarks.studies.training_study import TEACHERS, Results, Study, read_data, subnets
 from tofa_edge.benchmarks.studies.transfer import measured_on_test, study_run
 from tofa_edge.train.data.augment import weak
 from tofa_edge.train.data.photos import forget_labels
@@ -43,7 +43,9 @@ WITHOUT: Mapping[str, Callable[[], AbstractContextManager[object]]] = {
     "distribution alignment": lambda: _pseudo_labels(aligned=False),
     "smallest subnet in each step": contextlib.nullcontext,
     "Lite1 among the teachers": contextlib.nullcontext,
-    "first targets spread over neighbours": lambda: _replaced(first_targets, "spread", _said),
+    "initial pseudo-labels spread over neighbours": lambda: _replaced(
+        first_targets, "spread", _said
+    ),
     "Kullback-Leibler but α-divergence": lambda: _replaced(
         losses, "kullback_leibler", alpha_divergence
     ),
@@ -61,7 +63,7 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=400)
     parser.add_argument("--without", nargs="*", default=list(WITHOUT), choices=list(WITHOUT))
     options = parser.parse_args()
-    results = Results(options.work / "ingredients.json")
+    results = Results(options.work / "ablation.json")
     study = Study(read_data(options.images), options.work, options.pretrain_steps, options.steps)
     for draw in options.draws:
         labels = forget_labels(study.data.labels, options.labels, draw)

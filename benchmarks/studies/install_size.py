@@ -1,7 +1,7 @@
 """What an installation weighs, what importing it loads, and how long a warm start takes.
 
     pip wheel --no-deps --wheel-dir dist .
-    python -m tofa_edge.benchmarks.studies.lean parts.tofa dist/tofa_edge-*.whl
+    python -m tofa_edge.benchmarks.studies.install_size parts.tofa dist/tofa_edge-*.whl
 
 The wheel is installed into fresh environments: alone, then with each device extra. With each extra
 the bundle is deployed once to choose, then nine times in new processes, timed from outside.
@@ -45,7 +45,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("bundle", type=Path)
     parser.add_argument("wheel", type=Path, help="of this package")
-    parser.add_argument("--out", type=Path, default=Path("benchmarks/results/lean.json"))
+    parser.add_argument("--out", type=Path, default=Path("benchmarks/results/install_size.json"))
     options = parser.parse_args()
     bundle, wheel = options.bundle.resolve(), options.wheel.resolve()
     found: dict[str, Any] = {

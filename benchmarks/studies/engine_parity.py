@@ -1,6 +1,6 @@
 """How far engines are from the reference, and what writing a model costs.
 
-`python -m tofa_edge.benchmarks.studies.parity --bundle cifar.tofa --images cifar10-jpeg.zip` runs
+`python -m tofa_edge.benchmarks.studies.engine_parity --bundle cifar.tofa --images cifar10-jpeg.zip` runs
 random subnets of Lite0, with random weights and calibrated statistics, on every engine that works
 here; then test photos on three subnets of a trained bundle; then times both writers.
 """
@@ -52,7 +52,7 @@ def main() -> None:
     parser.add_argument("--subnets", type=int, default=200)
     parser.add_argument("--bundle", type=Path, help="a trained one")
     parser.add_argument("--images", type=Path, help="zip of …/test/CLASS/NAME.jpg")
-    parser.add_argument("--out", type=Path, default=Path("benchmarks/results/parity.json"))
+    parser.add_argument("--out", type=Path, default=Path("benchmarks/results/engine_parity.json"))
     options = parser.parse_args()
     engines = first_targets(passing_engines())
     found: Found = {
