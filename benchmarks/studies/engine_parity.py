@@ -1,17 +1,16 @@
 """How far engines are from the reference, and what writing a model costs.
 
-`python -m tofa_edge.benchmarks.studies.engine_parity --bundle cifar.tofa --images cifar10-jpeg.zip` runs
-random subnets of Lite0, with random weights and calibrated statistics, on every engine that works
-here; then test photos on three subnets of a trained bundle; then times both writers.
+    python -m tofa_edge.benchmarks.studies.engine_parity --bundle cifar.tofa --images cifar.zip
+
+runs random subnets of Lite0, with random weights and calibrated statistics, on every engine that
+works here; then test photos on three subnets of a trained bundle; then times both writers.
 """
 
 from __future__ import annotations
 
-import argparse
 import dataclasses
 import json
 import time
-import zipfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -19,17 +18,17 @@ from typing import Any
 import numpy as np
 
 from tofa_edge import backends
-from tofa_edge.architecture.arrays import FloatArray, ImageArray
-from tofa_edge.architecture.encodings import decoded, distinct, sample
-from tofa_edge.architecture.layers import LOGITS
-from tofa_edge.architecture.space import SearchSpace, Subnet
+from tofa_edge.architecture.arrays import ImageArray
 from tofa_edge.architecture.zoo import efficientnet_lite0
 from tofa_edge.backends.onnx.float import write_onnx
 from tofa_edge.backends.protocol import Engine, Target
 from tofa_edge.backends.tflite.float import write_tflite
-from tofa_edge.benchmarks.studies.provenance import made
+from tofa_edge.benchmarks.studies.command import HELP, RESULTS, Row, options, random_subnets
+from tofa_edge.benchmarks.studies.provenance import store
+from tofa_edge.benchmarks.studies.zip_photos import names_of, read_photos
 from tofa_edge.bundle.bundle import Bundle
-from tofa_edge.bundle.images import decode
+from tofa_edge.bundle.images import decode, prepare
+from tofa_edge.cutting.accuracy_drop import logits_of
 from tofa_edge.cutting.calibration import cut_network
 from tofa_edge.cutting.cutter import Cutter
 from tofa_edge.network.network import LITE_PREPROCESSING, Network
@@ -40,81 +39,74 @@ from tofa_edge.selftest.specimens import random_arrays
 
 RESOLUTIONS = (48, 49, 64, 75, 80, 96)  # with odd ones: padding differs
 CALIBRATION, COMPARED = 16, 4
-TEST_PHOTOS, CHUNK = 1000, 50
+TEST_PHOTOS = 1000
 WRITTEN, REPEATS = 20, 3
-
-Found = dict[str, Any]
+REFERENCE = Engine(backends.backend("reference"), Target())
 
 
 def main() -> None:
     """Writes one file of results and prints it."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--subnets", type=int, default=200)
-    parser.add_argument("--bundle", type=Path, help="a trained one")
-    parser.add_argument("--images", type=Path, help="zip of …/test/CLASS/NAME.jpg")
-    parser.add_argument("--out", type=Path, default=Path("benchmarks/results/engine_parity.json"))
-    options = parser.parse_args()
-    engines = first_targets(passing_engines())
-    found: Found = {
-        "made": made(),
-        "writing_ms": writing(),
-        "random": random_networks(engines, options.subnets),
-    }
-    if options.bundle and options.images:
-        found["trained"] = trained_networks(options.bundle, options.images)
-    options.out.write_text(json.dumps(found, indent=1) + "\n")
-    print(json.dumps(found, indent=1))
+    out = RESULTS / "engine_parity.json"
+    paths = {name: (Path, HELP[name]) for name in ("bundle", "images")}
+    given = options(__doc__, subnets=200, **paths, out=out)
+    engines = _first_on_cpu(passing_engines())
+    result = {"writing_ms": _writing(), "random": _random_networks(engines, given.subnets)}
+    if given.bundle and given.images:
+        result["trained"] = _trained_networks(Bundle.open(given.bundle), given.images)
+    store(given.out, result)
+    print(json.dumps(result, indent=1))
 
 
-def first_targets(engines: list[Engine]) -> list[Engine]:
+def _first_on_cpu(engines: list[Engine]) -> list[Engine]:
     """Returns each backend's first target on the CPU."""
-    found: dict[str, Engine] = {}
+    first: dict[str, Engine] = {}
     for engine in engines:
         if engine.target.unit == "cpu":
-            found.setdefault(engine.backend.name, engine)
-    return list(found.values())
+            first.setdefault(engine.backend.name, engine)
+    return list(first.values())
 
 
-def random_networks(engines: list[Engine], count: int) -> dict[str, Found]:
+def _random_networks(engines: list[Engine], count: int) -> dict[str, Row]:
     """Returns by engine the difference of logits over the largest, in random Lite0 subnets."""
     space = dataclasses.replace(efficientnet_lite0(), resolutions=RESOLUTIONS)
     rng = np.random.default_rng(7)
     arrays, calibrating = random_arrays(space, rng), calibrating_engine()
     differences: dict[str, list[float]] = {str(engine): [] for engine in engines}
-    for number, subnet in enumerate(drawn(space, count), 1):
-        photos = photographs(CALIBRATION + COMPARED, subnet.resolution, rng)
-        network = cut_network(
-            space, subnet, arrays, LITE_PREPROCESSING, photos[COMPARED:], calibrating
-        )
-        wanted = logits_of(reference(), network, photos[:COMPARED])
+    for number, subnet in enumerate(random_subnets(space, 11, count), 1):
+        photos = _noise_photos(CALIBRATION + COMPARED, subnet.resolution, rng)
+        seen, compared = photos[COMPARED:], photos[:COMPARED]
+        network = cut_network(space, subnet, arrays, LITE_PREPROCESSING, seen, calibrating)
+        wanted = logits_of(network, REFERENCE, compared)
         for engine in engines:
-            logits = logits_of(engine, network, photos[:COMPARED])
+            logits = logits_of(network, engine, compared)
             differences[str(engine)].append(difference(logits, wanted))
         if number % 20 == 0:
             print(number, {name: f"{max(d):.1e}" for name, d in differences.items()}, flush=True)
-    return {name: {"subnets": len(d), **_spread(d)} for name, d in differences.items()}
+    return {name: {"subnets": len(d), **_summary(d)} for name, d in differences.items()}
 
 
-def trained_networks(path: Path, images: Path) -> dict[str, Found]:
+def _trained_networks(bundle: Bundle, images: Path) -> dict[str, Row]:
     """Returns by engine on how many test photos the best class is the reference's."""
-    bundle = Bundle.open(path)
-    engines, calibrating = first_targets(passing_engines(bundle)), calibrating_engine(bundle)
+    engines, calibrating = _first_on_cpu(passing_engines(bundle)), calibrating_engine(bundle)
     cutter, space = Cutter(bundle), bundle.space
-    found: dict[str, Found] = {str(engine): {"photos": 0, "same": 0} for engine in engines}
-    worst: dict[str, list[float]] = {name: [] for name in found}
+    rows: dict[str, Row] = {str(engine): {"photos": 0, "same": 0} for engine in engines}
+    differences: dict[str, list[float]] = {name: [] for name in rows}
+    names = names_of(images, "test")
+    names = names[:: max(1, len(names) // TEST_PHOTOS)][:TEST_PHOTOS]
     for subnet in (space.smallest(), space.middle(), space.largest()):
-        photos = test_photos(images, subnet.resolution, bundle.preprocessing.crop)
+        size, crop = subnet.resolution, bundle.preprocessing.crop
+        photos = np.stack([prepare(photo, size, crop) for photo, _ in read_photos(images, names)])
         network = cutter.network(subnet, calibrating)
-        wanted = logits_of(reference(), network, photos)
+        wanted = logits_of(network, REFERENCE, photos)
         for engine in engines:
-            logits, row = logits_of(engine, network, photos), found[str(engine)]
+            logits, row = logits_of(network, engine, photos), rows[str(engine)]
             row["photos"] += len(photos)
             row["same"] += int((logits.argmax(1) == wanted.argmax(1)).sum())
-            worst[str(engine)].append(difference(logits, wanted))
-    return {name: {**row, **_spread(worst[name])} for name, row in found.items()}
+            differences[str(engine)].append(difference(logits, wanted))
+    return {name: {**row, **_summary(differences[name])} for name, row in rows.items()}
 
 
-def writing() -> dict[str, Found]:
+def _writing() -> dict[str, Row]:
     """Returns what writing subnets of Lite0 takes by format, ms: each the least of three times.
 
     By the clock, and of the processor's time: on a machine with other work the two differ.
@@ -122,71 +114,35 @@ def writing() -> dict[str, Found]:
     space, rng = efficientnet_lite0(), np.random.default_rng(5)
     arrays, calibrating = random_arrays(space, rng), calibrating_engine()
     writers: dict[str, Callable[[Network], bytes]] = {"tflite": write_tflite, "onnx": write_onnx}
-    times: dict[str, list[tuple[float, float]]] = {kind: [] for kind in writers}
-    for subnet in (space.largest(), *drawn(space, WRITTEN - 1)):
-        photos = photographs(CALIBRATION, subnet.resolution, rng)
+    times: dict[str, list[Any]] = {kind: [] for kind in writers}
+    for subnet in (space.largest(), *random_subnets(space, 11, WRITTEN - 1)):
+        photos = _noise_photos(CALIBRATION, subnet.resolution, rng)
         network = cut_network(space, subnet, arrays, LITE_PREPROCESSING, photos, calibrating)
         for kind, write in writers.items():
-            taken = [_milliseconds(write, network) for _ in range(REPEATS)]
-            clock, processor = map(min, zip(*taken, strict=True))
-            times[kind].append((clock, processor))
+            repeats = [_milliseconds(write, network) for _ in range(REPEATS)]
+            times[kind].append(np.min(repeats, axis=0))
     return {
         kind: {
             name: {
-                "subnets": len(taken),
+                "subnets": len(values),
                 "median": round(float(np.median(values)), 1),
-                "worst": round(max(values), 1),
-                "largest_subnet": round(values[0], 1),
+                "worst": round(float(max(values)), 1),
+                "largest_subnet": round(float(values[0]), 1),
             }
-            for name, values in zip(("clock", "processor"), zip(*taken, strict=True), strict=True)
+            for name, values in zip(("clock", "processor"), np.transpose(rows), strict=True)
         }
-        for kind, taken in times.items()
+        for kind, rows in times.items()
     }
 
 
-def drawn(space: SearchSpace, count: int) -> list[Subnet]:
-    """Returns random subnets, no two the same."""
-    return decoded(space, distinct(space, sample(space, np.random.default_rng(11), count)))
-
-
-def reference() -> Engine:
-    """Returns what all engines are compared with."""
-    return Engine(backends.backend("reference"), Target())
-
-
-def logits_of(engine: Engine, network: Network, images: ImageArray) -> FloatArray:
-    """Returns a network's logits, (N, classes), computed in chunks of at most 50 images.
-
-    Args:
-        images: uint8, (N, S, S, 3).
-    """
-    session = engine.load(network)
-    try:
-        starts = range(0, len(images), CHUNK)
-        return np.concatenate([session.run(images[s : s + CHUNK])[LOGITS] for s in starts])
-    finally:
-        session.close()
-
-
-def photographs(count: int, size: int, rng: np.random.Generator) -> ImageArray:
+def _noise_photos(count: int, size: int, rng: np.random.Generator) -> ImageArray:
     """Returns smooth coloured noise, uint8, (count, size, size, 3)."""
     return np.stack([decode(smooth_photo(rng, size), size, "noise", 1.0) for _ in range(count)])
 
 
-def test_photos(path: Path, size: int, crop: float) -> ImageArray:
-    """Returns 1,000 test photos spread over all classes, uint8, (1000, size, size, 3)."""
-    with zipfile.ZipFile(path) as archive:
-        names = sorted(n for n in archive.namelist() if "/test/" in n and n.endswith(".jpg"))
-        chosen = names[:: max(1, len(names) // TEST_PHOTOS)][:TEST_PHOTOS]
-        return np.stack([decode(archive.read(name), size, name, crop) for name in chosen])
-
-
-def _spread(values: list[float]) -> Found:
-    return {"worst_difference": _short(max(values)), "median_difference": _short(np.median(values))}
-
-
-def _short(value: float | np.floating[Any]) -> float:
-    return float(f"{value:.2e}")
+def _summary(differences: list[float]) -> Row:
+    figures = {"worst": max(differences), "median": np.median(differences)}
+    return {f"{name}_difference": float(f"{value:.2e}") for name, value in figures.items()}
 
 
 def _milliseconds(write: Callable[[Network], bytes], network: Network) -> tuple[float, float]:

@@ -1,4 +1,4 @@
-"""How right first targets of unlabelled images are, by teachers, with and without spreading.
+"""How right initial pseudo-labels are, by teachers, with and without label spreading.
 
 `python -m tofa_edge.benchmarks.studies.initial_pseudo_labels elpv --work study`, in a folder of
 `tofa_edge.benchmarks.studies.transfer`. Hidden labels of training images judge, of draws that no
@@ -8,11 +8,8 @@ table of accuracies uses; test images are not touched. Finished runs are kept in
 
 from __future__ import annotations
 
-import argparse
 import itertools
 from functools import partial
-from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -20,7 +17,14 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from tofa_edge.architecture.arrays import IndexArray
-from tofa_edge.benchmarks.studies.training_study import TEACHERS, Results, Study, read_data
+from tofa_edge.benchmarks.studies.command import Row, options
+from tofa_edge.benchmarks.studies.training_study import (
+    TEACHERS,
+    WORK,
+    Study,
+    read_data,
+    study_results,
+)
 from tofa_edge.train.data.photos import forget_labels
 from tofa_edge.train.objective.class_prior import class_shares
 from tofa_edge.train.objective.first_targets import spread
@@ -32,40 +36,33 @@ DRAWS = (3, 4, 5)
 
 def main() -> None:
     """Runs what is missing of the study."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("images", type=Path)
-    parser.add_argument("--work", type=Path, default=Path("study"))
-    parser.add_argument("--labels", type=int, nargs="*", default=[4, 25, 100], help="a class")
-    options = parser.parse_args()
-    study = Study(read_data(options.images), options.work, 0, 0)
-    results = Results(options.work / "initial_pseudo_labels.json")
+    given = options(__doc__, "images", work=WORK, labels=[4, 25, 100])
+    study = Study(read_data(given.images), given.work)
+    results = study_results(given.work, "initial_pseudo_labels.json")
     teacher_outputs = dict(zip(TEACHERS, study.teacher_outputs(), strict=True))
-    for names, count in itertools.product(GROUPS, options.labels):
-        seen = torch.cat([teacher_outputs[name].features for name in names], dim=1)
-        row = partial(_row, seen, study.data.labels, count)
-        results.once(f"{options.images.stem}, {'+'.join(names)}, {count} labels a class", row)
+    for names, count in itertools.product(GROUPS, given.labels):
+        features = torch.cat([teacher_outputs[name].features for name in names], dim=1)
+        row = partial(_row, features, study.data.labels, count)
+        results.once(f"{given.images.stem}, {'+'.join(names)}, {count} labels a class", row)
 
 
-def _row(seen: Tensor, truth: IndexArray, count: int) -> dict[str, Any]:
-    row: dict[str, Any] = {
-        f"{figure}, {way}": []
-        for figure in ("accuracy", "log loss")
-        for way in ("probe", "self-trained", "spread")
-    }
+def _row(features: Tensor, truth: IndexArray, count: int) -> Row:
+    ways = ("probe", "self-trained", "spread")
+    row: Row = {f"{figure}, {way}": [] for figure in ("accuracy", "log loss") for way in ways}
     classes = int(truth.max()) + 1
     for draw in DRAWS:
         labels = forget_labels(truth, count, draw)
         judged = torch.from_numpy(np.flatnonzero((labels < 0) & (truth >= 0)))
-        shares = class_shares(seen, labels, classes)
-        first = fit_linear_probe(seen, labels, classes, rounds=0, shares=shares)
-        trained = fit_linear_probe(seen, labels, classes, shares=shares)
-        said = {
-            "probe": first.probabilities(seen),
-            "self-trained": trained.probabilities(seen),
-            "spread": spread(trained, seen, labels),
-        }
+        shares = class_shares(features, labels, classes)
+        first = fit_linear_probe(features, labels, classes, rounds=0, shares=shares)
+        trained = fit_linear_probe(features, labels, classes, shares=shares)
+        pseudo_labels = (
+            first.probabilities(features),
+            trained.probabilities(features),
+            spread(trained, features, labels),
+        )
         expected = torch.from_numpy(truth)[judged]
-        for way, probabilities in said.items():
+        for way, probabilities in zip(ways, pseudo_labels, strict=True):
             right = probabilities[judged].argmax(dim=1) == expected
             row[f"accuracy, {way}"].append(round(float(right.float().mean()), 4))
             loss = F.nll_loss(probabilities[judged].clamp(min=1e-6).log(), expected)

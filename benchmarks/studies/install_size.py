@@ -9,19 +9,18 @@ the bundle is deployed once to choose, then nine times in new processes, timed f
 
 from __future__ import annotations
 
-import argparse
 import json
 import os
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
-from tofa_edge.benchmarks.studies.provenance import made
+from tofa_edge.benchmarks.studies.command import RESULTS, Row, answer, options
+from tofa_edge.benchmarks.studies.provenance import store
 from tofa_edge.benchmarks.suite.fresh_process import starts
 from tofa_edge.device.machine import fingerprint, state
 
@@ -29,7 +28,7 @@ EXTRAS = ("onnxruntime", "tflite", "openvino")
 RUNS = 9
 LARGEST = 6  # packages that are named
 HIDDEN = ("PYTHONPATH", "PYTHONHOME", "VIRTUAL_ENV")
-LOADED = """
+IMPORT = """
 import json, sys, time
 before = set(sys.modules)
 begun = time.perf_counter()
@@ -42,39 +41,39 @@ print(json.dumps({"seconds": seconds, "modules": new}))
 
 def main() -> None:
     """Measures and writes a JSON file."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("bundle", type=Path)
-    parser.add_argument("wheel", type=Path, help="of this package")
-    parser.add_argument("--out", type=Path, default=Path("benchmarks/results/install_size.json"))
-    options = parser.parse_args()
-    bundle, wheel = options.bundle.resolve(), options.wheel.resolve()
-    found: dict[str, Any] = {
-        "made": made(),
+    given = options(__doc__, "bundle", "wheel", out=RESULTS / "install_size.json")
+    bundle, wheel = given.bundle.resolve(), given.wheel.resolve()
+    installations, load_average = {}, {}
+    with tempfile.TemporaryDirectory() as folder:
+        for extra in (None, *EXTRAS):
+            name = extra or "base"
+            installations[name] = _measured(Path(folder) / name, wheel, extra, bundle)
+            load_average[name] = state().load_average
+            print(name, json.dumps(installations[name]), flush=True)
+    result = {
         "device": fingerprint().to_dict(),
         "bundle_mb": round(bundle.stat().st_size / 1e6, 2),
         "runs": RUNS,
-        "load_average": {},
-        "installations": {},
+        "load_average": load_average,
+        "installations": installations,
     }
-    with tempfile.TemporaryDirectory() as folder:
-        for extra in (None, *EXTRAS):
-            measured = _measured(Path(folder) / (extra or "base"), wheel, extra, bundle)
-            found["installations"][extra or "base"] = measured
-            found["load_average"][extra or "base"] = state().load_average
-            print(extra or "base", json.dumps(measured), flush=True)
-    options.out.write_text(json.dumps(found, indent=1))
+    store(given.out, result)
 
 
-def _measured(folder: Path, wheel: Path, extra: str | None, bundle: Path) -> dict[str, Any]:
+def _measured(folder: Path, wheel: Path, extra: str | None, bundle: Path) -> Row:
     """Returns the size of an installation, what importing it costs, and its warm start."""
     python = _installed(folder, wheel, extra)
     (packages,) = folder.glob("lib/python3*/site-packages")
     sizes = {path.name: _size(path) / 1e6 for path in packages.iterdir()}
     largest = sorted(sizes.items(), key=lambda item: -item[1])[:LARGEST]
-    measured: dict[str, Any] = {
+    imports = [
+        answer("-c", IMPORT, python=python, cwd="/", env=_environment()) for _ in range(RUNS)
+    ]
+    seconds = round(float(np.median([row["seconds"] for row in imports])), 5)
+    measured: Row = {
         "size_mb": round(sum(sizes.values()), 1),
         "largest_mb": {name: round(size, 1) for name, size in largest},
-        "import": _import(python),
+        "import": {"seconds": seconds, "modules": imports[-1]["modules"]},
     }
     if extra is not None:
         environment = _environment(XDG_CACHE_HOME=str(folder / "cache"))
@@ -85,34 +84,14 @@ def _measured(folder: Path, wheel: Path, extra: str | None, bundle: Path) -> dic
 
 def _installed(folder: Path, wheel: Path, extra: str | None) -> Path:
     """Installs into a fresh environment, without pip in it, and returns its Python."""
-    make = [sys.executable, "-m", "venv", "--without-pip", str(folder)]
-    subprocess.run(make, check=True)
-    python = folder / "bin/python"
-    pip = [
-        sys.executable,
-        "-m",
-        "pip",
-        "--python",
-        str(python),
-        "--disable-pip-version-check",
-        "-qq",
-    ]
-    wanted = f"{wheel}[{extra}]" if extra else str(wheel)
-    subprocess.run([*pip, "install", wanted], check=True)
+    python, package = folder / "bin/python", f"{wheel}[{extra}]" if extra else str(wheel)
+    quiet = ("--disable-pip-version-check", "-qq")
+    for words in (
+        ("venv", "--without-pip", str(folder)),
+        ("pip", "--python", str(python), *quiet, "install", package),
+    ):
+        subprocess.run([sys.executable, "-m", *words], check=True)
     return python
-
-
-def _import(python: Path) -> dict[str, Any]:
-    """Returns the median time of `import tofa_edge`, and which modules it loads."""
-    found = []
-    for _ in range(RUNS):
-        done = subprocess.run(
-            [str(python), "-c", LOADED],
-            cwd="/", env=_environment(), check=True, capture_output=True, text=True,
-        )  # fmt: skip
-        found.append(json.loads(done.stdout))
-    seconds = float(np.median([item["seconds"] for item in found]))
-    return {"seconds": round(seconds, 5), "modules": found[-1]["modules"]}
 
 
 def _environment(**variables: str) -> Mapping[str, str]:
@@ -121,15 +100,10 @@ def _environment(**variables: str) -> Mapping[str, str]:
 
 
 def _size(path: Path) -> int:
-    return sum(file.lstat().st_blocks * 512 for file in _files(path))
-
-
-def _files(path: Path) -> Iterator[Path]:
+    """Returns what a file takes on the disk, or all files of a folder."""
     if path.is_dir() and not path.is_symlink():
-        for item in path.iterdir():
-            yield from _files(item)
-    else:
-        yield path
+        return sum(map(_size, path.iterdir()))
+    return path.lstat().st_blocks * 512
 
 
 if __name__ == "__main__":
