@@ -7,7 +7,7 @@ A text here stands in a page word for word. Whoever measures anew runs
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from functools import cache
 from pathlib import Path
 from statistics import mean, median, stdev
@@ -144,19 +144,19 @@ def latency_prediction() -> Claims:
     found = result("latency_prediction")
 
     def rho(name: str) -> str:
-        return _short(found[name]["spearman"]["mean"])
+        return short(found[name]["spearman"]["mean"])
 
     for name in ("leave one device out", "leave the family out"):
         row = found[f"accel_nasbench, {name}, k=10"]
         yield (
-            f"| {_short(row['spearman']['mean'])}, {row['error_percent']['mean']:.1f} %, "
+            f"| {short(row['spearman']['mean'])}, {row['error_percent']['mean']:.1f} %, "
             f"{row['within_10_percent']['mean']:.0f} % |"
         )
     for data, published in (("help_fbnet", "HELP .910 with 10"), ("nb201", "HELP .932 with 10")):
         ten, three = (rho(f"{data}, HELP's protocol, k={k}") for k in (10, 3))
         yield f"| {ten} ({three}); {published}"
     worst = found["help_fbnet, HELP's protocol, end-to-end devices, k=10"]["spearman"]
-    yield f"| {_short(worst['mean'])}, worst {_short(worst['worst'])} ({worst['worst_device']}) |"
+    yield f"| {short(worst['mean'])}, worst {short(worst['worst'])} ({worst['worst_device']}) |"
     boards = found["ncnn boards, classification, k=10"]
     yield (
         f"| ncnn, {boards['boards']} boards, classification networks, the board unseen "
@@ -168,7 +168,7 @@ def latency_prediction() -> Claims:
     yield (
         f"at most {chosen['measurements']['most']} of them "
         f"| {_none(chosen['winners_over_1.05_budget'])} of {winners:,} winners above 1.05 × the "
-        f"budget, {_short(chosen['accuracy_points_lost']['mean'], 2)} points of accuracy lost; "
+        f"budget, {short(chosen['accuracy_points_lost']['mean'], 2)} points of accuracy lost; "
         f"{chosen['without_winner']} times no winner |"
     )
 
@@ -224,9 +224,19 @@ def _none(count: int) -> str:
     return {0: "none", 1: "one"}.get(count, str(count))
 
 
-def _short(value: float, digits: int = 3) -> str:
+def short(value: float, digits: int = 3) -> str:
     """Returns a number below one as tables show it: without its zero."""
     return f"{value:.{digits}f}".removeprefix("0")
+
+
+def power(value: float) -> str:
+    """Returns a small number with two digits and a power of ten."""
+    return f"{value:.1e}".replace("e-0", "e-")
+
+
+def row(*cells: str) -> str:
+    """Returns cells as a table's row."""
+    return f"| {' | '.join(cells)} |"
 
 
 def average(values: list[float]) -> str:
@@ -234,18 +244,7 @@ def average(values: list[float]) -> str:
     return f"{100 * mean(values):.1f} ± {100 * stdev(values):.1f} %"
 
 
-def tau(value: float) -> str:
-    """Returns a Kendall's τ as tables show it."""
-    return _short(value, 2)
-
-
-CLAIMS: tuple[Callable[[], Claims], ...] = (
-    frames,
-    quantisation_aware,
-    precision,
-    install_size,
-    local_latency_prediction,
-    latency_prediction,
-    memory,
-    budgets,
-)
+def joined(values: Iterable[str]) -> str:
+    """Returns values as a list in words."""
+    *first, last = values
+    return f"{', '.join(first)} and {last}"

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from statistics import median
-from typing import Any
 
-from tofa_edge.benchmarks.evidence.claims import Claims, result
+from tofa_edge.benchmarks.evidence.claims import Claims, power, result
 
 
 def disturbances() -> Claims:
@@ -84,7 +82,7 @@ def peers() -> Claims:
         f"| installed, with all that is needed | {ours['installed_mib']:.0f} MiB | {installed} | "
         f"{installed} |"
     )
-    yield f"differ by {_short(found['difference_of_logits'])} of the largest logit"
+    yield f"differ by {power(found['difference_of_logits'])} of the largest logit"
 
 
 def peers_tflite() -> Claims:
@@ -123,18 +121,3 @@ def fixed_network() -> Claims:
 
 def _percent(share: float) -> str:
     return f"{100 * share:.1f}".removesuffix(".0") + " %"
-
-
-def _short(value: Any) -> str:
-    return f"{value:.1e}".replace("e-0", "e-")
-
-
-CLAIMS: tuple[Callable[[], Claims], ...] = (
-    disturbances,
-    repeatability,
-    compare_trials,
-    measuring_overhead,
-    peers,
-    peers_tflite,
-    fixed_network,
-)

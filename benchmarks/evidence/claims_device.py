@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 
-from tofa_edge.benchmarks.evidence.claims import Claims, result, tau
+from tofa_edge.benchmarks.evidence.claims import Claims, power, result, short
 
 
 def torch_parity() -> Claims:
@@ -41,15 +41,13 @@ def accuracy_prediction() -> Claims:
     """How well the accuracy of unseen subnets is expected."""
     found = result("accuracy_prediction")
     many, few = (found[f"{count} validation images"] for count in (1000, 100))
-    yield (
-        f"Kendall's τ {tau(many['tau'])} (MACs alone {tau(found['tau_of_macs'])}), mean error "
-        f"{100 * many['mean_error']:.1f} points, {_tenths(many['mean_error_but_for_level'])} but "
-        "for the common level"
-    )
-    yield (
-        f"τ {tau(few['tau'])}, mean error {100 * few['mean_error']:.1f} points, "
-        f"{_tenths(few['mean_error_but_for_level'])} but for the level"
-    )
+    texts = []
+    for row in (many, few):
+        level = short(100 * row["mean_error_but_for_level"], 1)
+        texts.append(f"mean error {100 * row['mean_error']:.1f} points, {level} but for the")
+    taus = [short(value, 2) for value in (many["tau"], found["tau_of_macs"], few["tau"])]
+    yield f"Kendall's τ {taus[0]} (MACs alone {taus[1]}), {texts[0]} common level"
+    yield f"τ {taus[2]}, {texts[1]} level"
     yield f"accuracy of {found['unseen_subnets']} unseen subnets on {found['test_images']:,} test"
 
 
@@ -68,7 +66,7 @@ def engine_parity() -> Claims:
     """How far engines are from the reference."""
     found = result("engine_parity")
     engines = [f"{name} cpu fp32 1t" for name in ("onnxruntime", "openvino", "tflite")]
-    each = [f"{found['random'][e]['worst_difference']:.1e}".replace("e-0", "e-") for e in engines]
+    each = [power(found["random"][engine]["worst_difference"]) for engine in engines]
     worst = " | ".join(each)
     yield "onnxruntime {}, openvino {}, tflite {}".format(*each)
     yield (
@@ -140,23 +138,8 @@ def demo() -> Claims:
 
 
 def _each(values: Mapping[str, float]) -> str:
-    return ", ".join(f"{name} {value:.1e}".replace("e-0", "e-") for name, value in values.items())
+    return ", ".join(f"{name} {power(value)}" for name, value in values.items())
 
 
 def _ms(value: float) -> str:
     return f"{value:.0f}" if value >= 10 else f"{value:.1f}"
-
-
-def _tenths(share: float) -> str:
-    return f"{100 * share:.1f}".removeprefix("0")
-
-
-CLAIMS: tuple[Callable[[], Claims], ...] = (
-    torch_parity,
-    accuracy_prediction,
-    searching,
-    engine_parity,
-    engines,
-    fuzz_bundle,
-    demo,
-)

@@ -12,7 +12,15 @@ import pytest
 
 from tofa_edge import __version__
 from tofa_edge.benchmarks.evidence import claims
-from tofa_edge.benchmarks.evidence.evidence import MODULES, pages, prose, stale, unbacked, unused
+from tofa_edge.benchmarks.evidence.evidence import (
+    MODULES,
+    pages,
+    prose,
+    renders,
+    stale,
+    unbacked,
+    unused,
+)
 from tofa_edge.benchmarks.studies.provenance import provenance
 
 RESULTS = sorted(claims.RESULTS.glob("*.json"))
@@ -78,7 +86,7 @@ def test_every_result_is_made_use_of(monkeypatch: pytest.MonkeyPatch) -> None:
 
     for module in MODULES:
         monkeypatch.setattr(module, "result", seen)
-        for render in module.CLAIMS:
+        for render in renders(module):
             assert list(render()), render.__name__
     assert read == {path.stem for path in RESULTS}
 
