@@ -50,88 +50,87 @@ def frames() -> Claims:
 
 def quantisation_aware() -> Claims:
     """What training for integers brings."""
-    found = result("quantisation_aware")
+    stored = result("quantisation_aware")
     without, with_it = (
-        found["supernets"][name]["drop"] for name in ("as trained", "quantisation-aware")
+        "{mean:.2f} points ({low:.2f} to {high:.2f})".format(**stored["supernets"][name]["drop"])
+        for name in ("as trained", "quantisation-aware")
     )
+    lower = -stored["gain"]["fp32 over float"]["mean"]
     yield (
-        f"int8 costs {without['mean']:.2f} points ({without['low']:.2f} to {without['high']:.2f}) "
-        f"without it and {with_it['mean']:.2f} ({with_it['low']:.2f} to {with_it['high']:.2f}) "
-        f"with it, and fp32 ends {-found['gain']['fp32 over float']['mean']:.2f} points lower than "
-        "after as many steps in float"
+        f"int8 costs {without} without it and {with_it.replace(' points', '')} with it, and fp32 "
+        f"ends {lower:.2f} points lower than after as many steps in float"
     )
 
 
 def precision() -> Claims:
     """What integers bring and cost."""
-    found = result("precision")
-    for name, row in found["speed"]["engines"].items():
-        if row["p50_ms_over_fp32"] != 1:
-            engine, _, kind, _ = name.split()
-            yield (
-                f"| {engine} {kind} | {row['p50_ms']:.2f} ms | {1 / row['p50_ms_over_fp32']:.1f} × "
-                f"| {100 * row['artefact_mb_over_fp32']:.0f} % "
-                f"| {100 * row['growth_mb_over_fp32']:.0f} % |"
-            )
-    yield f"takes {found['speed']['quantising_64_images_s']:.1f} s (64 photos)"
-    accuracy = found["accuracy"]
+    stored = result("precision")
+    for name, figures in stored["speed"]["engines"].items():
+        time = figures["p50_ms_over_fp32"]
+        if time != 1:
+            shares = (figures["artefact_mb_over_fp32"], figures["growth_mb_over_fp32"])
+            percents = (f"{100 * share:.0f} %" for share in shares)
+            yield row(_target(name), f"{figures['p50_ms']:.2f} ms", f"{1 / time:.1f} ×", *percents)
+    yield f"takes {stored['speed']['quantising_64_images_s']:.1f} s (64 photos)"
+    accuracy = stored["accuracy"]
     yield (
         f"accuracy on {accuracy['images']:,} photos never seen, mean over {accuracy['subnets']} "
         f"subnets: {accuracy['fp32']:.2f} % in fp32; "
     )
     drops = accuracy["engines"]
-    for name, row in drops.items():
-        low, high = row["interval"]
-        engine, _, kind, _ = name.split()
-        yield f"{engine} {kind} {row['mean_drop']:.2f} ({low:.2f} to {high:.2f})"
-    expected = [row["mean_drop_expected_without_labels"] for row in drops.values()]
+    for name, drop in drops.items():
+        low, high = drop["interval"]
+        yield f"{_target(name)} {drop['mean_drop']:.2f} ({low:.2f} to {high:.2f})"
+    expected = [drop["mean_drop_expected_without_labels"] for drop in drops.values()]
     yield (
-        f"the worst subnet loses {max(row['worst_drop'] for row in drops.values()):.1f}. The "
+        f"the worst subnet loses {max(drop['worst_drop'] for drop in drops.values()):.1f}. The "
         f"estimate without labels says {min(expected):.2f} to {max(expected):.2f}"
     )
-    for row in found["budgets"]["budgets"]:
+    for budget in stored["budgets"]["budgets"]:
         cells = (
             f"{100 * kind['right']:.1f} % ({kind['mmacs']:.1f})"
             if "right" in kind
             else "nothing fits"
-            for kind in (row["free"], row["float"])
+            for kind in (budget["free"], budget["float"])
         )
-        yield f"| {row['budget_ms']:.2f} ms | {' | '.join(cells)} |"
+        yield row(f"{budget['budget_ms']:.2f} ms", *cells)
+
+
+def _target(name: str) -> str:
+    engine, _, kind, _ = name.split()
+    return f"{engine} {kind}"
 
 
 def install_size() -> Claims:
     """What an installation weighs, and how fast it starts again."""
-    found = result("install_size")["installations"]
-    size = {name: f"{row['size_mb']:.0f}" for name, row in found.items()}
-    largest = found["base"]["largest_mb"]
+    stored = result("install_size")["installations"]
+    size = {name: f"{installed['size_mb']:.0f}" for name, installed in stored.items()}
+    largest = stored["base"]["largest_mb"]
     yield (
         f"base {size['base']} MB, of it numpy with OpenBLAS "
         f"{largest['numpy'] + largest['numpy.libs']:.0f}; with `[tflite]` {size['tflite']}, "
         f"`[onnxruntime]` {size['onnxruntime']}, `[openvino]` {size['openvino']} MB"
     )
-    starts = {name: row["warm_start_s"] for name, row in found.items() if name != "base"}
+    starts = {name: each["warm_start_s"] for name, each in stored.items() if name != "base"}
     first, *others = sorted(starts, key=lambda name: float(starts[name]["process"]))
-    row = starts[first]
-    yield (
-        f"{first} {row['process']:.2f} s (import {row['import']:.2f}, deploy {row['deploy']:.2f})"
-    )
+    whole = "{process:.2f} s (import {import:.2f}, deploy {deploy:.2f})"
+    yield f"{first} {whole.format(**starts[first])}"
     for name in others:
-        row = starts[name]
-        yield f"{name} {row['process']:.2f} ({row['import']:.2f}, {row['deploy']:.2f})"
+        yield f"{name} {'{process:.2f} ({import:.2f}, {deploy:.2f})'.format(**starts[name])}"
     yield f"| the second start, whole process | {starts[first]['process']:.1f} s |"
 
 
 def local_latency_prediction() -> Claims:
     """How well latencies are predicted on the machine of the results."""
-    one, two = (
-        result("local_latency_prediction")["targets"][f"onnxruntime cpu fp32 {n}t"] for n in (1, 2)
+    targets = result("local_latency_prediction")["targets"]
+    one, two = (targets[f"onnxruntime cpu fp32 {threads}t"] for threads in (1, 2))
+    ours, line, scaled = (
+        f"{100 * one[name]['mean_error']:.1f} %" for name in ("ours", "line of macs", "macs scaled")
     )
-    ours = one["ours"]
     yield (
-        f"mean error {100 * ours['mean_error']:.1f} %, {100 * ours['within_10_percent']:.1f} % "
-        f"within ±10 % (a line of the MACs {100 * one['line of macs']['mean_error']:.1f} %, scaled "
-        f"MACs {100 * one['macs scaled']['mean_error']:.1f} %; two measurements of one subnet "
-        f"differ by {100 * one['repeat_noise']:.1f} %)"
+        f"mean error {ours}, {100 * one['ours']['within_10_percent']:.1f} % within ±10 % (a line "
+        f"of the MACs {line}, scaled MACs {scaled}; two measurements of one subnet differ by "
+        f"{100 * one['repeat_noise']:.1f} %)"
     )
     yield (
         f"mean error {100 * two['ours']['mean_error']:.0f} %: two measurements of one subnet "
@@ -141,29 +140,27 @@ def local_latency_prediction() -> Claims:
 
 def latency_prediction() -> Claims:
     """How well latencies are predicted on public data."""
-    found = result("latency_prediction")
-
-    def rho(name: str) -> str:
-        return short(found[name]["spearman"]["mean"])
-
+    stored = result("latency_prediction")
     for name in ("leave one device out", "leave the family out"):
-        row = found[f"accel_nasbench, {name}, k=10"]
-        yield (
-            f"| {short(row['spearman']['mean'])}, {row['error_percent']['mean']:.1f} %, "
-            f"{row['within_10_percent']['mean']:.0f} % |"
+        known = stored[f"accel_nasbench, {name}, k=10"]
+        rho, error, within = (
+            known[key]["mean"] for key in ("spearman", "error_percent", "within_10_percent")
         )
+        yield row(f"{short(rho)}, {error:.1f} %, {within:.0f} %")
     for data, published in (("help_fbnet", "HELP .910 with 10"), ("nb201", "HELP .932 with 10")):
-        ten, three = (rho(f"{data}, HELP's protocol, k={k}") for k in (10, 3))
+        ten, three = (
+            short(stored[f"{data}, HELP's protocol, k={k}"]["spearman"]["mean"]) for k in (10, 3)
+        )
         yield f"| {ten} ({three}); {published}"
-    worst = found["help_fbnet, HELP's protocol, end-to-end devices, k=10"]["spearman"]
-    yield f"| {short(worst['mean'])}, worst {short(worst['worst'])} ({worst['worst_device']}) |"
-    boards = found["ncnn boards, classification, k=10"]
-    yield (
-        f"| ncnn, {boards['boards']} boards, classification networks, the board unseen "
-        f"| mean error {boards['error_percent']['mean']:.1f} %, scaling the nearest board's "
-        f"figures {boards['scaled_nearest_board_error_percent']:.1f} % |"
+    real = stored["help_fbnet, HELP's protocol, end-to-end devices, k=10"]["spearman"]
+    yield row(f"{short(real['mean'])}, worst {short(real['worst'])} ({real['worst_device']})")
+    boards = stored["ncnn boards, classification, k=10"]
+    yield row(
+        f"ncnn, {boards['boards']} boards, classification networks, the board unseen",
+        f"mean error {boards['error_percent']['mean']:.1f} %, scaling the nearest board's "
+        f"figures {boards['scaled_nearest_board_error_percent']:.1f} %",
     )
-    chosen = found["accel_nasbench, nine budgets, other devices known"]
+    chosen = stored["accel_nasbench, nine budgets, other devices known"]
     winners = chosen["choices"] - chosen["without_winner"]
     yield (
         f"at most {chosen['measurements']['most']} of them "
