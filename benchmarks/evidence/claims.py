@@ -26,12 +26,12 @@ def result(name: str) -> Any:
 
 def frames() -> Claims:
     """What frames of the device's camera bring and cost."""
-    found = result("frames")
+    stored = result("frames")
 
     def points(camera: str, guard: str, frames: str) -> str:
         gains = [
             100 * abs(row["gain"])
-            for row in found["rows"]
+            for row in stored["rows"]
             if (row["camera"], row.get("guard")) == (camera, guard)
             and row["frames"].startswith(frames)
         ]
@@ -40,7 +40,7 @@ def frames() -> Claims:
 
     same, blurred = "same camera", "blurred"
     yield (
-        f"On {found['test_photos']:,} CIFAR-10-JPEG photos, mean of three subnets, frames of one "
+        f"On {stored['test_photos']:,} CIFAR-10-JPEG photos, mean of three subnets, frames of one "
         f"class alone cost {points(same, 'unguarded', 'one class')} points, and "
         f"{points(same, 'guarded', 'one class')} as a quarter; where the camera is blurred, frames "
         f"of all classes are worth {points(blurred, 'guarded', 'all classes')} points as a quarter "
@@ -172,11 +172,11 @@ def latency_prediction() -> Claims:
 
 def memory() -> Claims:
     """How well the growth of a process is predicted."""
-    found = result("memory")
-    onnx, tflite = found["engines"]["onnxruntime"], found["engines"]["tflite"]
+    stored = result("memory")
+    onnx, tflite = stored["engines"]["onnxruntime"], stored["engines"]["tflite"]
     assert tflite["shipped_within_15_percent"] == 1
     yield (
-        f"| memory, {found['tested']} unseen subnets, growth of the process | onnxruntime mean "
+        f"| memory, {stored['tested']} unseen subnets, growth of the process | onnxruntime mean "
         f"error {100 * onnx['shipped_mean_error']:.0f} %, "
         f"{100 * onnx['shipped_within_15_percent']:.0f} % within ±15 %; tflite "
         f"{100 * tflite['shipped_mean_error']:.0f} %, all within "
@@ -187,8 +187,8 @@ def memory() -> Claims:
 def budgets() -> Claims:
     """Whether what was deployed keeps its budget, and how long choosing takes."""
     one, free = result("budgets_one_thread"), result("budgets")
-    for found in (one, free):
-        assert all(row["measured_ms"] <= row["budget_ms"] for row in found["budgets"])
+    for stored in (one, free):
+        assert all(row["measured_ms"] <= row["budget_ms"] for row in stored["budgets"])
     used, above, worst, off = _used(one)
     yield (
         f"all within when chosen; {_none(above)} of {len(one['budgets'])} above 1.05 × the budget "
@@ -200,19 +200,19 @@ def budgets() -> Claims:
         f"{_none(above)} of {len(free['budgets'])} above 1.05 × the budget (worst {worst:.2f}); "
         f"median {used:.0f} % of it used; prediction off by {off:.0f} %"
     )
-    seconds = [[row["seconds"] for row in found["budgets"]] for found in (one, free)]
+    seconds = [[row["seconds"] for row in stored["budgets"]] for stored in (one, free)]
     low, high = sorted(median(each) for each in seconds)
-    most = max(found["summary"]["most_measurements"] for found in (one, free))
+    most = max(stored["summary"]["most_measurements"] for stored in (one, free))
     yield (
         f"median {low:.1f} to {high:.1f} s, longest {max(map(max, seconds)):.1f} s; at most {most} "
         "measurements"
     )
 
 
-def _used(found: Mapping[str, Any]) -> tuple[float, int, float, float]:
+def _used(stored: Mapping[str, Any]) -> tuple[float, int, float, float]:
     """Returns the median % of the budget, how many are above, the worst share, the error in %."""
-    shares = [row["over_budget"] for row in found["budgets"]]
-    summary = found["summary"]
+    shares = [row["over_budget"] for row in stored["budgets"]]
+    summary = stored["summary"]
     used, off = 100 * median(shares), 100 * summary["mean_prediction_error"]
     return used, int(summary["above_1.05"]), max(shares), off
 

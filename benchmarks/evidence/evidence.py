@@ -77,8 +77,8 @@ def stale(texts: Mapping[str, str]) -> Iterator[tuple[str, str]]:
 def unbacked(text: str) -> Iterator[str]:
     """Yields figures that no stored result and no reason backs, with what is around them."""
     backed = [sentence for _, sentence in sentences()] + REASONED
-    spans = [found.span() for words in backed for found in re.finditer(re.escape(words), text)]
-    spans += [found.span() for found in QUOTED.finditer(text)]
+    spans = [match.span() for words in backed for match in re.finditer(re.escape(words), text)]
+    spans += [match.span() for match in QUOTED.finditer(text)]
     for figure in FIGURE.finditer(text):
         start, end = figure.span()
         if not any(low <= start and end <= high for low, high in spans):

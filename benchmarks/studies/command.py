@@ -44,9 +44,9 @@ def parser(document: str | None, *paths: str, **defaults: Any) -> argparse.Argum
             type where there is no default, a pair of either with a help text, or the keywords of
             `add_argument`.
     """
-    made = argparse.ArgumentParser(description=document)
+    command = argparse.ArgumentParser(description=document)
     for name in paths:
-        made.add_argument(name, type=Path, help=HELP.get(name))
+        command.add_argument(name, type=Path, help=HELP.get(name))
     for name, default in defaults.items():
         words: dict[str, Any] = {"help": HELP.get(name)}
         if isinstance(default, tuple):
@@ -61,8 +61,8 @@ def parser(document: str | None, *paths: str, **defaults: Any) -> argparse.Argum
             words |= {"nargs": "*", "type": type(default[0]), "default": default}
         else:
             words |= {"type": type(default), "default": default}
-        made.add_argument(f"--{name.replace('_', '-')}", **words)
-    return made
+        command.add_argument(f"--{name.replace('_', '-')}", **words)
+    return command
 
 
 def options(document: str | None, *paths: str, **defaults: Any) -> argparse.Namespace:

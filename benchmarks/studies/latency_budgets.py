@@ -31,15 +31,15 @@ def accel_budgets(folder: Path, seeds: int) -> dict[str, dict[str, Any]]:
     for title, known in (("other devices known", True), ("no reference device", False)):
         outcomes = np.concatenate([_device(data, name, known, seeds) for name in data.devices])
         regret, over, used = outcomes.T
-        found = np.isfinite(regret)
+        has_winner = np.isfinite(regret)
         rows[f"accel_nasbench, nine budgets, {title}"] = {
             "choices": len(outcomes),
-            "without_winner": int((~found).sum()),
-            "winners_over_1.05_budget": int((over[found] > TOLERANCE).sum()),
-            "worst_over_budget": round(float(over[found].max()), 3),
+            "without_winner": int((~has_winner).sum()),
+            "winners_over_1.05_budget": int((over[has_winner] > TOLERANCE).sum()),
+            "worst_over_budget": round(float(over[has_winner].max()), 3),
             "accuracy_points_lost": {
-                "mean": round(float(regret[found].mean()), 3),
-                "p95": round(float(np.quantile(regret[found], 0.95)), 3),
+                "mean": round(float(regret[has_winner].mean()), 3),
+                "p95": round(float(np.quantile(regret[has_winner], 0.95)), 3),
             },
             "measurements": {"mean": round(float(used.mean()), 2), "most": int(used.max())},
         }

@@ -132,13 +132,13 @@ def profiles(rows: Iterable[Row], date: str = DATE) -> list[Profile]:
     """Returns the profile of each board in `BOARDS` that the table speaks of."""
     table = list(rows)
     try:
-        found = [
+        boards = [
             _profile(board, [row for row in table if row["device"].startswith(headings)], date)
             for headings, board in BOARDS.items()
         ]
     except (KeyError, ValueError) as error:
         raise ProfileError(f"wanted the columns of ncnn's table, got {error}") from error
-    return [profile for profile in found if profile.targets]
+    return [profile for profile in boards if profile.targets]
 
 
 def _profile(board: Fingerprint, rows: list[Row], date: str) -> Profile:
