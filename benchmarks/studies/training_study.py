@@ -60,9 +60,9 @@ class Data:
 def read_data(source: Path) -> Data:
     """Returns the images of a zip, or of the named sets "elpv" and "fashion-mnist"."""
     if str(source) == "fashion-mnist":
-        (classes, *_), *_ = both = [fashion_mnist(role) for role in ("train", "t10k")]
+        both = [fashion_mnist(role) for role in ("train", "t10k")]
         train, test = (_some(images, labels, FASHION_POOL) for _, images, labels in both)
-        return _data(classes, train, test)
+        return _data(both[0][0], train, test)
     if str(source) == "elpv":
         classes, images, labels = elpv()
         order = _order(labels)
