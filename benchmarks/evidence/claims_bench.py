@@ -1,140 +1,119 @@
-"""What README and docs say of the bench suite and of peers, rendered from the stored results."""
+"""What README and docs say of the benchmark suite and of peers, rendered from the results."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from statistics import median
-from typing import Any
 
-from tofa_edge.benchmarks.evidence.claims import Claims, result
+from tofa_edge.benchmarks.evidence.claims import Claims, power, result, row
 
 
 def disturbances() -> Claims:
     """Whether planted disturbances are called by their names."""
-    for row in result("disturbances")["rows"]:
-        yield f"| {row['planted']} | {row['expected']} | {row['found']} of {row['of']} |"
+    for trial in result("disturbances")["rows"]:
+        yield "| {planted} | {expected} | {found} of {of} |".format(**trial)
 
 
 def repeatability() -> Claims:
-    """How far benches of one network are from each other."""
-    found = result("repeatability")
-    said, valid = found["summary"], [row["latency"] for row in found["benches"] if row["valid"]]
+    """How far benchmarks of one network are from each other."""
+    stored = result("repeatability")
+    summary = stored["summary"]
+    valid = [bench["latency"] for bench in stored["benches"] if bench["valid"]]
     cells = []
     for name in ("p50_ms", "p99_ms"):
-        middle = median(row[name] for row in valid)
-        kept = max(abs(row[name] / middle - 1) for row in valid)
-        cells.append(f"{_percent(said[f'{name}_farthest'])} ({_percent(kept)} of the valid)")
-    yield (
-        f"| {said['benches']} benches of one network, {said['engine'].split()[0]}, one thread | "
-        f"p50 within {cells[0]} of their median, p99 within {cells[1]}; {said['flagged']} flagged |"
+        middle = median(latency[name] for latency in valid)
+        farthest = _percent(max(abs(latency[name] / middle - 1) for latency in valid))
+        cells.append(f"{_percent(summary[f'{name}_farthest'])} ({farthest} of the valid)")
+    yield row(
+        f"{summary['benches']} benches of one network, {summary['engine'].split()[0]}, one thread",
+        f"p50 within {cells[0]} of their median, p99 within {cells[1]}; "
+        f"{summary['flagged']} flagged",
     )
 
 
 def compare_trials() -> Claims:
     """How often `compare` is wrong."""
-    found = result("compare_trials")["summary"]
-    pairs = found["pairs"]
+    summary = result("compare_trials")["summary"]
+    planted, allowed = _percent(summary["planted"]), _percent(summary["allowed"])
+    identical = f"{summary['pairs']} pairs of identical runs"
+    alarms, right = f"{summary['false_alarms']} false alarms", f"{summary['found']} found"
     yield (
-        f"{pairs} pairs of identical runs, and on {pairs} with one slowed down by "
-        f"{_percent(found['planted'])} | {found['false_alarms']} false alarms; "
-        f"{found['found']} found"
+        f"{identical}, and on {summary['pairs']} with one slowed down by {planted} | {alarms}; "
+        f"{right}"
     )
-    yield (
-        f"| `compare`: {pairs} pairs of identical runs | {found['false_alarms']} false alarms at "
-        f"{_percent(found['allowed'])} |"
-    )
-    yield (
-        f"| `compare`: {pairs} pairs, the second slowed down by {_percent(found['planted'])} | "
-        f"{found['found']} found |"
-    )
+    yield row(f"`compare`: {identical}", f"{alarms} at {allowed}")
+    yield row(f"`compare`: {summary['pairs']} pairs, the second slowed down by {planted}", right)
 
 
 def measuring_overhead() -> Claims:
     """What measuring costs."""
-    for row in result("measuring_overhead")["rows"]:
-        low, high = row["quartiles"]
-        yield (
-            f"| measuring against a bare loop, the {row['subnet']} subnet, p50 | "
-            f"{100 * row['overhead']:+.1f} % (quartiles {100 * low:+.1f} to {100 * high:+.1f}) |"
-        )
+    for measured in result("measuring_overhead")["rows"]:
+        over, low, high = (100 * x for x in (measured["overhead"], *measured["quartiles"]))
+        title = f"measuring against a bare loop, the {measured['subnet']} subnet, p50"
+        yield row(title, f"{over:+.1f} % (quartiles {low:+.1f} to {high:+.1f})")
 
 
 def peers() -> Claims:
     """The once-for-all package's way beside ours."""
-    found = result("peers")["once_for_all"]
-    theirs, ours, faster = found["theirs"], found["ours"], found["times_faster"]
+    stored = result("peers")["once_for_all"]
+    theirs, ours, faster = stored["theirs"], stored["ours"], stored["times_faster"]
     newest, former = theirs["newest exporter"], theirs["former exporter"]
-    yield (
-        f"| time of a cut, median of {found['subnets']} | {1e3 * ours['cut_s']:.0f} ms | "
-        f"{newest['cut_s']:.1f} s, {faster['dynamo']:.0f} × | {former['cut_s']:.2f} s, "
-        f"{faster['former']:.0f} × |"
+    cut, longest, longer = (
+        f"{1e3 * ours['cut_s']:.0f} ms",
+        f"{newest['cut_s']:.1f} s",
+        f"{former['cut_s']:.2f} s",
     )
-    yield (
-        f"| peak memory of the process | {ours['peak_mib']:.0f} MiB | "
-        f"{newest['peak_mib']:.0f} MiB | {former['peak_mib']:.0f} MiB |"
+    peaks = [f"{way['peak_mib']:.0f}" for way in (ours, newest, former)]
+    installed, all_installed = (f"{way['installed_mib']:.0f}" for way in (ours, theirs))
+    yield row(
+        f"time of a cut, median of {stored['subnets']}",
+        cut,
+        f"{longest}, {faster['dynamo']:.0f} ×",
+        f"{longer}, {faster['former']:.0f} ×",
     )
+    yield row("peak memory of the process", *(f"{peak} MiB" for peak in peaks))
     yield (
-        f"{1e3 * ours['cut_s']:.0f} ms against {newest['cut_s']:.1f} s, or {former['cut_s']:.2f} s "
-        f"with torch's former exporter; {ours['peak_mib']:.0f} against {former['peak_mib']:.0f} to "
-        f"{newest['peak_mib']:.0f} MiB of memory, {ours['installed_mib']:.0f} against "
-        f"{theirs['installed_mib']:.0f} MiB installed"
+        f"{cut} against {longest}, or {longer} with torch's former exporter; {peaks[0]} against "
+        f"{peaks[2]} to {peaks[1]} MiB of memory, {installed} against {all_installed} MiB installed"
     )
-    installed = f"{theirs['installed_mib']:.0f} MiB"
-    yield (
-        f"| installed, with all that is needed | {ours['installed_mib']:.0f} MiB | {installed} | "
-        f"{installed} |"
-    )
-    yield f"differ by {_short(found['difference_of_logits'])} of the largest logit"
+    cells = [f"{installed} MiB", *[f"{all_installed} MiB"] * 2]
+    yield row("installed, with all that is needed", *cells)
+    yield f"differ by {power(stored['difference_of_logits'])} of the largest logit"
 
 
 def peers_tflite() -> Claims:
     """TFLite's own converter beside our writer."""
-    found = result("peers_tflite")
-    bits = "to the bit" if found["difference_of_logits"] == 0 else "nearly"
+    stored = result("peers_tflite")
+    bits = "to the bit" if stored["difference_of_logits"] == 0 else "nearly"
     yield (
-        f"TensorFlow's own converter takes {found['times_faster']:.0f} × as long as our writer for "
-        f"the same network; both files give the same logits {bits}, and ours takes "
-        f"{found['latency_over_theirs']:.2f} of the time of theirs"
+        f"TensorFlow's own converter takes {stored['times_faster']:.0f} × as long as our writer "
+        f"for the same network; both files give the same logits {bits}, and ours takes "
+        f"{stored['latency_over_theirs']:.2f} of the time of theirs"
     )
 
 
 def fixed_network() -> Claims:
     """Searched subnets against the fixed network at lower resolutions."""
-    found = result("fixed_network")
-    for row in found["budgets"]:
-        low, high = row["gain_interval"]
-        yield (
-            f"| {row['fixed_px']} px, {row['mmacs'][0]:.1f} MMACs, {row['fixed_p50_ms']:.2f} ms | "
-            f"{row['mmacs'][1]:.1f} MMACs, {row['chosen_over_fixed']:.2f} × the time | "
-            f"{100 * row['fixed_accuracy']:.1f} % | {100 * row['chosen_accuracy']:.1f} % | "
-            f"{100 * row['gain']:+.1f} ({100 * low:+.1f} to {100 * high:+.1f}) |"
+    stored = result("fixed_network")
+    budgets = stored["budgets"]
+    for budget in budgets:
+        gain, low, high = (100 * x for x in (budget["gain"], *budget["gain_interval"]))
+        fixed, chosen = budget["mmacs"]
+        yield row(
+            f"{budget['fixed_px']} px, {fixed:.1f} MMACs, {budget['fixed_p50_ms']:.2f} ms",
+            f"{chosen:.1f} MMACs, {budget['chosen_over_fixed']:.2f} × the time",
+            f"{100 * budget['fixed_accuracy']:.1f} %",
+            f"{100 * budget['chosen_accuracy']:.1f} %",
+            f"{gain:+.1f} ({low:+.1f} to {high:+.1f})",
         )
-    gains = [100 * row["gain"] for row in found["budgets"] if row["gain_interval"][0] > 0]
-    worse = sum(row["gain_interval"][1] < 0 for row in found["budgets"])
+    gains = [100 * budget["gain"] for budget in budgets if budget["gain_interval"][0] > 0]
+    worse = sum(budget["gain_interval"][1] < 0 for budget in budgets)
     words = {1: "one", 2: "two", 3: "three", 4: "four", 5: "all"}
     each = " and ".join(f"{gain:.1f}" for gain in gains)
     yield f"({each} points), worse by a point in {words[worse]}"
-    yield (
-        f"better beyond the interval in {words[found['better_beyond_the_interval']]} of "
-        f"{len(found['budgets'])} budgets"
-    )
-    yield f"{found['steps']['fixed']} steps of the fixed network take the MACs of"
+    better = words[stored["better_beyond_the_interval"]]
+    yield f"better beyond the interval in {better} of {len(budgets)} budgets"
+    yield f"{stored['steps']['fixed']} steps of the fixed network take the MACs of"
 
 
 def _percent(share: float) -> str:
     return f"{100 * share:.1f}".removesuffix(".0") + " %"
-
-
-def _short(value: Any) -> str:
-    return f"{value:.1e}".replace("e-0", "e-")
-
-
-CLAIMS: tuple[Callable[[], Claims], ...] = (
-    disturbances,
-    repeatability,
-    compare_trials,
-    measuring_overhead,
-    peers,
-    peers_tflite,
-    fixed_network,
-)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 from tofa_edge.benchmarks.evidence.claims import Claims, result
@@ -67,6 +66,3 @@ def scenarios() -> Claims:
     for title, count, ratio in cost_ratios(seconds):
         if count > 1:
             yield f"{count} {title} {ratio:.1f} ×"
-
-
-CLAIMS: tuple[Callable[[], Claims], ...] = (transfer_longer, scenarios)

@@ -10,8 +10,9 @@ from __future__ import annotations
 
 import re
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
+from types import ModuleType
 
 from tofa_edge.benchmarks.evidence import (
     claims,
@@ -23,6 +24,7 @@ from tofa_edge.benchmarks.evidence import (
 from tofa_edge.benchmarks.evidence.unstored import UNSTORED
 
 MODULES = (claims, claims_bench, claims_device, claims_training, claims_scenarios)
+REASONED = [words for group in UNSTORED.values() for words in group]
 ROOT = Path(claims.__file__).resolve().parents[2]
 
 NUMBER = r"(?<![\w.])(?:[\d,]*\.)?\d[\d,]*(?:e-?\d+)?"
@@ -47,29 +49,36 @@ def prose(page: str) -> str:
     return " ".join(NO_PROSE.sub("", page).split())
 
 
-def said() -> Iterator[tuple[str, str]]:
+def renders(module: ModuleType) -> list[Callable[[], Iterator[str]]]:
+    """Returns a module's functions that render sentences, each named like its result."""
+    return [
+        function
+        for name, function in vars(module).items()
+        if not name.startswith("_")
+        and getattr(function, "__module__", None) == module.__name__
+        and getattr(function, "__annotations__", {}) == {"return": "Claims"}
+    ]
+
+
+def sentences() -> Iterator[tuple[str, str]]:
     """Yields what the stored results say: the name of each result and a sentence."""
     for module in MODULES:
-        for render in module.CLAIMS:
-            for sentence in render():
-                yield render.__name__, sentence
+        for render in renders(module):
+            yield from ((render.__name__, sentence) for sentence in render())
 
 
 def stale(texts: Mapping[str, str]) -> Iterator[tuple[str, str]]:
     """Yields each stored result and a sentence rendered from it that is on no page."""
-    for name, sentence in said():
+    for name, sentence in sentences():
         if not any(sentence in text for text in texts.values()):
             yield name, sentence
 
 
 def unbacked(text: str) -> Iterator[str]:
     """Yields figures that no stored result and no reason backs, with what is around them."""
-    backed = [
-        *(sentence for _, sentence in said()),
-        *(words for group in UNSTORED.values() for words in group),
-    ]
-    spans = [found.span() for words in backed for found in re.finditer(re.escape(words), text)]
-    spans += [found.span() for found in QUOTED.finditer(text)]
+    backed = [sentence for _, sentence in sentences()] + REASONED
+    spans = [match.span() for words in backed for match in re.finditer(re.escape(words), text)]
+    spans += [match.span() for match in QUOTED.finditer(text)]
     for figure in FIGURE.finditer(text):
         start, end = figure.span()
         if not any(low <= start and end <= high for low, high in spans):
@@ -78,7 +87,7 @@ def unbacked(text: str) -> Iterator[str]:
 
 def unused(texts: Mapping[str, str]) -> Iterator[str]:
     """Yields words of `UNSTORED` that are on no page any more."""
-    for words in (words for group in UNSTORED.values() for words in group):
+    for words in REASONED:
         if not any(words in text for text in texts.values()):
             yield words
 

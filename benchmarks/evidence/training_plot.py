@@ -24,7 +24,7 @@ from tofa_edge.benchmarks.evidence.claims import result
 from tofa_edge.benchmarks.evidence.claims_rows import EIGHT
 from tofa_edge.benchmarks.evidence.claims_training import DRAWS
 from tofa_edge.benchmarks.studies.scenario_costs import COSTS, COUNTS, SCENARIOS, SHARED
-from tofa_edge.benchmarks.studies.study import BASELINE
+from tofa_edge.benchmarks.studies.training_study import BASELINE
 from tofa_edge.train.objective.teachers import TEACHER_RESOLUTION
 
 OF = "25 labels a class, draw"

@@ -7,10 +7,7 @@ measures each winner again afterwards, by itself, in a process of its own.
 
 from __future__ import annotations
 
-import argparse
 import json
-import subprocess
-import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -18,7 +15,8 @@ from typing import Any
 import numpy as np
 
 import tofa_edge
-from tofa_edge.benchmarks.studies.provenance import made
+from tofa_edge.benchmarks.studies.command import Row, answer, options
+from tofa_edge.benchmarks.studies.provenance import store
 from tofa_edge.errors import BudgetError
 from tofa_edge.measurement.stopwatch import Stopwatch
 
@@ -37,106 +35,84 @@ print(json.dumps([latency.p50_ms, latency.p95_ms]))
 
 def main() -> None:
     """Deploys for each budget and prints what came of it."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("bundle", type=Path)
-    parser.add_argument("--budgets", type=int, default=20)
-    parser.add_argument("--percentile", type=int, default=95, choices=(50, 95))
-    parser.add_argument("--backend")
-    parser.add_argument("--threads", type=int)
-    parser.add_argument("--precision")
-    parser.add_argument("--out", type=Path)
-    options = parser.parse_args()
-    bundle = tofa_edge.Bundle.open(options.bundle)
-    ends = [
-        _latency(bundle, subnet, options)
+    given = options(
+        __doc__, "bundle",
+        budgets=20, percentile={"type": int, "default": 95, "choices": (50, 95)},
+        backend=str, threads=int, precision=str, out=Path,
+    )  # fmt: skip
+    bundle = tofa_edge.Bundle.open(given.bundle)
+    wanted = {name: getattr(given, name) for name in ("backend", "threads", "precision")}
+    low, high = (
+        _latency(bundle, subnet, given.percentile, wanted)
         for subnet in (bundle.space.smallest(), bundle.space.largest())
-    ]
+    )
     rows = []
-    for budget in np.geomspace(1.3 * ends[0], 1.1 * ends[1], options.budgets):
-        rows.append(_row(bundle, float(budget), options))
+    for budget in np.geomspace(1.3 * low, 1.1 * high, given.budgets):
+        rows.append(_row(bundle, float(budget), given.percentile, wanted))
         print(json.dumps(rows[-1]), flush=True)
     summary = _summary(rows)
     print(json.dumps(summary))
-    if options.out:
-        found = {"made": made(), "summary": summary, "budgets": rows}
-        options.out.write_text(json.dumps(found, indent=1))
+    if given.out:
+        store(given.out, {"summary": summary, "budgets": rows})
 
 
-def _latency(bundle: tofa_edge.Bundle, subnet: tofa_edge.Subnet, options: Any) -> float:
-    with tofa_edge.deploy(
-        bundle,
-        subnet=subnet,
-        backend=options.backend,
-        threads=options.threads,
-        precision=options.precision,
-        remember=False,
-    ) as model:
+def _latency(
+    bundle: tofa_edge.Bundle, subnet: tofa_edge.Subnet, percentile: int, wanted: Any
+) -> float:
+    with tofa_edge.deploy(bundle, subnet=subnet, remember=False, **wanted) as model:
         image = np.zeros((model.input_size, model.input_size, 3), np.uint8)
-        return Stopwatch().time(lambda: model(image)).percentile_ms(options.percentile)
+        return Stopwatch().time(lambda: model(image)).percentile_ms(percentile)
 
 
-def _row(bundle: tofa_edge.Bundle, budget: float, options: Any) -> dict[str, Any]:
+def _row(bundle: tofa_edge.Bundle, budget_ms: float, percentile: int, wanted: Any) -> Row:
     begun = time.perf_counter()
-    wanted = tofa_edge.Budget(latency_ms=budget, percentile=options.percentile)
+    budget = tofa_edge.Budget(latency_ms=budget_ms, percentile=percentile)
     try:
-        model = tofa_edge.deploy(
-            bundle,
-            budget=wanted,
-            backend=options.backend,
-            threads=options.threads,
-            precision=options.precision,
-            remember=False,
-        )
+        model = tofa_edge.deploy(bundle, budget=budget, remember=False, **wanted)
     except BudgetError as error:
-        return {"budget_ms": round(budget, 3), "refused": str(error)}
+        return {"budget_ms": round(budget_ms, 3), "refused": str(error)}
     with model:
-        seconds, found = time.perf_counter() - begun, model.explanation
-        assert found.chosen is not None
-        target, engine = model.engine.target, model.engine.backend.name
-        command = [sys.executable, "-c", AGAIN, str(bundle.path), model.subnet.to_json(), engine]
-    again = subprocess.run(
-        [*command, str(target.threads), target.precision],
-        capture_output=True,
-        text=True,
-        check=True,
-    )
-    p50, p95 = json.loads(again.stdout.splitlines()[-1])
-    limited = p50 if options.percentile == 50 else p95
+        seconds, explanation = time.perf_counter() - begun, model.explanation
+        chosen, target = explanation.chosen, model.engine.target
+        assert chosen is not None
+        words = (str(bundle.path), model.subnet.to_json(), model.engine.backend.name)
+    p50, p95 = answer("-c", AGAIN, *words, str(target.threads), target.precision)
+    limited = p50 if percentile == 50 else p95
     return {
-        "budget_ms": round(budget, 3),
-        "engine": found.engine,
-        "mmacs": round(found.chosen.macs / 1e6, 1),
-        "accuracy": round(found.chosen.accuracy, 4),
-        "predicted_ms": found.chosen.predicted_ms and round(found.chosen.predicted_ms, 3),
-        "measured_ms": round(found.chosen.latency.percentile_ms(options.percentile), 3),
+        "budget_ms": round(budget_ms, 3),
+        "engine": explanation.engine,
+        "mmacs": round(chosen.macs / 1e6, 1),
+        "accuracy": round(chosen.accuracy, 4),
+        "predicted_ms": chosen.predicted_ms and round(chosen.predicted_ms, 3),
+        "measured_ms": round(chosen.latency.percentile_ms(percentile), 3),
         "again_ms": round(limited, 3),
-        "over_budget": round(limited / budget, 3),
-        "measurements": 1 + len(found.measured) + len(found.finished),
+        "over_budget": round(limited / budget_ms, 3),
+        "measurements": 1 + len(explanation.measured) + len(explanation.finished),
         "seconds": round(seconds, 2),
-        "parts": dict(found.seconds),
+        "parts": dict(explanation.seconds),
         "tried": [
             [
-                t.predicted_ms and round(t.predicted_ms, 3),
-                round(t.latency.percentile_ms(options.percentile), 3),
+                trial.predicted_ms and round(trial.predicted_ms, 3),
+                round(trial.latency.percentile_ms(percentile), 3),
             ]
-            for t in found.finished
+            for trial in explanation.finished
         ],
     }
 
 
-def _summary(rows: list[dict[str, Any]]) -> dict[str, Any]:
-    made = [row for row in rows if "refused" not in row]
-    ratios = np.array([row["over_budget"] for row in made])
-    misses = [abs(p / m - 1) for row in made for p, m in row["tried"] if p]
+def _summary(rows: list[Row]) -> Row:
+    kept = [row for row in rows if "refused" not in row]
+    ratios = np.array([row["over_budget"] for row in kept])
+    errors = [abs(p / m - 1) for row in kept for p, m in row["tried"] if p]
     return {
         "budgets": len(rows),
-        "refused": len(rows) - len(made),
+        "refused": len(rows) - len(kept),
         "above_1.05": int((ratios > 1.05).sum()),
         "median_share_of_budget": round(float(np.median(ratios)), 3),
-        "mean_prediction_error": round(float(np.mean(misses)), 4) if misses else None,
-        "most_measurements": max(row["measurements"] for row in made),
-        "median_seconds": round(float(np.median([row["seconds"] for row in made])), 2),
-        "most_seconds": max(row["seconds"] for row in made),
+        "mean_prediction_error": round(float(np.mean(errors)), 4) if errors else None,
+        "most_measurements": max(row["measurements"] for row in kept),
+        "median_seconds": round(float(np.median([row["seconds"] for row in kept])), 2),
+        "most_seconds": max(row["seconds"] for row in kept),
     }
 
 

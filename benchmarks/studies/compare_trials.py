@@ -9,20 +9,22 @@ five of each and stops.
 
 from __future__ import annotations
 
-import argparse
 import json
 import tempfile
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
-from tofa_edge.architecture.encodings import decoded, distinct, sample
 from tofa_edge.backends.protocol import Session
-from tofa_edge.benchmarks.studies.planted import Slowed
-from tofa_edge.benchmarks.studies.provenance import made
-from tofa_edge.benchmarks.studies.trials import in_a_process, resumed
+from tofa_edge.benchmarks.studies.command import (
+    Row,
+    options,
+    random_subnets,
+    resume_trials,
+    study_answer,
+)
+from tofa_edge.benchmarks.studies.planted_faults import Slowed
 from tofa_edge.benchmarks.suite.compare import compare
 from tofa_edge.benchmarks.suite.fields import heading, latency_fields
 from tofa_edge.benchmarks.suite.row import Effort, measurer_of
@@ -39,62 +41,57 @@ EFFORT = Effort(runs=100, seconds=0.3, most_seconds=1.0, most_runs=600)
 
 def main() -> None:
     """Measures and compares all pairs, or writes one result in this process."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("bundle", type=Path)
-    parser.add_argument("--out", type=Path, default=Path("compare_trials.json"))
-    parser.add_argument("--pairs", type=int, default=PAIRS, help="of each kind, to do now at most")
-    parser.add_argument("--one", type=float, metavar="SLOWER", help="in this process")
-    options = parser.parse_args()
-    if options.one is not None:
-        print(json.dumps(one_result(options.bundle, options.one)))
+    pairs = (PAIRS, "of each kind, to do now at most")
+    one = {"type": float, "metavar": "SLOWER", "help": "in this process"}
+    out = Path("compare_trials.json")
+    given = options(__doc__, "bundle", out=out, pairs=pairs, one=one)
+    if given.one is not None:
+        print(json.dumps(_result(given.bundle, given.one)))
         return
-    trial = partial(_pairs, options.bundle)
-    resumed(options.out, made(), "pairs", PAIRS, options.pairs, trial, summary)
+    trial = partial(_pairs, given.bundle)
+    resume_trials(given.out, "pairs", (PAIRS, given.pairs), trial, _summary)
 
 
-def summary(rows: list[dict[str, Any]]) -> dict[str, Any]:
+def _summary(rows: list[Row]) -> Row:
     """Returns how many pairs of either kind were called slower than allowed."""
-    ratios = {kind: [row[kind]["ratio"] for row in rows] for kind in ("identical", "slower")}
+
+    def ratio(kind: str) -> float:
+        return round(float(np.mean([row[kind]["ratio"] for row in rows])), 4)
+
     return {
         "pairs": len(rows),
         "planted": PLANTED,
         "allowed": ALLOWED,
         "false_alarms": sum(row["identical"]["alarm"] for row in rows),
         "found": sum(row["slower"]["alarm"] for row in rows),
-        "mean_ratio_identical": round(float(np.mean(ratios["identical"])), 4),
-        "mean_ratio_slower": round(float(np.mean(ratios["slower"])), 4),
+        "mean_ratio_identical": ratio("identical"),
+        "mean_ratio_slower": ratio("slower"),
     }
 
 
-def one_result(path: Path, slower: float = 0.0) -> dict[str, Any]:
+def _result(path: Path, slower: float) -> Row:
     """Returns a result of schema 2, as far as `compare` reads it: some subnets on one engine."""
-    bundle = Bundle.open(path)
+    bundle, rows = Bundle.open(path), []
     engine = next(e for e in passing_engines(bundle) if e.target.threads == 1)
-    space, rows = bundle.space, []
-    subnets = decoded(space, distinct(space, sample(space, np.random.default_rng(5), NETWORKS)))
     with one_at_a_time() as alone:
         measurer = measurer_of(bundle, [engine], alone)
-        for subnet in subnets:
+        for subnet in random_subnets(bundle.space, 5, NETWORKS):
             session: Session = engine.load(measurer.finisher.stored(subnet, engine))
-            watched = Slowed(session, slower) if slower else session
+            run = (Slowed(session, slower) if slower else session).run
             image = specimen_images(subnet.resolution)[:1]
-            recording, reasons = measurer.recorded(
-                lambda watched=watched, image=image: watched.run(image),  # type: ignore[misc]
-                1,
-                EFFORT,
-            )
+            recording, reasons = measurer.recorded(partial(run, image), 1, EFFORT)
             session.close()
-            said = {"latency": latency_fields(recording), "valid": not reasons}
-            rows.append(heading("engine", subnet, engine) | said | {"reasons": list(reasons)})
+            row = heading("engine", subnet, engine) | {"latency": latency_fields(recording)}
+            rows.append({**row, "valid": not reasons, "reasons": list(reasons)})
     return {"schema": 2, "rows": rows, "front": []}
 
 
-def _pairs(bundle: Path) -> dict[str, Any]:
+def _pairs(bundle: Path) -> Row:
     """Measures three results, and compares the first with the one alike and with the slower one."""
+    slowdowns = {"first": 0.0, "identical": 0.0, "slower": PLANTED}
     results = {
-        "first": _in_a_process(bundle, 0.0),
-        "identical": _in_a_process(bundle, 0.0),
-        "slower": _in_a_process(bundle, PLANTED),
+        name: study_answer("compare_trials", bundle, "--one", slowdown)
+        for name, slowdown in slowdowns.items()
     }
     with tempfile.TemporaryDirectory() as folder:
         paths = {name: Path(folder) / f"{name}.json" for name in results}
@@ -103,18 +100,14 @@ def _pairs(bundle: Path) -> dict[str, Any]:
         others = compare(list(paths.values()))
     return {
         name: {
-            "ratio": round(found.ratio, 4),
-            "error": round(found.error, 4),
-            "verdict": found.verdict,
-            "alarm": found.is_slower_than(ALLOWED),
+            "ratio": round(comparison.ratio, 4),
+            "error": round(comparison.error, 4),
+            "verdict": comparison.verdict,
+            "alarm": comparison.is_slower_than(ALLOWED),
             "invalid_rows": sum(not row["valid"] for row in results[name]["rows"]),
         }
-        for name, found in zip(("identical", "slower"), others, strict=True)
+        for name, comparison in zip(("identical", "slower"), others, strict=True)
     }
-
-
-def _in_a_process(bundle: Path, slower: float) -> dict[str, Any]:
-    return dict(in_a_process("compare_trials", [str(bundle), "--one", str(slower)]))
 
 
 if __name__ == "__main__":

@@ -7,7 +7,6 @@ throttles, ten times each, and ten times with nothing planted. Each trial is a p
 
 from __future__ import annotations
 
-import argparse
 import contextlib
 import json
 import tempfile
@@ -17,7 +16,8 @@ from pathlib import Path
 from typing import Any
 
 from tofa_edge.backends.support import usable_cores
-from tofa_edge.benchmarks.studies.planted import (
+from tofa_edge.benchmarks.studies.command import Row, options, study_answer
+from tofa_edge.benchmarks.studies.planted_faults import (
     busy_cores,
     join,
     memory_hog,
@@ -26,8 +26,7 @@ from tofa_edge.benchmarks.studies.planted import (
     recorded_machine,
     throttling,
 )
-from tofa_edge.benchmarks.studies.provenance import made, store
-from tofa_edge.benchmarks.studies.trials import in_a_process
+from tofa_edge.benchmarks.studies.provenance import store
 from tofa_edge.bundle.bundle import Bundle
 from tofa_edge.cutting.cutter import Cutter
 from tofa_edge.measurement.stopwatch import Stopwatch
@@ -36,8 +35,6 @@ from tofa_edge.selftest.golden import specimen_images
 from tofa_edge.selftest.records import passing_engines
 from tofa_edge.selftest.small_bundle import small_bundle
 
-TRIALS = 10
-SECONDS = 1.0
 LEAST_RUNS, MOST_RUNS = 100, 20_000
 EXPECTED = {
     "nothing": None,
@@ -50,49 +47,43 @@ EXPECTED = {
 
 def main() -> None:
     """Runs all trials, or one in this process."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--out", type=Path, default=Path("disturbances.json"))
-    parser.add_argument("--trials", type=int, default=TRIALS)
-    parser.add_argument("--one", nargs=3, metavar=("BUNDLE", "GROUP", "VARIANT"))
-    options = parser.parse_args()
-    if options.one:
-        bundle, group, variant = options.one
-        print(json.dumps(_measured(Path(bundle), group, variant)))
+    one = {"nargs": 3, "metavar": ("BUNDLE", "GROUP", "VARIANT")}
+    given = options(__doc__, out=Path("disturbances.json"), trials=10, one=one)
+    if given.one:
+        print(json.dumps(_measured(*given.one)))
         return
     with tempfile.TemporaryDirectory() as folder:
         bundle = Path(folder) / "small.tofa"
         small_bundle(bundle)
         passing_engines(Bundle.open(bundle))  # so that trials know the engines already
-        rows = [trials(name, bundle, options.trials) for name in EXPECTED]
-    store(options.out, {"made": made(), "cores": usable_cores(), "rows": rows})
+        rows = [trials(name, bundle, given.trials) for name in EXPECTED]
+    store(given.out, {"cores": usable_cores(), "rows": rows})
     for row in rows:
-        said = ", ".join(f"{what} {count}" for what, count in row["reasons"].items()) or "valid"
-        print(f"{row['planted']} ({row['how']}): {row['found']} of {row['of']}; {said}")
+        reasons = ", ".join(f"{name} {count}" for name, count in row["reasons"].items()) or "valid"
+        print(f"{row['planted']} ({row['how']}): {row['found']} of {row['of']}; {reasons}")
 
 
-def trials(name: str, bundle: Path, count: int) -> dict[str, Any]:
+def trials(name: str, bundle: Path, count: int) -> Row:
     """Returns how often a disturbance was called by its name.
 
     Returns:
         "planted", "how", "expected", "found", "of", and how often each reason was given.
     """
     reasons: Counter[str] = Counter()
-    found, expected = 0, EXPECTED[name]
-    ways: set[str] = set()
+    ways, right, expected = set(), 0, EXPECTED[name]
     for number in range(count):
         with _planted(name, number) as (how, group, variant):
             ways.add(how)
-            kinds = {kind(reason) for reason in _in_a_process(bundle, group, variant)}
+            kinds = set(map(kind, study_answer("disturbances", "--one", bundle, group, variant)))
         reasons.update(kinds)
-        found += not kinds if expected is None else expected in kinds
-    told = dict(reasons.most_common())
+        right += not kinds if expected is None else expected in kinds
     return {
         "planted": name,
         "how": "; ".join(sorted(ways)),
         "expected": expected or "valid",
-        "found": found,
+        "found": right,
         "of": count,
-        "reasons": told,
+        "reasons": dict(reasons.most_common()),
     }
 
 
@@ -107,12 +98,12 @@ def _planted(name: str, number: int) -> Iterator[tuple[str, str, str]]:
             yield f"{usable_cores()} processes that spin", "", ""
     elif name == "CPU quota":
         with quota_group() as group:
-            real = "a control group of 0.3 cores"
-            yield (real, str(group), "") if group else ("recorded", "", "quota")
+            real = ("a control group of 0.3 cores", str(group), "")
+            yield real if group else ("recorded", "", "quota")
     elif name == "memory hog":
-        with memory_hog() as real_one:
-            real = "a process that reads 256 MB in a control group of 64 MB"
-            yield (real, "", "") if real_one else ("recorded", "", "stalls")
+        with memory_hog() as is_real:
+            real = ("a process that reads 256 MB in a control group of 64 MB", "", "")
+            yield real if is_real else ("recorded", "", "stalls")
     elif name == "recorded throttling":
         ways = list(throttling(Path()))
         yield f"recorded, {len(ways)} ways in turn", "", ways[number % len(ways)]
@@ -120,14 +111,10 @@ def _planted(name: str, number: int) -> Iterator[tuple[str, str, str]]:
         yield "this machine as it is", "", ""
 
 
-def _in_a_process(bundle: Path, group: str, variant: str) -> list[str]:
-    return list(in_a_process("disturbances", ["--one", str(bundle), group, variant]))
-
-
-def _measured(bundle: Path, group: str, variant: str) -> list[str]:
-    opened = Bundle.open(bundle)
-    subnet, engine = opened.space.smallest(), passing_engines(opened)[0]
-    session = engine.load(Cutter(opened).stored_network(subnet))
+def _measured(path: str, group: str, variant: str) -> list[str]:
+    bundle = Bundle.open(Path(path))
+    subnet, engine = bundle.space.smallest(), passing_engines(bundle)[0]
+    session = engine.load(Cutter(bundle).stored_network(subnet))
     image = specimen_images(subnet.resolution)[:1]
     with tempfile.TemporaryDirectory() as folder:
         root = Path(folder) if variant else Path("/")
@@ -138,9 +125,10 @@ def _measured(bundle: Path, group: str, variant: str) -> list[str]:
         return list(noticed(lambda: session.run(image), root, variant, engine.target.threads))
 
 
-def noticed(run: Any, root: Path, variant: str, threads: int, seconds: float = SECONDS) -> Any:
-    """Returns the reasons found for a call, timed for a second."""
-    changes = throttling(root) | {n: made for n, (_, made) in other_disturbances(root).items()}
+def noticed(run: Any, root: Path, variant: str, threads: int, seconds: float = 1.0) -> Any:
+    """Returns the reasons given for a call, timed for a second, the variant planted meanwhile."""
+    others = {name: change for name, (_, change) in other_disturbances(root).items()}
+    changes = throttling(root) | others
     stopwatch = Stopwatch(None, least_runs=LEAST_RUNS, most_runs=MOST_RUNS, seconds=seconds)
     calls = 0
 

@@ -10,12 +10,8 @@ training photos, frames and test photos differ alike.
 
 from __future__ import annotations
 
-import argparse
-import io
 import json
-import zipfile
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -23,33 +19,27 @@ import numpy as np
 from PIL import Image, ImageFilter
 
 from tofa_edge.architecture.arrays import ImageArray, IndexArray
-from tofa_edge.architecture.layers import LOGITS
 from tofa_edge.architecture.space import Subnet
 from tofa_edge.backends.protocol import Engine
-from tofa_edge.benchmarks.studies.provenance import made
+from tofa_edge.benchmarks.studies.command import RESULTS, options
+from tofa_edge.benchmarks.studies.provenance import store
+from tofa_edge.benchmarks.studies.zip_photos import names_of, read_photos
 from tofa_edge.bundle.bundle import Bundle
 from tofa_edge.bundle.images import prepare, stack
+from tofa_edge.cutting.accuracy_drop import logits_of
 from tofa_edge.cutting.cutter import CALIBRATION_IMAGES, FRAMES_SHARE, Cutter
 from tofa_edge.selftest.records import calibrating_engine
 
 SHARES = {"guarded": FRAMES_SHARE, "unguarded": 1.0}
-BATCH = 50
 NOISE = 4.0  # grey levels, of a camera that stands still
 STILL_SIZE = (256, 256)  # of its frames
 LIGHT = 0.1  # by which its light varies
 FEW_SCENES = (1, 4, 16)
 CLASSES_ALONE = 3
 
-Frames = list[ImageArray]
+Photos = tuple[list[Image.Image], IndexArray]  # RGB, and class indices
+Frames = Sequence[ImageArray]  # uint8, (height, width, 3) each
 Camera = Callable[[Image.Image], Image.Image]
-
-
-def _darker(photo: Image.Image) -> Image.Image:
-    return photo.point(lambda level: round(0.45 * level))
-
-
-def _blurred(photo: Image.Image) -> Image.Image:
-    return photo.filter(ImageFilter.GaussianBlur(photo.width / 32))
 
 
 def _cast(photo: Image.Image) -> Image.Image:
@@ -59,93 +49,67 @@ def _cast(photo: Image.Image) -> Image.Image:
 
 CAMERAS: Mapping[str, Camera] = {
     "same camera": lambda photo: photo,
-    "darker": _darker,
-    "blurred": _blurred,
+    "darker": lambda photo: photo.point(lambda level: round(0.45 * level)),
+    "blurred": lambda photo: photo.filter(ImageFilter.GaussianBlur(photo.width / 32)),
     "colour cast": _cast,
 }
 
 
-@dataclass(frozen=True, eq=False)
-class StudyPhotos:
-    """Labelled photos as they are stored, in an order that the seed decides.
-
-    Attributes:
-        images: RGB.
-        labels: class indices, (N,).
-    """
-
-    images: list[Image.Image]
-    labels: IndexArray
-
-    def seen_by(self, camera: Camera) -> Frames:
-        """Returns what a camera would have made of them, uint8, (height, width, 3) each."""
-        return [np.asarray(camera(image)) for image in self.images]
-
-
 def main() -> None:
     """Measures and writes a JSON file."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("bundle", type=Path)
-    parser.add_argument("zip", type=Path)
-    parser.add_argument("--photos", type=int, default=1000, help="to test with")
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--out", type=Path, default=Path("benchmarks/results/frames.json"))
-    options = parser.parse_args()
-    bundle = Bundle.open(options.bundle)
-    rng = np.random.default_rng(options.seed)
-    tested = read_photos(options.zip, "test", bundle.classes, options.photos, rng)
-    pool = read_photos(options.zip, "train", bundle.classes, 10 * CALIBRATION_IMAGES, rng)
+    out = RESULTS / "frames.json"
+    given = options(__doc__, "bundle", "zip", photos=(1000, "to test with"), seed=0, out=out)
+    bundle = Bundle.open(given.bundle)
+    rng = np.random.default_rng(given.seed)
+    photos, labels = _photos(given.zip, "test", bundle.classes, given.photos, rng)
+    pool = _photos(given.zip, "train", bundle.classes, 10 * CALIBRATION_IMAGES, rng)
     space, engine = bundle.space, calibrating_engine(bundle)
-    subnets = {
-        "middle": space.middle(),
-        "smallest": space.smallest(),
-        "random": space.sample(rng),
-    }
+    subnets = {"middle": space.middle(), "smallest": space.smallest(), "random": space.sample(rng)}
     rows: list[dict[str, Any]] = []
-    for camera, seen in CAMERAS.items():
-        images = tested.seen_by(seen)
-        own = _accuracies(bundle, subnets, engine, (), 0.0, images, tested.labels)
-        rows.append({"camera": camera, "frames": "none", "accuracy": own})
+    for camera, effect in CAMERAS.items():
+        tested = (_frames(photos, effect), labels)
+        base = _accuracies(bundle, subnets, engine, (), 0.0, tested)
+        rows.append({"camera": camera, "frames": "none", "accuracy": base})
         print(json.dumps(rows[-1]), flush=True)
-        for name, frames in _frame_sets(pool, seen, camera, bundle.classes, rng):
+        for name, frames in _frame_sets(pool, camera, bundle.classes, rng):
             for guard, share in SHARES.items():
-                found = _accuracies(bundle, subnets, engine, frames, share, images, tested.labels)
-                row = {"camera": camera, "frames": name, "guard": guard, "accuracy": found}
-                rows.append({**row, "gain": round(found["mean"] - own["mean"], 4)})
+                accuracy = _accuracies(bundle, subnets, engine, frames, share, tested)
+                row = {"camera": camera, "frames": name, "guard": guard, "accuracy": accuracy}
+                rows.append({**row, "gain": round(accuracy["mean"] - base["mean"], 4)})
                 print(json.dumps(rows[-1]), flush=True)
-    found_all = {
-        "made": made(),
+    result = {
         "bundle": bundle.digest,
-        "test_photos": len(tested.labels),
+        "test_photos": len(labels),
         "engine": str(engine),
-        "seed": options.seed,
+        "seed": given.seed,
         "subnets": {name: str(subnet) for name, subnet in subnets.items()},
         "rows": rows,
     }
-    options.out.write_text(json.dumps(found_all, indent=1))
+    store(given.out, result)
 
 
-def read_photos(
-    path: Path, role: str, classes: tuple[str, ...], most: int, rng: np.random.Generator
-) -> StudyPhotos:
+def _photos(
+    path: Path, role: str, classes: Sequence[str], most: int, rng: np.random.Generator
+) -> Photos:
     """Returns photos of a zip, drawn from all classes."""
-    with zipfile.ZipFile(path) as archive:
-        names = [name for name in sorted(archive.namelist()) if name.endswith(".jpg")]
-        names = [name for name in names if name.split("/")[-3] == role]
-        chosen = [names[index] for index in rng.permutation(len(names))[:most]]
-        images = [Image.open(io.BytesIO(archive.read(name))).convert("RGB") for name in chosen]
-    labels = np.array([classes.index(name.split("/")[-2]) for name in chosen], np.int64)
-    return StudyPhotos(images, labels)
+    names = names_of(path, role)
+    chosen = [names[index] for index in rng.permutation(len(names))[:most]]
+    photos, labels = zip(*read_photos(path, chosen), strict=True)
+    return list(photos), np.array([classes.index(label) for label in labels], np.int64)
+
+
+def _frames(photos: Sequence[Image.Image], effect: Camera) -> Frames:
+    return [np.asarray(effect(photo)) for photo in photos]
 
 
 def _frame_sets(
-    pool: StudyPhotos, seen: Camera, camera: str, classes: tuple[str, ...], rng: np.random.Generator
+    pool: Photos, camera: str, classes: Sequence[str], rng: np.random.Generator
 ) -> Iterator[tuple[str, Frames]]:
     """Yields what a camera may have taken: all classes, one of them, a few scenes many times."""
-    frames = pool.seen_by(seen)
+    frames = _frames(pool[0], CAMERAS[camera])
     yield "all classes", frames[:CALIBRATION_IMAGES]
     for label in range(CLASSES_ALONE if camera == "same camera" else 1):
-        alone = [frames[index] for index in np.flatnonzero(pool.labels == label)]
+        alone = [frames[index] for index in np.flatnonzero(pool[1] == label).tolist()]
         yield f"one class: {classes[label]}", alone[:CALIBRATION_IMAGES]
     if camera == "same camera":
         for scenes in FEW_SCENES:
@@ -166,23 +130,18 @@ def _accuracies(
     bundle: Bundle,
     subnets: Mapping[str, Subnet],
     engine: Engine,
-    frames: Frames | tuple[()],
+    frames: Frames,
     share: float,
-    images: Frames,
-    labels: IndexArray,
+    tested: tuple[Frames, IndexArray],
 ) -> dict[str, float]:
     """Returns the share of test photos that each subnet gets right, and the mean of these."""
-    cutter, found = Cutter(bundle, frames, share), {}
+    cutter, accuracies = Cutter(bundle, frames, share), {}
     for name, subnet in subnets.items():
         size, crop = subnet.resolution, bundle.preprocessing.crop
-        batch = stack([prepare(image, size, crop) for image in images], size)
-        session = engine.load(cutter.network(subnet, engine))
-        try:
-            parts = [session.run(batch[i : i + BATCH])[LOGITS] for i in range(0, len(batch), BATCH)]
-        finally:
-            session.close()
-        found[name] = round(float((np.concatenate(parts).argmax(1) == labels).mean()), 4)
-    return {**found, "mean": round(float(np.mean(list(found.values()))), 4)}
+        images = stack([prepare(image, size, crop) for image in tested[0]], size)
+        logits = logits_of(cutter.network(subnet, engine), engine, images)
+        accuracies[name] = round(float((logits.argmax(1) == tested[1]).mean()), 4)
+    return {**accuracies, "mean": round(float(np.mean(list(accuracies.values()))), 4)}
 
 
 if __name__ == "__main__":

@@ -31,15 +31,15 @@ def accel_budgets(folder: Path, seeds: int) -> dict[str, dict[str, Any]]:
     for title, known in (("other devices known", True), ("no reference device", False)):
         outcomes = np.concatenate([_device(data, name, known, seeds) for name in data.devices])
         regret, over, used = outcomes.T
-        found = np.isfinite(regret)
+        has_winner = np.isfinite(regret)
         rows[f"accel_nasbench, nine budgets, {title}"] = {
             "choices": len(outcomes),
-            "without_winner": int((~found).sum()),
-            "winners_over_1.05_budget": int((over[found] > TOLERANCE).sum()),
-            "worst_over_budget": round(float(over[found].max()), 3),
+            "without_winner": int((~has_winner).sum()),
+            "winners_over_1.05_budget": int((over[has_winner] > TOLERANCE).sum()),
+            "worst_over_budget": round(float(over[has_winner].max()), 3),
             "accuracy_points_lost": {
-                "mean": round(float(regret[found].mean()), 3),
-                "p95": round(float(np.quantile(regret[found], 0.95)), 3),
+                "mean": round(float(regret[has_winner].mean()), 3),
+                "p95": round(float(np.quantile(regret[has_winner], 0.95)), 3),
             },
             "measurements": {"mean": round(float(used.mean()), 2), "most": int(used.max())},
         }
@@ -61,14 +61,13 @@ def _device(data: LatencySet, target: str, with_others: bool, seeds: int) -> Dou
         first.observe(seen, _measured(truth[pool[seen]], rng), NOISE)
         for quantile in QUANTILES:
             budget = float(np.quantile(truth[pool], quantile))
-            predictor = first.with_seed(seed)
-            chosen = _choose(predictor, seen, truth[pool], data.accuracy[pool], budget, rng)
-            rows.append(chosen)
+            predictor, accuracy = first.with_seed(seed), data.accuracy[pool]
+            rows.append(_choose(predictor, seen, truth[pool], accuracy, budget, rng))
     return np.array(rows)
 
 
 def _choose(
-    predictor: LatencyPredictor, seen: IndexArray, truth: DoubleArray, worth: DoubleArray,
+    predictor: LatencyPredictor, seen: IndexArray, truth: DoubleArray, accuracy: DoubleArray,
     budget: float, rng: np.random.Generator,
 ) -> tuple[float, float, float]:  # fmt: skip
     """Measures what promises most within the budget, then returns the best that surely keeps it."""
@@ -77,11 +76,11 @@ def _choose(
         prediction = predictor.predict()
         safe = prediction.probability_within(TOLERANCE * budget) >= LEAST_PROBABILITY
         kept = [index for index in set(measured) if safe[index]]
-        best = max(kept, key=lambda index: worth[index], default=None)
+        best = max(kept, key=lambda index: accuracy[index], default=None)
         if len(measured) == MOST:
             break
-        least = worth[best] if best is not None else worth.min() - 1
-        gain = (worth - least) * prediction.probability_within(budget)
+        least = accuracy[best] if best is not None else accuracy.min() - 1
+        gain = (accuracy - least) * prediction.probability_within(budget)
         new = int(np.argmax(gain))
         if gain[new] <= 0:
             break
@@ -89,7 +88,7 @@ def _choose(
         measured.append(new)
     if best is None:
         return np.nan, np.nan, len(measured)
-    lost = worth[truth <= budget].max() - worth[best]
+    lost = accuracy[truth <= budget].max() - accuracy[best]
     return float(lost), float(truth[best] / budget), len(measured)
 
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 import csv
 import gzip
 from collections import defaultdict
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -72,10 +73,19 @@ class _Costs:
         self.add("traffic", "weights", place, there * weights)
         self.add("layers", operator, place, there)
 
-    def done(self) -> tuple[DoubleArray, tuple[Column, ...]]:
+    def latencies(
+        self,
+        devices: Iterable[str],
+        latency_ms: DoubleArray,
+        summed: Iterable[bool] = (),
+        accuracy: DoubleArray | None = None,
+    ) -> LatencySet:
         used = {key: cost for key, cost in self.columns.items() if np.any(cost)}
-        features = np.stack([np.broadcast_to(cost, self.count) for cost in used.values()], axis=1)
-        return features.astype(np.float64), tuple(used)
+        costs = [np.broadcast_to(cost, self.count).astype(np.float64) for cost in used.values()]
+        features = np.stack(costs, axis=1) if costs else np.zeros((self.count, 0))
+        names, known = tuple(map(str, devices)), np.zeros(0) if accuracy is None else accuracy
+        flags = tuple(map(bool, summed)) or (False,) * len(names)
+        return LatencySet(features, tuple(used), names, latency_ms.astype(np.float64), flags, known)
 
 
 FBNET_STAGES = ((16, 1, 1), (24, 4, 1), (32, 4, 2), (64, 4, 2), (112, 4, 1), (184, 4, 2),
@@ -108,11 +118,7 @@ def help_fbnet(folder: Path) -> LatencySet:
             costs.add("layers", "grouped", where, ~skipped & (groups[op] == 2))
             inputs, size, layer = outputs, size // stride, layer + 1
     costs.convolution("head", "pointwise", 1, inputs, 1504, 1, size)
-    features, columns = costs.done()
-    devices = tuple(map(str, stored["devices"]))
-    latency = stored["latency_ms"].astype(np.float64)
-    summed = tuple(bool(flag) for flag in stored["additive_lut"])
-    return LatencySet(features, columns, devices, latency, summed, np.zeros(0))
+    return costs.latencies(stored["devices"], stored["latency_ms"], stored["additive_lut"])
 
 
 NB201_EDGES = ((0, 1), (0, 2), (1, 2), (0, 3), (1, 3), (2, 3))
@@ -137,11 +143,7 @@ def nb201(folder: Path) -> LatencySet:
     for kind, shared in (("dense", macs), ("traffic", elements), ("layers", 1), ("depth", 1),
                          ("edges", 1)):  # fmt: skip
         costs.add(kind, "shared", "shared", shared)
-    features, columns = costs.done()
-    devices = tuple(map(str, stored["devices"]))
-    latency = stored["latency_ms"].astype(np.float64)
-    summed = tuple(False for _ in devices)
-    return LatencySet(features, columns, devices, latency, summed, np.zeros(0))
+    return costs.latencies(stored["devices"], stored["latency_ms"])
 
 
 def _live(arch: IndexArray) -> NDArray[np.bool_]:
@@ -212,16 +214,12 @@ def accel_nasbench(folder: Path) -> LatencySet:
             costs.convolution(where, "pointwise", there, hidden, outputs, 1, after)
             inputs, size = outputs, after
     costs.convolution("head", "pointwise", 1, inputs, 1280, 1, size)
-    features, columns = costs.done()
-    latencies = []
-    for name in ACCELERATORS.values():
-        measured = read(name)
-        latencies.append(1e3 / measured if name.startswith("throughput") else measured)
-    latency = np.stack(latencies, axis=1)
-    summed = tuple(False for _ in ACCELERATORS)
-    return LatencySet(
-        features, columns, tuple(ACCELERATORS), latency, summed, read("val_top1_proxy")
-    )
+    latencies = [
+        1e3 / read(name) if name.startswith("throughput") else read(name)
+        for name in ACCELERATORS.values()
+    ]
+    latency, accuracy = np.stack(latencies, axis=1), read("val_top1_proxy")
+    return costs.latencies(ACCELERATORS, latency, accuracy=accuracy)
 
 
 CLASSIFIERS = (
@@ -248,5 +246,4 @@ def ncnn_boards(folder: Path) -> LatencySet:
     complete = sorted(key for key, seen in table.items() if len(seen) == len(CLASSIFIERS))
     last = {device: (device, threads, run) for device, threads, run in complete}
     latency = np.array([[table[key][model] for key in last.values()] for model in CLASSIFIERS])
-    features = np.zeros((len(CLASSIFIERS), 0))
-    return LatencySet(features, (), tuple(last), latency, (False,) * len(last), np.zeros(0))
+    return _Costs(len(CLASSIFIERS)).latencies(last, latency)

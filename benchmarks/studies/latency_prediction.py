@@ -8,17 +8,15 @@ continued.
 
 from __future__ import annotations
 
-import argparse
-import datetime
 import json
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from tofa_edge.architecture.arrays import DoubleArray, IndexArray
+from tofa_edge.benchmarks.studies.command import Row, parser
 from tofa_edge.benchmarks.studies.latency_budgets import accel_budgets
 from tofa_edge.benchmarks.studies.latency_data import (
     ACCELERATOR_FAMILIES,
@@ -28,7 +26,7 @@ from tofa_edge.benchmarks.studies.latency_data import (
     nb201,
     ncnn_boards,
 )
-from tofa_edge.benchmarks.studies.provenance import made, store
+from tofa_edge.benchmarks.studies.provenance import store, stored
 from tofa_edge.prediction.latency import LatencyPredictor
 
 FIRST, THEN = 4, 3  # measurements chosen at once, first and later
@@ -36,32 +34,25 @@ HELP_REFERENCES = (
     "1080ti_1", "1080ti_32", "1080ti_{}", "silver_4114", "silver_4210r", "samsung_a50", "pixel3",
     "essential_ph_1", "samsung_s7", "titanx_1", "titanx_32", "titanx_{}", "gold_6240",
 )  # fmt: skip
-Row = dict[str, Any]
 
 
 def main() -> None:
     """Runs the sets asked for and writes what came out."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("sets", nargs="*", default=list(SETS), metavar="SETS", help=", ".join(SETS))
-    parser.add_argument("--data", type=Path, required=True)
-    parser.add_argument("--out", type=Path, required=True)
-    parser.add_argument("--seeds", type=int, default=20)
-    options = parser.parse_args()
-    unknown = sorted(set(options.sets) - set(SETS))
-    if unknown:
-        parser.error(f"no set {unknown[0]!r}; there are {', '.join(SETS)}")
-    results: Row = json.loads(options.out.read_text()) if options.out.exists() else {}
-    for name in options.sets:
+    required = {"type": Path, "required": True}
+    command = parser(__doc__, data=required, out=required, seeds=20)
+    command.add_argument("sets", nargs="*", default=list(SETS), help=", ".join(SETS))
+    given = command.parse_args()
+    if unknown := sorted(set(given.sets) - set(SETS)):
+        command.error(f"no set {unknown[0]!r}; there are {', '.join(SETS)}")
+    results = stored(given.out)
+    for name in given.sets:
         begin = time.process_time()
-        rows = SETS[name](options.data, options.seeds)
-        seconds = time.process_time() - begin
-        today = datetime.date.today().isoformat()
+        rows = SETS[name](given.data, given.seeds)
+        print(f"{name}: {time.process_time() - begin:.0f} s of CPU", flush=True)
         for key, row in rows.items():
-            results[key] = {**row, "seeds": options.seeds, "date": today}
+            results[key] = {**row, "seeds": given.seeds, "date": time.strftime("%Y-%m-%d")}
             print(key, json.dumps(results[key]), flush=True)
-        print(f"{name}: {seconds:.0f} s of CPU", flush=True)
-        results["made"] = made()
-        store(options.out, results)
+        store(given.out, results)
 
 
 def help_fbnet_rows(folder: Path, seeds: int) -> dict[str, Row]:
@@ -106,20 +97,20 @@ def nb201_rows(folder: Path, seeds: int) -> dict[str, Row]:
 def accel_nasbench_rows(folder: Path, seeds: int) -> dict[str, Row]:
     """Six accelerators: unseen alone, with the other of its family, and without any reference."""
     data = accel_nasbench(folder)
-    alone = [(one, [name for name in data.devices if name != one]) for one in data.devices]
-    family = [
-        (one, [name for name in data.devices if not _related(one, name)]) for one in data.devices
-    ]
-    nothing: list[tuple[str, list[str]]] = [(one, []) for one in data.devices]
     everything = np.arange(len(data.latency_ms))
-    return {
-        f"accel_nasbench, {title}, k=10": _few_shot(data, pairs, 10, seeds, everything, everything)
-        for title, pairs in (
-            ("leave one device out", alone),
-            ("leave the family out", family),
-            ("no reference device", nothing),
-        )
+    known: dict[str, Callable[[str, str], bool]] = {
+        "leave one device out": lambda one, other: one != other,
+        "leave the family out": lambda one, other: not _related(one, other),
+        "no reference device": lambda one, other: False,
     }
+    rows = {}
+    for title, is_known in known.items():
+        pairs = [
+            (one, [name for name in data.devices if is_known(one, name)]) for one in data.devices
+        ]
+        row = _few_shot(data, pairs, 10, seeds, everything, everything)
+        rows[f"accel_nasbench, {title}, k=10"] = row
+    return rows
 
 
 def ncnn_rows(folder: Path, seeds: int) -> dict[str, Row]:
@@ -129,7 +120,7 @@ def ncnn_rows(folder: Path, seeds: int) -> dict[str, Row]:
     board that fits them best after scaling by one number.
     """
     data = ncnn_boards(folder)
-    networks, errors, rival_errors, ranks = len(data.latency_ms), [], [], []
+    networks, figures = len(data.latency_ms), []
     for target in data.devices:
         others = [name for name in data.devices if name != target]
         known = np.log(np.stack([data.column(name) for name in others], axis=1))
@@ -144,11 +135,10 @@ def ncnn_rows(folder: Path, seeds: int) -> dict[str, Row]:
             left = np.setdiff1d(np.arange(networks), seen)
             predicted = predictor.predict().median_ms[left]
             rival = _scaled_nearest(known, np.log(truth), seen)[left]
-            of_target.append((_figures(predicted, truth[left]), _figures(rival, truth[left])))
-        ours, theirs = np.mean(of_target, axis=0)
-        errors.append(ours[1])
-        rival_errors.append(theirs[1])
-        ranks.append(ours[0])
+            rank, error, _ = _figures(predicted, truth[left])
+            of_target.append((rank, error, _figures(rival, truth[left])[1]))
+        figures.append(np.mean(of_target, axis=0))
+    ranks, errors, rival_errors = np.array(figures).T
     gain = 1 - np.mean(errors) / np.mean(rival_errors)
     row = {
         "k": 10,
@@ -198,7 +188,7 @@ def _few_shot(
         of_target = []
         for seed in range(seeds):
             predictor = fresh.with_seed(seed)
-            chosen = pool[_measure(predictor, truth[pool], (), count)]
+            chosen = pool[_measure(predictor, truth[pool], np.zeros(0, np.int64), count)]
             left = np.setdiff1d(asked, chosen)
             prediction = predictor.predict(data.features[left], priors[left])
             score = np.log(prediction.median_ms / truth[left]) / prediction.relative_std
@@ -218,10 +208,10 @@ def _few_shot(
 
 
 def _measure(
-    predictor: LatencyPredictor, truth: DoubleArray, seen: Iterable[int], count: int
+    predictor: LatencyPredictor, truth: DoubleArray, seen: IndexArray, count: int
 ) -> IndexArray:
     """Designs and observes until `count` candidates are measured; returns all of them."""
-    chosen = np.array(list(seen), dtype=np.int64)
+    chosen = seen
     while len(chosen) < count:
         number = min(count - len(chosen), THEN if len(chosen) else FIRST)
         new = predictor.design(number, chosen)
@@ -237,12 +227,7 @@ def _figures(predicted: DoubleArray, truth: DoubleArray) -> tuple[float, float, 
 
 
 def spearman(left: DoubleArray, right: DoubleArray) -> float:
-    """Returns Spearman's rank correlation, ties ranked by their mean.
-
-    Args:
-        left: (N,).
-        right: of the same things, (N,).
-    """
+    """Returns Spearman's rank correlation of values (N,) of the same things, ties by their mean."""
     return float(np.corrcoef(_ranks(left), _ranks(right))[0, 1])
 
 
@@ -252,8 +237,8 @@ def _ranks(values: DoubleArray) -> DoubleArray:
     return ranks
 
 
-def _mean_and_worst(values: Sequence[float] | DoubleArray, names: Sequence[str], worst: Any) -> Row:
-    at = list(values).index(worst(values))
+def _mean_and_worst(values: DoubleArray, names: Sequence[str], worst: Callable[..., float]) -> Row:
+    at = values.tolist().index(worst(values))
     return {
         "mean": round(float(np.mean(values)), 4),
         "worst": round(float(values[at]), 4),

@@ -6,7 +6,6 @@ The package imports torchvision and horovod for its data loaders; empty modules 
 from __future__ import annotations
 
 import json
-import re
 import sys
 import time
 import types
@@ -21,11 +20,7 @@ UNUSED = ("horovod", "horovod.torch", "torchvision", *(f"torchvision.{name}" for
 
 
 class Absent(types.ModuleType):
-    """A module whose every name is an empty class.
-
-    Args:
-        name: of the module.
-    """
+    """A module whose every name is an empty class."""
 
     def __init__(self, name: str) -> None:
         super().__init__(name)
@@ -54,24 +49,18 @@ def random_network() -> Any:
     return randomised(network())
 
 
-def randomised(made: Any) -> Any:
+def randomised(model: Any) -> Any:
     """Returns a network of the package for inference, its values drawn anew from seed 0."""
     torch.manual_seed(0)
     with torch.no_grad():
-        for name, value in made.state_dict().items():
+        for name, value in model.state_dict().items():
             if name.endswith(("running_mean", "bn.bias")):
                 value.normal_(0, 0.1)
             elif name.endswith(("running_var", "bn.weight")):
                 value.uniform_(0.7, 1.3)
             elif name.endswith("_matrix"):
                 value.add_(0.1 * torch.randn_like(value))
-    return made.eval()
-
-
-def high_water_mib() -> float:
-    """Returns the most memory that this process ever held, in MiB."""
-    found = re.search(r"VmHWM:\s+(\d+)", Path("/proc/self/status").read_text())
-    return int(found[1]) / 1024 if found else float("nan")
+    return model.eval()
 
 
 def main() -> None:
@@ -92,7 +81,9 @@ def main() -> None:
             subnet, (image,), folder / f"theirs-{number}.onnx", dynamo=newest, verbose=False
         )
         seconds.append(time.perf_counter() - start)
-    print(json.dumps({"ready_s": ready, "seconds": seconds, "peak_mib": high_water_mib()}))
+    from tofa_edge.benchmarks.studies.command import memory_bytes  # so late: it would count
+
+    print(json.dumps({"ready_s": ready, "seconds": seconds, "peak_mib": memory_bytes() / 2**20}))
 
 
 if __name__ == "__main__":

@@ -8,17 +8,16 @@ that file), num_threads, gpu_device (-1 for the CPU), loop_count, model, min_ms,
 
 from __future__ import annotations
 
-import argparse
 import csv
 import gzip
 import io
 import math
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
+from tofa_edge.benchmarks.studies.command import options
 from tofa_edge.device.machine import Fingerprint
 from tofa_edge.device_profiles.profile import PUBLISHED, MeasuredTarget, Measurement, Profile, save
 from tofa_edge.errors import ProfileError
@@ -94,41 +93,29 @@ BOARDS: Mapping[tuple[str, ...], Fingerprint] = {
 }
 
 
-@dataclass(frozen=True, slots=True)
-class PublishedNetwork:
-    """A classification network of the benchmark: our name for it, and its millions of MACs.
-
-    Attributes:
-        name: ours.
-        mmacs: millions of MACs; None where nobody says.
-    """
-
-    name: str
-    mmacs: float | None = None
-
-
 # Only classification. Counted from benchmark/*.param (weights × positions of their output):
 # mobilenet_v3, shufflenet_v2, mnasnet, proxylessnasnet. The others from the papers: Howard et al.
 # 2017 (table 4), Sandler et al. 2018 (table 4), Tan and Le 2019 (table 2), Radosavovic et al. 2020
 # (0.4 GF), Szegedy et al. 2015 (section 5), He et al. 2016 (table 1 and section 3.3).
-NETWORKS: Mapping[str, PublishedNetwork] = {
-    "squeezenet": PublishedNetwork("squeezenet 227"),
-    "mobilenet": PublishedNetwork("mobilenet_v1 1.0 224", 569),
-    "mobilenet_v2": PublishedNetwork("mobilenet_v2 1.0 224", 300),
-    "mobilenet_v3": PublishedNetwork("mobilenet_v3 large 1.0 224 (ncnn)", 246),
-    "shufflenet": PublishedNetwork("shufflenet_v1 224"),
-    "shufflenet_v2": PublishedNetwork("shufflenet_v2 1.0 224", 145),
-    "mnasnet": PublishedNetwork("mnasnet_b1 1.0 224", 314),
-    "proxylessnasnet": PublishedNetwork("proxylessnas 224 (ncnn)", 336),
-    "efficientnet_b0": PublishedNetwork("efficientnet_b0 224", 390),
-    "efficientnetv2_b0": PublishedNetwork("efficientnetv2_b0 224"),
-    "regnety_400m": PublishedNetwork("regnety_400m 224", 400),
-    "googlenet": PublishedNetwork("googlenet 224", 1500),
-    "resnet18": PublishedNetwork("resnet18 224", 1800),
-    "resnet50": PublishedNetwork("resnet50 224", 3800),
-    "alexnet": PublishedNetwork("alexnet 227"),
-    "vgg16": PublishedNetwork("vgg16 224", 15300),
-    "vision_transformer": PublishedNetwork("vision_transformer"),
+# Our name for each, and millions of MACs; None where nobody says.
+NETWORKS: Mapping[str, tuple[str, float | None]] = {
+    "squeezenet": ("squeezenet 227", None),
+    "mobilenet": ("mobilenet_v1 1.0 224", 569),
+    "mobilenet_v2": ("mobilenet_v2 1.0 224", 300),
+    "mobilenet_v3": ("mobilenet_v3 large 1.0 224 (ncnn)", 246),
+    "shufflenet": ("shufflenet_v1 224", None),
+    "shufflenet_v2": ("shufflenet_v2 1.0 224", 145),
+    "mnasnet": ("mnasnet_b1 1.0 224", 314),
+    "proxylessnasnet": ("proxylessnas 224 (ncnn)", 336),
+    "efficientnet_b0": ("efficientnet_b0 224", 390),
+    "efficientnetv2_b0": ("efficientnetv2_b0 224", None),
+    "regnety_400m": ("regnety_400m 224", 400),
+    "googlenet": ("googlenet 224", 1500),
+    "resnet18": ("resnet18 224", 1800),
+    "resnet50": ("resnet50 224", 3800),
+    "alexnet": ("alexnet 227", None),
+    "vgg16": ("vgg16 224", 15300),
+    "vision_transformer": ("vision_transformer", None),
 }
 
 Row = Mapping[str, str]
@@ -143,16 +130,15 @@ def expected_range(count: int) -> float:
 
 def profiles(rows: Iterable[Row], date: str = DATE) -> list[Profile]:
     """Returns the profile of each board in `BOARDS` that the table speaks of."""
-    held = list(rows)
+    table = list(rows)
     try:
-        made = [_profile(board, _of(held, headings), date) for headings, board in BOARDS.items()]
+        boards = [
+            _profile(board, [row for row in table if row["device"].startswith(headings)], date)
+            for headings, board in BOARDS.items()
+        ]
     except (KeyError, ValueError) as error:
         raise ProfileError(f"wanted the columns of ncnn's table, got {error}") from error
-    return [profile for profile in made if profile.targets]
-
-
-def _of(rows: list[Row], headings: tuple[str, ...]) -> list[Row]:
-    return [row for row in rows if row["device"].startswith(headings)]
+    return [profile for profile in boards if profile.targets]
 
 
 def _profile(board: Fingerprint, rows: list[Row], date: str) -> Profile:
@@ -166,7 +152,7 @@ def _profile(board: Fingerprint, rows: list[Row], date: str) -> Profile:
         half = unit == "gpu" or "asimdhp" in (board.features or ())
         precision = "int8" if quantised else "fp16" if half else "fp32"
         key = (unit, precision, int(row["num_threads"]))
-        grouped.setdefault(key, []).append(_measurement(network, row))
+        grouped.setdefault(key, []).append(_measurement(*network, row))
     return Profile(
         name=f"{board.board}, ncnn",
         fingerprint=board,
@@ -182,7 +168,7 @@ def _profile(board: Fingerprint, rows: list[Row], date: str) -> Profile:
     )
 
 
-def _measurement(network: PublishedNetwork, row: Row) -> Measurement:
+def _measurement(network: str, mmacs: float | None, row: Row) -> Measurement:
     runs = int(row["loop_count"])
     least, greatest = float(row["min_ms"]), float(row["max_ms"])
     widest = math.log((greatest + ROUNDING_MS) / (least - ROUNDING_MS))
@@ -191,8 +177,8 @@ def _measurement(network: PublishedNetwork, row: Row) -> Measurement:
         p50_ms=float(row["avg_ms"]),
         log_standard_error=float(f"{deviation / math.sqrt(runs):.2g}"),
         runs=runs,
-        network=network.name,
-        mmacs=network.mmacs if network.mmacs is None else float(network.mmacs),
+        network=network,
+        mmacs=None if mmacs is None else float(mmacs),
         flags=("mean", "uneven") if greatest > UNEVEN * least else ("mean",),
     )
 
@@ -209,19 +195,15 @@ def read(path: Path) -> list[Row]:
 
 def file_name(profile: Profile) -> str:
     """Returns what the profile's file is called."""
-    words = profile.name.lower().replace(",", "").split()
-    return "_".join(words) + ".json"
+    return "_".join(profile.name.lower().replace(",", "").split()) + ".json"
 
 
 def main() -> None:
     """Writes a file for each board."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("table", type=Path, metavar="CSV")
-    parser.add_argument("--out", type=Path, default=Path("device_profiles"))
-    parser.add_argument("--date", default=DATE, help="when the table was read, YYYY-MM-DD")
-    options = parser.parse_args()
-    for profile in profiles(read(options.table), options.date):
-        path = options.out / file_name(profile)
+    date = (DATE, "when the table was read, YYYY-MM-DD")
+    given = options(__doc__, "table", out=Path("device_profiles"), date=date)
+    for profile in profiles(read(given.table), given.date):
+        path = given.out / file_name(profile)
         save(profile, path)
         count = sum(len(target.measurements) for target in profile.targets)
         print(f"{path}: {len(profile.targets)} targets, {count} measurements")

@@ -7,18 +7,16 @@ process of its own, as the C library cannot be told to forget it.
 
 from __future__ import annotations
 
-import argparse
 import json
 import time
-from pathlib import Path
 from unittest import mock
 
 import numpy as np
 import torch
 
-from tofa_edge.benchmarks.studies.provenance import made, store
-from tofa_edge.benchmarks.studies.study import study_supernet
-from tofa_edge.benchmarks.studies.trials import in_a_process
+from tofa_edge.benchmarks.studies.command import RESULTS, options, study_answer
+from tofa_edge.benchmarks.studies.provenance import store
+from tofa_edge.benchmarks.studies.training_study import study_supernet
 from tofa_edge.train.config import Progress
 from tofa_edge.train.objective.objectives import SemiSupervised
 from tofa_edge.train.run import loop
@@ -30,27 +28,23 @@ WARM_UP = 3  # steps
 
 def main() -> None:
     """Measures blocks in turn and stores the medians."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--steps", type=int, default=10, help="of a block")
-    parser.add_argument("--blocks", type=int, default=5, help="of each")
-    parser.add_argument(
-        "--block", choices=("kept", "given back"), help="run one, print its seconds"
-    )
-    parser.add_argument("--out", type=Path, default=Path("benchmarks/results/training_speed.json"))
-    options = parser.parse_args()
-    if options.block:
-        print(json.dumps(_seconds_of_a_step(options.block == "kept", options.steps)))
+    given = options(
+        __doc__, steps=(10, "of a block"), blocks=(5, "of each"),
+        block={"choices": ("kept", "given back"), "help": "run one, print its seconds"},
+        out=RESULTS / "training_speed.json",
+    )  # fmt: skip
+    if given.block:
+        print(json.dumps(_seconds_of_a_step(given.block == "kept", given.steps)))
         return
     rows: dict[str, list[float]] = {"kept": [], "given back": []}
-    for _ in range(options.blocks):
+    for _ in range(given.blocks):
         for block, seconds in rows.items():
-            words = ["--block", block, "--steps", str(options.steps)]
-            seconds.append(round(float(in_a_process("training_speed", words)), 3))
+            step_s = study_answer("training_speed", "--block", block, "--steps", given.steps)
+            seconds.append(round(float(step_s), 3))
             print(f"{block}: {seconds[-1]:.2f} s of processor time a step", flush=True)
-    middle = {block: round(float(np.median(seconds)), 3) for block, seconds in rows.items()}
-    ratio = round(middle["kept"] / middle["given back"], 3)
-    found = {"processor_s": middle, "kept_over_given_back": ratio, "blocks": rows}
-    store(options.out, {"made": made(), **found})
+    medians = {block: round(float(np.median(seconds)), 3) for block, seconds in rows.items()}
+    ratio = round(medians["kept"] / medians["given back"], 3)
+    store(given.out, {"processor_s": medians, "kept_over_given_back": ratio, "blocks": rows})
 
 
 def _seconds_of_a_step(keep: bool, steps: int) -> float:
@@ -68,8 +62,8 @@ def _seconds_of_a_step(keep: bool, steps: int) -> float:
         if progress.step == WARM_UP:
             begun = time.process_time()
 
-    told = keep_freed_memory if keep else lambda: False
-    with mock.patch.object(loop, "keep_freed_memory", told):
+    keeping = keep_freed_memory if keep else lambda: False
+    with mock.patch.object(loop, "keep_freed_memory", keeping):
         loop.run(state, phase, on_step)
     return (time.process_time() - begun) / steps
 

@@ -33,7 +33,7 @@ import numpy as np
 
 from tests.fuzz import fields, file, images, manifest, tensors
 from tests.fuzz.crafted import DamagedFile, Sample
-from tofa_edge.benchmarks.studies.provenance import made, store
+from tofa_edge.benchmarks.studies.provenance import store
 from tofa_edge.bundle.bundle import Bundle
 from tofa_edge.errors import BundleError
 from tofa_edge.selftest.small_bundle import small_bundle
@@ -265,7 +265,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         outcomes_of = {"seed": options.seed, "outcomes": [asdict(outcome) for outcome in outcomes]}
         options.json.write_text(json.dumps(outcomes_of, indent=1))
     if options.out:
-        store(options.out, {"made": made(), "seed": options.seed, "damages": summary(outcomes)})
+        store(options.out, {"seed": options.seed, "damages": summary(outcomes)})
     return _report(outcomes, options.seed)
 
 

@@ -12,8 +12,16 @@ import pytest
 
 from tofa_edge import __version__
 from tofa_edge.benchmarks.evidence import claims
-from tofa_edge.benchmarks.evidence.evidence import MODULES, pages, prose, stale, unbacked, unused
-from tofa_edge.benchmarks.studies.provenance import made
+from tofa_edge.benchmarks.evidence.evidence import (
+    MODULES,
+    pages,
+    prose,
+    renders,
+    stale,
+    unbacked,
+    unused,
+)
+from tofa_edge.benchmarks.studies.provenance import provenance
 
 RESULTS = sorted(claims.RESULTS.glob("*.json"))
 PAGES = pages()
@@ -78,13 +86,13 @@ def test_every_result_is_made_use_of(monkeypatch: pytest.MonkeyPatch) -> None:
 
     for module in MODULES:
         monkeypatch.setattr(module, "result", seen)
-        for render in module.CLAIMS:
+        for render in renders(module):
             assert list(render()), render.__name__
     assert read == {path.stem for path in RESULTS}
 
 
 def test_new_results_say_it_too() -> None:
-    found = made()
+    found = provenance()
     assert set(found) == {"command", "machine", "versions", "date"}
     assert found["machine"].strip(", ")
     assert found["versions"]["tofa_edge"] == __version__
@@ -94,4 +102,4 @@ def test_new_results_say_it_too() -> None:
         assert module is not None
         assert module.origin is not None
         source = Path(module.origin).read_text()
-        assert "made()" in source or "Results(" in source, module.name
+        assert re.search(r"\b(store|Results|study_results|resume_trials)\(", source), module.name

@@ -19,17 +19,17 @@ from tofa_edge.architecture.cost import macs
 from tofa_edge.architecture.layers import layers
 from tofa_edge.architecture.zoo import tiny
 from tofa_edge.benchmarks.evidence.training_plot import draw
-from tofa_edge.benchmarks.studies import picking, scenarios
+from tofa_edge.benchmarks.studies import best_subnets, scenarios
+from tofa_edge.benchmarks.studies.ablation import ALPHA_RATIO, alpha_divergence
 from tofa_edge.benchmarks.studies.agreement import rank
-from tofa_edge.benchmarks.studies.ingredients import ALPHA_RATIO, alpha_divergence
-from tofa_edge.benchmarks.studies.picking import picked_below
+from tofa_edge.benchmarks.studies.best_subnets import best_below
 from tofa_edge.benchmarks.studies.scenario_costs import (
     SCENARIOS,
     SHARED,
     cost_ratios,
     equal_compute_steps,
 )
-from tofa_edge.benchmarks.studies.study import study_space, subnets
+from tofa_edge.benchmarks.studies.training_study import study_space, subnets
 from tofa_edge.network.network import LITE_PREPROCESSING
 from tofa_edge.train.objective.losses import kullback_leibler
 from tofa_edge.train.supernet.supernet import Supernet
@@ -62,26 +62,22 @@ def test_freed_memory_is_kept_for_the_next_step() -> None:
 
 
 def test_subnets_are_picked_below_ceilings_without_labels(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(picking, "SAMPLED", 25)
+    monkeypatch.setattr(best_subnets, "SAMPLED", 25)
     supernet = Supernet(tiny(), LITE_PREPROCESSING, torch.Generator().manual_seed(0))
     space = supernet.space
     size = space.resolutions[-1]
     images = np.random.default_rng(0).integers(0, 256, (64, size, size, 3), dtype=np.uint8)
     whole = macs(layers(space, space.largest())) / 1e6
     ceilings = (whole, whole / 2, whole / 4)
-    picked = picked_below(supernet, images, ceilings)
+    picked = best_below(supernet, images, ceilings)
     assert picked[whole] == space.largest(), "nothing is nearer to the largest than itself"
     for ceiling, subnet in picked.items():
         assert macs(layers(space, subnet)) / 1e6 <= ceiling
     rng = np.random.default_rng(1)
     below = [space.sample(rng) for _ in range(40)]
     below = [one for one in below if macs(layers(space, one)) / 1e6 <= ceilings[1]][:8]
-    nothing, none = images[:0], np.zeros(0, np.int64)
-    arrays = supernet.to_arrays()
-    found = rank(
-        space, arrays, LITE_PREPROCESSING, [picked[ceilings[1]], *below], images, nothing, none
-    )
-    assert found.divergence[0] <= np.sort(found.divergence[1:])[1], "better than most at random"
+    ranking = rank(space, supernet.to_arrays(), [picked[ceilings[1]], *below], images)
+    assert ranking.divergence[0] <= np.sort(ranking.divergence[1:])[1], "better than most at random"
 
 
 def test_alpha_divergence_is_the_larger_of_both_with_its_gradient() -> None:

@@ -10,7 +10,11 @@ import numpy as np
 import pytest
 
 from tofa_edge.benchmarks.studies.disturbances import noticed, trials
-from tofa_edge.benchmarks.studies.planted import other_disturbances, recorded_machine, throttling
+from tofa_edge.benchmarks.studies.planted_faults import (
+    other_disturbances,
+    recorded_machine,
+    throttling,
+)
 from tofa_edge.measurement.order_statistics import curve, interval, least_count
 from tofa_edge.measurement.stopwatch import Recording, percentiles
 from tofa_edge.measurement.validity import LEAST_RUNS, invalid_reasons, kind, snapshot

@@ -5,7 +5,8 @@ looks at each image once, whole and at 192 px or more, and what it says is kept:
 features teach all subnets before there is a task, and a probe on its features gives the task's
 first targets. On the 10,000 CIFAR-10-JPEG images with 25 labels a class, such a probe is right on
 66 % at 128 px with EfficientNet-Lite0, 71 % at 192 px, and 75 % together with Lite2
-(`benchmarks/studies/transfer.py`); Lite1 adds a point (`benchmarks/studies/first_targets.py`).
+(`benchmarks/studies/transfer.py`); Lite1 adds a point
+(`benchmarks/studies/initial_pseudo_labels.py`).
 """
 
 from __future__ import annotations

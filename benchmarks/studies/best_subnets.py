@@ -3,7 +3,7 @@
 How far subnets are from the largest on unlabelled images is measured for a sample of all sizes; a
 predictor is fitted to it, as the one that bundles carry; evolution finds what it expects most of
 below each ceiling; these are measured, too, and it learns from them for a second round. What agrees
-best is picked.
+best is chosen.
 """
 
 from __future__ import annotations
@@ -17,54 +17,52 @@ from tofa_edge.architecture.encodings import Encodings, decoded, distinct, encod
 from tofa_edge.architecture.space import Subnet
 from tofa_edge.architecture.tables import tables
 from tofa_edge.benchmarks.studies.agreement import rank
-from tofa_edge.deployment.search import Score, maximise
+from tofa_edge.deployment.search import maximise
 from tofa_edge.prediction.accuracy import AccuracyPredictor, fit_accuracy
 from tofa_edge.train.supernet.supernet import Supernet
 
 SAMPLED, ROUNDS, MEASURED = 80, 2, 6  # subnets at first; rounds; subnets a round and ceiling
 
 
-def picked_below(
+def best_below(
     supernet: Supernet, images: ImageArray, ceilings: Sequence[float]
 ) -> dict[float, Subnet]:
-    """Returns the best subnet below each ceiling, without looking at any label.
+    """Returns the best subnet below each ceiling, in MMACs, without looking at any label.
 
     Args:
         images: unlabelled, in mixed order, uint8, (N, S, S, 3).
     """
     space, rng = supernet.space, np.random.default_rng(5)
-    first = np.concatenate(
-        [encoded(space, [space.largest(), space.middle()]), sample(space, rng, SAMPLED)]
-    )
-    known = distinct(space, first)
+    ends = encoded(space, [space.largest(), space.middle()])
+    known = distinct(space, np.concatenate([ends, sample(space, rng, SAMPLED)]))
     nearness = _nearness(supernet, known, images)
     for _ in range(ROUNDS):
         predictor = fit_accuracy(space, known, nearness)
-        scores = [_score(supernet, predictor, ceiling) for ceiling in ceilings]
-        found = [_unseen(known, score, supernet, rng) for score in scores]
-        new = distinct(space, np.concatenate(found))
+        best = [_unmeasured(supernet, known, predictor, ceiling, rng) for ceiling in ceilings]
+        new = distinct(space, np.concatenate(best))
         known = np.concatenate([known, new])
         nearness = np.concatenate([nearness, _nearness(supernet, new, images)])
     costs = _mmacs(supernet, known)
-    best = [int(np.argmax(np.where(costs <= ceiling, nearness, -1))) for ceiling in ceilings]
-    return dict(zip(ceilings, decoded(space, known[best]), strict=True))
+    chosen = [int(np.argmax(np.where(costs <= ceiling, nearness, -1))) for ceiling in ceilings]
+    return dict(zip(ceilings, decoded(space, known[chosen]), strict=True))
 
 
-def _score(supernet: Supernet, predictor: AccuracyPredictor, ceiling: float) -> Score:
+def _unmeasured(
+    supernet: Supernet,
+    known: Encodings,
+    predictor: AccuracyPredictor,
+    ceiling: float,
+    rng: np.random.Generator,
+) -> Encodings:
+    """Returns the subnets expected to be best of those not yet measured, (MEASURED, genes)."""
+
     def score(encodings: Encodings) -> DoubleArray:
         fits = _mmacs(supernet, encodings) <= ceiling
         return np.where(fits, predictor.expected(supernet.space, encodings), -np.inf)
 
-    return score
-
-
-def _unseen(
-    known: Encodings, score: Score, supernet: Supernet, rng: np.random.Generator
-) -> Encodings:
-    """Returns the best subnets by a score that were not measured yet, (MEASURED, genes)."""
-    found, _ = maximise(supernet.space, score, rng)
-    seen = {tuple(encoding) for encoding in known}
-    return np.array([one for one in found if tuple(one) not in seen][:MEASURED])
+    best, _ = maximise(supernet.space, score, rng)
+    measured = {tuple(encoding) for encoding in known}
+    return np.array([each for each in best if tuple(each) not in measured][:MEASURED])
 
 
 def _mmacs(supernet: Supernet, encodings: Encodings) -> DoubleArray:
@@ -73,8 +71,6 @@ def _mmacs(supernet: Supernet, encodings: Encodings) -> DoubleArray:
 
 def _nearness(supernet: Supernet, encodings: Encodings, images: ImageArray) -> DoubleArray:
     """Returns how near subnets are to the largest, 0..1, (N,): less divergence is more."""
-    nothing, none = images[:0], np.zeros(0, np.int64)
-    chosen = decoded(supernet.space, encodings)
-    space, arrays, preprocessing = supernet.space, supernet.to_arrays(), supernet.preprocessing
-    ranking = rank(space, arrays, preprocessing, chosen, images, nothing, none)
+    subnets = decoded(supernet.space, encodings)
+    ranking = rank(supernet.space, supernet.to_arrays(), subnets, images)
     return np.exp(-ranking.divergence.astype(np.float64))

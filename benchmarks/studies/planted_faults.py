@@ -94,27 +94,27 @@ def _group(
     controller: str, settings: dict[str, str], unified: dict[str, str]
 ) -> Iterator[Path | None]:
     """Yields a new control group, of version 1 or 2; None where that is not allowed."""
-    name = f"tofa-edge-{os.getpid()}"
-    made = None
-    for mount, values in ((CGROUPS / controller, settings), (CGROUPS, unified)):
-        try:
-            folder = mount / name
-            folder.mkdir()
-        except OSError:
-            continue
-        try:
-            for file, value in values.items():
-                (folder / file).write_text(value)
-        except OSError:
-            folder.rmdir()
-            continue
-        made = folder
-        break
+    group = _new_group(CGROUPS / controller, settings) or _new_group(CGROUPS, unified)
     try:
-        yield made
+        yield group
     finally:
-        if made is not None:
-            _remove(made)
+        if group is not None:
+            _remove(group)
+
+
+def _new_group(mount: Path, settings: dict[str, str]) -> Path | None:
+    group = mount / f"tofa-edge-{os.getpid()}"
+    try:
+        group.mkdir()
+    except OSError:
+        return None
+    try:
+        for file, value in settings.items():
+            (group / file).write_text(value)
+    except OSError:
+        group.rmdir()
+        return None
+    return group
 
 
 def _remove(folder: Path) -> None:
@@ -128,25 +128,13 @@ def _remove(folder: Path) -> None:
 
 
 class Slowed:
-    """A session whose calls go on working for a share of their own time.
-
-    Args:
-        session: that computes.
-        share: such as 0.08 for 8 %.
-
-    Attributes:
-        unit: of the session.
-    """
+    """A session whose calls go on working for a share of their own time, 0.08 for 8 %."""
 
     def __init__(self, session: Session, share: float) -> None:
         self._session, self._share, self.unit = session, share, session.unit
 
     def run(self, batch: ImageArray) -> dict[str, FloatArray]:
-        """Runs a batch as the session does, and goes on.
-
-        Args:
-            batch: uint8, (N, S, S, 3).
-        """
+        """Runs a batch as the session does, and goes on."""
         begun = time.perf_counter()
         outputs = self._session.run(batch)
         until = begun + (1 + self._share) * (time.perf_counter() - begun)

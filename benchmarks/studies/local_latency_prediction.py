@@ -1,14 +1,15 @@
 """How well latencies of unseen subnets are predicted on this machine, from ten measured ones.
 
-`python -m tofa_edge.benchmarks.studies.own_latency lite0.tofa --work study` measures 240 subnets
-with one thread and with two, all twice in another order, and keeps them in `study`. Then for each
-thread count: ten subnets are chosen by design, the prior comes from the other thread count alone,
-and the rest is predicted. Beside it stand MACs scaled by one number, and a line of the MACs.
+    python -m tofa_edge.benchmarks.studies.local_latency_prediction lite0.tofa --work study
+
+measures 240 subnets with one thread and with two, all twice in another order, and keeps them in
+`study`. Then for each thread count: ten subnets are chosen by design, the prior comes from the
+other thread count alone, and the rest is predicted. Beside it stand MACs scaled by one number, and
+a line of the MACs.
 """
 
 from __future__ import annotations
 
-import argparse
 import json
 import time
 from pathlib import Path
@@ -17,11 +18,12 @@ from typing import Any
 import numpy as np
 
 from tofa_edge.architecture.arrays import DoubleArray
-from tofa_edge.architecture.encodings import Encodings, decoded, distinct, encoded, sample
+from tofa_edge.architecture.encodings import Encodings, decoded, encoded
 from tofa_edge.architecture.space import SearchSpace
 from tofa_edge.architecture.tables import tables
 from tofa_edge.backends.protocol import Engine
-from tofa_edge.benchmarks.studies.provenance import made
+from tofa_edge.benchmarks.studies.command import Row, options, random_encodings
+from tofa_edge.benchmarks.studies.provenance import provenance, store
 from tofa_edge.budget import Budget
 from tofa_edge.bundle.bundle import Bundle
 from tofa_edge.cutting.cutter import Cutter
@@ -39,63 +41,53 @@ PASSES = 2
 
 def main() -> None:
     """Measures what is missing, then predicts."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("bundle", type=Path)
-    parser.add_argument("--backend", default="onnxruntime")
-    parser.add_argument("--work", type=Path, default=Path("study"))
-    parser.add_argument("--out", type=Path, default=Path("own_latency.json"))
-    options = parser.parse_args()
-    options.work.mkdir(parents=True, exist_ok=True)
-    bundle = Bundle.open(options.bundle)
-    rng = np.random.default_rng(0)
-    encodings = distinct(bundle.space, sample(bundle.space, rng, SUBNETS))
-    able = [e for e in passing_engines(name=options.backend) if not e.target.is_integer]
-    path = options.work / "own_latency_measured.json"
+    work, out = Path("study"), Path("local_latency_prediction.json")
+    given = options(__doc__, "bundle", backend="onnxruntime", work=work, out=out)
+    given.work.mkdir(parents=True, exist_ok=True)
+    bundle = Bundle.open(given.bundle)
+    space, encodings = bundle.space, random_encodings(bundle.space, 0, SUBNETS)
+    engines = [e for e in passing_engines(name=given.backend) if not e.target.is_integer]
+    path = given.work / "local_latencies.json"
     if not path.exists():
-        path.write_text(json.dumps(_measured(bundle, encodings, able)))
-    stored = json.loads(path.read_text())
-    found = {str(engine): np.array(stored[str(engine)]) for engine in able}  # (passes, N, 2)
+        path.write_text(json.dumps(_measured(bundle, encodings, engines)))
+    kept = json.loads(path.read_text())
+    times = {str(engine): np.array(kept[str(engine)]) for engine in engines}  # (passes, N, 2)
     rows = {}
-    for engine in able:
-        others = [e for e in able if e is not engine]
-        rows[str(engine)] = _predicted(
-            bundle.space, encodings, found[str(engine)], [found[str(e)] for e in others]
-        )
-        print(engine, json.dumps(rows[str(engine)]), flush=True)
-    source = {**made(), "date": stored["date"]}
-    options.out.write_text(
-        json.dumps({"made": source, "subnets": len(encodings), "targets": rows}, indent=1)
-    )
+    for name in times:
+        others = [other for key, other in times.items() if key != name]
+        rows[name] = _predicted(space, encodings, times[name], others)
+        print(name, json.dumps(rows[name]), flush=True)
+    source = {**provenance(), "date": kept["date"]}
+    store(given.out, {"made": source, "subnets": len(encodings), "targets": rows})
 
 
-def _measured(bundle: Bundle, encodings: Encodings, able: list[Engine]) -> dict[str, Any]:
+def _measured(bundle: Bundle, encodings: Encodings, engines: list[Engine]) -> dict[str, Any]:
     finisher = Finisher(bundle, Budget())
     finisher.cutter = Cutter(bundle)
-    finisher.stand_beside(reference_run(finisher, able))
+    finisher.stand_beside(reference_run(finisher, engines))
     subnets = decoded(bundle.space, encodings)
-    times: dict[str, Any] = {
-        str(engine): np.zeros((PASSES, len(subnets), 2)).tolist() for engine in able
-    }
+    times = {str(engine): np.zeros((PASSES, len(subnets), 2)) for engine in engines}
     begun = time.perf_counter()
     for number in range(PASSES):
         order = np.random.default_rng(number).permutation(len(subnets))
         for place, index in enumerate(order):
-            for engine in able:
+            for engine in engines:
                 latency = finisher.timed_as_stored(subnets[index], engine)
-                times[str(engine)][number][index] = [latency.steady_ms, latency.relative_error]
+                times[str(engine)][number, index] = latency.steady_ms, latency.relative_error
             if place % 20 == 0:
                 print(f"pass {number}, {place}: {time.perf_counter() - begun:.0f} s", flush=True)
-    return {**times, "date": time.strftime("%Y-%m-%d")}
+    rows = {name: array.tolist() for name, array in times.items()}
+    return {**rows, "date": time.strftime("%Y-%m-%d")}
 
 
 def _predicted(
     space: SearchSpace, encodings: Encodings, times: DoubleArray, others: list[DoubleArray]
-) -> dict[str, Any]:
+) -> Row:
     """Returns errors over 20 seeds of the pool that ten subnets are chosen from."""
     truth = np.exp(np.log(times[:, :, 0]).mean(axis=0))
     noise = float(np.abs(np.diff(np.log(times[:, :, 0]), axis=0)).mean() / np.sqrt(2))
     macs = tables(space).costs(encodings).macs.astype(np.float64)
-    rows: dict[str, list[DoubleArray]] = {"ours": [], "macs scaled": [], "line of macs": []}
+    errors: dict[str, list[DoubleArray]] = {"ours": [], "macs scaled": [], "line of macs": []}
     deviations = []
     for seed in range(SEEDS):
         order = np.random.default_rng(seed).permutation(len(encodings))
@@ -108,20 +100,19 @@ def _predicted(
             index = int(np.flatnonzero((encodings == encoded(space, [subnet])[0]).all(axis=1))[0])
             chosen.append(index)
             forecast.add(subnet, _latency(times[0, index]))
-        rows["ours"].append(forecast.median_ms(encodings[unseen]) / truth[unseen] - 1)
         deviations.append(forecast.deviation())
-        seen = times[0, chosen, 0]
-        scale = np.exp(np.mean(np.log(seen / macs[chosen])))
-        rows["macs scaled"].append(scale * macs[unseen] / truth[unseen] - 1)
-        design = np.stack([np.ones(MEASURED), macs[chosen]], axis=1) / seen[:, None]
+        measured = times[0, chosen, 0]
+        scale = np.exp(np.mean(np.log(measured / macs[chosen])))
+        design = np.stack([np.ones(MEASURED), macs[chosen]], axis=1) / measured[:, None]
         a, b = np.linalg.lstsq(design, np.ones(MEASURED), rcond=None)[0]
-        rows["line of macs"].append((a + b * macs[unseen]) / truth[unseen] - 1)
-    figures = {name: _figures(np.array(errors)) for name, errors in rows.items()}
+        predicted = (forecast.median_ms(encodings[unseen]), scale * macs[unseen])
+        for name, values in zip(errors, (*predicted, a + b * macs[unseen]), strict=True):
+            errors[name].append(values / truth[unseen] - 1)
     return {
         "repeat_noise": round(noise, 4),
         "expected_error": round(float(np.mean(deviations)), 4),
         "latencies_ms": [round(float(truth.min()), 3), round(float(truth.max()), 3)],
-        **figures,
+        **{name: _figures(np.abs(values)) for name, values in errors.items()},
     }
 
 
@@ -139,11 +130,11 @@ def _latency(measured: DoubleArray) -> Latency:
 
 
 def _figures(errors: DoubleArray) -> dict[str, float]:
-    by_seed = np.abs(errors).mean(axis=1)
+    by_seed = errors.mean(axis=1)
     return {
         "mean_error": round(float(by_seed.mean()), 4),
         "worst_seed": round(float(by_seed.max()), 4),
-        "within_10_percent": round(float((np.abs(errors) <= 0.1).mean()), 4),
+        "within_10_percent": round(float((errors <= 0.1).mean()), 4),
     }
 
 

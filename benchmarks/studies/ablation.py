@@ -1,18 +1,16 @@
 """What each ingredient of the training is worth: left out or exchanged, one at a time.
 
-`python -m tofa_edge.benchmarks.studies.ingredients fashion-mnist --work study`, in a folder of
+`python -m tofa_edge.benchmarks.studies.ablation fashion-mnist --work study`, in a folder of
 `tofa_edge.benchmarks.studies.transfer`. Everything else stays: start, labels, images, steps, seed.
-Finished runs are kept in `study/ingredients.json`.
+Finished runs are kept in `study/ablation.json`.
 """
 
 from __future__ import annotations
 
-import argparse
 import contextlib
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from functools import partial
-from pathlib import Path
 from typing import Any
 from unittest import mock
 
@@ -22,7 +20,15 @@ from torch import Tensor
 
 from tofa_edge.architecture.arrays import IndexArray
 from tofa_edge.architecture.space import SearchSpace, Subnet
-from tofa_edge.benchmarks.studies.study import TEACHERS, Results, Study, read_data, subnets
+from tofa_edge.benchmarks.studies.command import Row, options
+from tofa_edge.benchmarks.studies.training_study import (
+    TEACHERS,
+    WORK,
+    Study,
+    read_data,
+    study_results,
+    subnets,
+)
 from tofa_edge.benchmarks.studies.transfer import measured_on_test, study_run
 from tofa_edge.train.data.augment import weak
 from tofa_edge.train.data.photos import forget_labels
@@ -37,14 +43,16 @@ WITHOUT: Mapping[str, Callable[[], AbstractContextManager[object]]] = {
     "nothing": contextlib.nullcontext,
     "pretraining without labels": contextlib.nullcontext,
     "teachers' features": contextlib.nullcontext,
-    "strong views": lambda: _replaced(objectives, "strong", weak),
-    "averaged weights": lambda: _replaced(loop, "AVERAGE_DECAY", 0.0),
+    "strong views": lambda: mock.patch.object(objectives, "strong", weak),
+    "averaged weights": lambda: mock.patch.object(loop, "AVERAGE_DECAY", 0.0),
     "adaptive threshold": lambda: _pseudo_labels(adaptive=False),
     "distribution alignment": lambda: _pseudo_labels(aligned=False),
     "smallest subnet in each step": contextlib.nullcontext,
     "Lite1 among the teachers": contextlib.nullcontext,
-    "first targets spread over neighbours": lambda: _replaced(first_targets, "spread", _said),
-    "Kullback-Leibler but α-divergence": lambda: _replaced(
+    "initial pseudo-labels spread over neighbours": lambda: mock.patch.object(
+        first_targets, "spread", _not_spread
+    ),
+    "Kullback-Leibler but α-divergence": lambda: mock.patch.object(
         losses, "kullback_leibler", alpha_divergence
     ),
 }
@@ -52,41 +60,33 @@ WITHOUT: Mapping[str, Callable[[], AbstractContextManager[object]]] = {
 
 def main() -> None:
     """Runs what is missing of the study."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("images", type=Path)
-    parser.add_argument("--work", type=Path, default=Path("study"))
-    parser.add_argument("--labels", type=int, default=10, help="a class")
-    parser.add_argument("--draws", type=int, nargs="*", default=[0])
-    parser.add_argument("--pretrain-steps", type=int, default=300)
-    parser.add_argument("--steps", type=int, default=400)
-    parser.add_argument("--without", nargs="*", default=list(WITHOUT), choices=list(WITHOUT))
-    options = parser.parse_args()
-    results = Results(options.work / "ingredients.json")
-    study = Study(read_data(options.images), options.work, options.pretrain_steps, options.steps)
-    for draw in options.draws:
-        labels = forget_labels(study.data.labels, options.labels, draw)
-        for name in options.without:
-            of = f"{options.steps} steps, {options.labels} labels a class, draw {draw}"
+    given = options(
+        __doc__, "images", work=WORK, labels=(10, "a class"), draws=[0], pretrain_steps=300,
+        steps=400, without={"nargs": "*", "default": list(WITHOUT), "choices": list(WITHOUT)},
+    )  # fmt: skip
+    results = study_results(given.work, "ablation.json")
+    study = Study(read_data(given.images), given.work, given.pretrain_steps, given.steps)
+    for draw in given.draws:
+        labels = forget_labels(study.data.labels, given.labels, draw)
+        of = f"{given.steps} steps, {given.labels} labels a class, draw {draw}"
+        for name in given.without:
             results.once(f"without {name}, {of}", partial(_run, study, labels, draw, name))
     for name, row in results.rows.items():
-        eight = np.mean([row["accuracy"][subnet] for subnet in row["accuracy"]])
+        eight = np.mean(list(row["accuracy"].values()))
         print(f"{name}: largest {row['accuracy']['largest']:.1%}, mean of eight {eight:.1%}")
 
 
-def _run(study: Study, labels: IndexArray, draw: int, without: str) -> dict[str, Any]:
+def _run(study: Study, labels: IndexArray, draw: int, without: str) -> Row:
     start = None if without == "pretraining without labels" else study.start()
-    teacher_outputs = () if without == "teachers' features" else study.teacher_outputs()
-    if without == "Lite1 among the teachers":
-        teacher_outputs = tuple(
-            look for name, look in zip(TEACHERS, teacher_outputs, strict=True) if name != "lite1"
-        )
+    left_out = "lite1" if without == "Lite1 among the teachers" else None
+    outputs = zip(TEACHERS, study.teacher_outputs(), strict=True)
+    teachers = [output for name, output in outputs if name != left_out]
+    if without == "teachers' features":
+        teachers = []
     choose = _without_smallest if without == "smallest subnet in each step" else loop.sandwich
     with WITHOUT[without]():
-        trained, seconds = study_run(
-            study, start, labels, 2, study.steps, draw, choose, teacher_outputs
-        )
-    measured = measured_on_test(trained, study.data, list(subnets(trained.space)))
-    return {"training_s": round(seconds, 1), **measured}
+        trained, row = study_run(study, start, labels, 2, study.steps, draw, choose, teachers)
+    return {**row, **measured_on_test(trained, study.data, list(subnets(trained.space)))}
 
 
 def alpha_divergence(logits: Tensor, taught: Tensor) -> Tensor:
@@ -100,20 +100,20 @@ def alpha_divergence(logits: Tensor, taught: Tensor) -> Tensor:
         logits: of students, (N, classes).
         taught: probabilities, (N, classes).
     """
-    log_said, target = logits.log_softmax(dim=1), taught.clamp(min=1e-6)
-    said = log_said.detach().exp()
-    over = (said / target).clamp(max=ALPHA_RATIO)
-    under = (target / said.clamp(min=1e-12)).clamp(max=ALPHA_RATIO)
-    values = (0.5 * (said * (over - 1)).sum(dim=1), (said * under * under.log()).sum(dim=1))
-    slopes = ((said * over * log_said).sum(dim=1), -(said * under * log_said).sum(dim=1))
+    logs, target = logits.log_softmax(dim=1), taught.clamp(min=1e-6)
+    student = logs.detach().exp()
+    over = (student / target).clamp(max=ALPHA_RATIO)
+    under = (target / student.clamp(min=1e-12)).clamp(max=ALPHA_RATIO)
+    values = (0.5 * (student * (over - 1)).sum(dim=1), (student * under * under.log()).sum(dim=1))
+    slopes = ((student * over * logs).sum(dim=1), -(student * under * logs).sum(dim=1))
     first, second = (
         value + slope - slope.detach() for value, slope in zip(values, slopes, strict=True)
     )
     return torch.where(values[0] > values[1], first, second)
 
 
-def _said(probe: Probe, seen: Tensor, labels: IndexArray) -> Tensor:
-    return probe.probabilities(seen)
+def _not_spread(probe: Probe, features: Tensor, labels: IndexArray) -> Tensor:
+    return probe.probabilities(features)
 
 
 def _without_smallest(space: SearchSpace, rng: np.random.Generator) -> Sequence[Subnet]:
@@ -121,11 +121,7 @@ def _without_smallest(space: SearchSpace, rng: np.random.Generator) -> Sequence[
 
 
 def _pseudo_labels(**options: Any) -> AbstractContextManager[object]:
-    return _replaced(objectives, "PseudoLabels", partial(PseudoLabels, **options))
-
-
-def _replaced(module: object, name: str, value: object) -> AbstractContextManager[object]:
-    return mock.patch.object(module, name, value)
+    return mock.patch.object(objectives, "PseudoLabels", partial(PseudoLabels, **options))
 
 
 if __name__ == "__main__":

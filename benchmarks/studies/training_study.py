@@ -1,40 +1,41 @@
-"""What the studies share: images, the pretrained start, looks of the teachers, results on disk."""
+"""What studies of training share: images, the pretrained start, teacher features, subnets."""
 
 from __future__ import annotations
 
-import io
-import json
 import time
-import zipfile
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import safetensors.numpy
 import torch
-from PIL import Image
 
 from tofa_edge.architecture.arrays import FloatArray, ImageArray, IndexArray
 from tofa_edge.architecture.space import SearchSpace, Subnet
 from tofa_edge.architecture.zoo import efficientnet_lite0
-from tofa_edge.benchmarks.studies.provenance import made, store
+from tofa_edge.benchmarks.studies.command import Results
+from tofa_edge.benchmarks.studies.zip_photos import names_of, read_photos
+from tofa_edge.cutting.cutter import CALIBRATION_IMAGES
 from tofa_edge.network.network import LITE_PREPROCESSING
+from tofa_edge.network.slicing import Arrays
 from tofa_edge.train.config import Progress, TrainingConfig
 from tofa_edge.train.data.named_sets import elpv, fashion_mnist
 from tofa_edge.train.data.photos import resized
 from tofa_edge.train.objective.teachers import TeacherOutputs, run_teacher
 from tofa_edge.train.run.phases import pretrain_supernet
+from tofa_edge.train.run.subnet_accuracy import accuracy, subnet_logits
 from tofa_edge.train.supernet.efficientnet_lite import load_lite, new_classifier
 from tofa_edge.train.supernet.supernet import Supernet
 
+WORK = Path("study")
 POOL = 10_000  # training images at most, most of them unlabelled
 FASHION_POOL = 3000  # of each role: enough to see a difference
 ELPV_TEST = 0.25  # of the photos that have a label
 RESOLUTION = 64
 TEACHERS = ("lite0", "lite1", "lite2")
 BASELINE = 128  # px: the frozen features that every table shows
+
+Labelled = tuple[ImageArray, IndexArray]
 
 
 @dataclass(frozen=True, eq=False)
@@ -59,27 +60,26 @@ class Data:
 def read_data(source: Path) -> Data:
     """Returns the images of a zip, or of the named sets "elpv" and "fashion-mnist"."""
     if str(source) == "fashion-mnist":
-        classes, images, labels = fashion_mnist()
-        _, test_images, test_labels = fashion_mnist("t10k")
-        return _data(classes, _some(images, labels), _some(test_images, test_labels))
+        both = [fashion_mnist(role) for role in ("train", "t10k")]
+        train, test = (_some(images, labels, FASHION_POOL) for _, images, labels in both)
+        return _data(both[0][0], train, test)
     if str(source) == "elpv":
         classes, images, labels = elpv()
         order = _order(labels)
         known = order[labels[order] >= 0]
-        test = known[: int(ELPV_TEST * len(known))]
-        train = order[~np.isin(order, test)]
-        return _data(classes, (images[train], labels[train]), (images[test], labels[test]))
+        test_part = known[: int(ELPV_TEST * len(known))]
+        parts = (order[~np.isin(order, test_part)], test_part)
+        return _data(classes, *((images[part], labels[part]) for part in parts))
     return read_zip(source)
 
 
 def read_zip(path: Path) -> Data:
     """Returns the images of a zip `*/{train,test}/<class>/*.jpg`: 10,000 to train, all to test."""
-    classes, (images, labels), (test_images, test_labels) = _read(path)
-    chosen = _order(labels)[:POOL]
-    return _data(classes, (images[chosen], labels[chosen]), (test_images, test_labels))
+    classes, train, test = _read(path)
+    return _data(classes, _some(*train, POOL), test)
 
 
-def validation_images(path: Path, count: int = 1000) -> tuple[ImageArray, IndexArray]:
+def validation_images(path: Path, count: int = 1000) -> Labelled:
     """Returns training images of a zip that `read_zip` leaves out, and their labels, (N,).
 
     Images are uint8, (N, S, S, 3).
@@ -89,32 +89,25 @@ def validation_images(path: Path, count: int = 1000) -> tuple[ImageArray, IndexA
     return resized(images[chosen], RESOLUTION), labels[chosen]
 
 
-Labelled = tuple[ImageArray, IndexArray]
-
-
 def _data(classes: tuple[str, ...], train: Labelled, test: Labelled) -> Data:
     images, test_images = (resized(part[0], RESOLUTION) for part in (train, test))
     return Data(classes, images, train[1], test_images, test[1])
 
 
-def _some(images: ImageArray, labels: IndexArray) -> Labelled:
-    chosen = _order(labels)[:FASHION_POOL]
+def _some(images: ImageArray, labels: IndexArray, most: int) -> Labelled:
+    chosen = _order(labels)[:most]
     return images[chosen], labels[chosen]
 
 
 def _read(path: Path) -> tuple[tuple[str, ...], Labelled, Labelled]:
-    parts: dict[str, tuple[list[ImageArray], list[str]]] = {"train": ([], []), "test": ([], [])}
-    with zipfile.ZipFile(path) as archive:
-        for name in sorted(archive.namelist()):
-            if name.endswith(".jpg"):
-                _, role, label, _ = name.rsplit("/", 3)
-                with Image.open(io.BytesIO(archive.read(name))) as image:
-                    parts[role][0].append(np.asarray(image.convert("RGB")))
-                parts[role][1].append(label)
-    classes = tuple(sorted(set(parts["train"][1])))
+    roles = [list(read_photos(path, names_of(path, role))) for role in ("train", "test")]
+    classes = tuple(sorted({name for _, name in roles[0]}))
     train, test = (
-        (np.stack(images), np.array([classes.index(name) for name in names], np.int64))
-        for images, names in parts.values()
+        (
+            np.stack([np.asarray(photo) for photo, _ in photos]),
+            np.array([classes.index(name) for _, name in photos], np.int64),
+        )
+        for photos in roles
     )
     return classes, train, test
 
@@ -123,29 +116,10 @@ def _order(labels: IndexArray) -> IndexArray:
     return np.random.default_rng(0).permutation(len(labels))
 
 
-class Results:
-    """Rows by name, kept in a file that is written after each."""
-
-    def __init__(self, path: Path) -> None:
-        self.path = path
-        self.rows: dict[str, dict[str, Any]] = {}
-        if path.exists():
-            self.rows = json.loads(path.read_text())["runs"]
-
-    def once(self, name: str, make: Callable[[], dict[str, Any]]) -> None:
-        """Makes a row, unless it is there."""
-        if name in self.rows:
-            return
-        print(f"{name} …", flush=True)
-        wall, cpu = time.perf_counter(), time.process_time()
-        row = make()
-        took = {"wall_s": time.perf_counter() - wall, "cpu_s": time.process_time() - cpu}
-        self.rows[name] = {**row, **{key: round(value, 1) for key, value in took.items()}}
-        store(
-            self.path,
-            {"made": made(), "threads": torch.get_num_threads(), "runs": self.rows},
-        )
-        print(json.dumps(self.rows[name]), flush=True)
+def study_results(work: Path, name: str) -> Results:
+    """Returns the finished runs in a folder of studies, which is made if need be."""
+    work.mkdir(parents=True, exist_ok=True)
+    return Results(work / name, threads=torch.get_num_threads())
 
 
 @dataclass(frozen=True, eq=False)
@@ -161,20 +135,19 @@ class Study:
 
     data: Data
     work: Path
-    pretrain_steps: int
-    steps: int
+    pretrain_steps: int = 0
+    steps: int = 0
 
     def teacher_outputs(self) -> tuple[TeacherOutputs, ...]:
-        """Returns what the teachers say of the training images."""
-        return tuple(self._look(name, "train", None) for name in TEACHERS)
+        """Returns the teachers' logits and features of the training images."""
+        return tuple(self._outputs(name, "train", None) for name in TEACHERS)
 
-    def engine_records(self) -> dict[str, tuple[torch.Tensor, torch.Tensor]]:
+    def probe_features(self) -> dict[str, tuple[torch.Tensor, torch.Tensor]]:
         """Returns the features that probes are fitted to, of training and test images, by name."""
-        both = [
-            [self._look(name, role, size).features for role in ("train", "test")]
+        small, *large = (
+            [self._outputs(name, role, size).features for role in ("train", "test")]
             for name, size in (("lite0", BASELINE), *((name, None) for name in TEACHERS))
-        ]
-        small, *large = both
+        )
         joined = [torch.cat(parts, dim=1) for parts in zip(*large, strict=True)]
         return {"lite0 128 px": (small[0], small[1]), "teachers": (joined[0], joined[1])}
 
@@ -184,25 +157,23 @@ class Study:
         if not path.exists():
             epochs = self.pretrain_steps / (len(self.data.images) // 64) + 1e-9
             config = TrainingConfig(pretrain_epochs=epochs, resolution=RESOLUTION)
-            seen = self.teacher_outputs()[0]
-            begun = time.perf_counter()
-            made = pretrain_supernet(study_supernet(1000), self.data.images, seen, config, show)
+            outputs, begun = self.teacher_outputs()[0], time.perf_counter()
+            supernet = study_supernet(1000)
+            supernet = pretrain_supernet(supernet, self.data.images, outputs, config, show)
             print(f"pretrained in {time.perf_counter() - begun:.0f} s", flush=True)
-            save(made.to_arrays(), path)
+            save(supernet.to_arrays(), path)
         return dict(safetensors.numpy.load_file(path))
 
-    def _look(self, name: str, role: str, size: int | None) -> TeacherOutputs:
-        path = self.work / f"look-{name}-{size or 'large'}-{role}.safetensors"
+    def _outputs(self, name: str, role: str, size: int | None) -> TeacherOutputs:
+        path = self.work / f"teacher-{name}-{size or 'large'}-{role}.safetensors"
         if not path.exists():
             images = self.data.images if role == "train" else self.data.test_images
             begun = time.perf_counter()
-            seen = run_teacher(name, images, torch.device("cpu"), resolution=size)
+            outputs = run_teacher(name, images, torch.device("cpu"), resolution=size)
             print(f"{path.stem}: {time.perf_counter() - begun:.0f} s", flush=True)
-            save({"logits": seen.logits.numpy(), "features": seen.features.numpy()}, path)
-        stored = safetensors.numpy.load_file(path)
-        return TeacherOutputs(
-            torch.from_numpy(stored["logits"]), torch.from_numpy(stored["features"])
-        )
+            save({"logits": outputs.logits.numpy(), "features": outputs.features.numpy()}, path)
+        arrays = safetensors.numpy.load_file(path)
+        return TeacherOutputs(*(torch.from_numpy(arrays[name]) for name in ("logits", "features")))
 
 
 def save(arrays: dict[str, FloatArray], path: Path) -> None:
@@ -232,6 +203,13 @@ def study_supernet(classes: int, arrays: dict[str, FloatArray] | None = None) ->
     kept = new_classifier(arrays or load_lite("lite0")[1], classes, np.random.default_rng(0))
     supernet.load_arrays(kept)
     return supernet
+
+
+def accuracy_on_test(space: SearchSpace, subnet: Subnet, arrays: Arrays, data: Data) -> float:
+    """Returns the accuracy of a subnet, calibrated with training images, on the test images."""
+    seen = data.images[:CALIBRATION_IMAGES]
+    logits = subnet_logits(space, subnet, arrays, LITE_PREPROCESSING, seen, data.test_images)
+    return accuracy(logits, data.test_labels)
 
 
 def show(progress: Progress) -> None:

@@ -1,0 +1,74 @@
+"""How right initial pseudo-labels are, by teachers, with and without label spreading.
+
+`python -m tofa_edge.benchmarks.studies.initial_pseudo_labels elpv --work study`, in a folder of
+`tofa_edge.benchmarks.studies.transfer`. Hidden labels of training images judge, of draws that no
+table of accuracies uses; test images are not touched. Finished runs are kept in
+`study/initial_pseudo_labels.json`.
+"""
+
+from __future__ import annotations
+
+import itertools
+from functools import partial
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from tofa_edge.architecture.arrays import IndexArray
+from tofa_edge.benchmarks.studies.command import Row, options
+from tofa_edge.benchmarks.studies.training_study import (
+    TEACHERS,
+    WORK,
+    Study,
+    read_data,
+    study_results,
+)
+from tofa_edge.train.data.photos import forget_labels
+from tofa_edge.train.objective.class_prior import class_shares
+from tofa_edge.train.objective.first_targets import spread
+from tofa_edge.train.objective.linear_probe import fit_linear_probe
+
+GROUPS = (("lite0",), ("lite0", "lite2"), TEACHERS)
+DRAWS = (3, 4, 5)
+
+
+def main() -> None:
+    """Runs what is missing of the study."""
+    given = options(__doc__, "images", work=WORK, labels=[4, 25, 100])
+    study = Study(read_data(given.images), given.work)
+    results = study_results(given.work, "initial_pseudo_labels.json")
+    teacher_outputs = dict(zip(TEACHERS, study.teacher_outputs(), strict=True))
+    for names, count in itertools.product(GROUPS, given.labels):
+        features = torch.cat([teacher_outputs[name].features for name in names], dim=1)
+        row = partial(_row, features, study.data.labels, count)
+        results.once(f"{given.images.stem}, {'+'.join(names)}, {count} labels a class", row)
+
+
+def _row(features: Tensor, truth: IndexArray, count: int) -> Row:
+    ways = ("probe", "self-trained", "spread")
+    row: Row = {f"{figure}, {way}": [] for figure in ("accuracy", "log loss") for way in ways}
+    classes = int(truth.max()) + 1
+    for draw in DRAWS:
+        labels = forget_labels(truth, count, draw)
+        judged = torch.from_numpy(np.flatnonzero((labels < 0) & (truth >= 0)))
+        shares = class_shares(features, labels, classes)
+        first = fit_linear_probe(features, labels, classes, rounds=0, shares=shares)
+        trained = fit_linear_probe(features, labels, classes, shares=shares)
+        pseudo_labels = (
+            first.probabilities(features),
+            trained.probabilities(features),
+            spread(trained, features, labels),
+        )
+        expected = torch.from_numpy(truth)[judged]
+        for way, probabilities in zip(ways, pseudo_labels, strict=True):
+            right = probabilities[judged].argmax(dim=1) == expected
+            row[f"accuracy, {way}"].append(round(float(right.float().mean()), 4))
+            loss = F.nll_loss(probabilities[judged].clamp(min=1e-6).log(), expected)
+            row[f"log loss, {way}"].append(round(float(loss), 3))
+    return row
+
+
+if __name__ == "__main__":
+    main()
