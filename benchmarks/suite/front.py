@@ -40,9 +40,9 @@ def measured_front(
 ) -> None:
     """Adds the front to a result."""
     bench = measurer.finisher
-    chooser = Chooser(
-        bench.cutter, Budget(), [Candidate(engine, latency_of(row))], np.random.default_rng(0)
-    )
+    space, predictor = bench.bundle.space, bench.bundle.accuracy_predictor()
+    candidates, rng = [Candidate(engine, latency_of(row))], np.random.default_rng(0)
+    chooser = Chooser(space, predictor, Budget(), candidates, rng)
     found["predicts_accuracy"] = chooser.predicts_accuracy
     log.info(f"measuring subnets on {engine} to predict the others")
     chooser.measure(bench.quickly_measured)
@@ -73,11 +73,10 @@ def measured_front(
 
 def _largest_smaller(chooser: Chooser, engine: Engine, quick: bool) -> list[tuple[str, Pick]]:
     """Returns the largest subnet at each resolution, as predicted."""
-    space = chooser.cutter.space
+    space, predictor = chooser.space, chooser.predictor
     sizes = space.resolutions[-QUICK_RESOLUTIONS:] if quick else space.resolutions
     subnets = [Subnet(size, space.largest().stages) for size in sizes]
     genes = encoded(space, subnets)
-    predictor = chooser.cutter.bundle.accuracy_predictor()
     accuracies = expected_accuracy(space, predictor, genes)
     accuracies = accuracies - expected_drop(predictor, engine.target)
     forecast = chooser.forecasts[engine]
