@@ -97,8 +97,8 @@ def export(
         precision: "fp32", "int8", or for TFLite "dynamic". What integers cost is measured on the
             bundle's photos, and may be a point of accuracy.
         weight_bits: of integer weights. By default 7, right on every processor: which one will run
-            the file is unknown. 8 rounds half as coarsely, but sums overflow (saturate) and
-            predictions are wrong on x86 processors without VNNI; any Arm takes it.
+            the file is unknown. 8 rounds half as coarsely, but on x86 processors
+            without VNNI sums saturate, and predictions may be wrong; Arm processors take it.
         overwrite: whether a file of that name may be replaced.
 
     Raises:
@@ -195,7 +195,10 @@ def _drop(
     lost = drop(logits, rounded, bundle.temperature, labels)
     reason = lost.refusal(MAX_ACCURACY_DROP)
     if reason:
-        raise BudgetError(f"{reason}; nothing was written: export it in fp32")
+        raise BudgetError(
+            f"{reason}; nothing was written: export it in fp32, or with --weight-bits 8 if it does "
+            "not run on x86 processors without VNNI"
+        )
     return lost
 
 
