@@ -46,7 +46,7 @@ class Case:
 
 
 def specimen_images(size: int, count: int = 2) -> ImageArray:
-    """Returns images of noise, uint8, (`count`, `size`, `size`, 3)."""
+    """Returns `count` images of noise of a `size`, uint8, (count, size, size, 3)."""
     shape = (count, size, size, 3)
     return np.random.default_rng(0).integers(0, 256, shape, dtype=np.uint8)
 

@@ -72,7 +72,7 @@ def calibrated(
 
 
 def photos(count: int, size: int, seed: int = 0) -> ImageArray:
-    """Returns smooth coloured noise plus grain, (`count`, `size`, `size`, 3), drawn by `seed`."""
+    """Returns `count` images of coloured noise of a `size` by `seed`, (count, size, size, 3)."""
     rng, factor = np.random.default_rng(seed), -(-size // 4)
     coarse = rng.integers(0, 200, (count, 4, 4, 3)).repeat(factor, 1).repeat(factor, 2)
     grain = rng.integers(0, 56, (count, size, size, 3))

@@ -172,10 +172,7 @@ class Stream(Iterator[FramePrediction]):
 
         Any error ends the stream. One of the source comes after the frames that came before it.
         """
-        with self._lock:
-            if not self._started and not self._mailbox.closed:
-                self._thread.start()
-                self._started = True
+        self._start()
         try:
             while (frame := self._mailbox.take()) is not None:
                 prediction = self._prediction(frame)
@@ -208,6 +205,12 @@ class Stream(Iterator[FramePrediction]):
 
     def __exit__(self, *error: object) -> None:
         self.close()
+
+    def _start(self) -> None:
+        with self._lock:
+            if not self._started and not self._mailbox.closed:
+                self._thread.start()
+                self._started = True
 
     def _prediction(self, frame: _Frame) -> FramePrediction | None:
         try:
