@@ -144,7 +144,10 @@ def test_aims_lower_after_a_pick_over_the_budget() -> None:
     chooser.measure(device.measure)
     first = chooser.pick()
     assert first is not None
-    slow = Latency(*[2 * between(0.5)] * 4, 50, 0.5)  # so uncertain that it teaches next to nothing
+    twice = 2 * between(0.5)
+    slow = Latency(
+        twice, twice, twice, twice, 50, 0.5
+    )  # so uncertain that it teaches next to nothing
     assert not chooser.allows(first.subnet, slow, FLOAT)
     chooser.observe(first.subnet, FLOAT, slow)
     second = chooser.pick()
