@@ -33,8 +33,9 @@ QUICK_RESOLUTIONS = 3
 def measured_front(run: Benchmark, row: dict[str, Any]) -> None:
     """Adds the front to the result; a row is the fastest engine's."""
     result, finisher, engine = run.result, run.measurer.finisher, run.engine_of(row)
-    candidates = [Candidate(engine, latency_of(row))]
-    chooser = Chooser(finisher.cutter, Budget(), candidates, np.random.default_rng(0))
+    space, predictor = finisher.bundle.space, finisher.bundle.accuracy_predictor()
+    candidates, rng = [Candidate(engine, latency_of(row))], np.random.default_rng(0)
+    chooser = Chooser(space, predictor, Budget(), candidates, rng)
     result["predicts_accuracy"] = chooser.predicts_accuracy
     log.info(f"measuring subnets on {engine} to predict the others")
     chooser.measure(finisher.quickly_measured)
@@ -70,11 +71,10 @@ def _measure_points(
 
 def _largest_smaller(chooser: Chooser, engine: Engine, quick: bool) -> list[tuple[str, Pick]]:
     """Returns the largest subnet at each resolution, as predicted."""
-    space = chooser.cutter.space
+    space, predictor = chooser.space, chooser.predictor
     sizes = space.resolutions[-QUICK_RESOLUTIONS:] if quick else space.resolutions
     subnets = [Subnet(size, space.largest().stages) for size in sizes]
     genes = encoded(space, subnets)
-    predictor = chooser.cutter.bundle.accuracy_predictor()
     accuracies = expected_accuracy(space, predictor, genes)
     accuracies = accuracies - expected_drop(predictor, engine.target)
     forecast = chooser.forecasts[engine]

@@ -8,25 +8,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from tofa_edge.architecture.arrays import DoubleArray, IndexArray
 from tofa_edge.architecture.space import SearchSpace, Subnet
 
 Encodings = NDArray[np.integer[Any]]
-
-
-def pareto(cost: DoubleArray, worth: DoubleArray) -> IndexArray:
-    """Returns the indices of what nothing else beats in both, cheapest first.
-
-    Args:
-        cost: less is better, (N,).
-        worth: more is better, (N,).
-    """
-    order = np.lexsort((-worth, cost))
-    reached = np.maximum.accumulate(worth[order])
-    front = np.ones(len(order), bool)
-    front[1:] = worth[order][1:] > reached[:-1]
-    kept: IndexArray = order[front]
-    return kept
 
 
 def sample(space: SearchSpace, rng: np.random.Generator, count: int) -> Encodings:

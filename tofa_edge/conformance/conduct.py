@@ -1,4 +1,4 @@
-"""Does an engine behave? Buffers, refusals, threads, memory, and what it says of itself."""
+"""Does an engine keep the protocol? Buffers, refusals, threads, memory, name and targets."""
 
 from __future__ import annotations
 
@@ -20,7 +20,6 @@ from tofa_edge.architecture.zoo import efficientnet_lite0
 from tofa_edge.backends.protocol import Backend, Session, Target
 from tofa_edge.backends.support import cpu_targets
 from tofa_edge.conformance.subject import Inapplicable, Subject, expect, refusal
-from tofa_edge.network.network import Network
 from tofa_edge.selftest.golden import difference
 from tofa_edge.selftest.specimens import calibrated, photos, random_supernet, specimen
 
@@ -31,7 +30,7 @@ CALLERS, CALLS = 4, 80
 PROCESSOR_SECONDS, MOST_SECONDS = 1.0, 30.0  # to see how many threads share the work
 MOST_CORES = 1.25  # one, and what the clocks and the caller add
 WARM_LOADS = 50
-MOST_GROWTH = 0.05
+MAX_GROWTH = 0.05
 
 
 def it_keeps_the_protocol(subject: Subject) -> str:
@@ -43,11 +42,8 @@ def it_keeps_the_protocol(subject: Subject) -> str:
     expect(bool(version) and version != "unknown", f"wanted its version, got {version!r}")
     with subject.session(specimen()) as session:
         expect(isinstance(session, Session), "attributes or methods of `Session` are missing")
-    found = backends.backends().get(backend.name)
-    expect(
-        type(found) is type(backend),
-        f"its name is {backend.name!r}, but no entry point of that name leads to it",
-    )
+    registered = type(backends.backends().get(backend.name)) is type(backend)
+    expect(registered, f"its name is {backend.name!r}, but no entry point of that name leads to it")
     return version
 
 
@@ -124,8 +120,7 @@ def other_batches_are_refused(subject: Subject) -> str:
     batches.append(np.zeros((1, 32, 32, 3), np.float32))
     with subject.session(specimen()) as session:
         for batch in batches:
-            what = f"a batch {batch.dtype} {batch.shape}"
-            refusal(partial(session.run, batch), what)
+            refusal(partial(session.run, batch), f"a batch {batch.dtype} {batch.shape}")
     return ""
 
 
@@ -134,34 +129,32 @@ def closed_sessions_refuse(subject: Subject) -> str:
     with subject.session(specimen()) as session:
         session.run(photos(1, 32))
         session.close()
-        said = refusal(lambda: session.run(photos(1, 32)), "a run after close")
-        expect("closed" in said, f"wanted a message with the word closed, got {said!r}")
+        message = refusal(lambda: session.run(photos(1, 32)), "a run after close")
+        expect("closed" in message, f"wanted a message with the word closed, got {message!r}")
         session.close()
     return ""
 
 
 def garbage_is_refused(subject: Subject) -> str:
     """Artefacts that `build` never made."""
-    backend, target = subject.backend, subject.target
     for content in GARBAGE:
-        what = f"{len(content)} bytes of garbage"
-        refusal(partial(backend.load, content, target), what)
+        load = partial(subject.backend.load, content, subject.target)
+        refusal(load, f"{len(content)} bytes of garbage")
     return ""
 
 
 def pieces_of_artefacts_are_refused(subject: Subject) -> str:
     """Artefacts cut off after a hundredth, a half, or just before the end."""
-    backend, target = subject.backend, subject.target
-    artefact = backend.build(specimen(), target)
+    artefact = subject.backend.build(specimen(), subject.target)
     for share in SHARES:
         piece = artefact[: int(len(artefact) * share)]
-        what = f"the first {share:.0%} of an artefact"
-        refusal(partial(backend.load, piece, target), what)
+        load = partial(subject.backend.load, piece, subject.target)
+        refusal(load, f"the first {share:.0%} of an artefact")
     return ""
 
 
 def targets_not_offered_are_refused(subject: Subject) -> str:
-    """A precision and a unit that nobody has."""
+    """A precision and a unit that no backend has."""
     artefact = subject.backend.build(specimen(), subject.target)
     for target in NOWHERE:
         refusal(partial(subject.backend.load, artefact, target), str(target))
@@ -204,7 +197,8 @@ def one_thread_takes_one_core(subject: Subject) -> str:
         raise Inapplicable("it offers no CPU target with one thread")
     if cpu_targets()[-1].threads < 2:
         raise Inapplicable("this process may use one core: there is no second one to take")
-    network = _larger()
+    space = replace(efficientnet_lite0(), resolutions=(128,))
+    network = calibrated(space, space.largest(), random_supernet(space, 0))
     images = photos(1, network.input_size)
     with subject.session(network, able[0]) as session:
         for _ in range(3):
@@ -227,29 +221,21 @@ def memory_stays_level(subject: Subject) -> str:
 
     (before, files), (after, files_after) = cycle(WARM_LOADS), cycle(subject.cycles)
     growth = after / before - 1
-    found = f"{growth:+.1%} after {subject.cycles} loads"
-    expect(growth <= MOST_GROWTH, f"the process grew by {growth:.1%}, {found}")
-    expect(files_after <= files, f"{files_after - files} files more are open, {found}")
-    return found
+    result = f"{growth:+.1%} after {subject.cycles} loads"
+    expect(growth <= MAX_GROWTH, f"the process grew by {growth:.1%}, {result}")
+    expect(files_after <= files, f"{files_after - files} files more are open, {result}")
+    return result
 
 
 def _held() -> tuple[int, int]:
-    """Returns resident bytes and open files.
+    """Returns resident bytes and open files, after freed memory went back to the system.
 
-    What was freed goes back to the system first: a leak would hide in room that earlier, larger
-    networks left behind.
+    Else a leak would hide in room that earlier, larger networks left behind.
     """
     gc.collect()
-    trim = getattr(ctypes.CDLL(None), "malloc_trim", None)  # glibc's
-    if trim is not None:
-        trim(0)
+    getattr(ctypes.CDLL(None), "malloc_trim", int)(0)  # glibc has it
     process = psutil.Process()
     return process.memory_info().rss, process.num_fds()
-
-
-def _larger() -> Network:
-    space = replace(efficientnet_lite0(), resolutions=(128,))
-    return calibrated(space, space.largest(), random_supernet(space, 0))
 
 
 def _cores(session: Session, images: ImageArray) -> float:

@@ -1,9 +1,9 @@
-"""The backend under examination, and what its checks are said with."""
+"""The backend under examination, and what its checks are written with."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -73,27 +73,20 @@ class Subject:
         return self.loads or (QUICK_LOADS if self.quick else FULL_LOADS)
 
     def allowed(self, target: Target | None = None, rounding: float = 0.0) -> float:
-        """Returns how far logits may be from the reference's; see `proof.tolerance`."""
-        asked = target or self.target
-        own = None if asked.is_integer else self.tolerance
-        return own or tolerance(asked, rounding)
+        """Returns how far logits may be from the reference's; see `golden.tolerance`."""
+        target = target or self.target
+        own = None if target.is_integer else self.tolerance
+        return own or tolerance(target, rounding)
 
     @contextmanager
     def session(self, network: Network, target: Target | None = None) -> Iterator[Session]:
         """Yields a session and closes it."""
-        asked = target or self.target
-        session = Engine(self.backend, asked).load(prepared(network, asked))
-        try:
+        target = target or self.target
+        with closing(Engine(self.backend, target).load(prepared(network, target))) as session:
             yield session
-        finally:
-            session.close()
 
     def compare(self, network: Network, images: ImageArray, target: Target | None = None) -> float:
-        """Returns how far a network's logits are from the reference's.
-
-        Args:
-            images: uint8, (N, S, S, 3).
-        """
+        """Returns how far a network's logits for `images`, uint8 (N, S, S, 3), are off."""
         exact = ReferenceSession(network).run(images)[LOGITS]
         wanted = ReferenceSession(prepared(network, target or self.target)).run(images)[LOGITS]
         allowed = self.allowed(target, difference(wanted, exact))
@@ -104,7 +97,7 @@ class Subject:
 
 
 def prepared(network: Network, target: Target) -> Network:
-    """Returns a network as a target wants it, ranges of values seen on a few photos."""
+    """Returns a network in the form that a target runs, ranges observed on a few photos."""
     trusted = Engine(backends.backend("reference"), Target())
     return ready(network, target, photos(RANGE_PHOTOS, network.input_size), trusted)
 
@@ -113,7 +106,7 @@ CheckFunction = Callable[[Subject], str]
 
 
 def expect(held: bool, otherwise: str) -> None:
-    """Checks one thing."""
+    """Raises a fault that says `otherwise` unless a check `held`."""
     if not held:
         raise Fault(otherwise)
 

@@ -45,7 +45,7 @@ FUNCTIONS: tuple[CheckFunction, ...] = (
 CHECKS = {function.__name__.replace("_", " "): function for function in FUNCTIONS}
 
 
-APOSTROPHES = {"networks own": "network's own", "the callers": "the caller's"}  # no function has
+APOSTROPHES = {"networks own": "network's own", "the callers": "the caller's"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +55,7 @@ class Check:
     Attributes:
         name: one of `CHECKS`.
         outcome: whether it holds; skipped where it says nothing of this backend or machine.
-        reason: why it failed or was skipped; for one that passed what it measured, if anything.
+        reason: why it failed or was skipped; for one that passed a figure, if there is one.
         seconds: that it took.
     """
 
@@ -74,11 +74,7 @@ class Check:
         return f"{self.outcome} {self.title}{reason} ({self.seconds:.1f} s)"
 
 
-def run(
-    backend: Backend,
-    quick: bool = False,
-    tolerance: float | None = None,
-) -> tuple[Check, ...]:
+def run(backend: Backend, quick: bool = False, tolerance: float | None = None) -> tuple[Check, ...]:
     """Puts a backend through every check.
 
     Args:
@@ -92,11 +88,11 @@ def run(
     missing = backend.missing()
     if missing:
         raise BackendError(f"backend {backend.name} cannot run here: {missing}")
-    subject, made = Subject(backend, quick, tolerance), []
+    subject, checks = Subject(backend, quick, tolerance), []
     for name in CHECKS:
         log.info(_title(name))
-        made.append(check(name, subject))
-    return tuple(made)
+        checks.append(check(name, subject))
+    return tuple(checks)
 
 
 def check(name: str, subject: Subject) -> Check:
@@ -120,6 +116,6 @@ def check(name: str, subject: Subject) -> Check:
 
 
 def _title(name: str) -> str:
-    for written, said in APOSTROPHES.items():
-        name = name.replace(written, said)
+    for plain, apostrophe in APOSTROPHES.items():
+        name = name.replace(plain, apostrophe)
     return name

@@ -1,13 +1,14 @@
-"""The accuracy guard: what rounding to 8-bit integers costs a network, by the bundle's own images.
+"""What rounding to 8-bit integers costs a network in accuracy, by the bundle's own images.
 
-Two estimates. On all images, without labels: where the rounded network names another class, the
+Two estimates. On all images, without labels: where the rounded network predicts another class, the
 float network's calibrated probabilities tell what that costs on average. On the check images, with
-labels: those that one of the two alone gets right (McNemar's pairs). A network is refused if the
-first says that it loses more than allowed, or if the second is sure of it with 95 %.
+labels: those that one of the two alone gets right (McNemar's pairs). A network is refused if by the
+first it loses more than allowed, or by the second with 95 % confidence.
 """
 
 from __future__ import annotations
 
+from contextlib import closing
 from dataclasses import dataclass
 
 import numpy as np
@@ -20,8 +21,8 @@ from tofa_edge.cutting.cutter import Cutter
 from tofa_edge.measurement.order_statistics import wilson
 from tofa_edge.network.network import Network
 
-ONE_SIDED_95 = 1.645  # standard deviations, one-sided 95 %
-BOTH = 1.96
+ONE_SIDED_95 = 1.645  # standard deviations
+TWO_SIDED_95 = 1.96
 BATCH = 64
 
 
@@ -73,15 +74,11 @@ class Drop:
     def __str__(self) -> str:
         low, high = wilson(self.alike, self.images)
         loss, error = self.measured
-        labelled = (
-            f"; on {self.checked} check photos {_points(loss, error)} points"
-            if self.checked
-            else ""
-        )
+        checked = f"; on {self.checked} check photos {_points(loss, error)} points"
         return (
             f"the same class as in float32 on {self.alike} of {self.images} photos "
             f"({low:.0%} to {high:.0%}), which costs {_points(self.expected, self.expected_error)} "
-            f"points of accuracy{labelled}"
+            f"points of accuracy{checked if self.checked else ''}"
         )
 
 
@@ -93,7 +90,7 @@ def drop(
     Args:
         exact: float32, (N, classes).
         rounded: of the same images, (N, classes).
-        temperature: that logits are divided by for honest probabilities.
+        temperature: that logits are divided by for calibrated probabilities.
         labels: of the last images, (L,), L ≤ N.
     """
     first, second = exact.argmax(axis=1), rounded.argmax(axis=1)
@@ -115,11 +112,7 @@ def drop(
 
 
 def softmax(values: FloatArray) -> FloatArray:
-    """Returns the probabilities of logits (N, classes), of the same shape.
-
-    Args:
-        values: logits over the temperature.
-    """
+    """Returns the probabilities, (N, classes), of `values`: logits over the temperature."""
     powers = np.exp(values - values.max(axis=1, keepdims=True))
     shares: FloatArray = powers / powers.sum(axis=1, keepdims=True)
     return shares
@@ -131,12 +124,9 @@ def logits_of(network: Network, engine: Engine, images: ImageArray) -> FloatArra
     Raises:
         BackendError: it refuses the network, or fails.
     """
-    session = engine.load(network)
-    try:
+    with closing(engine.load(network)) as session:
         parts = [images[start : start + BATCH] for start in range(0, len(images), BATCH)]
         return np.concatenate([session.run(part)[LOGITS] for part in parts])
-    finally:
-        session.close()
 
 
 def photos_of(bundle: Bundle, cutter: Cutter, size: int) -> tuple[ImageArray, IndexArray]:
@@ -152,6 +142,5 @@ def photos_of(bundle: Bundle, cutter: Cutter, size: int) -> tuple[ImageArray, In
 
 
 def _points(loss: float, error: float) -> str:
-    return (
-        f"{100 * loss:.1f} ({100 * (loss - BOTH * error):.1f} to {100 * (loss + BOTH * error):.1f})"
-    )
+    low, high = loss - TWO_SIDED_95 * error, loss + TWO_SIDED_95 * error
+    return f"{100 * loss:.1f} ({100 * low:.1f} to {100 * high:.1f})"

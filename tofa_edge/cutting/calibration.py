@@ -7,6 +7,7 @@ subnet are re-estimated after training, as exact averages over a set of images.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextlib import closing
 
 import numpy as np
 
@@ -20,15 +21,14 @@ from tofa_edge.network.slicing import Arrays, calibration_network, cut, fold
 
 RunBatch = Callable[[ImageArray], dict[str, FloatArray]]
 
-MOST_IN_CHUNK = 64
-LEAST_IN_CHUNK = 4
+MIN_CHUNK, MAX_CHUNK = 4, 64
 WORKSPACE = 1.5  # what an engine needs for a map's re-ordered copies, over our layer-wise count
 
 
 def chunk_size(network: Sequence[Layer], memory_bytes: int) -> int:
     """Returns how many images go through a calibration network at once, 4 to 64."""
     per_image = peak_activation_bytes(network) * WORKSPACE
-    return max(LEAST_IN_CHUNK, min(MOST_IN_CHUNK, int(memory_bytes / per_image)))
+    return max(MIN_CHUNK, min(MAX_CHUNK, int(memory_bytes / per_image)))
 
 
 def calibrate(
@@ -43,19 +43,15 @@ def calibrate(
 
     Args:
         network: `layers(space, subnet)`.
-        arrays: the subnet's, as `weights.cut` returns them.
+        arrays: the subnet's, as `slicing.cut` returns them.
         images: unlabelled, shuffled, uint8, (N, S, S, 3), S the subnet's resolution.
         preprocessing: of the supernet.
         engine: runs the calibration network.
         memory_bytes: for activations; images go through in chunks that fit.
     """
     measuring = calibration_network(network, arrays, preprocessing)
-    session = engine.load(measuring)
-    try:
-        statistics = pooled_statistics(session.run, measuring, images, memory_bytes)
-    finally:
-        session.close()
-    return {**arrays, **statistics}
+    with closing(engine.load(measuring)) as session:
+        return {**arrays, **pooled_statistics(session.run, measuring, images, memory_bytes)}
 
 
 def cut_network(
@@ -95,20 +91,17 @@ def pooled_statistics(
 ) -> dict[str, FloatArray]:
     """Returns the means and variances over all images, from those of equal-sized chunks.
 
-    Over chunks i of n_i images with mean m_i and variance v_i, the mean is the weighted mean of
-    m_i, and the variance the weighted mean of v_i plus the weighted variance of m_i.
-
-    Args:
-        images: uint8, (N, S, S, 3).
+    Over chunks i of n_i `images`, uint8 (N, S, S, 3), with mean m_i and variance v_i, the mean is
+    the weighted mean of m_i, and the variance that of v_i plus the weighted variance of m_i.
     """
     chunks = np.array_split(images, -(-len(images) // chunk_size(measuring.layers, memory_bytes)))
-    measured = [run(np.ascontiguousarray(chunk)) for chunk in chunks]
+    moments = [run(np.ascontiguousarray(chunk)) for chunk in chunks]
     weights = np.array([len(chunk) for chunk in chunks], np.float64) / len(images)
     pooled: dict[str, FloatArray] = {}
     for mean_name in (name for name in measuring.outputs if name.endswith(".mean")):
         variance_name = mean_name.removesuffix("mean") + "variance"
-        means = np.stack([chunk[mean_name] for chunk in measured]).astype(np.float64)
-        variances = np.stack([chunk[variance_name] for chunk in measured]).astype(np.float64)
+        means = np.stack([chunk[mean_name] for chunk in moments]).astype(np.float64)
+        variances = np.stack([chunk[variance_name] for chunk in moments]).astype(np.float64)
         mean = weights @ means
         pooled[mean_name] = mean.astype(np.float32)
         pooled[variance_name] = (weights @ (variances + (means - mean) ** 2)).astype(np.float32)

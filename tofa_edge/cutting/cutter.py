@@ -21,8 +21,8 @@ from tofa_edge.network.slicing import calibration_network, cut, fold
 CALIBRATION_IMAGES = 256
 LEAST_CALIBRATION_IMAGES = 16
 ENOUGH_FRAMES = 64
-# A quarter brings a part of what frames of every class could, and costs next to nothing where
-# they show one class only: the statistics of one class break the others.
+# A quarter brings part of the gain of frames of every class, and costs next to nothing where they
+# show one class only: the statistics of one class break the others.
 FRAMES_SHARE = 0.25
 
 
@@ -55,7 +55,7 @@ class Cutter:
         self._share = frames_share
         self.frames = distinct(frames, CALIBRATION_IMAGES, bundle.preprocessing.crop)
         self._supernet = bundle.supernet()
-        self._seen: tuple[tuple[int, int], ImageArray] | None = None
+        self._images: tuple[tuple[int, int], ImageArray] | None = None
 
     def network(
         self, subnet: Subnet, engine: Engine, most_images: int = CALIBRATION_IMAGES
@@ -74,10 +74,9 @@ class Cutter:
             ImageError: a frame cannot be read.
             BackendError: the engine cannot run the calibration network.
         """
+        size, preprocessing = subnet.resolution, self.bundle.preprocessing
         kept = keeps_statistics(self.space, subnet)
-        size = subnet.resolution
         images = stack([], size) if kept else self.images(size, most_images)
-        preprocessing = self.bundle.preprocessing
         return cut_network(self.space, subnet, self._supernet, preprocessing, images, engine)
 
     def stored_network(self, subnet: Subnet) -> Network:
@@ -95,11 +94,10 @@ class Cutter:
 
     def can_calibrate(self) -> bool:
         """Whether there are enough images for subnets other than the largest."""
-        images = self.bundle.calibration_count + len(self.frames)
-        return images >= LEAST_CALIBRATION_IMAGES
+        return self.bundle.calibration_count + len(self.frames) >= LEAST_CALIBRATION_IMAGES
 
     def about_frames(self) -> str:
-        """Returns how many of the frames given are used, and what makes up the rest, for people."""
+        """Returns as a sentence how many of the frames given are used, and how many photos."""
         frames, photos = self._shares(CALIBRATION_IMAGES)
         alike = "" if self._all_differ else ", for the others look like one of them"
         return (
@@ -112,9 +110,9 @@ class Cutter:
         return len(self.frames) == min(self._given, CALIBRATION_IMAGES)
 
     def _shares(self, most: int) -> tuple[int, int]:
-        """Returns how many frames and how many photos calibrate, `most` together.
+        """Returns how many frames and photos calibrate, `most` together.
 
-        Photos leave frames their share; frames fill up what photos there are not.
+        Photos leave frames their share; frames take the place of photos that are missing.
         """
         photos = self.bundle.calibration_count
         frames = min(len(self.frames), max(round(self._share * most), most - photos))
@@ -122,7 +120,7 @@ class Cutter:
         return frames, max(0, min(photos, wanted - frames))
 
     def images(self, size: int, most: int = CALIBRATION_IMAGES) -> ImageArray:
-        """Returns what calibrates, in mixed order, uint8, (N, size, size, 3); the last are kept.
+        """Returns what calibrates, in mixed order, uint8, (N, size, size, 3); cached.
 
         Args:
             size: height and width in pixels.
@@ -132,22 +130,21 @@ class Cutter:
             BundleError: there are fewer than 16.
             ImageError: a frame cannot be read.
         """
-        if self._seen is None or self._seen[0] != (size, most):
-            self._seen = ((size, most), self._read_images(size, most))
-        return self._seen[1]
+        if self._images is None or self._images[0] != (size, most):
+            self._images = ((size, most), self._read_images(size, most))
+        return self._images[1]
 
     def _read_images(self, size: int, most: int) -> ImageArray:
+        bundle = self.bundle
         if not self.can_calibrate():
             alike = "" if self._all_differ else f" that differ, of {self._given} given"
             raise BundleError(
-                f"{self.bundle.path}: calibration wants {LEAST_CALIBRATION_IMAGES} images or more, "
-                f"got {self.bundle.calibration_count} photos of the bundle's and "
-                f"{len(self.frames)} frames{alike}: pass deploy(calibration=frames) of different "
-                "scenes, or deploy the largest subnet, which needs none"
+                f"{bundle.path}: calibration wants {LEAST_CALIBRATION_IMAGES} images or more, got "
+                f"{bundle.calibration_count} photos of the bundle's and {len(self.frames)} "
+                f"frames{alike}: pass deploy(calibration=frames) of different scenes, or deploy "
+                "the largest subnet, which needs none"
             )
         frame_count, photo_count = self._shares(most)
-        crop = self.bundle.preprocessing.crop
+        crop = bundle.preprocessing.crop
         frames = [prepare(frame, size, crop) for frame in self.frames[:frame_count]]
-        return np.concatenate(
-            [stack(frames, size), self.bundle.calibration_images(size, photo_count)]
-        )
+        return np.concatenate([stack(frames, size), bundle.calibration_images(size, photo_count)])

@@ -1,8 +1,8 @@
-"""Ranges of a network's values, seen on images by an engine."""
+"""8-bit form of a network: ranges of its values, observed on images by an engine."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from contextlib import closing
 from dataclasses import replace
 
 import numpy as np
@@ -15,30 +15,32 @@ from tofa_edge.network.integers import MOST_LEVELS, Observation, quantised
 from tofa_edge.network.network import Network
 
 RANGE_IMAGES = 64  # ranges hardly move beyond
-
-
-MOST_BYTES = 64 * 2**20  # of values held at once
-
-
+NARROW_LEVELS = 63  # 7 bits: the sum of two products fits 16 bits
+MAX_BYTES = 64 * 2**20  # of values held at once
 MEAN = ".average"
 
 
-NARROW_LEVELS = 63  # where the sum of two products must fit 16 bits
-
-
-def ready(network: Network, target: Target, images: ImageArray, engine: Engine) -> Network:
-    """Returns a finished network as a target wants it: with its quantisation for integers.
+def ready(
+    network: Network,
+    target: Target,
+    images: ImageArray,
+    engine: Engine,
+    weight_levels: int | None = None,
+) -> Network:
+    """Returns a finished network in the form that a target runs: quantised for integers.
 
     Args:
         network: in float32.
         target: that will run it.
-        images: to see the ranges of values on, uint8, (N, S, S, 3); the first 64 count.
-        engine: shows the values, in fp32.
+        images: to observe the ranges of values on, uint8, (N, S, S, 3); the first 64 count.
+        engine: computes the values, in fp32.
+        weight_levels: steps of a weight on each side of 0: 127 (8 bits) or 63 (7 bits); by default
+            what this machine's processor needs, so pass it where another one will run the network.
     """
     if not target.is_integer or network.quantisation is not None:
         return network
-    seen = observe(network, images[:RANGE_IMAGES], engine)
-    return quantised(network, seen, weight_levels=levels_here())
+    observation = observe(network, images[:RANGE_IMAGES], engine)
+    return quantised(network, observation, weight_levels=weight_levels or levels_here())
 
 
 def levels_here() -> int:
@@ -54,50 +56,44 @@ def levels_here() -> int:
 
 
 def observe(network: Network, images: ImageArray, engine: Engine) -> Observation:
-    """Returns what the values of a network are on images.
+    """Returns extremes and means of a network's values on images.
 
     Args:
+        network: in float32.
         images: uint8, (N, S, S, 3), as different as those that will come.
+        engine: computes the values, in fp32.
     """
     body = [layer for layer in network.layers if layer.name != LOGITS]
     first = network.layers[0]
     assert isinstance(first, Convolution)
     pools = [GlobalPool(f"{IMAGE}{MEAN}", IMAGE, first.in_channels, first.in_size)]
     pools += [GlobalPool(f"{layer.name}{MEAN}", layer.name, *_shape(layer)) for layer in body]
-    values = [layer.name for layer in body]
-    watched = replace(
+    observed = replace(
         network,
         layers=(*body, *pools),
-        outputs=(*values, *(pool.name for pool in pools)),
+        outputs=tuple(layer.name for layer in (*body, *pools)),
         arrays={k: v for k, v in network.arrays.items() if not k.startswith(f"{LOGITS}.")},
     )
     per_image = 4 * sum(channels * size**2 for channels, size in map(_shape, body))
-    count = max(1, -(-len(images) * per_image // MOST_BYTES))
-    session = engine.load(watched)
-    try:
+    count = max(1, -(-len(images) * per_image // MAX_BYTES))
+    with closing(engine.load(observed)) as session:
         runs = [session.run(np.ascontiguousarray(part)) for part in np.array_split(images, count)]
-        runs = [_reduced(run) for run in runs]
-    finally:
-        session.close()
+        runs = [{name: _reduced(name, value) for name, value in run.items()} for run in runs]
     joined = {name: np.concatenate([run[name] for run in runs]) for name in runs[0]}
     means = {name.removesuffix(MEAN): v.mean(0) for name, v in joined.items() if MEAN in name}
-    return Observation({name: joined[name] for name in values}, means)
+    return Observation({layer.name: joined[layer.name] for layer in body}, means)
 
 
-def _reduced(run: Mapping[str, FloatArray]) -> dict[str, FloatArray]:
-    """Returns extremes of each image, (N, 2), and means of each channel, (N, C)."""
-    found = {}
-    for name, value in run.items():
-        flat = value.reshape(len(value), -1)
-        if name.endswith(MEAN):
-            found[name] = flat
-        else:
-            found[name] = np.stack([flat.min(axis=1), flat.max(axis=1)], axis=1)
-    return found
+def _reduced(name: str, value: FloatArray) -> FloatArray:
+    """Returns the extremes of each image, (N, 2); means of channels, (N, C), as they are."""
+    flat = value.reshape(len(value), -1)
+    if name.endswith(MEAN):
+        return flat
+    return np.stack([flat.min(axis=1), flat.max(axis=1)], axis=1)
 
 
 def _shape(layer: Layer) -> tuple[int, int]:
-    """Returns channels and size of what a layer makes."""
+    """Returns channels and size of a layer's output."""
     if isinstance(layer, Convolution):
         return layer.out_channels, layer.out_size
     if isinstance(layer, Linear):

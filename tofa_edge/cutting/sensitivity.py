@@ -1,4 +1,4 @@
-"""Which layers suffer most from 8-bit weights: found by rounding each alone, and measuring."""
+"""Which layers suffer most from 8-bit weights: each is rounded alone, and the error measured."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def sensitivities(
         network: finished, in float32.
         images: uint8, (N, S, S, 3); the first 16 count.
         engine: with an integer target that can leave layers in float.
-        by: shows the values, in fp32.
+        by: computes the ranges of values, in fp32.
     """
     return _sensitivities(network, observe(network, images, by), images[:IMAGES], engine)
 
@@ -48,35 +48,34 @@ def sensitivities(
 def with_sensitive_layers_in_float(
     network: Network, images: ImageArray, engine: Engine, by: Engine
 ) -> Network:
-    """Returns a network in 8 bits but for its four most sensitive layers; arguments as there.
+    """Returns a network in 8 bits but for its four most sensitive layers.
 
     Args:
-        network: quantised.
+        network: finished, in float32.
         images: to see what rounding does, uint8, (N, S, S, 3).
         engine: that the network is for.
         by: the engine that computes in float.
     """
-    seen = observe(network, images, by)
-    found = _sensitivities(network, seen, images[:IMAGES], engine)
-    worst = [item.layer for item in found[:KEPT]]
-    return quantised(network, seen, weight_levels=levels_here(), kept=worst)
+    observation = observe(network, images, by)
+    layers = _sensitivities(network, observation, images[:IMAGES], engine)
+    kept = [item.layer for item in layers[:KEPT]]
+    return quantised(network, observation, weight_levels=levels_here(), kept=kept)
 
 
 def _sensitivities(
-    network: Network, seen: Observation, images: ImageArray, engine: Engine
+    network: Network, observation: Observation, images: ImageArray, engine: Engine
 ) -> list[Sensitivity]:
-    names = [item.name for item in network.layers if isinstance(item, Convolution | Linear)]
+    names = {item.name: None for item in network.layers if isinstance(item, Convolution | Linear)}
     levels = levels_here()
 
     def logits(rounded: set[str]) -> FloatArray:
-        kept = set(names) - rounded
-        made = quantised(network, seen, weight_levels=levels, kept=kept)
-        return logits_of(made, engine, images)
+        kept = names.keys() - rounded
+        return logits_of(
+            quantised(network, observation, weight_levels=levels, kept=kept), engine, images
+        )
 
-    none = logits(set())  # values are on their grids, weights are not
-    size = float(np.sqrt(np.square(none).mean())) or 1.0
-    found = [
-        Sensitivity(name, float(np.sqrt(np.square(logits({name}) - none).mean())) / size)
-        for name in names
-    ]
-    return sorted(found, key=lambda item: -item.error)
+    base = logits(set())  # values are on their grids, weights are not
+    size = float(np.sqrt(np.square(base).mean())) or 1.0
+    errors = {name: float(np.sqrt(np.square(logits({name}) - base).mean())) for name in names}
+    items = [Sensitivity(name, error / size) for name, error in errors.items()]
+    return sorted(items, key=lambda item: -item.error)

@@ -7,20 +7,19 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 
 import numpy as np
-from numpy.typing import NDArray
 
 from tofa_edge.architecture.arrays import DoubleArray
 from tofa_edge.architecture.cost import FLOAT_BYTES
 from tofa_edge.architecture.encodings import Encodings, distinct, encoded, sample
-from tofa_edge.architecture.space import Subnet
+from tofa_edge.architecture.space import SearchSpace, Subnet
 from tofa_edge.architecture.tables import tables
 from tofa_edge.backends.protocol import Engine
 from tofa_edge.budget import Budget
-from tofa_edge.cutting.cutter import Cutter
 from tofa_edge.deployment.forecast import Forecast, expected_accuracy, expected_drop
 from tofa_edge.deployment.screen import Candidate
 from tofa_edge.deployment.search import maximise
 from tofa_edge.measurement.stopwatch import Latency
+from tofa_edge.prediction.accuracy import AccuracyPredictor
 from tofa_edge.prediction.memory import MEGA, SHARES, peak_memory_mb
 from tofa_edge.serving.explanation import headroom
 
@@ -33,7 +32,7 @@ LOWER = 0.9  # of the budget is aimed at, after each try that was over it
 CAUTION = 1.0  # standard deviations that a predicted latency stays below the budget
 MIN_GAIN = 0.001  # of expected accuracy: what another try must promise
 
-Try = Callable[[Subnet, Engine], Latency]
+Measure = Callable[[Subnet, Engine], Latency]
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -55,19 +54,21 @@ class Pick:
 
 @dataclass(eq=False)
 class Chooser:
-    """Chooses within a budget.
+    """Chooses subnet and engine within a budget, by what was measured so far.
 
     Attributes:
-        cutter: of the bundle.
-        budget: what it must keep.
-        candidates: engines that proved themselves, the fastest first.
+        space: of the subnets.
+        predictor: of their accuracy; None where the bundle has none.
+        budget: to keep.
+        candidates: engines that passed the self-test, the fastest first.
         rng: source of randomness.
         until: when to stop measuring, by `time.monotonic`.
-        known: what profiles of such devices know of an engine.
+        known: forecasts for an engine from profiles of such devices.
         forecasts: of each engine considered.
     """
 
-    cutter: Cutter
+    space: SearchSpace
+    predictor: AccuracyPredictor | None
     budget: Budget
     candidates: list[Candidate]
     rng: np.random.Generator
@@ -76,24 +77,21 @@ class Chooser:
     forecasts: dict[Engine, Forecast] = field(init=False, default_factory=dict)
 
     def __post_init__(self) -> None:
-        space, self._predictor = self.cutter.space, self.cutter.bundle.accuracy_predictor()
-        self._pool = distinct(space, sample(space, self.rng, POOL))
+        pool = distinct(self.space, sample(self.space, self.rng, POOL))
         self._tried: list[tuple[Encodings, Engine]] = []
         self._aim = 1.0
         for candidate in self.candidates:
-            alike = [c for c in self.candidates if _kind(c.engine) == _kind(candidate.engine)]
+            engine, is_integer = candidate.engine, candidate.engine.target.is_integer
+            alike = [c for c in self.candidates if c.engine.target.is_integer == is_integer]
             if candidate.cost_ms <= SECOND * alike[0].cost_ms:
-                forecast = Forecast(space, self._pool, self._others(candidate.engine))
-                forecast.add(space.middle(), candidate.latency)
-                self.forecasts[candidate.engine] = forecast
-
-    def _others(self, engine: Engine) -> list[Forecast]:
-        return [*self.known(engine), *list(self.forecasts.values())[:1]]
+                others = [*self.known(engine), *list(self.forecasts.values())[:1]]
+                self.forecasts[engine] = Forecast(self.space, pool, others)
+                self.forecasts[engine].add(self.space.middle(), candidate.latency)
 
     @property
     def predicts_accuracy(self) -> bool:
         """Whether the bundle has an accuracy predictor."""
-        return self._predictor is not None
+        return self.predictor is not None
 
     @property
     def fastest_engine(self) -> Engine:
@@ -115,34 +113,30 @@ class Chooser:
             self._tried = [(genes, engine) for genes, engine in self._tried if engine in left]
         return bool(left)
 
-    def measure(self, try_out: Try) -> None:
+    def measure(self, measure: Measure) -> None:
         """Measures up to 8 subnets, each the one that tells most, the engines in turn.
 
         Fewer where all predictions are good, or where the best of all subnets surely fits.
 
         Args:
-            try_out: measures a subnet on an engine.
+            measure: returns the latency of a subnet on an engine.
         """
-        done = len(self.forecasts)
-        order = list(self.forecasts)
+        done, order = len(self.forecasts), list(self.forecasts)
         limit = self.budget.latency_ms
         best = None if limit is None else self._best(replace(self.budget, latency_ms=None))
-        while done < MEASUREMENTS and time.monotonic() < self.until:
+        while order and done < MEASUREMENTS and time.monotonic() < self.until:
             if limit is not None and (best is None or self._surely_fits(best.subnet, limit)):
                 return
             for engine in order[: MEASUREMENTS - done]:
-                forecast = self.forecasts[engine]
-                subnet = forecast.next()
-                self.observe(subnet, engine, try_out(subnet, engine))
+                subnet = self.forecasts[engine].next()
+                self.observe(subnet, engine, measure(subnet, engine))
                 done += 1
-            order = [engine for engine in order if not self._is_sure(engine)]
-            if not order:
-                return
+            order = [e for e in order if self.forecasts[e].deviation() >= MAX_RELATIVE_STD]
 
     def observe(self, subnet: Subnet, engine: Engine, latency: Latency) -> None:
         """Learns from a measurement; aims lower after one over the budget that was tried."""
         self.forecasts[engine].add(subnet, latency)
-        encoding = self.cutter.space.encode(subnet)
+        encoding = self.space.encode(subnet)
         tried = any(np.array_equal(encoding, genes) for genes, _ in self._tried)
         if tried and not self.allows(subnet, latency, engine):
             self._aim *= LOWER
@@ -160,107 +154,96 @@ class Chooser:
         pick = self._best(aimed)
         if pick is None or (better_than is not None and pick.accuracy < better_than + MIN_GAIN):
             return None
-        self._tried.append((self.cutter.space.encode(pick.subnet), pick.engine))
+        self._tried.append((self.space.encode(pick.subnet), pick.engine))
         return pick
 
     def _best(self, budget: Budget) -> Pick | None:
-        space = self.cutter.space
         start = self._tried[-1][0][np.newaxis] if self._tried else None
         best, scores = maximise(
-            space, lambda genes: self._score(genes, budget), self.rng, start=start
+            self.space, lambda genes: self._score(genes, budget), self.rng, start=start
         )
         if not len(best):
             return None
-        worth = {e: float(self._worth(best[:1], e, budget)[0]) for e in self.forecasts}
-        most = max(worth.values())
-        engine, predicted = self._fastest(best[:1], [e for e in worth if worth[e] == most])
-        return Pick(space.decode(best[0]), engine, float(scores[0]), float(predicted[0]))
+        accuracy = {e: float(self._accuracy_within(best[:1], e, budget)[0]) for e in self.forecasts}
+        most = max(accuracy.values())
+        engine, predicted = self._fastest(best[:1], [e for e in accuracy if accuracy[e] == most])
+        return Pick(self.space.decode(best[0]), engine, float(scores[0]), predicted)
 
     def front(self, count: int) -> list[Pick]:
         """Returns the best subnet expected for each of `count` latencies, the fastest first."""
-        space = self.cutter.space
-        ends = encoded(space, [space.smallest(), space.largest()])
-        every = list(self.forecasts)
-        low, high = (float(self._fastest(end[np.newaxis], every)[1][0]) for end in ends)
-        found: dict[Subnet, Pick] = {}
-        for limit in np.geomspace(low, high, count):
-            pick = self._best(replace(self.budget, latency_ms=float(limit) * 1.001))
-            if pick is not None:
-                found[pick.subnet] = pick
-        return sorted(found.values(), key=lambda pick: pick.predicted_ms)
+        ends = encoded(self.space, [self.space.smallest(), self.space.largest()])
+        low, high = (self._fastest(end[np.newaxis], list(self.forecasts))[1] for end in ends)
+        limits = np.geomspace(low, high, count)
+        picks = [self._best(replace(self.budget, latency_ms=float(ms) * 1.001)) for ms in limits]
+        distinct_picks = {pick.subnet: pick for pick in picks if pick is not None}
+        return sorted(distinct_picks.values(), key=lambda pick: pick.predicted_ms)
 
     def allows(self, subnet: Subnet, latency: Latency, engine: Engine) -> bool:
         """Whether a measured subnet keeps the budget, with headroom where all cores are needed."""
         limit = self.budget.latency_ms
         worst = latency.percentile_ms(self.budget.percentile) * headroom(engine)
-        quick = limit is None or worst <= limit
-        genes = encoded(self.cutter.space, [subnet])
-        slow = replace(self.budget, latency_ms=None)  # what is expected of it; it was measured
-        return quick and bool(np.isfinite(self._worth(genes, engine, slow)[0]))
+        if limit is not None and not worst <= limit:
+            return False
+        others = replace(self.budget, latency_ms=None)  # the latency was measured
+        genes = encoded(self.space, [subnet])
+        return bool(np.isfinite(self._accuracy_within(genes, engine, others)[0]))
 
-    def beyond(self, subnet: Subnet, engine: Engine) -> str:
-        """Returns which limits but latency a subnet is beyond, with what it has; empty for none.
+    def exceeded(self, subnet: Subnet, engine: Engine) -> str:
+        """Returns which limits but latency a subnet exceeds, with what it has; empty for none.
 
         Args:
             subnet: such as the smallest, which no other is below.
             engine: that would run it.
         """
-        space = self.cutter.space
-        found = [
+        reasons = [
             f"{name} of the smallest is {cost[0]:.3g} {unit}"
-            for name, unit, cost, limit in self._limited(encoded(space, [subnet]), engine)
+            for name, unit, cost, limit in self._costs(encoded(self.space, [subnet]), engine)
             if cost[0] > limit
         ]
-        largest = encoded(space, [space.largest()])
-        reached = float(expected_accuracy(space, self._predictor, largest)[0])
+        largest = encoded(self.space, [self.space.largest()])
+        reached = float(expected_accuracy(self.space, self.predictor, largest)[0])
         if self.budget.accuracy is not None and reached < self.budget.accuracy:
-            found.append(f"the largest is expected to reach {reached:.1%}")
-        return ", ".join(found)
+            reasons.append(f"the largest is expected to reach {reached:.1%}")
+        return ", ".join(reasons)
 
     def _surely_fits(self, subnet: Subnet, limit: float) -> bool:
-        genes = encoded(self.cutter.space, [subnet])
-        return any(
-            bool(self._cautious_ms(engine, genes, CAUTION)[0] <= SURELY * limit)
-            for engine in self.forecasts
-        )
+        genes = encoded(self.space, [subnet])
+        return any(self._cautious_ms(e, genes)[0] <= SURELY * limit for e in self.forecasts)
 
     def _score(self, genes: Encodings, budget: Budget) -> DoubleArray:
-        accuracy = expected_accuracy(self.cutter.space, self._predictor, genes)
-        every = [self._worth(genes, engine, budget, accuracy) for engine in self.forecasts]
-        scores: DoubleArray = np.max(every, axis=0)
+        accuracy = expected_accuracy(self.space, self.predictor, genes)
+        scores: DoubleArray = np.max(
+            [self._accuracy_within(genes, e, budget, accuracy) for e in self.forecasts], axis=0
+        )
         for tried, _ in self._tried:
             scores[(genes == tried).all(axis=1)] = -np.inf
         return scores
 
-    def _worth(
+    def _accuracy_within(
         self, genes: Encodings, engine: Engine, budget: Budget, accuracy: DoubleArray | None = None
     ) -> DoubleArray:
-        """Returns expected accuracies on an engine, −inf where subnets are beyond the budget."""
+        """Returns expected accuracies on an engine, −inf where subnets exceed the budget."""
         if accuracy is None:
-            accuracy = expected_accuracy(self.cutter.space, self._predictor, genes)
-        worth = accuracy - expected_drop(self._predictor, engine.target)
-        allowed = self._allowed(genes, engine)
-        if self._predictor is not None and budget.accuracy is not None:
-            allowed &= worth >= budget.accuracy
-        if budget.latency_ms is not None:
-            allowed &= self._cautious_ms(engine, genes, CAUTION) <= budget.latency_ms
-        found: DoubleArray = np.where(allowed, worth, -np.inf)
-        return found
-
-    def _allowed(self, genes: Encodings, engine: Engine) -> NDArray[np.bool_]:
+            accuracy = expected_accuracy(self.space, self.predictor, genes)
+        accuracy = accuracy - expected_drop(self.predictor, engine.target)
         allowed = np.ones(len(genes), bool)
-        for _, _, cost, limit in self._limited(genes, engine):
+        for _, _, cost, limit in self._costs(genes, engine):
             allowed &= cost <= limit
-        return allowed
+        if self.predictor is not None and budget.accuracy is not None:
+            allowed &= accuracy >= budget.accuracy
+        if budget.latency_ms is not None:
+            allowed &= self._cautious_ms(engine, genes) <= budget.latency_ms
+        within: DoubleArray = np.where(allowed, accuracy, -np.inf)
+        return within
 
-    def _limited(
+    def _costs(
         self, genes: Encodings, engine: Engine
     ) -> Iterator[tuple[str, str, DoubleArray, float]]:
         """Yields each limit but latency and accuracy: its name, its unit, costs (N,), the limit."""
-        space, budget, precision = self.cutter.space, self.budget, engine.target.precision
+        space, budget, precision = self.space, self.budget, engine.target.precision
         if budget.memory_mb is not None:
-            grown = peak_memory_mb(space, genes, engine.backend.name, precision)
-            yield "memory", "MB expected", grown, budget.memory_mb
+            growth = peak_memory_mb(space, genes, engine.backend.name, precision)
+            yield "memory", "MB expected", growth, budget.memory_mb
         costs = tables(space).costs(genes)
         if budget.mmacs is not None:
             yield "work", "MMACs", costs.macs / MEGA, budget.mmacs
@@ -268,7 +251,9 @@ class Chooser:
             stored = FLOAT_BYTES * SHARES.get(precision, 1.0) * costs.parameters
             yield "size", "MB", np.asarray(stored / MEGA, np.float64), budget.size_mb
 
-    def _cautious_ms(self, engine: Engine, genes: Encodings, caution: float) -> DoubleArray:
+    def _cautious_ms(
+        self, engine: Engine, genes: Encodings, caution: float = CAUTION
+    ) -> DoubleArray:
         return self._expected_ms(engine, genes, caution) * headroom(engine)
 
     def _expected_ms(self, engine: Engine, genes: Encodings, caution: float = 0.0) -> DoubleArray:
@@ -277,13 +262,10 @@ class Chooser:
         expected: DoubleArray = forecast.median_ms(genes) * factor
         return expected
 
-    def _fastest(self, genes: Encodings, engines: list[Engine]) -> tuple[Engine, DoubleArray]:
-        cost = {engine: self._cautious_ms(engine, genes, 0.0)[0] for engine in engines}
-        engine = min(cost, key=lambda engine: float(cost[engine]))
-        return engine, self._expected_ms(engine, genes)
-
-    def _is_sure(self, engine: Engine) -> bool:
-        return self.forecasts[engine].deviation() < MAX_RELATIVE_STD
+    def _fastest(self, genes: Encodings, engines: list[Engine]) -> tuple[Engine, float]:
+        """Returns the engine expected to run a subnet, (1, genes), fastest, and its latency."""
+        engine = min(engines, key=lambda engine: float(self._cautious_ms(engine, genes, 0.0)[0]))
+        return engine, float(self._expected_ms(engine, genes)[0])
 
 
 def fastest_candidates(candidates: list[Candidate]) -> list[Candidate]:
@@ -293,10 +275,6 @@ def fastest_candidates(candidates: list[Candidate]) -> list[Candidate]:
     the next of all.
     """
     first, others = candidates[0], candidates[1:]
-    if _kind(first.engine):
-        others = [other for other in others if not _kind(other.engine)] or others
+    if first.engine.target.is_integer:
+        others = [other for other in others if not other.engine.target.is_integer] or others
     return [first, *others[:1]]
-
-
-def _kind(engine: Engine) -> bool:
-    return engine.target.is_integer

@@ -1,9 +1,9 @@
 """deploy(): from a bundle to a running network, on this device, by measuring.
 
-open the bundle → remembered? check it again, done → engines prove themselves on the golden cases,
-in processes of their own; those that do are screened → measure a few subnets → predict all, try
-the best: cut, calibrate, fold, build, load, compare with the reference, measure → correct and try
-again → Model
+open the bundle → remembered? measure it again, done → self-test of the engines on the golden cases,
+each in a process of its own → time those that pass on one subnet → measure a few subnets → predict
+all, try the best: cut, calibrate, fold, build, load, compare with the reference, measure → correct
+the prediction and try again → Model
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from tofa_edge.deployment.finish import Finished, Finisher
 from tofa_edge.deployment.forecast import Forecast
 from tofa_edge.deployment.profile import known_forecasts, known_profiles, promising
 from tofa_edge.deployment.remember import kept, recalled
-from tofa_edge.deployment.screen import Candidate, Wanted, candidates_here, fastest
+from tofa_edge.deployment.screen import Candidate, EngineFilter, candidates_here, fastest
 from tofa_edge.device.machine import fingerprint
 from tofa_edge.device_profiles.profile import Profile
 from tofa_edge.errors import BackendError, BudgetError, LimitError, SubnetError
@@ -38,7 +38,7 @@ from tofa_edge.storage.cache import decision_key
 from tofa_edge.storage.plain import to_plain
 
 TRIES = 3
-UNSTEADY = 3.0  # p95 over p50 that tells of other work on the machine
+UNSTEADY = 3.0  # p95 over p50 that tells of background load
 CAUTIOUS = 0.6  # of the budget is aimed at when all tries were over it
 
 
@@ -94,64 +94,43 @@ def deploy(
         SubnetError: the bundle's space does not contain the subnet.
         ImageError: a calibration frame cannot be read, or their share is out of range.
     """
-    limits = _limits(latency_ms, memory_mb, budget, subnet, seed)
+    limits = checked_limits(latency_ms, memory_mb, budget, subnet, seed)
     opened = bundle if isinstance(bundle, Bundle) else Bundle.open(bundle)
     if subnet is not None:
         opened.space.validate(subnet)
     until = time.monotonic() + max_seconds if max_seconds else float("inf")
-    finisher = Finisher(opened, limits)
-    key = None
+    finisher, key, model = Finisher(opened, limits), None, None
     if remember and not calibration:
         key = _key(opened, limits, subnet, [backend, threads, precision, seed])
         model = recalled(finisher, key)
-        if model is not None:
-            model.unknown_below = unknown_below
-            return model
-    with finisher.timed("read"):
-        finisher.cutter = Cutter(opened, calibration, frames_share)
-    if calibration:
-        finisher.note(finisher.cutter.about_frames())
-    with one_at_a_time() as alone:
-        if not alone:
-            finisher.note("another process measures here, too: latencies may be too high")
-        space, profiles = opened.space, known_profiles()
-        wanted = subnet or (space.largest() if limits.is_free else None)
-        exact = wanted is not None or not finisher.cutter.can_calibrate()
-        candidates = candidates_here(
-            finisher,
-            wanted or space.middle(),
-            Wanted(backend, threads, precision, exact=exact),
-            lambda offered: promising(offered, space, profiles),
+    if model is None:
+        with finisher.timed("read"):
+            finisher.cutter = Cutter(opened, calibration, frames_share)
+        if calibration:
+            finisher.note(finisher.cutter.about_frames())
+        finished = _finished(
+            finisher, subnet, EngineFilter(backend, threads, precision), seed, until
         )
-        if wanted is not None:
-            with finisher.timed("screen"):
-                engine = fastest(finisher, wanted, candidates)
-            made = finisher.finished(wanted, engine)
-            _check_drop(made, limits)
-        else:
-            rng = np.random.default_rng(seed)
-            made = _chosen(finisher, fastest_candidates(candidates), profiles, rng, until)
-    _note_unsteady(finisher, made)
-    model = finisher.delivered(made)
-    if key is not None:
-        kept(finisher, key, made)
+        model = finisher.delivered(finished)
+        if key is not None:
+            kept(finisher, key, finished)
     model.unknown_below = unknown_below
     return model
 
 
-def _limits(
+def checked_limits(
     latency_ms: float | None,
     memory_mb: float | None,
     budget: Budget | None,
     subnet: Subnet | None,
-    seed: int,
+    seed: int = 0,
 ) -> Budget:
+    """Returns the limits as one budget; a subnet takes none, and a seed is no less than 0."""
     if seed < 0:
         raise LimitError(f"wanted a seed of 0 or more, got {seed}")
     if subnet is not None and not isinstance(subnet, Subnet):
         raise SubnetError(f"wanted a Subnet, got {subnet!r}: Subnet.from_json reads printed ones")
-    short = latency_ms is not None or memory_mb is not None
-    if budget is not None and short:
+    if budget is not None and not (latency_ms is None and memory_mb is None):
         raise LimitError("wanted either budget, or latency_ms and memory_mb; got both")
     limits = budget or Budget(latency_ms=latency_ms, memory_mb=memory_mb)
     if subnet is not None and not limits.is_free:
@@ -159,21 +138,52 @@ def _limits(
     return limits
 
 
-def _key(
-    bundle: Bundle,
-    limits: Budget,
-    subnet: Subnet | None,
-    asked: Sequence[object],
-) -> str:
+def _key(bundle: Bundle, limits: Budget, subnet: Subnet | None, options: Sequence[object]) -> str:
     return decision_key(
         {
             "bundle": bundle.digest,
             "budget": dataclasses.asdict(limits),
-            "asked": [subnet and subnet.to_json(), *asked],
+            "asked": [subnet and subnet.to_json(), *options],
             "device": to_plain(fingerprint()),
             "versions": [__version__, *(item.version() for item in working().values())],
         }
     )
+
+
+def _finished(
+    finisher: Finisher, subnet: Subnet | None, allowed: EngineFilter, seed: int, until: float
+) -> Finished:
+    """Returns the subnet given, else the largest without limits, else the best within them."""
+    space, profiles = finisher.bundle.space, known_profiles()
+    with one_at_a_time() as alone:
+        if not alone:
+            finisher.note("another process measures here, too: latencies may be too high")
+        fixed = subnet or (space.largest() if finisher.budget.is_free else None)
+        exact = fixed is not None or not finisher.cutter.can_calibrate()
+        candidates = candidates_here(
+            finisher,
+            fixed or space.middle(),
+            dataclasses.replace(allowed, exact=exact),
+            lambda offered: promising(offered, space, profiles),
+        )
+        if fixed is not None:
+            with finisher.timed("screen"):
+                engine = fastest(finisher, fixed, candidates)
+            finished = finisher.finished(fixed, engine)
+            reason = _refusal(finished, finisher.budget)
+            if reason:
+                finished.model.close()
+                raise BudgetError(f"{reason}; take fp32, or allow it (max_accuracy_drop)")
+        else:
+            rng = np.random.default_rng(seed)
+            finished = _chosen(finisher, fastest_candidates(candidates), profiles, rng, until)
+    latency = finished.measured.latency
+    if latency.p95_ms > UNSTEADY * latency.p50_ms:
+        finisher.note(
+            f"p95 is {latency.p95_ms / latency.p50_ms:.0f} × p50: other programs kept this machine "
+            "busy; deploy again when it is idle (--no-cache, remember=False)"
+        )
+    return finished
 
 
 def _chosen(
@@ -184,16 +194,17 @@ def _chosen(
     until: float,
 ) -> Finished:
     """Returns the best network measured within the budget."""
-    space, device = finisher.cutter.space, fingerprint()
+    bundle, device = finisher.bundle, fingerprint()
 
     def known(engine: Engine) -> list[Forecast]:
-        return known_forecasts(space, engine, device, profiles)
+        return known_forecasts(bundle.space, engine, device, profiles)
 
-    chooser = Chooser(finisher.cutter, finisher.budget, candidates, rng, until, known)
+    predictor = bundle.accuracy_predictor()
+    chooser = Chooser(bundle.space, predictor, finisher.budget, candidates, rng, until, known)
     finisher.explanation.predicts_accuracy = chooser.predicts_accuracy
     if finisher.budget.accuracy is not None and not chooser.predicts_accuracy:
         raise BudgetError(
-            f"{finisher.bundle.path} has no accuracy predictor, so a budget cannot ask for an "
+            f"{bundle.path} has no accuracy predictor, so a budget cannot ask for an "
             "accuracy: train it with --predictor-subnets 240"
         )
     if finisher.budget.latency_ms is not None:
@@ -208,7 +219,7 @@ def _chosen(
             break
         best, counts = _better(finisher, chooser, best, pick)
         tries += counts
-    return best or _last_resort(finisher, chooser)
+    return best or _fallback(finisher, chooser)
 
 
 def _better(
@@ -218,57 +229,38 @@ def _better(
 
     Also whether that counts as a try: not where its precision was given up for its accuracy.
     """
+    target = pick.engine.target
     try:
         tried = finisher.finished(pick.subnet, pick.engine, pick.accuracy, pick.predicted_ms)
     except BackendError as error:
-        target = pick.engine.target
         if not target.is_integer or not chooser.give_up(target.precision):
             raise
         finisher.note(f"{error}: not used in {target.precision}")
         return best, False
     if _refusal(tried, finisher.budget):
         tried.model.close()
-        return best, not chooser.give_up(pick.engine.target.precision)
+        return best, not chooser.give_up(target.precision)
     chooser.observe(pick.subnet, pick.engine, tried.measured.latency)
-    if chooser.allows(pick.subnet, tried.measured.latency, pick.engine):
-        if best is not None:
-            best.model.close()
-        return tried, True
-    tried.model.close()
-    return best, True
+    keeps = chooser.allows(pick.subnet, tried.measured.latency, pick.engine)
+    worse = best if keeps else tried
+    if worse is not None:
+        worse.model.close()
+    return (tried if keeps else best), True
 
 
-def _note_unsteady(finisher: Finisher, made: Finished) -> None:
-    latency = made.measured.latency
-    if latency.p95_ms > UNSTEADY * latency.p50_ms:
-        finisher.note(
-            f"p95 is {latency.p95_ms / latency.p50_ms:.0f} × p50: other work kept this machine "
-            "busy; choose again when it is quiet (--anew, remember=False)"
-        )
-
-
-def _refusal(made: Finished, budget: Budget) -> str:
-    drop = made.measured.drop
+def _refusal(finished: Finished, budget: Budget) -> str:
+    drop = finished.measured.drop
     return drop.refusal(budget.max_accuracy_drop) if drop is not None else ""
 
 
-def _check_drop(made: Finished, budget: Budget) -> None:
-    """Checks a network whose architecture was given."""
-    reason = _refusal(made, budget)
-    if reason:
-        made.model.close()
-        raise BudgetError(f"{reason}; take fp32, or allow it (max_accuracy_drop)")
-
-
-def _last_resort(finisher: Finisher, chooser: Chooser) -> Finished:
+def _fallback(finisher: Finisher, chooser: Chooser) -> Finished:
     """Returns the best of what was measured on the way, else a cautious pick, else the smallest."""
-    smallest, engine = finisher.cutter.space.smallest(), chooser.fastest_engine
-    within = [
-        (m.subnet, e, m.accuracy)
-        for m, e in finisher.on_the_way
-        if chooser.allows(m.subnet, m.latency, e)
+    smallest, engine = finisher.bundle.space.smallest(), chooser.fastest_engine
+    within: list[tuple[Subnet, Engine, float | None]] = [
+        (measured.subnet, by, measured.accuracy)
+        for measured, by in sorted(finisher.on_the_way, key=lambda item: -item[0].accuracy)
+        if chooser.allows(measured.subnet, measured.latency, by)
     ]
-    within.sort(key=lambda found: -found[2])
     cautious = None if within else chooser.pick(share=CAUTIOUS)
     if cautious is not None:
         within.append((cautious.subnet, cautious.engine, cautious.accuracy))
@@ -278,10 +270,11 @@ def _last_resort(finisher: Finisher, chooser: Chooser) -> Finished:
         if keeps and not _refusal(tried, finisher.budget):
             return tried
         tried.model.close()
-    beyond = chooser.beyond(smallest, engine)
-    if beyond:
-        raise BudgetError(f"wanted {finisher.budget}; {beyond}: allow more, or less accuracy")
+    exceeded = chooser.exceeded(smallest, engine)
+    if exceeded:
+        raise BudgetError(f"wanted {finisher.budget}; {exceeded}: allow more, or less accuracy")
     raise BudgetError(
         f"wanted {finisher.budget} on {engine}; the fastest network measured is "
-        f"{finisher.explanation.fastest()}: allow more, quiet the machine, or use a faster one"
+        f"{finisher.explanation.fastest()}: allow more, stop other programs, or use a faster "
+        "machine"
     )

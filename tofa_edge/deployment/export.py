@@ -10,17 +10,17 @@ import numpy as np
 
 from tofa_edge import backends
 from tofa_edge._version import __version__
-from tofa_edge.architecture.arrays import ImageArray
 from tofa_edge.architecture.space import Subnet
 from tofa_edge.backends.labelling import PROBABILITIES, Labelling
 from tofa_edge.backends.protocol import Engine, Target
-from tofa_edge.budget import MAX_ACCURACY_DROP, Budget
+from tofa_edge.budget import MAX_ACCURACY_DROP
 from tofa_edge.bundle.bundle import Bundle
 from tofa_edge.cutting.accuracy_drop import Drop, drop, logits_of, photos_of, softmax
 from tofa_edge.cutting.cutter import Cutter
-from tofa_edge.cutting.ranges import ready
-from tofa_edge.deployment.deploy import deploy
-from tofa_edge.errors import BackendError, BudgetError, ExportError
+from tofa_edge.cutting.ranges import NARROW_LEVELS, ready
+from tofa_edge.deployment.deploy import checked_limits, deploy
+from tofa_edge.errors import BackendError, BudgetError, ExportError, LimitError
+from tofa_edge.network.integers import MOST_LEVELS
 from tofa_edge.network.network import Network
 from tofa_edge.selftest.golden import difference, reference_logits, specimen_images, tolerance
 from tofa_edge.selftest.records import calibrating_engine, passing_engines
@@ -28,8 +28,10 @@ from tofa_edge.storage.files import whole_file
 
 ENGINES = {"tflite": "tflite", "onnx": "onnxruntime"}  # by format: what runs it here
 PRECISIONS = {"tflite": ("fp32", "int8", "dynamic"), "onnx": ("fp32", "int8")}
+WEIGHT_LEVELS = {7: NARROW_LEVELS, 8: MOST_LEVELS}  # by bits
+SAFE_WEIGHT_BITS = 7
 CHECKED_IMAGES = 2
-SEEN_IMAGES = 8  # to know how large this network's logits are
+LOGIT_IMAGES = 8  # to know how large this network's logits are
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +50,7 @@ class Exported:
         difference: the largest between the probabilities of both; None where it was not checked.
         not_checked: why; empty where it was.
         precision: that its weights and values are stored in.
+        weight_bits: of its integer weights, 7 or 8; None in float.
         drop: what integers cost; None in float.
     """
 
@@ -61,6 +64,7 @@ class Exported:
     difference: float | None = None
     not_checked: str = ""
     precision: str = "fp32"
+    weight_bits: int | None = None
     drop: Drop | None = None
 
 
@@ -73,6 +77,7 @@ def export(
     latency_ms: float | None = None,
     memory_mb: float | None = None,
     precision: str = "fp32",
+    weight_bits: int | None = None,
     overwrite: bool = False,
 ) -> Exported:
     """Writes a subnet, calibrated and folded, as a file that needs neither bundle nor this package.
@@ -91,27 +96,29 @@ def export(
         memory_mb: bounds by how much the process grows, in MB of 1e6 bytes.
         precision: "fp32", "int8", or for TFLite "dynamic". What integers cost is measured on the
             bundle's photos, and may be a point of accuracy.
+        weight_bits: of integer weights. By default 7, right on every processor: which one will run
+            the file is unknown. 8 rounds half as coarsely, but on x86 processors
+            without VNNI sums saturate, and predictions may be wrong; Arm processors take it.
         overwrite: whether a file of that name may be replaced.
 
     Raises:
         ExportError: the format is unknown, the file exists, or it cannot be written.
         BackendError: the writer's package is missing, or the file computes wrong numbers.
         BundleError: the bundle is damaged, or has too few photos to calibrate with.
-        BudgetError: nothing is within the budget, a subnet is given besides, or integers cost more
-            than a point of accuracy.
+        BudgetError: nothing is within the budget, or integers cost more than a point of accuracy.
+        LimitError: a budget and a subnet are given, or `weight_bits` is not 7 or 8, or given for a
+            precision in float.
         SubnetError: the bundle's space does not contain the subnet.
     """
-    path = Path(path)
+    path, target = Path(path), Target(precision=precision)
     kind = _format(path, format, precision)
+    bits = _weight_bits(weight_bits, target)
     _check_place(path, overwrite)
+    budget = checked_limits(latency_ms, memory_mb, None, subnet)
     opened = bundle if isinstance(bundle, Bundle) else Bundle.open(bundle)
-    budget, measured = Budget(latency_ms=latency_ms, memory_mb=memory_mb), ""
-    target = Target(precision=precision)
     if subnet is not None:
-        if not budget.is_free:
-            raise BudgetError(f"wanted a budget or a subnet, got {budget} and {subnet}")
         opened.space.validate(subnet)
-    checker = _checker(opened, kind, target)
+    checker, measured = _checker(opened, kind, target), ""
     if not budget.is_free:
         name = checker.backend.name if checker else None
         with deploy(opened, budget=budget, backend=name, precision=precision) as model:
@@ -119,46 +126,43 @@ def export(
     subnet = subnet or opened.space.largest()
     cutter, by = Cutter(opened), calibrating_engine(opened)
     network = exact = cutter.network(subnet, by)
-    if target.is_integer:
-        network = ready(exact, target, cutter.images(subnet.resolution), by)
-    lost = _drop(opened, cutter, exact, network, by, checker) if target.is_integer else None
+    lost = None
+    if bits is not None:
+        images = cutter.images(subnet.resolution)
+        network = ready(exact, target, images, by, WEIGHT_LEVELS[bits])
+        lost = _drop(opened, cutter, exact, network, by, checker)
     content = _content(kind, network, _labelling(opened, subnet), target)
     exported = Exported(
         path, kind, subnet, subnet.resolution, len(content), measured,
-        precision=precision, drop=lost,
+        precision=precision, weight_bits=bits, drop=lost,
     )  # fmt: skip
     return _written(exported, content, opened, network, exact, checker)
 
 
-def _drop(
-    bundle: Bundle, cutter: Cutter, exact: Network, network: Network, by: Engine,
-    checker: Engine | None,
-) -> Drop | None:  # fmt: skip
-    """Returns what integers cost; None where nothing here computes them."""
-    if checker is None:
-        return None
-    images, labels = photos_of(bundle, cutter, exact.input_size)
-    lost = drop(logits_of(exact, by, images), logits_of(network, checker, images),
-                bundle.temperature, labels)  # fmt: skip
-    reason = lost.refusal(MAX_ACCURACY_DROP)
-    if reason:
-        raise BudgetError(f"{reason}; nothing was written: export it in fp32")
-    return lost
+def _format(path: Path, format: str | None, precision: str) -> str:
+    kind = format or path.suffix.removeprefix(".").lower()
+    if kind not in ENGINES:
+        raise ExportError(f"wanted --format {' or '.join(ENGINES)}, got {kind or path.name!r}")
+    if precision not in PRECISIONS[kind]:
+        able = ", ".join(PRECISIONS[kind])
+        raise ExportError(f"{kind}: wanted a precision of {able}, got {precision}")
+    return kind
 
 
-def _format(path: Path, wanted: str | None, precision: str) -> str:
-    found = wanted or path.suffix.removeprefix(".").lower()
-    if found not in ENGINES:
-        known = " or ".join(ENGINES)
-        raise ExportError(f"wanted --format {known}, got {found or path.name!r}")
-    if precision not in PRECISIONS[found]:
-        able = ", ".join(PRECISIONS[found])
-        raise ExportError(f"{found}: wanted a precision of {able}, got {precision}")
-    return found
+def _weight_bits(bits: int | None, target: Target) -> int | None:
+    """Returns the bits of integer weights; None for a precision in float."""
+    if not target.is_integer and bits is not None:
+        raise LimitError(
+            f"wanted --weight-bits with int8 or dynamic, got {target.precision}: leave it out, or "
+            "choose one of these precisions"
+        )
+    if bits is not None and bits not in WEIGHT_LEVELS:
+        raise LimitError(f"wanted --weight-bits 7 or 8, got {bits}")
+    return (bits or SAFE_WEIGHT_BITS) if target.is_integer else None
 
 
 def _check_place(path: Path, overwrite: bool) -> None:
-    """Says before minutes of measuring what would fail after them."""
+    """Checks before minutes of measuring what would fail after them."""
     if path.is_dir():
         raise ExportError(f"{path} is a folder: name a file in it")
     if path.exists() and not overwrite:
@@ -171,10 +175,31 @@ def _check_place(path: Path, overwrite: bool) -> None:
 
 def _checker(bundle: Bundle, kind: str, target: Target) -> Engine | None:
     """Returns the format's engine on a target, where it works."""
-    for engine in passing_engines(bundle):
-        if engine.backend.name == ENGINES[kind] and engine.target == target:
-            return engine
-    return None
+    able = [e for e in passing_engines(bundle) if e.backend.name == ENGINES[kind]]
+    return next((engine for engine in able if engine.target == target), None)
+
+
+def _drop(
+    bundle: Bundle,
+    cutter: Cutter,
+    exact: Network,
+    network: Network,
+    by: Engine,
+    checker: Engine | None,
+) -> Drop | None:
+    """Returns what integers cost; None where no engine here computes them."""
+    if checker is None:
+        return None
+    images, labels = photos_of(bundle, cutter, exact.input_size)
+    logits, rounded = logits_of(exact, by, images), logits_of(network, checker, images)
+    lost = drop(logits, rounded, bundle.temperature, labels)
+    reason = lost.refusal(MAX_ACCURACY_DROP)
+    if reason:
+        raise BudgetError(
+            f"{reason}; nothing was written: export it in fp32, or with --weight-bits 8 if it does "
+            "not run on x86 processors without VNNI"
+        )
+    return lost
 
 
 def _labelling(bundle: Bundle, subnet: Subnet) -> Labelling:
@@ -231,9 +256,8 @@ def _written(
             if checker is None:
                 return replace(exported, not_checked=_absence(exported.format))
             written = Path(stream.name).read_bytes()
-            found = _difference(written, checker, bundle, network, exact)
-            by = checker.backend.version()
-            return replace(exported, checked_by=by, difference=found)
+            wrong = _difference(written, checker, bundle, network, exact)
+            return replace(exported, checked_by=checker.backend.version(), difference=wrong)
     except OSError as error:
         reason = error.strerror or error
         raise ExportError(f"{path}: cannot be written: {reason}; nothing is left of it") from error
@@ -241,8 +265,8 @@ def _written(
 
 def _absence(kind: str) -> str:
     name = ENGINES[kind]
-    found = backends.backends().get(name)
-    missing = found.missing() if found else f"no backend {name}"
+    backend = backends.backends().get(name)
+    missing = backend.missing() if backend else f"no backend {name}"
     return f"engine missing: {missing}" if missing else f"{name} does not work here, see doctor"
 
 
@@ -250,12 +274,14 @@ def _difference(
     content: bytes, engine: Engine, bundle: Bundle, network: Network, exact: Network
 ) -> float:
     """Returns how far a file's probabilities are from the reference's, at most."""
-    images = _images(bundle, network.input_size)
+    images = bundle.calibration_images(network.input_size, CHECKED_IMAGES)
+    if len(images) < CHECKED_IMAGES:  # on noise, probabilities may be 0 and 1 whatever is wrong
+        images = specimen_images(network.input_size)
     logits = reference_logits(network, images)
     largest, rounding = float(np.abs(logits).max()), 0.0
     if network is not exact:
-        seen = bundle.calibration_images(network.input_size, SEEN_IMAGES)
-        largest = max(largest, float(np.abs(reference_logits(exact, seen)).max(initial=0.0)))
+        photos = bundle.calibration_images(network.input_size, LOGIT_IMAGES)
+        largest = max(largest, float(np.abs(reference_logits(exact, photos)).max(initial=0.0)))
         rounding = difference(logits, reference_logits(exact, images), largest)
     session = engine.backend.load(content, engine.target)
     try:
@@ -264,17 +290,11 @@ def _difference(
     finally:
         session.close()
     wanted = softmax(logits / np.float32(bundle.temperature))
-    found = float(max(np.abs(whole - wanted).max(), np.abs(single - wanted[:1]).max()))
+    wrong = float(max(np.abs(whole - wanted).max(), np.abs(single - wanted[:1]).max()))
     allowed = tolerance(engine.target, rounding) * largest / bundle.temperature
-    if not found <= allowed:  # not a number is wrong, too
+    if not wrong <= allowed:  # NaN is wrong, too
         raise BackendError(
-            f"{engine}: probabilities of the file are {found:.1e} off, {allowed:.1e} are allowed; "
+            f"{engine}: probabilities of the file are {wrong:.1e} off, {allowed:.1e} are allowed; "
             "nothing was written"
         )
-    return found
-
-
-def _images(bundle: Bundle, size: int) -> ImageArray:
-    """Photos of the bundle: on noise, probabilities may be 0 and 1 whatever is wrong."""
-    photos = bundle.calibration_images(size, CHECKED_IMAGES)
-    return photos if len(photos) == CHECKED_IMAGES else specimen_images(size)
+    return wrong

@@ -6,12 +6,13 @@ import logging
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cached_property
+from typing import NamedTuple
 
 import numpy as np
 
-from tofa_edge.architecture.arrays import FloatArray, ImageArray, IndexArray
+from tofa_edge.architecture.arrays import ImageArray
 from tofa_edge.architecture.cost import macs
 from tofa_edge.architecture.encodings import encoded
 from tofa_edge.architecture.layers import layers
@@ -58,18 +59,15 @@ class Finished:
     difference: float
 
 
-@dataclass(frozen=True, eq=False, slots=True)
-class _Built:
-    """A loaded model, what it was loaded from, its difference from the reference, and its drop."""
-
+class _Built(NamedTuple):
     model: Model
     artefact: bytes
     difference: float
-    drop: Drop | None = None
+    drop: Drop | None
 
 
 class Finisher:
-    """Finishes networks of one bundle on this machine, and writes down what it finds.
+    """Finishes networks of one bundle on this machine, and writes down what it measures.
 
     Args:
         bundle: opened.
@@ -77,7 +75,7 @@ class Finisher:
 
     Attributes:
         cutter: of the bundle; set before the first network is cut.
-        explanation: what was found.
+        explanation: of what was measured.
         on_the_way: subnets measured to learn from, quickly calibrated, with their engines.
         quick: times a network when many are to be timed.
         careful: times one that may be delivered.
@@ -92,21 +90,13 @@ class Finisher:
         self.stand_beside(None)
 
     def stand_beside(self, reference: Run | None) -> None:
-        """Times from now on beside a reference.
-
-        Args:
-            reference: a short run that never changes; None for none.
-        """
+        """Times from now on beside a `reference`: a short run that never changes; None for none."""
         self.careful = Stopwatch(reference)
         self.quick = Stopwatch(reference, seconds=QUICK_SECONDS, most_runs=QUICK_RUNS)
 
     @contextmanager
     def timed(self, part: str) -> Iterator[None]:
-        """Adds the time of what is done inside to a part of the explanation's seconds.
-
-        Args:
-            part: its name.
-        """
+        """Adds the time of what is done inside to a `part` of the explanation's seconds."""
         begun = time.perf_counter()
         try:
             yield
@@ -115,11 +105,7 @@ class Finisher:
             seconds[part] = round(seconds.get(part, 0.0) + time.perf_counter() - begun, 4)
 
     def note(self, line: str) -> None:
-        """Writes down what a person should know.
-
-        Args:
-            line: a sentence.
-        """
+        """Adds a `line` to the explanation's notes, and to the log."""
         self.explanation.notes.append(line)
         log.info(line)
 
@@ -135,23 +121,22 @@ class Finisher:
             return self.time(model, self.quick)
 
     def stored(self, subnet: Subnet, engine: Engine) -> Network:
-        """Returns a subnet with stored statistics, as an engine takes it: exact, not accurate."""
+        """Returns a subnet with stored statistics, as an engine runs it: exact, not accurate."""
         network = self.cutter.stored_network(subnet)
         return self._ready(network, engine, specimen_images(network.input_size))
 
     def quickly_measured(self, subnet: Subnet, engine: Engine) -> Latency:
         """Returns the latency of a subnet, calibrated with few images."""
         few = QUICK_CALIBRATION_IMAGES
-        network = self._calibrated(subnet, engine, few)
+        network = self.cutter.network(subnet, calibrator(engine, self.bundle), few)
         if engine.target.is_integer:
             network = self._ready(network, engine, self.cutter.images(subnet.resolution, few))
         with self._model(engine.load(network), subnet, engine) as model:
-            latency = self.time(model, self.quick)
-        found = self._measured(subnet, engine, latency, None, None)
-        self.explanation.measured.append(found)
-        self.on_the_way.append((found, engine))
-        log.info(f"measured {found}")
-        return latency
+            measured = self._measured(model, self.time(model, self.quick))
+        self.explanation.measured.append(measured)
+        self.on_the_way.append((measured, engine))
+        log.info(f"measured {measured}")
+        return measured.latency
 
     def finished(
         self,
@@ -166,61 +151,45 @@ class Finisher:
             subnet: which.
             engine: to run it.
             accuracy: expected, if known.
-            predicted_ms: what it was expected to take.
+            predicted_ms: the latency expected, if known.
 
         Raises:
             BackendError: its numbers differ from the reference's.
             BundleError: there are too few images to calibrate with.
         """
         with self.timed("cut"):
-            exact = self._calibrated(subnet, engine, CALIBRATION_IMAGES)
+            by = calibrator(engine, self.bundle)
+            exact = self.cutter.network(subnet, by, CALIBRATION_IMAGES)
         if engine.target.is_integer:
-            made = self._in_integers(exact, subnet, engine)
+            built = self._in_integers(exact, subnet, engine)
         else:
-            made = self._built(exact, exact, subnet, engine)
+            built = self._built(exact, exact, subnet, engine)
         try:
             with self.timed("measure"):
-                latency = self._careful(made.model)
+                latency = self._careful(built.model)
         except BaseException:
-            made.model.close()
+            built.model.close()
             raise
-        found = self._measured(subnet, engine, latency, accuracy, predicted_ms)
-        found = replace(found, drop=made.drop)
-        self.explanation.finished.append(found)
-        log.info(f"tried {found}")
-        return Finished(made.model, found, made.artefact, made.difference)
+        measured = self._measured(built.model, latency, accuracy, predicted_ms, built.drop)
+        self.explanation.finished.append(measured)
+        log.info(f"tried {measured}")
+        return Finished(built.model, measured, built.artefact, built.difference)
 
-    def delivered(self, made: Finished) -> Model:
-        """Returns the model of what was chosen, after it classified the bundle's check photos.
-
-        Args:
-            made: a network that was finished and measured.
-        """
-        self.explanation.chosen, self.explanation.difference = made.measured, made.difference
+    def delivered(self, finished: Finished) -> Model:
+        """Returns the model of what was chosen, after it classified the bundle's check photos."""
+        model, explanation = finished.model, self.explanation
+        explanation.chosen, explanation.difference = finished.measured, finished.difference
         if self.bundle.check_count:
             with self.timed("check"):
-                images, labels = self.bundle.check_images(made.model.input_size)
-                found = np.array([p.index for p in made.model.batch(images)])
-            self.explanation.check = (int((found == labels).sum()), len(labels))
-        made.model.reset_stats()
-        return made.model
+                images, labels = self.bundle.check_images(model.input_size)
+                classes = np.array([prediction.index for prediction in model.batch(images)])
+            explanation.check = (int((classes == labels).sum()), len(labels))
+        model.reset_stats()
+        return model
 
     def reloaded(self, artefact: bytes, subnet: Subnet, engine: Engine) -> Model:
-        """Returns the model of an artefact that an engine built before.
-
-        Args:
-            artefact: the engine's file.
-            subnet: that it holds.
-            engine: that it is for.
-
-        Raises:
-            BackendError: the engine refuses it.
-        """
+        """Returns the model of an `artefact` that an engine built; BackendError if refused."""
         return self._model(engine.backend.load(artefact, engine.target), subnet, engine)
-
-    def _calibrated(self, subnet: Subnet, engine: Engine, most_images: int) -> Network:
-        by = calibrator(engine, self.bundle)
-        return self.cutter.network(subnet, by, most_images)
 
     def _ready(self, network: Network, engine: Engine, images: ImageArray) -> Network:
         return ready(network, engine.target, images, calibrator(engine, self.bundle))
@@ -230,65 +199,46 @@ class Finisher:
         with self.timed("quantise"):
             images = self.cutter.images(subnet.resolution)
             network = self._ready(exact, engine, images)
-        made = self._built(network, exact, subnet, engine)
-        assert made.drop is not None
-        if not made.drop.refusal(self.budget.max_accuracy_drop):
-            return made
-        made.model.close()
+        built = self._built(network, exact, subnet, engine)
+        assert built.drop is not None
+        if not built.drop.refusal(self.budget.max_accuracy_drop):
+            return built
+        built.model.close()
         with self.timed("quantise"):
             by = calibrator(engine, self.bundle)
             network = with_sensitive_layers_in_float(exact, images[:RANGE_IMAGES], engine, by)
         kept = ", ".join(network.quantisation.kept) if network.quantisation else ""
-        self.note(f"{subnet} loses too much on {engine}; in float stay {kept}")
+        self.note(
+            f"{subnet} loses too much accuracy in 8-bit integers on {engine}; its most sensitive "
+            f"layers stay in float: {kept}"
+        )
         return self._built(network, exact, subnet, engine)
 
     def _built(self, network: Network, exact: Network, subnet: Subnet, engine: Engine) -> _Built:
         """Builds, loads and compares a network; `exact` is the same in float."""
         with self.timed("build"):
             artefact = engine.backend.build(network, engine.target)
-            model = self._model(engine.backend.load(artefact, engine.target), subnet, engine)
+            model = self.reloaded(artefact, subnet, engine)
         try:
             with self.timed("compare"):
-                if network is exact:
-                    wrong = self._checked(model, exact, exact, specimen_images(subnet.resolution))
-                    return _Built(model, artefact, wrong)
-                photos, labels = photos_of(self.bundle, self.cutter, model.input_size)
-                wanted = logits_of(exact, calibrator(engine, self.bundle), photos)
-                largest = float(np.abs(wanted).max())
-                wrong = self._checked(model, network, exact, photos[:CHECKED_IMAGES], largest)
-                lost = self._drop(model, photos, wanted, labels)
-                return _Built(model, artefact, wrong, lost)
+                return _Built(model, artefact, *self._compared(model, network, exact))
         except BaseException:
             model.close()
             raise
 
-    def _checked(
-        self,
-        model: Model,
-        network: Network,
-        exact: Network,
-        probe: ImageArray,
-        largest: float = 0.0,
-    ) -> float:
-        """Returns how far a model's logits are from the reference's; see `difference`."""
-        logits = np.stack([prediction.logits for prediction in model.batch(probe)])
-        wanted = reference_logits(network, probe)
-        rounding = 0.0
-        if network is not exact:
-            rounding = difference(wanted, reference_logits(exact, probe), largest)
-        wrong, engine = difference(logits, wanted, largest), model.engine
-        if wrong > tolerance(engine.target, rounding):
-            off = f"{wrong:.1e} of the largest logit off on {model.subnet}"
-            raise BackendError(f"{engine}: {off}")
-        return wrong
-
-    def _drop(
-        self, model: Model, photos: ImageArray, wanted: FloatArray, labels: IndexArray
-    ) -> Drop:
-        """Returns what a rounded network loses against the logits that it has in float."""
+    def _compared(
+        self, model: Model, network: Network, exact: Network
+    ) -> tuple[float, Drop | None]:
+        """Returns a model's difference from the reference, and what rounding to integers costs."""
+        if network is exact:
+            return _checked(model, exact, exact, specimen_images(model.input_size)), None
+        photos, labels = photos_of(self.bundle, self.cutter, model.input_size)
+        logits = logits_of(exact, calibrator(model.engine, self.bundle), photos)
+        largest = float(np.abs(logits).max())
+        wrong = _checked(model, network, exact, photos[:CHECKED_IMAGES], largest)
         parts = [photos[start : start + BATCH] for start in range(0, len(photos), BATCH)]
-        found = np.stack([p.logits for part in parts for p in model.batch(part)])
-        return drop(wanted, found, self.bundle.temperature, labels)
+        rounded = np.stack([p.logits for part in parts for p in model.batch(part)])
+        return wrong, drop(logits, rounded, self.bundle.temperature, labels)
 
     @cached_property
     def _predictor(self) -> AccuracyPredictor | None:
@@ -298,14 +248,13 @@ class Finisher:
         """Times what may be delivered.
 
         Where the median keeps the budget and the p95 does not, something else may have run: it is
-        measured up to three times, and the quietest counts.
+        measured up to three times, and the lowest p95 counts.
         """
         limit, latency = self.budget.latency_ms, self.time(model, self.careful)
         for _ in range(REPEATS):
             if limit is None or not latency.p50_ms <= limit < latency.p95_ms:
                 break
-            again = self.time(model, self.careful)
-            latency = min(latency, again, key=lambda found: found.p95_ms)
+            latency = min(latency, self.time(model, self.careful), key=lambda each: each.p95_ms)
         return latency
 
     def _model(self, session: Session, subnet: Subnet, engine: Engine) -> Model:
@@ -315,17 +264,31 @@ class Finisher:
 
     def _measured(
         self,
-        subnet: Subnet,
-        engine: Engine,
+        model: Model,
         latency: Latency,
-        accuracy: float | None,
-        predicted_ms: float | None,
+        accuracy: float | None = None,
+        predicted_ms: float | None = None,
+        drop: Drop | None = None,
     ) -> Measured:
-        space = self.bundle.space
+        space, subnet, engine = self.bundle.space, model.subnet, model.engine
         if accuracy is None:
             encodings = encoded(space, [subnet])
             accuracy = float(expected_accuracy(space, self._predictor, encodings)[0])
             accuracy -= expected_drop(self._predictor, engine.target)
-        cost = macs(layers(space, subnet))
-        room = headroom(engine)
-        return Measured(subnet, str(engine), cost, accuracy, latency, predicted_ms, room)
+        cost, room = macs(layers(space, subnet)), headroom(engine)
+        return Measured(subnet, str(engine), cost, accuracy, latency, predicted_ms, room, drop)
+
+
+def _checked(
+    model: Model, network: Network, exact: Network, images: ImageArray, largest: float = 0.0
+) -> float:
+    """Returns how far a model's logits are from the reference's; see `difference`."""
+    logits = np.stack([prediction.logits for prediction in model.batch(images)])
+    wanted = reference_logits(network, images)
+    rounding = 0.0
+    if network is not exact:
+        rounding = difference(wanted, reference_logits(exact, images), largest)
+    wrong, engine = difference(logits, wanted, largest), model.engine
+    if wrong > tolerance(engine.target, rounding):
+        raise BackendError(f"{engine}: {wrong:.1e} of the largest logit off on {model.subnet}")
+    return wrong

@@ -34,14 +34,14 @@ class Forecast:
         self.latencies: list[Latency] = []
         self._pool, self._others = pool, tuple(others)
         self._measured = pool[:0]
-        self._made: LatencyPredictor | None = None
+        self._fitted: LatencyPredictor | None = None
         self._deviation: float | None = None
 
     def add(self, subnet: Subnet, latency: Latency) -> None:
         """Learns from a measurement."""
         self._measured = np.concatenate([self._measured, encoded(self.space, [subnet])])
         self.latencies.append(latency)
-        self._made = self._deviation = None
+        self._fitted = self._deviation = None
 
     def median_ms(self, encodings: Encodings) -> DoubleArray:
         """Returns expected medians in milliseconds, (N,).
@@ -55,8 +55,8 @@ class Forecast:
     def deviation(self) -> float:
         """Returns the relative standard deviation of an expected median, that of a usual subnet."""
         if self._deviation is None:
-            found = self._predictor.predict()
-            self._deviation = float(np.median(found.relative_std[len(self._measured) :]))
+            prediction = self._predictor.predict()
+            self._deviation = float(np.median(prediction.relative_std[len(self._measured) :]))
         return self._deviation
 
     def next(self) -> Subnet:
@@ -66,35 +66,27 @@ class Forecast:
         return self.space.decode(self._pool[chosen - count])
 
     def spread(self, percentile: int) -> float:
-        """Returns a percentile over the median: three of four measurements had less.
-
-        Args:
-            percentile: 50 or 95.
-        """
+        """Returns a `percentile` over the median: three of four measurements had less."""
         ratios = [latency.percentile_ms(percentile) / latency.p50_ms for latency in self.latencies]
         return float(np.quantile(ratios, 0.75)) if ratios else USUAL_SPREAD
 
     @property
     def _predictor(self) -> LatencyPredictor:
-        if self._made is None:
-            every = np.concatenate([self._measured, self._pool])
+        if self._fitted is None:
             table = tables(self.space)
-            features = table.costs(every).features
-            self._made = LatencyPredictor(features, table.columns, self._priors(features))
+            features = table.costs(np.concatenate([self._measured, self._pool])).features
+            self._fitted = LatencyPredictor(features, table.columns, self._priors(features))
             times = [latency.steady_ms for latency in self.latencies]
             errors = [latency.relative_error for latency in self.latencies]
-            self._made.observe(range(len(times)), times, errors)
-        return self._made
+            self._fitted.observe(range(len(times)), times, errors)
+        return self._fitted
 
     def _priors(self, features: DoubleArray) -> DoubleArray | None:
         if not self._others:
             return None
-        columns = [
-            np.log(other._predictor.median_ms(features, other._priors(features)))
-            for other in self._others
-        ]
-        stacked: DoubleArray = np.stack(columns, axis=1)
-        return stacked
+        medians = [o._predictor.median_ms(features, o._priors(features)) for o in self._others]
+        priors: DoubleArray = np.stack([np.log(column) for column in medians], axis=1)
+        return priors
 
 
 def expected_drop(predictor: AccuracyPredictor | None, target: Target) -> float:

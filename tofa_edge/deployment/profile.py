@@ -6,6 +6,7 @@ import contextlib
 import datetime
 import logging
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import astuple
 from pathlib import Path
 
 import numpy as np
@@ -66,15 +67,15 @@ def profile(
         BundleError: the bundle is damaged.
         BackendError: no engine works here.
     """
-    space = bundle.space
-    finisher = Finisher(bundle, Budget())
+    space, finisher = bundle.space, Finisher(bundle, Budget())
     finisher.cutter = Cutter(bundle)
     offered = passing_engines(bundle, backend, threads)
     encodings = distinct(space, sample(space, np.random.default_rng(0), count))
-    macs = tables(space).costs(encodings).macs / MEGA
+    mmacs = tables(space).costs(encodings).macs / MEGA
     rows: dict[Engine, list[Measurement]] = {engine: [] for engine in offered}
     began = state()
     with one_at_a_time() as alone:
+        flags = () if alone else ("not alone",)
         finisher.stand_beside(reference_run(finisher, offered))
         for number, subnet in enumerate(decoded(space, encodings)):
             for engine in list(rows):
@@ -83,9 +84,11 @@ def profile(
                 except BackendError as error:
                     log.info(f"{engine}: left out, {error}")
                     del rows[engine]
-                    continue
-                flags = latency.flags if alone else (*latency.flags, "not alone")
-                rows[engine].append(measurement(subnet, latency, float(macs[number]), flags))
+                else:
+                    row = measurement(
+                        subnet, latency, float(mmacs[number]), (*latency.flags, *flags)
+                    )
+                    rows[engine].append(row)
             if number % 10 == 9:
                 log.info(f"{number + 1} of {len(encodings)} subnets measured")
     return assembled(space.name, rows, began)
@@ -99,10 +102,10 @@ def assembled(
     Args:
         space: name of the one that the subnets are of.
         measured: by engine; those without a measurement are left out.
-        began: how the device was doing when measuring began.
+        began: state of the device when measuring began.
     """
     device = fingerprint()
-    targets = tuple(_target(engine, found) for engine, found in measured.items() if found)
+    targets = tuple(_target(engine, rows) for engine, rows in measured.items() if rows)
     return Profile(
         name=device.board or ", ".join(device.processors or ()) or "unknown",
         fingerprint=device,
@@ -116,16 +119,21 @@ def assembled(
     )
 
 
-def ranked(targets: Iterable[MeasuredTarget]) -> tuple[Ranked, ...]:
-    """Returns engines by how they fare on the subnets that all of them ran, the fastest first.
+def _target(engine: Engine, rows: Sequence[Measurement]) -> MeasuredTarget:
+    unit, precision, threads = astuple(engine.target)
+    return MeasuredTarget(engine.backend.name, unit, precision, threads, tuple(rows))
 
-    Those in integers and those in float apart: a slow engine in float may still be wanted.
+
+def ranked(targets: Iterable[MeasuredTarget]) -> tuple[Ranked, ...]:
+    """Returns the ranks of `targets` on the subnets that all of them ran, the fastest first.
+
+    Those in integers and those in float apart: a slow engine in float may still be needed.
     """
     kinds: dict[bool, list[MeasuredTarget]] = {}
     for target in targets:
         kinds.setdefault(target.precision in INTEGERS, []).append(target)
-    found = [rank for alike in kinds.values() for rank in _ranked(alike)]
-    return tuple(sorted(found, key=lambda rank: rank.slower))
+    ranks = [rank for alike in kinds.values() for rank in _ranked(alike)]
+    return tuple(sorted(ranks, key=lambda rank: rank.slower))
 
 
 def _ranked(targets: list[MeasuredTarget]) -> list[Ranked]:
@@ -146,26 +154,25 @@ def promising(
 ) -> list[Engine]:
     """Returns the engines `offered` without those known to be far slower on this machine.
 
-    Only a profile of this machine counts, made with the same software. What it does not know is
-    worth timing.
+    Only a profile of this machine counts, made with the same software. An engine that it does not
+    know is timed.
     """
     for profile in profiles:
         here = profile.fingerprint == fingerprint() and profile.space == space.name
         if here and profile.ranking and profile.software == _software():
-            slow = {
-                r.target for r in profile.ranking if r.slower > HOPELESS and not r.fastest_share
-            }
+            hopeless = [r for r in profile.ranking if r.slower > HOPELESS and not r.fastest_share]
+            slow = {rank.target for rank in hopeless}
             return [engine for engine in offered if str(engine) not in slow] or offered
     return offered
 
 
 def known_profiles() -> list[Profile]:
     """Returns measured profiles: those made on this machine, then those of the package."""
-    made = []
+    own = []
     for path in sorted(profiles_folder().glob("*.json")):
         with contextlib.suppress(ProfileError):  # a damaged one is no reason not to deploy
-            made.append(load(path))
-    return [*made, *shipped(measured_only=True)]
+            own.append(load(path))
+    return [*own, *shipped(measured_only=True)]
 
 
 def profiles_folder() -> Path:
@@ -173,25 +180,24 @@ def profiles_folder() -> Path:
     return cache_folder("profiles")
 
 
-def keep_first(made: Profile) -> Path | None:
-    """Keeps a profile for deployments here where there is none yet; None where there is.
+def _place(profile: Profile) -> Path:
+    return profiles_folder() / f"{profile.space or 'unknown'}.json"
 
-    Args:
-        made: of this machine.
+
+def keep_first(profile: Profile) -> Path | None:
+    """Keeps a profile of this machine for deployments here, unless one is kept: then None.
 
     Raises:
         ProfileError: it cannot be written.
     """
-    if (profiles_folder() / f"{made.space or 'unknown'}.json").exists():
-        return None  # perhaps of more subnets
-    return keep(made)[0]
+    return None if _place(profile).exists() else keep(profile)[0]  # the other may have more subnets
 
 
-def keep(made: Profile, out: Path | None = None) -> list[Path]:
+def keep(profile: Profile, out: Path | None = None) -> list[Path]:
     """Writes a profile where deployments on this machine find it, in place of an earlier one.
 
     Args:
-        made: here.
+        profile: made here.
         out: a file to write it to as well.
 
     Returns:
@@ -200,14 +206,13 @@ def keep(made: Profile, out: Path | None = None) -> list[Path]:
     Raises:
         ProfileError: one cannot be written.
     """
-    here = profiles_folder() / f"{made.space or 'unknown'}.json"
-    with contextlib.suppress(OSError):  # what fails here fails below, and says so
+    here = _place(profile)
+    with contextlib.suppress(OSError):  # saving fails, too, and says why
         here.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-    save(made, here)
-    if out is None:
-        return [here]
-    save(made, out)
-    return [out, here]
+    paths = [here] if out is None else [here, out]
+    for path in paths:
+        save(profile, path)
+    return paths[::-1]
 
 
 def known_forecasts(
@@ -224,30 +229,28 @@ def known_forecasts(
             continue
         alike = [t for t in match.profile.targets if t.engine == engine.backend.name]
         same = [t for t in alike if t.precision == engine.target.precision] or alike
-        exact = [t for t in same if t.threads == engine.target.threads]
-        forecasts = [_forecast(space, target) for target in (exact or same)[:1]]
-        found = [forecast for forecast in forecasts if forecast is not None]
-        if found:
-            return found
+        exact = [t for t in same if t.threads == engine.target.threads] or same
+        forecast = _forecast(space, exact[0]) if exact else None
+        if forecast is not None:
+            return [forecast]
     return []
 
 
 def _forecast(space: SearchSpace, target: MeasuredTarget) -> Forecast | None:
-    """What one target is known to take, in the terms of a bundle's space."""
+    """Returns a forecast for subnets of a bundle's space from what was measured on a target."""
     every = whole(space)
     try:
-        measured = [(Subnet.from_json(m.subnet or ""), m) for m in target.measurements]
-        encodings: Encodings = encoded(every, [subnet for subnet, _ in measured])
+        subnets = [Subnet.from_json(row.subnet or "") for row in target.measurements]
+        encodings: Encodings = encoded(every, subnets)
     except SpaceError:
         return None
     if tables(every).columns != tables(space).columns:
         return None
     forecast = Forecast(every, encodings)
-    for subnet, found in measured:
-        error = found.log_standard_error or 0.02
-        p95 = found.p95_ms or found.p50_ms
-        times = (found.p50_ms, p95, p95, p95)
-        forecast.add(subnet, Latency(*times, found.runs or 1, error))
+    for subnet, row in zip(subnets, target.measurements, strict=True):
+        p95 = row.p95_ms or row.p50_ms
+        error = row.log_standard_error or 0.02
+        forecast.add(subnet, Latency(row.p50_ms, p95, p95, p95, row.runs or 1, error))
     return forecast
 
 
@@ -264,7 +267,7 @@ def measurement(
         subnet: which.
         latency: as measured.
         mmacs: of the subnet, in millions.
-        flags: doubts to add to those of the latency.
+        flags: all reasons to doubt it.
     """
     return Measurement(
         p50_ms=round(latency.steady_ms, 4),
@@ -274,11 +277,4 @@ def measurement(
         subnet=subnet.to_json(),
         mmacs=round(mmacs, 2),
         flags=flags,
-    )
-
-
-def _target(engine: Engine, found: Sequence[Measurement]) -> MeasuredTarget:
-    target = engine.target
-    return MeasuredTarget(
-        engine.backend.name, target.unit, target.precision, target.threads, tuple(found)
     )

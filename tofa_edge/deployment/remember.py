@@ -1,4 +1,4 @@
-"""The second start: what was chosen before is loaded again, measured shortly, and kept."""
+"""The second start: the network chosen before is loaded again, measured shortly, and kept."""
 
 from __future__ import annotations
 
@@ -24,10 +24,10 @@ LEAST_RUNS, MOST_RUNS, SECONDS = 12, 30, 0.05
 
 def recalled(finisher: Finisher, key: str) -> Model | None:
     """Returns the model chosen the last time if it still keeps the budget, else None."""
-    found = decisions.recall(key)
-    if found is None:
+    remembered = decisions.recall(key)
+    if remembered is None:
         return None
-    decision, artefact = found
+    decision, artefact = remembered
     engine = _engine(decision, finisher.bundle)
     if engine is None:
         return None
@@ -43,7 +43,7 @@ def recalled(finisher: Finisher, key: str) -> Model | None:
     subnet, limit = model.subnet, finisher.budget.latency_ms
     if limit is not None and latency.percentile_ms(finisher.budget.percentile) > limit:
         model.close()
-        finisher.note(f"remembered {subnet} now takes {latency}: choosing anew")
+        finisher.note(f"the remembered {subnet} now takes {latency}: choosing again")
         return None
     cost = macs(layers(finisher.bundle.space, subnet))
     explanation = finisher.explanation
@@ -55,22 +55,23 @@ def recalled(finisher: Finisher, key: str) -> Model | None:
     return model
 
 
-def kept(finisher: Finisher, key: str, made: Finished) -> None:
+def kept(finisher: Finisher, key: str, finished: Finished) -> None:
     """Remembers what was chosen."""
-    target, latency = made.model.engine.target, made.measured.latency
+    engine, measured = finished.model.engine, finished.measured
+    target, latency = engine.target, measured.latency
     decision = Decision(
-        subnet=made.measured.subnet.to_json(),
-        backend=made.model.engine.backend.name,
+        subnet=measured.subnet.to_json(),
+        backend=engine.backend.name,
         unit=target.unit,
         precision=target.precision,
         threads=target.threads,
         p50_ms=latency.p50_ms,
         p95_ms=latency.p95_ms,
-        accuracy=made.measured.accuracy,
+        accuracy=measured.accuracy,
         predicts_accuracy=finisher.explanation.predicts_accuracy,
         explanation=tuple(str(finisher.explanation).splitlines()),
     )
-    decisions.remember(key, decision, made.artefact)
+    decisions.remember(key, decision, finished.artefact)
 
 
 def _engine(decision: Decision, bundle: Bundle) -> Engine | None:
@@ -79,5 +80,4 @@ def _engine(decision: Decision, bundle: Bundle) -> Engine | None:
     except BackendError:
         return None
     wanted = (decision.unit, decision.precision)
-    fitting = [e for e in offered if (e.target.unit, e.target.precision) == wanted]
-    return fitting[0] if fitting else None
+    return next((e for e in offered if (e.target.unit, e.target.precision) == wanted), None)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable, Mapping
+from contextlib import ExitStack, closing
 from dataclasses import dataclass
 
 import numpy as np
@@ -18,7 +19,7 @@ from tofa_edge.errors import BackendError
 from tofa_edge.measurement.stopwatch import Latency, Run, timed
 from tofa_edge.selftest.golden import specimen_images
 from tofa_edge.selftest.records import TRUSTED, engine_records, passing_engines
-from tofa_edge.serving.explanation import Explanation, Screened, headroom
+from tofa_edge.serving.explanation import Screened, headroom
 
 log = logging.getLogger(__name__)
 
@@ -42,7 +43,7 @@ class Candidate:
 
 
 @dataclass(frozen=True, slots=True)
-class Wanted:
+class EngineFilter:
     """Which engines may be used; None is any.
 
     Attributes:
@@ -58,39 +59,40 @@ class Wanted:
     exact: bool = False
 
     def among(self, offered: list[Engine]) -> list[Engine]:
-        """Returns the engines of the precision wanted.
+        """Returns the engines of the precision asked for.
 
-        Where exact ones are wanted and only integers work, the reference stands in: it is slow. A
-        backend that was asked for by name stays.
+        Where `exact` and only integers work, the reference stands in: it is slow. A backend that
+        was asked for by name stays.
         """
         if self.precision is None:
             kept = [e for e in offered if not (self.exact and e.target.is_integer)]
             if kept or self.backend is not None:
                 return kept or offered
             return [Engine(backends.backend(TRUSTED), Target())]
-        found = [e for e in offered if e.target.precision == self.precision]
-        if not found:
-            there = ", ".join(sorted({e.target.precision for e in offered}))
-            raise BackendError(f"wanted {self.precision}, engines here offer {there}")
-        return found
+        fitting = [e for e in offered if e.target.precision == self.precision]
+        if not fitting:
+            precisions = ", ".join(sorted({e.target.precision for e in offered}))
+            raise BackendError(f"wanted {self.precision}, engines here offer {precisions}")
+        return fitting
 
 
 def candidates_here(
     finisher: Finisher,
     subnet: Subnet,
-    wanted: Wanted,
-    worth: Callable[[list[Engine]], list[Engine]] = list,
+    allowed: EngineFilter,
+    preselect: Callable[[list[Engine]], list[Engine]] = list,
 ) -> list[Candidate]:
     """Returns the engines that compute the bundle's golden cases, the fastest first."""
-    with finisher.timed("probe"):
-        name = wanted.backend
+    with finisher.timed("self_test"):
+        name = allowed.backend
         records = engine_records(finisher.bundle, None if name is None else [name])
         for record in records.values():
             for verdict in record.faults:
                 engine = f"{record.backend} {verdict.target or ''}".rstrip()
                 finisher.explanation.screened.append(Screened(engine, reason=str(verdict)))
                 log.info(f"engine {engine}: not used, {verdict}")
-        offered = worth(wanted.among(passing_engines(finisher.bundle, name, wanted.threads)))
+        passing = passing_engines(finisher.bundle, name, allowed.threads)
+        offered = preselect(allowed.among(passing))
     with finisher.timed("screen"):
         finisher.stand_beside(reference_run(finisher, offered))
         return screen(finisher, subnet, offered)
@@ -101,28 +103,23 @@ def screen(finisher: Finisher, subnet: Subnet, offered: list[Engine]) -> list[Ca
 
     An engine that needs every core to be less than a fifth faster comes after.
     """
-    explanation = finisher.explanation
+    screened = finisher.explanation.screened
     image = specimen_images(subnet.resolution)[:1]
-    found: list[Candidate] = []
+    candidates: list[Candidate] = []
     for engine in offered:
         try:
-            session = engine.load(finisher.stored(subnet, engine))
+            with closing(engine.load(finisher.stored(subnet, engine))) as session:
+                latency = finisher.quick.time(_run(session, image))
         except BackendError as error:
-            explanation.screened.append(Screened(str(engine), reason=str(error)))
+            screened.append(Screened(str(engine), reason=str(error)))
             continue
-        try:
-            latency = finisher.quick.time(_run(session, image))
-        except BackendError as error:
-            explanation.screened.append(Screened(str(engine), reason=str(error)))
-            continue
-        finally:
-            session.close()
-        explanation.screened.append(Screened(str(engine), latency))
+        screened.append(Screened(str(engine), latency))
         log.info(f"engine {engine}: {latency}")
-        found.append(Candidate(engine, latency))
-    if not found:
-        _none_works(explanation)
-    return sorted(found, key=lambda candidate: candidate.cost_ms)
+        candidates.append(Candidate(engine, latency))
+    if not candidates:
+        reasons = "; ".join(str(each) for each in screened if each.reason)
+        raise BackendError(f"no engine works here: {reasons or 'none is installed'}")
+    return sorted(candidates, key=lambda candidate: candidate.cost_ms)
 
 
 def fastest(finisher: Finisher, subnet: Subnet, candidates: list[Candidate]) -> Engine:
@@ -135,13 +132,12 @@ def fastest(finisher: Finisher, subnet: Subnet, candidates: list[Candidate]) -> 
     if len(close) == 1:
         return close[0]
     image = specimen_images(subnet.resolution)[:1]
-    sessions = {engine: engine.load(finisher.stored(subnet, engine)) for engine in close}
-    try:
-        runs = {engine: _run(session, image) for engine, session in sessions.items()}
+    with ExitStack() as stack:
+        runs: dict[Engine, Run] = {}
+        for engine in close:
+            session = stack.enter_context(closing(engine.load(finisher.stored(subnet, engine))))
+            runs[engine] = _run(session, image)
         return side_by_side(runs)[0][0]
-    finally:
-        for session in sessions.values():
-            session.close()
 
 
 def side_by_side(
@@ -149,8 +145,8 @@ def side_by_side(
 ) -> list[tuple[Engine, float]]:
     """Returns engines and the median time of their runs in ms, the fastest first.
 
-    Each is run some times in turn, there and back: whatever befalls the machine befalls all.
-    Before a turn is timed, the threads of the one before get time to rest, and caches are filled.
+    They run in turn, forwards then backwards, so that background load affects all alike. Before a
+    turn is timed, the threads of the one before get time to rest, and caches are filled.
 
     Args:
         runs: what to time.
@@ -179,13 +175,10 @@ def _run(session: Session, image: ImageArray) -> Run:
 
 
 def reference_run(finisher: Finisher, offered: list[Engine]) -> Run | None:
-    """Returns a short run that never changes, to see how the machine fares: the smallest subnet.
+    """Returns a run that never changes, to notice throttling and background load.
 
-    On the first engine that takes it; None if none does.
-
-    Args:
-        bench: where the subnet is finished.
-        offered: engines that work here.
+    It is the smallest subnet, on the first of the engines `offered` that takes it; None if none
+    does.
     """
     smallest = finisher.bundle.space.smallest()
     image = specimen_images(smallest.resolution)[:1]
@@ -197,8 +190,3 @@ def reference_run(finisher: Finisher, offered: list[Engine]) -> Run | None:
             continue
         return run
     return None
-
-
-def _none_works(explanation: Explanation) -> None:
-    reasons = "; ".join(str(s) for s in explanation.screened if s.reason)
-    raise BackendError(f"no engine works here: {reasons or 'none is installed'}")

@@ -1,8 +1,7 @@
-"""An engine tests itself in a process of its own: `python -m tofa_edge.selftest.child`.
+"""The self-test of an engine, in a process of its own: `python -m tofa_edge.selftest.child`.
 
-Whatever happens here happens to nobody else. Each step is reported before it is taken, so that
-what is missing in the report tells where the process died. `tofa_edge.selftest.records` starts
-it, watches it, and draws the conclusions.
+A crash here ends no other process. Each step is reported before it is taken, so that the last one
+tells where the process died. `tofa_edge.selftest.records` starts it, watches it, and concludes.
 """
 
 from __future__ import annotations
@@ -28,7 +27,7 @@ from tofa_edge.selftest.specimens import measuring_specimen, specimen
 
 
 def main() -> None:
-    """Reports, as one JSON object a line, the targets of an engine and what became of each."""
+    """Reports, as one JSON object a line, the targets of an engine and the result of each."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("name")
     parser.add_argument("--report", type=int, required=True, help="a file descriptor")
@@ -40,7 +39,9 @@ def main() -> None:
         def write(**fields: Any) -> None:
             report.write(json.dumps(fields) + "\n")
 
-        logging.getLogger("tofa_edge").addHandler(_Steps(write))  # whoever logs does not hang
+        logging.getLogger("tofa_edge").addHandler(
+            _Steps(write)
+        )  # an engine that logs does not hang
         logging.getLogger("tofa_edge").setLevel(logging.INFO)
         write(step="import")
         backend = backends.backends()[options.name]
@@ -48,19 +49,19 @@ def main() -> None:
         write(targets=[dataclasses.asdict(target) for target in targets])
         try:
             cases, measuring = _cases(options.bundle)
-        except TofaError as error:  # the bundle's fault, not the engine's
+        except TofaError as error:  # the bundle's, not the engine's
             write(unreadable=str(error))
             return
-        proven: set[tuple[str, str]] = set()
+        passed: set[tuple[str, str]] = set()
         for number, target in enumerate(targets[options.start :], options.start):
             write(step=f"load and run on {target}")
             computes = (target.unit, target.precision)  # another thread count: one case will do
-            asked = cases[:1] if computes in proven or target.is_integer else cases
-            if backend.calibrates and computes == ("cpu", "fp32") and asked is cases:
-                asked = [*cases, calibrating(measuring)]
-            judgement = judge(Engine(backend, target), asked)
+            chosen = cases[:1] if computes in passed or target.is_integer else cases
+            if backend.calibrates and computes == ("cpu", "fp32") and chosen is cases:
+                chosen = [*cases, calibrating(measuring)]
+            judgement = judge(Engine(backend, target), chosen)
             if judgement is None:
-                proven.add(computes)
+                passed.add(computes)
             write(number=number, judgement=judgement)
 
 

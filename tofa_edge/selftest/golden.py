@@ -1,8 +1,9 @@
-"""How an engine proves that it computes the right numbers, before it is used."""
+"""Whether an engine computes the right numbers: golden cases, compared with the reference."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from contextlib import closing
 from dataclasses import dataclass, replace
 from typing import Literal
 
@@ -45,14 +46,9 @@ class Case:
 
 
 def specimen_images(size: int, count: int = 2) -> ImageArray:
-    """Returns images that no photo resembles, uint8, (count, size, size, 3).
-
-    Args:
-        size: of each, in pixels.
-        count: how many.
-    """
-    rng = np.random.default_rng(0)
-    return rng.integers(0, 256, (count, size, size, 3), dtype=np.uint8)
+    """Returns `count` images of noise of a `size`, uint8, (count, size, size, 3)."""
+    shape = (count, size, size, 3)
+    return np.random.default_rng(0).integers(0, 256, shape, dtype=np.uint8)
 
 
 def tolerance(target: Target, rounding: float = 0.0) -> float:
@@ -60,7 +56,7 @@ def tolerance(target: Target, rounding: float = 0.0) -> float:
 
     Args:
         target: that computes them.
-        rounding: how far the reference's own logits are in the target's integers from those in
+        rounding: how far the reference's logits are in the target's integers from those in
             float32: engines round some values the other way, and a network magnifies that as much.
     """
     return max(TOLERANCES.get(target.precision, TOLERANCES["fp16"]), ROUNDING * rounding)
@@ -80,7 +76,7 @@ def difference(logits: FloatArray, wanted: FloatArray, largest: float = 0.0) -> 
 
 
 def golden(cutter: Cutter) -> list[Case]:
-    """Returns a bundle's golden cases, with the networks they were computed by."""
+    """Returns a bundle's golden cases, with their networks."""
     return [
         Case(cutter.stored_network(case.subnet), case.images, {LOGITS: case.logits})
         for case in cutter.bundle.golden_cases()
@@ -96,38 +92,31 @@ def calibrating(measuring: Network) -> Case:
 def judge(engine: Engine, cases: Iterable[Case]) -> Judgement | None:
     """Returns what is wrong with an engine on its target, or None if it computes all cases.
 
-    Whatever the engine raises is an answer. What kills or hangs the process is not: that takes a
+    Whatever the engine raises is a result. What kills or hangs the process is not: that takes a
     process of its own (`tofa_edge.selftest.records`).
     """
     try:
-        for case in cases:
-            found = _judge(engine, case)
-            if found is not None:
-                return found
+        return next(filter(None, (_judge(engine, case) for case in cases)), None)
     except BackendError as error:
         return ("out of memory" if _lacks_memory(error) else "refused"), str(error)
     except MemoryError:
         return "out of memory", "it could not get the memory it asked for"
     except Exception as error:  # a plug-in may raise anything
         return "crash", f"{type(error).__name__}: {error}"
-    return None
 
 
 def _judge(engine: Engine, case: Case) -> Judgement | None:
     case, allowed = _in_integers(case, engine.target)
-    session = engine.load(case.network)
-    try:
+    with closing(engine.load(case.network)) as session:
         if session.unit != engine.target.unit:
             return "fallback", f"asked for {engine.target.unit}, it runs on {session.unit}"
         for count in (len(case.images), 1) if case.alone else (len(case.images),):
-            found = session.run(case.images[:count])
+            outputs = session.run(case.images[:count])
             for name, wanted in case.outputs.items():
-                due = wanted[:count] if case.alone else wanted
-                reason = _disagreement(case, found[name], due, name, allowed)
+                expected = wanted[:count] if case.alone else wanted
+                reason = _disagreement(case, outputs[name], expected, name, allowed)
                 if reason:
                     return "wrong numbers", f"{reason} off at {case.network.input_size} px"
-    finally:
-        session.close()
     return None
 
 
@@ -143,21 +132,14 @@ def _in_integers(case: Case, target: Target) -> tuple[Case, float]:
 
 
 def _disagreement(
-    case: Case, found: FloatArray, wanted: FloatArray, name: str, allowed: float
+    case: Case, output: FloatArray, wanted: FloatArray, name: str, allowed: float
 ) -> str:
     """Returns by how much of what an output is off; empty where it is near enough."""
     if case.alone:
-        wrong = difference(found, wanted)
+        wrong = difference(output, wanted)
         return f"{wrong:.1e} of the largest logit" if wrong > allowed else ""
-    wrong = _off(found, wanted)
+    wrong = difference(output, wanted, largest=1.0)  # means may be near 0
     return f"{wrong:.1e} of BatchNorm statistics {name}" if wrong > STATISTICS_TOLERANCE else ""
-
-
-def _off(found: FloatArray, wanted: FloatArray) -> float:
-    """Returns the largest difference over the largest value, or over 1: means may be near 0."""
-    if found.shape != wanted.shape or not np.isfinite(found).all():
-        return float("inf")
-    return float(np.abs(found - wanted).max() / max(np.abs(wanted).max(), 1.0))
 
 
 def _lacks_memory(error: BackendError) -> bool:
@@ -166,5 +148,5 @@ def _lacks_memory(error: BackendError) -> bool:
 
 
 def reference_logits(network: Network, images: ImageArray) -> FloatArray:
-    """Returns what the reference computes for images, uint8, (N, S, S, 3): (N, classes)."""
+    """Returns the reference's logits, (N, classes), for images, uint8, (N, S, S, 3)."""
     return ReferenceSession(network).run(images)[LOGITS]

@@ -1,4 +1,4 @@
-"""A small real bundle made from nothing but a seed: random weights, noise for photos, no torch."""
+"""A small bundle made from a seed: random weights, noise for photos, no torch."""
 
 from __future__ import annotations
 
@@ -11,8 +11,9 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from tofa_edge.architecture.arrays import FloatArray
 from tofa_edge.architecture.layers import LOGITS, layers
-from tofa_edge.architecture.space import SearchSpace, Subnet
+from tofa_edge.architecture.space import Subnet
 from tofa_edge.architecture.zoo import tiny
 from tofa_edge.backends.reference import ReferenceSession
 from tofa_edge.bundle.bundle import GoldenCase
@@ -47,6 +48,7 @@ def small_bundle(
     """
     rng, space = np.random.default_rng(seed), tiny()
     stored = stored_precision(random_arrays(space, rng), half)
+    arrays = {name: array.astype(np.float32) for name, array in stored.items()}
     subnets = (space.smallest(), space.largest(), space.sample(rng))
     write_bundle(
         path,
@@ -54,7 +56,7 @@ def small_bundle(
         classes=[f"class {index}" for index in range(space.classes)],
         preprocessing=LITE_PREPROCESSING,
         arrays=stored,
-        golden=[_golden(space, subnet, stored, rng) for subnet in subnets],
+        golden=[_golden(subnet, arrays, rng) for subnet in subnets],
         calibration=[smooth_photo(rng) for _ in range(calibration_photos)],
         check=[(smooth_photo(rng), index) for index in range(check_photos)],
         provenance={"made_by": "small_bundle", "seed": seed, "accuracy": 0.1, "note": None},
@@ -67,9 +69,9 @@ def smooth_photo(rng: np.random.Generator, size: int = PHOTO_SIZE, **options: An
     """Returns a JPEG of smooth coloured noise; `options` go to Pillow's encoder.
 
     Args:
-        rng: where the colours come from.
+        rng: of the colours.
         size: in pixels.
-        **options: of the encoder, such as `quality`.
+        **options: such as `quality`.
     """
     noise = Image.fromarray(rng.integers(0, 256, (5, 5, 3), dtype=np.uint8))
     stream = io.BytesIO()
@@ -78,13 +80,9 @@ def smooth_photo(rng: np.random.Generator, size: int = PHOTO_SIZE, **options: An
 
 
 def _golden(
-    space: SearchSpace,
-    subnet: Subnet,
-    stored: Mapping[str, NDArray[Any]],
-    rng: np.random.Generator,
+    subnet: Subnet, arrays: Mapping[str, FloatArray], rng: np.random.Generator
 ) -> GoldenCase:
-    arrays = {name: array.astype(np.float32) for name, array in stored.items()}
-    network = layers(space, subnet)
+    network = layers(tiny(), subnet)
     shape = (2, subnet.resolution, subnet.resolution, 3)
     images = rng.integers(0, 256, shape, dtype=np.uint8)
     session = ReferenceSession(fold(network, cut(network, arrays), LITE_PREPROCESSING))

@@ -1,7 +1,7 @@
-"""Networks made from nothing but a seed, to try engines with: random weights, sane activations.
+"""Specimens: networks and photos made from a seed alone, to test engines with.
 
-A supernet's random weights alone let activations explode or die on the way. So the BatchNorm
-statistics of every subnet here are those of a few random photos, as after training.
+With random weights alone, activations explode or die on the way. So the BatchNorm statistics of
+every subnet here are those of a few random photos, as after training.
 """
 
 from __future__ import annotations
@@ -23,20 +23,15 @@ CALIBRATION_PHOTOS = 8
 
 
 def specimen(seed: int = 0) -> Network:
-    """Returns one small network, 32 px and 10 classes, within milliseconds.
-
-    Args:
-        seed: decides its weights.
-    """
+    """Returns one small network, 32 px and 10 classes; `seed` decides its weights."""
     space = tiny()
     return calibrated(space, space.largest(), random_supernet(space, seed), seed)
 
 
 def measuring_specimen(seed: int = 0) -> Network:
     """Returns the network that measures the BatchNorm statistics of a small one."""
-    space = tiny()
-    network = layers(space, space.smallest())
-    arrays = cut(network, random_supernet(space, seed))
+    network = layers(tiny(), tiny().smallest())
+    arrays = cut(network, random_supernet(tiny(), seed))
     return calibration_network(network, arrays, LITE_PREPROCESSING)
 
 
@@ -50,12 +45,7 @@ def spaces() -> dict[str, SearchSpace]:
 
 
 def varied_subnet(space: SearchSpace, seed: int) -> Subnet:
-    """Returns the smallest for seed 0, the largest for 1, then random ones of all resolutions.
-
-    Args:
-        space: to draw from.
-        seed: 0, 1, or of the draw.
-    """
+    """Returns the smallest for `seed` 0, the largest for 1, then random ones of all resolutions."""
     if seed < 2:
         return (space.smallest(), space.largest())[seed]
     subnet = space.sample(np.random.default_rng(seed))
@@ -82,28 +72,15 @@ def calibrated(
 
 
 def photos(count: int, size: int, seed: int = 0) -> ImageArray:
-    """Returns smooth coloured noise plus grain, (count, size, size, 3).
-
-    Args:
-        count: how many.
-        size: of each, in pixels.
-        seed: of the noise.
-    """
-    rng = np.random.default_rng(seed)
-    coarse = (
-        rng.integers(0, 200, (count, 4, 4, 3)).repeat(-(-size // 4), 1).repeat(-(-size // 4), 2)
-    )
+    """Returns `count` images of coloured noise of a `size` by `seed`, (count, size, size, 3)."""
+    rng, factor = np.random.default_rng(seed), -(-size // 4)
+    coarse = rng.integers(0, 200, (count, 4, 4, 3)).repeat(factor, 1).repeat(factor, 2)
     grain = rng.integers(0, 56, (count, size, size, 3))
     return (coarse[:, :size, :size] + grain).astype(np.uint8)
 
 
 def random_supernet(space: SearchSpace, seed: int) -> dict[str, FloatArray]:
-    """Returns random arrays of a space; kernel matrices are the identity, perturbed.
-
-    Args:
-        space: whose arrays they are.
-        seed: of the weights.
-    """
+    """Returns random arrays of a space by `seed`; kernel matrices are the identity, perturbed."""
     rng = np.random.default_rng(seed)
     arrays = random_arrays(space, rng)
     for name, array in arrays.items():
@@ -114,7 +91,7 @@ def random_supernet(space: SearchSpace, seed: int) -> dict[str, FloatArray]:
 
 
 def random_arrays(space: SearchSpace, rng: np.random.Generator) -> dict[str, FloatArray]:
-    """Returns float32 arrays for every name in `supernet_shapes`, of sane magnitudes."""
+    """Returns float32 arrays for every name in `supernet_shapes`, of usual magnitudes."""
     arrays: dict[str, FloatArray] = {}
     for name, shape in supernet_shapes(space).items():
         noise = rng.standard_normal(shape).astype(np.float32)

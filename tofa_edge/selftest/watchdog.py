@@ -1,4 +1,4 @@
-"""A probe's process, watched from outside: what it reported, and how it ended."""
+"""The process of a self-test, watched from outside: what it reported, and how it ended."""
 
 from __future__ import annotations
 
@@ -13,8 +13,9 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import IO, Any
 
@@ -24,27 +25,25 @@ from tofa_edge.device.machine import fingerprint, state
 from tofa_edge.errors import BackendError
 from tofa_edge.selftest.golden import Fault, Judgement
 
-PATIENCE_S = 60.0  # without a step forward; an engine's import alone takes seconds on a slow card
-PATIENCE_VARIABLE = (
-    "TOFA_EDGE_PROBE_PATIENCE_S"  # of the environment: for machines slower than that
-)
+PATIENCE_S = 60.0  # without progress; an engine's import alone takes seconds on a slow card
+PATIENCE_VARIABLE = "TOFA_EDGE_PROBE_PATIENCE_S"  # of the environment: for slower machines
 MEMORY_SHARE = 0.8  # of what is available when it starts
-FIRST_TO_DIE = "1000"  # where memory runs out, the kernel ends the probe and not the application
+FIRST_TO_DIE = "1000"  # where memory runs out, the kernel ends the self-test, not the application
 STANDARD_STREAMS = 3
-LOOK_S = 0.02
+POLL_S = 0.02
 TAIL = 400  # characters of what the process wrote last
-MOST_REPORTED = 2**20
+MAX_REPORT = 2**20
 
 
 @dataclass
 class Ending:
-    """What a probe reported, and how it ended.
+    """What a self-test reported, and how its process ended.
 
     Attributes:
         targets: fields of each target, as far as reported.
         judgements: by number of the target; None is good.
         step: that was taken last.
-        unreadable: what is wrong with the bundle, of which no engine is guilty.
+        unreadable: what is wrong with the bundle, which is no engine's fault.
         fault: of the process itself; None where it ended by itself, its report complete.
         reason: of the fault.
     """
@@ -61,25 +60,22 @@ def watched(
     name: str,
     bundle: Path | None = None,
     start: int = 0,
-    patience_s: float | None = None,
-    memory_bytes: float | None = None,
     cancelled: threading.Event | None = None,
 ) -> Ending:
-    """Tries an engine in a process of its own and returns how that ended."""
-    patience_s = patience_s or _patience_s()
-    memory_bytes = memory_bytes or _available_bytes()
+    """Tests an engine in a process of its own and returns how that ended."""
+    patience_s, memory_bytes = _patience_s(), _available_bytes()
     reader, writer = _pipe()
     arguments = [name, "--report", str(writer), "--start", str(start)]
     if bundle is not None:
         arguments += ["--bundle", str(Path(bundle).resolve())]
     ending = Ending()
     try:
-        with _scratch() as written, _started(arguments, writer, written) as process:
+        with _scratch() as output, _started(arguments, writer, output) as process:
             os.close(writer)
             writer = -1
-            watch = _Watch(process, reader, patience_s, memory_bytes, cancelled)
-            stopped = watch.follow(ending)
-            _conclude(ending, process.returncode, stopped, _tail(written), start)
+            stop = partial(_reason_to_stop, process.pid, patience_s, memory_bytes, cancelled)
+            stopped = _follow(ending, process, reader, patience_s, stop)
+            _conclude(ending, process.returncode, stopped, _tail(output), start)
     finally:
         for descriptor in (reader, writer):
             if descriptor >= 0:
@@ -88,15 +84,14 @@ def watched(
 
 
 def _patience_s() -> float:
-    said = os.environ.get(PATIENCE_VARIABLE, "").strip()
-    if not said:
+    text = os.environ.get(PATIENCE_VARIABLE, "").strip()
+    if not text:
         return PATIENCE_S
     with contextlib.suppress(ValueError):
-        seconds = float(said)
-        if 0 < seconds < math.inf:
-            return seconds
+        if 0 < float(text) < math.inf:
+            return float(text)
     raise BackendError(
-        f"wanted a positive number of seconds in {PATIENCE_VARIABLE}, got {said!r}: correct or "
+        f"wanted a positive number of seconds in {PATIENCE_VARIABLE}, got {text!r}: correct or "
         "unset it"
     )
 
@@ -115,18 +110,16 @@ def _pipe() -> tuple[int, int]:
 
 @contextlib.contextmanager
 def _started(
-    arguments: list[str], writer: int, written: IO[bytes] | None
+    arguments: list[str], writer: int, output: IO[bytes] | None
 ) -> Iterator[subprocess.Popen[bytes]]:
-    """Starts the probe with this process's import path, and leaves nothing of it behind."""
+    """Starts the self-test with this process's import path, and ends it afterwards."""
     paths = [str(Path(path).absolute()) for path in sys.path if path]
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(paths)}
-    output = subprocess.DEVNULL if written is None else written
     process = subprocess.Popen(
         [sys.executable, "-m", "tofa_edge.selftest.child", *arguments],
         stdin=subprocess.DEVNULL,
-        stdout=output,
-        stderr=output,
-        env=environment,
+        stdout=subprocess.DEVNULL if output is None else output,
+        stderr=subprocess.DEVNULL if output is None else output,
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(paths)},
         cwd="/",  # nothing there can stand in for a module
         pass_fds=(writer,),
         start_new_session=True,
@@ -139,84 +132,86 @@ def _started(
         _end(process)
 
 
-@dataclass(frozen=True, slots=True)
-class _Watch:
-    """A process, the end of its pipe, and what it may take."""
+def _follow(
+    ending: Ending,
+    process: subprocess.Popen[bytes],
+    reader: int,
+    patience_s: float,
+    stop: Callable[[float], Judgement | None],
+) -> Judgement | None:
+    """Reads the report to its end; returns why the process was stopped, or None."""
+    pending, length, progress = b"", 0, time.monotonic()
+    while length <= MAX_REPORT:
+        if select.select([reader], [], [], POLL_S)[0]:
+            chunk = os.read(reader, 65536)
+            if not chunk:
+                break
+            length, progress = length + len(chunk), time.monotonic()
+            *lines, pending = (pending + chunk).split(b"\n")
+            for line in lines:
+                _take(ending, line)
+        stopped = stop(time.monotonic() - progress)
+        if stopped is not None:
+            _end(process)
+            return stopped
+    try:
+        process.wait(patience_s)
+    except subprocess.TimeoutExpired:
+        _end(process)
+        return "hang", f"it did not end within {patience_s:g} s"
+    return None
 
-    process: subprocess.Popen[bytes]
-    reader: int
-    patience_s: float
-    memory_bytes: float
-    cancelled: threading.Event | None
 
-    def follow(self, ending: Ending) -> Judgement | None:
-        """Reads the report to its end; returns why the process was stopped, or None."""
-        pending, reported, moved = b"", 0, time.monotonic()
-        while reported <= MOST_REPORTED:
-            if select.select([self.reader], [], [], LOOK_S)[0]:
-                chunk = os.read(self.reader, 65536)
-                if not chunk:
-                    break
-                reported, moved = reported + len(chunk), time.monotonic()
-                *lines, pending = (pending + chunk).split(b"\n")
-                for line in lines:
-                    _take(ending, line)
-            stopped = self._too_much(time.monotonic() - moved)
-            if stopped is not None:
-                _end(self.process)
-                return stopped
-        try:
-            self.process.wait(self.patience_s)
-        except subprocess.TimeoutExpired:
-            _end(self.process)
-            return "hang", f"it did not end within {self.patience_s:g} s"
-        return None
-
-    def _too_much(self, idle_s: float) -> Judgement | None:
-        taken = _resident_bytes(self.process.pid)
-        if taken > self.memory_bytes:
-            limit = f"{self.memory_bytes / 1e6:.0f} MB"
-            return "out of memory", f"took {taken / 1e6:.0f} MB, and {limit} could be spared"
-        if idle_s > self.patience_s:
-            return "hang", f"no answer within {self.patience_s:g} s"
-        if self.cancelled is not None and self.cancelled.is_set():
-            return "hang", "interrupted"
-        return None
+def _reason_to_stop(
+    pid: int,
+    patience_s: float,
+    memory_bytes: float,
+    cancelled: threading.Event | None,
+    idle_s: float,
+) -> Judgement | None:
+    taken = _resident_bytes(pid)
+    if taken > memory_bytes:
+        limit = f"{memory_bytes / 1e6:.0f} MB"
+        return "out of memory", f"took {taken / 1e6:.0f} MB, and {limit} could be spared"
+    if idle_s > patience_s:
+        return "hang", f"no answer within {patience_s:g} s"
+    if cancelled is not None and cancelled.is_set():
+        return "hang", "interrupted"
+    return None
 
 
 def _take(ending: Ending, line: bytes) -> None:
-    """Adds a line of the report; what an engine wrote there by mistake is passed over."""
+    """Adds a line of the report; skips what an engine wrote there by mistake."""
     with contextlib.suppress(ValueError, TypeError, KeyError):
-        said: Mapping[str, Any] = json.loads(line)
-        if "step" in said:
-            ending.step = str(said["step"])
-        if "unreadable" in said:
-            ending.unreadable = str(said["unreadable"])
-        if "targets" in said:
-            ending.targets = list(said["targets"])
-        if "number" in said:
-            judgement = said["judgement"]
-            ending.judgements[int(said["number"])] = judgement and tuple(judgement)
+        fields: Mapping[str, Any] = json.loads(line)
+        if "step" in fields:
+            ending.step = str(fields["step"])
+        if "unreadable" in fields:
+            ending.unreadable = str(fields["unreadable"])
+        if "targets" in fields:
+            ending.targets = list(fields["targets"])
+        if "number" in fields:
+            judgement = fields["judgement"]
+            ending.judgements[int(fields["number"])] = judgement and tuple(judgement)
 
 
 def _conclude(
     ending: Ending, code: int | None, stopped: Judgement | None, tail: str, start: int
 ) -> None:
+    output = f"; its last output: {tail}" if tail else ""
     if stopped is not None:
         ending.fault, reason = stopped
-        ending.reason = f"{reason} (step: {ending.step})"
+    elif code == -signal.SIGKILL:
+        ending.fault, reason = "out of memory", "killed by the system, most likely for memory"
     elif code:
         ending.fault = "crash"
-        said = f"; it said: {tail}" if tail else ""
-        if code > 0:
-            ending.reason = f"exit code {code} (step: {ending.step}){said}"
-        elif code == -signal.SIGKILL:
-            ending.fault = "out of memory"
-            ending.reason = f"killed by the system, most likely for memory (step: {ending.step})"
-        else:
-            ending.reason = f"{_signal_name(-code)} (step: {ending.step}){said}"
+        reason = f"exit code {code}" if code > 0 else _signal_name(-code)
     elif not ending.unreadable and len(ending.judgements) < len(ending.targets) - start:
-        ending.fault, ending.reason = "crash", f"ended in silence (step: {ending.step})"
+        ending.fault, reason = "crash", "ended in silence"
+    else:
+        return
+    crashed = code and code != -signal.SIGKILL and stopped is None
+    ending.reason = f"{reason} (step: {ending.step}){output if crashed else ''}"
 
 
 def _signal_name(number: int) -> str:
@@ -255,11 +250,10 @@ def _scratch() -> Iterator[IO[bytes] | None]:
         yield file
 
 
-def _tail(written: IO[bytes] | None) -> str:
-    if written is None:
+def _tail(output: IO[bytes] | None) -> str:
+    """Returns the last line that was printed."""
+    if output is None:
         return ""
-    size = written.seek(0, os.SEEK_END)
-    written.seek(max(0, size - 4 * TAIL))
-    lines = [line.strip() for line in written.read().decode(errors="replace").splitlines()]
-    said = [line for line in lines if line]
-    return said[-1][:TAIL] if said else ""
+    output.seek(max(0, output.seek(0, os.SEEK_END) - 4 * TAIL))
+    lines = output.read().decode(errors="replace").splitlines()
+    return next((line.strip()[:TAIL] for line in reversed(lines) if line.strip()), "")

@@ -1,7 +1,8 @@
-"""What a deployment found and decided, as values and as text."""
+"""What a deployment measured and decided, as values and as text."""
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -16,10 +17,10 @@ from tofa_edge.measurement.stopwatch import Latency
 
 @dataclass(frozen=True, slots=True)
 class Screened:
-    """An engine on one target: its latency with one middling subnet, or why it is not used.
+    """An engine on one target: its latency with a subnet of middle size, or why it is not used.
 
     Attributes:
-        engine: with its target, in words.
+        engine: and its target.
         latency: of the subnet; None where it was not timed.
         reason: why it is not used; empty where it may be.
     """
@@ -42,9 +43,9 @@ class Measured:
         macs: of one image.
         accuracy: expected, 0..1; its stand-in where the bundle has no accuracy predictor.
         latency: as measured.
-        predicted_ms: the limited percentile expected before, None where it was not predicted.
-        headroom: what the latency may grow by on this engine, and must still be within the budget.
-        drop: what rounding to integers costs; None in float, and where it was not looked at.
+        predicted_ms: the limited percentile predicted; None where it was not.
+        headroom: the factor that the latency may grow by on this engine, within the budget.
+        drop: what rounding to integers costs; None in float, and where it was not measured.
     """
 
     subnet: Subnet
@@ -58,10 +59,8 @@ class Measured:
 
     def __str__(self) -> str:
         predicted = "" if self.predicted_ms is None else f", predicted {self.predicted_ms:.2f} ms"
-        return (
-            f"{self.subnet} ({self.macs / 1e6:.1f} MMACs) on {self.engine}: "
-            f"{self.latency}{predicted}"
-        )
+        name = f"{self.subnet} ({self.macs / 1e6:.1f} MMACs) on {self.engine}"
+        return f"{name}: {self.latency}{predicted}"
 
 
 @dataclass
@@ -73,14 +72,14 @@ class Explanation:
         budget: what had to be kept.
         screened: engines in the order tried.
         measured: subnets in the order tried, quickly calibrated.
-        finished: subnets in the order tried, fully calibrated and measured as they would serve.
-        chosen: the one of these returned.
+        finished: subnets in the order tried, fully calibrated and measured as they will serve.
+        chosen: the one of these that was returned.
         predicts_accuracy: whether the bundle has an accuracy predictor.
         difference: of its logits from the reference's, as a share of the largest logit.
         check: how many of the bundle's check photos it got right, and how many there are.
-        notes: what else a person should know.
-        remembered: how it was chosen the first time, where the choice was remembered.
-        seconds: what the parts of the deployment took.
+        notes: further sentences for people.
+        remembered: explanation of the first choice, where it was loaded from the cache.
+        seconds: that the parts of the deployment took.
     """
 
     bundle: Path
@@ -103,18 +102,12 @@ class Explanation:
 
     def __str__(self) -> str:
         lines = [f"{self.bundle}: {self.budget}"]
-        if self.screened:
-            lines += ["engines screened:", *(f"  {screened}" for screened in self.screened)]
-        if self.measured:
-            lines += ["subnets measured:", *(f"  {measured}" for measured in self.measured)]
-        if self.finished:
-            lines.append("subnets tried:")
-            lines += [f"  {tried}: {self._verdict(tried)}" for tried in self.finished]
-        lines += self.notes
-        lines += self._about_chosen()
-        if self.remembered:
-            lines += ["remembered; chosen the first time so:"]
-            lines += [f"  {line}" for line in self.remembered.splitlines()]
+        tried = [f"{item}: {self._verdict(item)}" for item in self.finished]
+        lines += _section("engines screened:", self.screened)
+        lines += _section("subnets measured:", self.measured)
+        lines += _section("subnets tried:", tried)
+        lines += [*self.notes, *self._about_chosen()]
+        lines += _section("remembered; chosen the first time so:", self.remembered.splitlines())
         return "\n".join(lines)
 
     def fastest(self) -> Measured:
@@ -128,11 +121,9 @@ class Explanation:
         if self.predicts_accuracy:
             lines.append(f"expected accuracy: {self.chosen.accuracy:.1%}")
         if self.check is not None:
-            low, high = wilson(*self.check)
-            right, count = self.check
-            lines.append(
-                f"check photos: {right} of {count} right ({low:.0%} to {high:.0%} with 95 %)"
-            )
+            (right, count), (low, high) = self.check, wilson(*self.check)
+            interval = f"{low:.0%} to {high:.0%} with 95 % confidence"
+            lines.append(f"check photos: {right} of {count} right ({interval})")
         if self.chosen.drop is not None:
             lines.append(f"8-bit integers: {self.chosen.drop}")
         if self.difference is not None:
@@ -156,10 +147,15 @@ class Explanation:
         return "within budget, less accuracy expected"
 
 
+def _section(title: str, items: Iterable[object]) -> list[str]:
+    lines = [f"  {item}" for item in items]
+    return [title, *lines] if lines else []
+
+
 ALL_CORES = 1.2  # what a latency may grow by where every core is needed
 
 
 def headroom(engine: Engine) -> float:
-    """Returns the factor that a latency may grow by: where all cores are busy, other work shows."""
+    """Returns the factor that a latency may grow by: with all cores in use, other programs show."""
     threads = engine.target.threads
     return ALL_CORES if threads > 1 and threads >= usable_cores() else 1.0

@@ -1,4 +1,4 @@
-"""Model: a deployed network that takes images and gives predictions."""
+"""Model: a deployed network, from images to predictions."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ import time
 from collections import deque
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from types import TracebackType
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -74,9 +73,7 @@ class Model:
         self.subnet, self.engine, self.classes = subnet, engine, classes
         self.input_size = subnet.resolution
         self._session: Session | None = session
-        self._explanation = explanation
-        self._crop = crop
-        self._temperature = temperature
+        self._explanation, self._crop, self._temperature = explanation, crop, temperature
         self.unknown_below = 0.0
         self._lock = threading.Lock()
         self._calls: deque[tuple[float, float]] = deque(maxlen=REMEMBERED_CALLS)
@@ -122,11 +119,7 @@ class Model:
         return [self._prediction(logits) for logits in self._run(batch)]
 
     def stream(
-        self,
-        frames: Iterable[ImageSource],
-        *,
-        latest: bool | None = None,
-        skip_bad: bool = False,
+        self, frames: Iterable[ImageSource], *, latest: bool | None = None, skip_bad: bool = False
     ) -> Stream:
         """Predicts frames as they come: `for prediction in model.stream(frames)`.
 
@@ -138,8 +131,8 @@ class Model:
                 It may be without end.
             latest: whether a newer frame replaces the one that still waits, so that no prediction
                 is late; else each is predicted. By default unless `frames` has a length: a list
-                is a recording, of which nothing should be missed.
-            skip_bad: whether frames that are no image are counted and passed over, not raised.
+                is a recording, of which each frame counts.
+            skip_bad: whether frames that are no image are counted and skipped, not raised.
 
         Raises:
             ImageError: `frames` is one image, or nothing to iterate over.
@@ -167,7 +160,7 @@ class Model:
 
     @property
     def explanation(self) -> Explanation:
-        """The same as values."""
+        """The same as `explain`, as values."""
         return self._explanation
 
     def close(self) -> None:
@@ -179,12 +172,7 @@ class Model:
     def __enter__(self) -> Model:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *error: object) -> None:
         self.close()
 
     def _prediction(self, logits: FloatArray) -> Prediction:

@@ -1,24 +1,20 @@
-"""What a network says of one image."""
+"""The prediction for one image."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING
 
 import numpy as np
 
 from tofa_edge.architecture.arrays import FloatArray
-
-if TYPE_CHECKING:
-    pass
 
 REMEMBERED_CALLS = 10_000
 
 
 @dataclass(frozen=True, eq=False)
 class Prediction:
-    """What a network says of one image.
+    """The prediction for one image.
 
     Attributes:
         logits: float32, (classes,).

@@ -3,9 +3,9 @@
     for prediction in model.stream(camera_frames):
         print(prediction.number, prediction.label, prediction.age_ms)
 
-The frame that waits is replaced when a newer one comes. So however slow the network is, a frame is
-at most as old as the next one takes to come when its run begins. At most three are held: one being
-read, one waiting, one being predicted.
+A newer frame replaces the one that waits. So however slow the network is, a frame is at most one
+frame interval old when its run begins. At most three are held: one being read, one waiting, one
+being predicted.
 """
 
 from __future__ import annotations
@@ -15,8 +15,7 @@ import time
 import weakref
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sized
-from dataclasses import dataclass
-from types import TracebackType
+from dataclasses import dataclass, fields
 
 import numpy as np
 
@@ -30,10 +29,10 @@ CLOSING_SECONDS = 1.0  # that `close` waits for a frame being read
 
 @dataclass(frozen=True, eq=False)
 class FramePrediction(Prediction):
-    """What a network says of one frame of a stream.
+    """The prediction for one frame of a stream.
 
     Attributes:
-        number: of the frame in its source, from 0; dropped and bad frames count, too.
+        number: of the frame in its source, from 0; counts dropped and bad frames, too.
         age_ms: from when the source gave the frame to when this prediction was ready.
     """
 
@@ -68,7 +67,7 @@ class _Frame:
 
 
 class _Mailbox:
-    """One place for one frame, between the thread that reads and those that predict."""
+    """Holds one frame, between the thread that reads and those that predict."""
 
     def __init__(self, latest: bool) -> None:
         self._latest = latest
@@ -81,7 +80,7 @@ class _Mailbox:
         self.read = self.dropped = 0
 
     def put(self, image: ImageSource) -> None:
-        """Leaves a frame; waits for the place unless the newest frame wins."""
+        """Stores a frame; waits until the last one was taken unless newer ones replace it."""
         with self._changed:
             frame = _Frame(image, self.read, time.perf_counter())
             self.read += 1
@@ -94,13 +93,13 @@ class _Mailbox:
                 self._changed.notify_all()
 
     def end(self, error: BaseException | None) -> None:
-        """Says that there are no more frames, and why."""
+        """Marks the end of the frames, with the error that ended them."""
         with self._changed:
             self._ended, self._error = True, error
             self._changed.notify_all()
 
     def take(self) -> _Frame | None:
-        """Returns the frame left here, waiting for one; None at the end; raises why it ended."""
+        """Returns the frame stored, waiting for one; None at the end; raises what ended it."""
         with self._changed:
             self._changed.wait_for(lambda: self._frame is not None or self._ended or self.closed)
             frame, self._frame = self._frame, None
@@ -117,9 +116,9 @@ class _Mailbox:
 
 
 def _read(frames: Iterator[ImageSource], mailbox: _Mailbox) -> None:
-    """Reads frames until they end or nobody wants them. Runs in a thread of its own.
+    """Reads frames until they end or the mailbox is closed, in a thread of its own.
 
-    It knows the mailbox alone: were the stream known here, it would never be collected.
+    It refers to the mailbox alone: with a reference to the stream, that would never be collected.
     """
     error: BaseException | None = None
     try:
@@ -128,7 +127,7 @@ def _read(frames: Iterator[ImageSource], mailbox: _Mailbox) -> None:
             del image  # or a frame is held until the next one has come
             if mailbox.closed:
                 return
-    except BaseException as raised:  # whatever it is belongs to the caller, not to this thread
+    except BaseException as raised:  # for the caller, not for this thread
         error = raised
     mailbox.end(error)
 
@@ -158,13 +157,11 @@ class Stream(Iterator[FramePrediction]):
         if latest is None:
             latest = not isinstance(frames, Sized)
         self._mailbox = _Mailbox(latest)
+        arguments = (_iterator(frames), self._mailbox)
         self._thread = threading.Thread(
-            target=_read,
-            args=(_iterator(frames), self._mailbox),
-            name="tofa-edge stream",
-            daemon=True,
+            target=_read, args=arguments, name="tofa-edge stream", daemon=True
         )
-        self._hang_up = weakref.finalize(self, self._mailbox.close)
+        self._close = weakref.finalize(self, self._mailbox.close)
         self._lock = threading.Lock()
         self._started = False
         self._ages: deque[float] = deque(maxlen=REMEMBERED_CALLS)
@@ -182,7 +179,7 @@ class Stream(Iterator[FramePrediction]):
                 if prediction is not None:
                     return prediction
         except BaseException:
-            self._hang_up()
+            self._close()
             raise
         raise StopIteration
 
@@ -199,19 +196,14 @@ class Stream(Iterator[FramePrediction]):
         A source that is stuck in a read keeps its thread until the read returns. A second close
         does nothing.
         """
-        self._hang_up()
+        self._close()
         if self._started and threading.current_thread() is not self._thread:
             self._thread.join(CLOSING_SECONDS)
 
     def __enter__(self) -> Stream:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *error: object) -> None:
         self.close()
 
     def _start(self) -> None:
@@ -222,7 +214,7 @@ class Stream(Iterator[FramePrediction]):
 
     def _prediction(self, frame: _Frame) -> FramePrediction | None:
         try:
-            found = self._predict(frame.image)
+            prediction = self._predict(frame.image)
         except ImageError as error:
             with self._lock:
                 self._bad += 1
@@ -233,18 +225,12 @@ class Stream(Iterator[FramePrediction]):
         with self._lock:
             self._ages.append(age)
             self._predicted += 1
-        return FramePrediction(
-            found.logits,
-            found.classes,
-            found.temperature,
-            found.unknown_below,
-            frame.number,
-            age * 1e3,
-        )
+        inherited = {f.name: getattr(prediction, f.name) for f in fields(Prediction)}
+        return FramePrediction(**inherited, number=frame.number, age_ms=age * 1e3)
 
 
 def _iterator(frames: Iterable[ImageSource]) -> Iterator[ImageSource]:
-    """Returns an iterator over frames; refuses what would be taken apart as if it were many."""
+    """Returns an iterator over frames; refuses one image, which would be iterated over, too."""
     one = isinstance(frames, np.ndarray) and frames.ndim != 4
     if one or isinstance(frames, str | bytes) or not isinstance(frames, Iterable):
         got = f"an array {frames.shape}" if isinstance(frames, np.ndarray) else repr(frames)[:80]

@@ -1,4 +1,4 @@
-"""The accuracy guard: what rounding costs, and when a network is refused for it."""
+"""What rounding to integers costs in accuracy, and when a network is refused for it."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ from tofa_edge.cutting import ranges, sensitivity
 from tofa_edge.cutting.accuracy_drop import Drop, drop
 from tofa_edge.deployment import choose as choosing
 from tofa_edge.deployment import deploy as deployment
-from tofa_edge.deployment import finish as workbench
-from tofa_edge.deployment.screen import Candidate, Wanted
+from tofa_edge.deployment import finish as finishing
+from tofa_edge.deployment.screen import Candidate, EngineFilter
 from tofa_edge.errors import BackendError, BudgetError
 from tofa_edge.network import integers
 from tofa_edge.network.network import Network
@@ -142,7 +142,7 @@ def test_a_budget_goes_on_in_float_where_an_integer_network_is_wrong(
 
     monkeypatch.setattr(deployment, "fastest_candidates", one_of_each)
     monkeypatch.setattr(choosing, "expected_drop", lambda predictor, target: -target.is_integer)
-    monkeypatch.setattr(workbench, "tolerance", strict)
+    monkeypatch.setattr(finishing, "tolerance", strict)
     budget = Budget(latency_ms=1000)
     with tofa_edge.deploy(tiny_bundle, budget=budget, remember=False) as model:
         assert model.engine.target.precision == "fp32"
@@ -171,8 +171,8 @@ def test_sensitive_layers_stay_in_float_where_that_is_enough(
     strict = Budget(max_accuracy_drop=0.2)
     with tofa_edge.deploy(tiny_bundle, budget=strict, precision="int8", remember=False) as model:
         assert model.engine.target.precision == "int8"
-        assert re.search(r"loses too much on \w+ cpu int8", model.explain())
-        assert "in float stay " in model.explain()
+        said = r"loses too much accuracy in 8-bit integers on \w+ cpu int8.* stay in float: \w+"
+        assert re.search(said, model.explain())
 
 
 def test_exactly_int8_when_asked(tiny_bundle: Path) -> None:
@@ -196,11 +196,11 @@ def test_float_where_nothing_is_limited(tiny_bundle: Path) -> None:
 
 def test_the_reference_stands_in_where_only_integers_work() -> None:
     offered = [Engine(backends.backend("reference"), Target(precision="int8"))]
-    (found,) = Wanted(exact=True).among(offered)
+    (found,) = EngineFilter(exact=True).among(offered)
     assert (found.backend.name, found.target) == ("reference", Target())
-    assert Wanted().among(offered) == offered
-    assert Wanted("reference", exact=True).among(offered) == offered
-    assert Wanted(precision="int8", exact=True).among(offered) == offered
+    assert EngineFilter().among(offered) == offered
+    assert EngineFilter("reference", exact=True).among(offered) == offered
+    assert EngineFilter(precision="int8", exact=True).among(offered) == offered
 
 
 def test_unknown_precision_names_those_there_are(tiny_bundle: Path) -> None:

@@ -1,4 +1,4 @@
-"""deploy(): exactly the subnet asked for, within the budget, on an engine that proved itself."""
+"""deploy(): exactly the subnet asked for, within the budget, on an engine that passed its test."""
 
 from __future__ import annotations
 
@@ -107,7 +107,7 @@ def test_generous_budget_gives_the_largest(tiny_bundle: Path, lines: list[str]) 
         assert not model.explanation.measured, "what surely fits needs no prediction"
         assert "p95 ≤ 10000 ms" in model.explain()
     assert any(line.startswith("engine ") for line in lines)
-    said = [line for line in lines if "other work kept this machine busy" not in line]
+    said = [line for line in lines if "other programs kept this machine busy" not in line]
     assert said[-1].startswith("tried ")
 
 
@@ -185,7 +185,7 @@ def test_slower_than_remembered_is_chosen_anew(
     tofa_edge.deploy(tiny_bundle, latency_ms=budget).close()
     simulate(monkeypatch, lambda subnet: 1.3 * by_macs(subnet))
     with tofa_edge.deploy(tiny_bundle, latency_ms=budget) as model:
-        assert "choosing anew" in model.explain()
+        assert "choosing again" in model.explain()
         assert 1.3 * by_macs(model.subnet) <= budget
 
 

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import zipfile
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -24,9 +25,11 @@ from tofa_edge.backends.onnx.float import write_onnx
 from tofa_edge.backends.protocol import Engine, Target
 from tofa_edge.backends.tflite.float import write_tflite
 from tofa_edge.bundle.bundle import Bundle
+from tofa_edge.cutting import ranges
 from tofa_edge.cutting.cutter import Cutter
 from tofa_edge.deployment import export as exporting
-from tofa_edge.errors import BackendError, BudgetError, ExportError
+from tofa_edge.device import machine
+from tofa_edge.errors import BackendError, ExportError, LimitError
 from tofa_edge.network.network import Network
 from tofa_edge.selftest.golden import specimen_images
 
@@ -219,12 +222,13 @@ def test_integers_are_written_checked_and_small(
     tiny_bundle: Path, tmp_path: Path, kind: str
 ) -> None:
     target = Target(precision="int8")
-    if target not in engine(kind).backend.targets():
+    if not has_int8(kind):
         pytest.skip(f"{kind}: no engine here computes in int8")
     sizes = []
     for precision in ("fp32", "int8"):
         made = tofa_edge.export(tiny_bundle, tmp_path / f"{precision}.{kind}", precision=precision)
         assert made.precision == precision
+        assert made.weight_bits == {"fp32": None, "int8": 7}[precision]
         assert made.checked_by is not None
         sizes.append(made.size_bytes)
     assert made.drop is not None
@@ -233,6 +237,65 @@ def test_integers_are_written_checked_and_small(
     images = specimen_images(made.input_size)
     session = engine(kind).backend.load(made.path.read_bytes(), target)
     assert np.allclose(session.run(images)[PROBABILITIES].sum(axis=1), 1, atol=1e-5)
+
+
+def has_int8(kind: str) -> bool:
+    return Target(precision="int8") in engine(kind).backend.targets()
+
+
+def levels_of(
+    tiny_bundle: Path, path: Path, monkeypatch: pytest.MonkeyPatch, **options: Any
+) -> int:
+    """Exports in int8, and returns how many steps its weights have on each side of 0."""
+    plans: list[Network] = []
+    content = exporting._content
+
+    def watched(kind: str, network: Network, *others: Any) -> bytes:
+        plans.append(network)
+        return content(kind, network, *others)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(exporting, "_content", watched)
+        tofa_edge.export(tiny_bundle, path, precision="int8", overwrite=True, **options)
+    (network,) = plans
+    assert network.quantisation is not None
+    return network.quantisation.weight_levels
+
+
+def test_integers_are_the_same_whatever_machine_writes_them(
+    tiny_bundle: Path, tmp_path: Path, kind: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if not has_int8(kind):
+        pytest.skip(f"{kind}: no engine here computes in int8")
+    files, here = [], machine.fingerprint()
+    for number, features in enumerate([("avx2",), ("avx2", "avx512_vnni"), ("asimd",)]):
+        architecture = "aarch64" if "asimd" in features else "x86_64"
+        other = replace(here, architecture=architecture, features=features)
+        monkeypatch.setattr(ranges, "fingerprint", lambda other=other: other)
+        path = tmp_path / f"{number}.{kind}"
+        assert levels_of(tiny_bundle, path, monkeypatch) == 63
+        files.append(path.read_bytes())
+        assert levels_of(tiny_bundle, path, monkeypatch, weight_bits=7) == 63
+        assert path.read_bytes() == files[0]
+        assert levels_of(tiny_bundle, path, monkeypatch, weight_bits=8) == 127
+        assert path.read_bytes() != files[0]
+    assert files[0] == files[1] == files[2]
+
+
+@pytest.mark.parametrize(
+    ("precision", "bits", "said"),
+    [
+        ("int8", 6, "wanted --weight-bits 7 or 8, got 6"),
+        ("fp32", 8, "wanted --weight-bits with int8 or dynamic, got fp32"),
+    ],
+)
+def test_weight_bits_are_checked(
+    tiny_bundle: Path, tmp_path: Path, precision: str, bits: int, said: str
+) -> None:
+    path = tmp_path / "parts.onnx"
+    with pytest.raises(LimitError, match=said):
+        tofa_edge.export(tiny_bundle, path, precision=precision, weight_bits=bits)
+    assert not list(tmp_path.iterdir())
 
 
 def test_precision_that_a_format_lacks_is_refused(tiny_bundle: Path, tmp_path: Path) -> None:
@@ -280,8 +343,10 @@ def test_bad_places_are_refused_at_once(
 
 def test_budget_and_subnet_contradict(tiny_bundle: Path, tmp_path: Path) -> None:
     subnet = Bundle.open(tiny_bundle).space.smallest()
-    with pytest.raises(BudgetError, match="wanted a budget or a subnet"):
+    with pytest.raises(LimitError, match="wanted a budget or a subnet"):
         tofa_edge.export(tiny_bundle, tmp_path / "a.onnx", subnet=subnet, latency_ms=3)
+    with pytest.raises(LimitError, match="wanted a budget or a subnet"):
+        tofa_edge.deploy(tiny_bundle, subnet=subnet, latency_ms=3)
 
 
 def test_folder_that_takes_no_files(tiny_bundle: Path) -> None:

@@ -6,8 +6,6 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from tofa_edge.architecture.arrays import DoubleArray
 from tofa_edge.architecture.cost import macs
@@ -17,7 +15,6 @@ from tofa_edge.architecture.encodings import (
     decoded,
     distinct,
     encoded,
-    pareto,
     sample,
 )
 from tofa_edge.architecture.layers import layers
@@ -110,20 +107,6 @@ def test_nothing_allowed_is_nothing_found() -> None:
         tiny(), lambda genes: np.full(len(genes), -np.inf), np.random.default_rng(0), first=50
     )
     assert (len(found), len(scores)) == (0, 0)
-
-
-@given(st.lists(st.tuples(st.integers(0, 9), st.integers(0, 9)), min_size=1, max_size=30))
-def test_front_is_what_nothing_beats(points: list[tuple[int, int]]) -> None:
-    cost, worth = (np.array(values, np.float64) for values in zip(*points, strict=True))
-    front = pareto(cost, worth)
-    for index in range(len(points)):
-        beaten = ((cost <= cost[index]) & (worth >= worth[index])).sum() > (
-            (cost == cost[index]) & (worth == worth[index])
-        ).sum()
-        same = any((cost[f], worth[f]) == (cost[index], worth[index]) for f in front)
-        assert same != beaten
-    assert (np.diff(cost[front]) > 0).all()
-    assert (np.diff(worth[front]) > 0).all()
 
 
 def test_distinct_keeps_one_of_each() -> None:
