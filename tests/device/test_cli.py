@@ -214,8 +214,9 @@ def test_report_makes_one_page_of_results(tmp_path: Path) -> None:
 
 INTERRUPTED = """
 import runpy, sys
-import tofa_edge.cli.app, tofa_edge.cli.compare, tofa_edge.cli.conformance, tofa_edge.cli.export
-import tofa_edge.cli.host, tofa_edge.cli.report
+import tofa_edge.cli
+
+tofa_edge.cli.load_commands()
 
 def interrupted():
     try:

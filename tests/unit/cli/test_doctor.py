@@ -18,7 +18,7 @@ def test_machine_that_says_nothing_is_unknown() -> None:
     said = list(lines(Examination(Fingerprint(), State(), (), ())))
     assert "board: unknown" in said
     assert "clock now: unknown" in said
-    assert "held back now: unknown" in said
+    assert "throttled now: unknown" in said
     assert "nearest profile: none of this architecture" in said
     assert said[-1] == "problems: none found"
 
@@ -60,12 +60,12 @@ def test_all_that_is_known_is_told() -> None:
         "cores: 6, usable here: 2, 2 cores' time",
         "memory: 8,192 MiB, of which this process may use 512 MiB",
         "clock now: 730 to 1510 MHz",
-        "held back now: none",
-        "held back since boot: throttled",
+        "throttled now: none",
+        "throttled since boot: throttled",
         "power mode: 7W",
         "power from: mains",
-        "engine tflite: works: cpu fp32 1t (litert 2, tried 2026-01-02)",
-        f"engine hasty: not used (hasty 1, tried 2026-01-02)\n   {killed[0]}",
+        "engine tflite: works: cpu fp32 1t (litert 2, self-test of 2026-01-02)",
+        f"engine hasty: not used (hasty 1, self-test of 2026-01-02)\n   {killed[0]}",
         "engine abacus: no beads\n   beads 1 is also installed: too few",
         "   fix: sudo nvpmodel -m 0 && sudo jetson_clocks",
     ):
@@ -80,10 +80,10 @@ def test_faults_are_shown_until_tried_again(
     monkeypatch.setenv("COUNT_IN", str(asked))
     offer("wrong", "sound")
     said = "\n".join(lines(doctor.examine()))
-    assert "engine sound: works: cpu fp32 1t (sound 1, tried 20" in said
+    assert "engine sound: works: cpu fp32 1t (sound 1, self-test of 20" in said
     assert "engine wrong: not used (" in said
     assert "   cpu fp32 1t: wrong numbers: 1.0e-02 of the largest logit off" in said
     doctor.examine()
     assert asked.read_text().count("asked") == 1
-    doctor.examine(again=True)
+    doctor.examine(retest=True)
     assert asked.read_text().count("asked") == 2
