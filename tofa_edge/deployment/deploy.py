@@ -242,7 +242,7 @@ def _note_unsteady(finisher: Finisher, made: Finished) -> None:
     if latency.p95_ms > UNSTEADY * latency.p50_ms:
         finisher.note(
             f"p95 is {latency.p95_ms / latency.p50_ms:.0f} × p50: other work kept this machine "
-            "busy; choose again when it is quiet (--anew, remember=False)"
+            "busy; choose again when it is quiet (--no-cache, remember=False)"
         )
 
 
