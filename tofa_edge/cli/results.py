@@ -80,8 +80,8 @@ def _print_result(result: dict[str, Any]) -> None:
         for row in result["front"]
     ]
     off = "not measured" if error is None else f"predicted p95 off by {error:.1%} on average"
-    columns = ("px", "MMACs", "accuracy" if predicts_accuracy else "log MACs over the largest's")
-    columns = (*columns, "predicted", *FIGURES, "")
+    score = "accuracy" if predicts_accuracy else "log MACs over the largest's"
+    columns = ("px", "MMACs", score, "predicted", *FIGURES, "")
     out.print(table(f"front, {off}", *columns, words=("verdict", ""), rows=rows))
 
 
