@@ -21,8 +21,6 @@ from tofa_edge.train.config import TrainingConfig
 from tofa_edge.train.data.photos import LabelledPaths, read_folder
 
 BUDGETS = (0.8, 0.5, 0.33)  # of the largest subnet's p50
-RESOLUTION = 96
-PRETRAIN_EPOCHS, PREDICTOR_SUBNETS = 0.0, 60  # the demo is to be short
 TEST_SHARE = 0.25
 GRADES = {"functional": 0.0, "defective": 1.0}  # defect probability, as graded by experts
 LICENSE = (
@@ -45,12 +43,8 @@ def play(folder: Path, epochs: int, seed: int) -> dict[str, object]:
     tell(f"\n2. One bundle, three budgets\n{LICENSE}")
     data = _solar_cells(folder / "solar-cells", seed)
     bundle = folder / "solar-cells.tofa"
-    config = TrainingConfig(
-        epochs=epochs,
-        pretrain_epochs=PRETRAIN_EPOCHS,
-        resolution=RESOLUTION,
-        predictor_subnets=PREDICTOR_SUBNETS,
-        seed=seed,
+    config = TrainingConfig(  # short
+        epochs=epochs, pretrain_epochs=0.0, resolution=96, predictor_subnets=60, seed=seed
     )
     from tofa_edge.train.trainer import train  # torch
 

@@ -13,6 +13,7 @@ from tofa_edge.device.problems import Problem, problems
 from tofa_edge.device_profiles.matching import OTHER_ARCHITECTURE, nearest
 from tofa_edge.device_profiles.profile import shipped
 from tofa_edge.selftest.records import SPECIMEN, Record, engine_records, forget_others, records_here
+from tofa_edge.storage.plain import to_plain
 
 UNKNOWN = "unknown"
 
@@ -56,7 +57,7 @@ class Examination:
 
     def to_dict(self) -> dict[str, Any]:
         """Returns plain JSON values; unknown ones are left out."""
-        known = {"fingerprint": self.fingerprint.to_dict(), "state": self.state.to_dict()}
+        known = {"fingerprint": to_plain(self.fingerprint), "state": to_plain(self.state)}
         return dataclasses.asdict(self) | known
 
 

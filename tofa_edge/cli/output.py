@@ -68,10 +68,7 @@ def print_json(value: object) -> None:
 
 
 def table(
-    title: str,
-    *columns: str,
-    words: Collection[str] = (),
-    rows: Iterable[Iterable[str]] = (),
+    title: str, *columns: str, words: Collection[str] = (), rows: Iterable[Iterable[str]] = ()
 ) -> Table:
     """Returns a table; the first column and those of `words` are left-aligned, figures right."""
     result = Table(

@@ -26,12 +26,7 @@ def bench(
     ),
     quick: Annotated[bool, typer.Option("--quick", help="Take at most two minutes.")] = False,
     sustain: Annotated[
-        float,
-        typer.Option(
-            min=0,
-            metavar="SECONDS",
-            help="Also run the fastest network for this long, without rest.",
-        ),
+        float, typer.Option(min=0, metavar="SECONDS", help="Then run the fastest network so long.")
     ] = 0.0,
     engines: Annotated[
         str, typer.Option(help="Engines, separated by commas; default: all that work here.")
@@ -124,10 +119,7 @@ def compare(
     ] = None,
     merge: Annotated[
         Path | None,
-        typer.Option(
-            metavar="FOLDER",
-            help="Write one table of all results and a device profile for each device here.",
-        ),
+        typer.Option(metavar="FOLDER", help="Write one table and device profiles of all results."),
     ] = None,
     as_json: Json = False,
 ) -> None:
