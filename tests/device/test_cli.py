@@ -102,7 +102,7 @@ def test_doctor_knows_the_machine_and_its_engines() -> None:
     assert found["state"]
 
 
-def test_doctor_speaks_to_people() -> None:
+def test_doctor_prints_lines() -> None:
     said = cli("doctor").stdout
     assert f"architecture: {platform.machine()}" in said
     assert "engine reference: works: cpu fp32" in said
@@ -169,7 +169,7 @@ def test_frames_of_a_folder_calibrate(tiny_bundle: Path, tmp_path: Path) -> None
 
 
 @pytest.mark.parametrize(
-    ("arguments", "said"),
+    ("arguments", "message"),
     [
         (("deploy", "BUNDLE", "--frames", "/no/such/folder"), "wanted a folder of frames"),
         (("inspect", "/no/such.tofa"), "cannot be read"),
@@ -181,11 +181,11 @@ def test_frames_of_a_folder_calibrate(tiny_bundle: Path, tmp_path: Path) -> None
         (("train", "/tmp", "--out", "/tmp/x.tofa", "--from", "vgg"), "no start"),
     ],
 )
-def test_errors_are_one_line(tiny_bundle: Path, arguments: tuple[str, ...], said: str) -> None:
+def test_errors_are_one_line(tiny_bundle: Path, arguments: tuple[str, ...], message: str) -> None:
     if arguments[0] == "train":
         pytest.importorskip("torch")
     done = cli(*(str(tiny_bundle) if a == "BUNDLE" else a for a in arguments), code=1)
-    assert said in done.stderr.strip().splitlines()[-1]
+    assert message in done.stderr.strip().splitlines()[-1]
 
 
 def test_profile_is_kept_and_written(tiny_bundle: Path, tmp_path: Path) -> None:
