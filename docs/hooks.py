@@ -1,4 +1,4 @@
-"""What MkDocs is told beside its configuration."""
+"""Hooks of MkDocs."""
 
 from __future__ import annotations
 
@@ -13,6 +13,6 @@ def on_page_markdown(markdown: str, **more: Any) -> str:
 
     Args:
         markdown: the page, as it stands in the repository.
-        **more: what MkDocs says besides.
+        **more: further arguments of the hook.
     """
     return OUTSIDE.sub(r"\1", markdown)

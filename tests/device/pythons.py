@@ -134,7 +134,7 @@ def _tried(environment: Path, work: Path, wanted: Mapping[str, np.ndarray]) -> s
     """
     tofa = str(environment / "bin/tofa-edge")
     _printed([tofa, "--help"], work)
-    found = json.loads(_printed([tofa, "doctor", "--json", "--probe-again"], work))
+    found = json.loads(_printed([tofa, "doctor", "--json", "--retest"], work))
     for item in found["engines"]:
         if item["engine"] in ENGINES and (item["missing"] or item["faults"]):
             raise ValueError(f"{item['engine']}: {item['missing'] or item['faults']}")

@@ -104,7 +104,7 @@ def test_doctor_knows_the_machine_and_its_engines() -> None:
     assert found["state"]
 
 
-def test_doctor_speaks_to_people() -> None:
+def test_doctor_prints_lines() -> None:
     said = cli("doctor").stdout
     assert f"architecture: {platform.machine()}" in said
     assert "engine reference: works: cpu fp32" in said
@@ -171,7 +171,7 @@ def test_frames_of_a_folder_calibrate(tiny_bundle: Path, tmp_path: Path) -> None
 
 
 @pytest.mark.parametrize(
-    ("arguments", "said"),
+    ("arguments", "message"),
     [
         (("deploy", "BUNDLE", "--frames", "/no/such/folder"), "wanted a folder of frames"),
         (("inspect", "/no/such.tofa"), "cannot be read"),
@@ -183,11 +183,11 @@ def test_frames_of_a_folder_calibrate(tiny_bundle: Path, tmp_path: Path) -> None
         (("train", "/tmp", "--out", "/tmp/x.tofa", "--from", "vgg"), "no start"),
     ],
 )
-def test_errors_are_one_line(tiny_bundle: Path, arguments: tuple[str, ...], said: str) -> None:
+def test_errors_are_one_line(tiny_bundle: Path, arguments: tuple[str, ...], message: str) -> None:
     if arguments[0] == "train":
         pytest.importorskip("torch")
     done = cli(*(str(tiny_bundle) if a == "BUNDLE" else a for a in arguments), code=1)
-    assert said in done.stderr.strip().splitlines()[-1]
+    assert message in done.stderr.strip().splitlines()[-1]
 
 
 def test_profile_is_kept_and_written(tiny_bundle: Path, tmp_path: Path) -> None:
@@ -216,8 +216,9 @@ def test_report_makes_one_page_of_results(tmp_path: Path) -> None:
 
 INTERRUPTED = """
 import runpy, sys
-import tofa_edge.cli.app, tofa_edge.cli.compare, tofa_edge.cli.conformance, tofa_edge.cli.export
-import tofa_edge.cli.host, tofa_edge.cli.report
+import tofa_edge.cli
+
+tofa_edge.cli.load_commands()
 
 def interrupted():
     try:

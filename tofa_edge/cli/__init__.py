@@ -1,4 +1,4 @@
-"""The command line: `tofa-edge`. Thin: every command calls one public function and prints."""
+"""The command line `tofa-edge`: each command calls one function of the package and prints."""
 
 from __future__ import annotations
 
@@ -11,54 +11,47 @@ INTERRUPTED = 130
 STANDARD_STREAMS = 3
 
 
+def load_commands() -> None:
+    """Registers all commands with `tofa_edge.cli.app.app`, in the order that --help lists."""
+    import tofa_edge.cli.checks
+    import tofa_edge.cli.device
+    import tofa_edge.cli.export
+    import tofa_edge.cli.host
+    import tofa_edge.cli.results  # noqa: F401
+
+
 def main() -> None:
     """Runs the command line.
 
-    Exit codes: 0 done, 1 an error said in one line, 2 wrong usage, 3 no network within the budget,
+    Exit codes: 0 done, 1 an error in one line, 2 wrong usage, 3 no network within the budget,
     130 interrupted.
     """
     _settle_streams()
-    import tofa_edge.cli.compare
-    import tofa_edge.cli.conformance
-    import tofa_edge.cli.export
-    import tofa_edge.cli.host
-    import tofa_edge.cli.report  # noqa: F401  their commands join those of a device
+    load_commands()
     from tofa_edge.cli.app import app
     from tofa_edge.cli.output import ReportedExit, show_log, tell
-    from tofa_edge.errors import TofaError
+    from tofa_edge.errors import BudgetError, LimitError, TofaError
 
-    debug = "--debug" in sys.argv
     show_log()
     try:
         app()
     except SystemExit as end:
-        if end.code == INTERRUPTED and not isinstance(
-            end, ReportedExit
-        ):  # by Ctrl-C, which the library turns into this
+        if end.code == INTERRUPTED and not isinstance(end, ReportedExit):  # typer, after Ctrl-C
             tell("tofa-edge: interrupted; no bundle was written")
         raise
     except Exception as error:
-        if debug:
+        if "--debug" in sys.argv:
             raise
-        known = isinstance(error, TofaError)
-        tell(f"tofa-edge: {error if known else _unexpected(error)}")
+        tell(f"tofa-edge: {error if isinstance(error, TofaError) else _unexpected(error)}")
         _drop_unwritten()
-        sys.exit(_exit_code(error))
-
-
-def _exit_code(error: Exception) -> int:
-    from tofa_edge.errors import BudgetError, LimitError
-
-    if isinstance(error, LimitError):
-        return 2
-    return 3 if isinstance(error, BudgetError) else 1
+        sys.exit(2 if isinstance(error, LimitError) else 3 if isinstance(error, BudgetError) else 1)
 
 
 def _settle_streams() -> None:
-    """Makes sure that printing neither fails nor gets into files.
+    """Makes sure that printing neither fails nor ends up in a file.
 
-    A file opened while a standard stream is closed gets its number, and what an engine prints gets
-    into the file. Names of files may be no text in the terminal's encoding.
+    A file that is opened while a standard stream is closed takes the stream's number, and what an
+    engine prints would go there. Some file names cannot be encoded for the terminal.
     """
     with contextlib.suppress(OSError):
         while (descriptor := os.open(os.devnull, os.O_RDWR)) < STANDARD_STREAMS:
@@ -70,24 +63,23 @@ def _settle_streams() -> None:
 
 
 def _drop_unwritten() -> None:
-    """Gives up output that cannot be written: else Python says the same again as it ends."""
+    """Drops output that cannot be written, else Python reports it once more as it exits."""
     try:
         sys.stdout.flush()
     except OSError:
-        nowhere = os.open(os.devnull, os.O_WRONLY)
-        os.dup2(nowhere, sys.stdout.fileno())
-        os.close(nowhere)
+        devnull = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(devnull, sys.stdout.fileno())
+        os.close(devnull)
 
 
 def _unexpected(error: Exception) -> str:
-    """Returns one line about what this package did not raise on purpose."""
+    """Returns one line about an error that this package did not raise itself."""
     if isinstance(error, MemoryError):
-        return "no memory left: close other programs, or take it to a machine with more"
-    where = "tofa-edge --debug shows where"
-    if isinstance(error, ImportError):  # half an installation, or no memory to map a library
+        return "out of memory: close other programs, or use a machine with more memory"
+    hint = "tofa-edge --debug shows where"
+    if isinstance(error, ImportError):  # an incomplete installation, or no memory for a library
         *_, last = str(error).strip().splitlines() or [""]
-        return f"cannot import what is needed: {last}; {where}"
+        return f"cannot import what is needed: {last}; {hint}"
     if isinstance(error, OSError):
-        return f"{error}; {where}"
-    said = " ".join(str(error).split())
-    return f"{type(error).__name__}: {said} (this is a bug); {where}"
+        return f"{error}; {hint}"
+    return f"{type(error).__name__}: {' '.join(str(error).split())} (this is a bug); {hint}"

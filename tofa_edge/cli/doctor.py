@@ -1,4 +1,4 @@
-"""What `doctor` says of this machine."""
+"""What `doctor` reports about this machine."""
 
 from __future__ import annotations
 
@@ -20,16 +20,16 @@ UNKNOWN = "unknown"
 
 @dataclass(frozen=True, slots=True)
 class EngineHere:
-    """Whether an engine can run here, as it turned out when it was tried in its own process.
+    """Whether an engine works here, by its self-test.
 
     Attributes:
         engine: its name.
         targets: on which it computed the right numbers.
-        missing: why it is not installed, and what to do.
+        missing: why it is not available, and what to do.
         version: of its package.
         faults: what went wrong: the target, the kind of fault, the reason.
-        tried: when, YYYY-MM-DD.
-        remarks: what else the backend says of its packages, such as one that is not used.
+        tried: date of the self-test, YYYY-MM-DD.
+        remarks: notes of the backend on its packages, such as one that is not used.
     """
 
     engine: str
@@ -41,59 +41,45 @@ class EngineHere:
     remarks: tuple[str, ...] = ()
 
     def __str__(self) -> str:
-        works = f"works: {', '.join(self.targets)}" if self.targets else "not used"
-        return self.missing or f"{works} ({self.version}, tried {self.tried})"
+        result = f"works: {', '.join(self.targets)}" if self.targets else "not used"
+        return self.missing or f"{result} ({self.version}, self-test of {self.tried})"
 
 
 @dataclass(frozen=True, slots=True)
 class Examination:
-    """All that `doctor` finds.
-
-    Attributes:
-        fingerprint: what the machine is.
-        state: how it is doing.
-        engines: every backend, installed or not.
-        problems: the worst first.
-        nearest_profile: the profile shipped for the device most like this one, and why it is that
-            one; None where none is of its architecture.
-    """
+    """All that `doctor` reports: engines installed or not, problems the worst first."""
 
     fingerprint: Fingerprint
     state: State
     engines: tuple[EngineHere, ...]
     problems: tuple[Problem, ...]
-    nearest_profile: str | None = None
+    nearest_profile: str | None = None  # with the reason; None: none has this architecture
 
     def to_dict(self) -> dict[str, Any]:
-        """Returns plain JSON values; what is not known is left out."""
-        return {
-            "fingerprint": to_plain(self.fingerprint),
-            "state": to_plain(self.state),
-            "engines": [dataclasses.asdict(engine) for engine in self.engines],
-            "problems": [dataclasses.asdict(problem) for problem in self.problems],
-            "nearest_profile": self.nearest_profile,
-        }
+        """Returns plain JSON values; unknown ones are left out."""
+        known = {"fingerprint": to_plain(self.fingerprint), "state": to_plain(self.state)}
+        return dataclasses.asdict(self) | known
 
 
-def examine(again: bool = False) -> Examination:
-    """Returns what this machine is, how it is doing, and what is wrong with it."""
-    found, moving = fingerprint(), state()
-    records = engine_records(again=again)
-    if again:
+def examine(retest: bool = False) -> Examination:
+    """Returns what this machine is, its state, which engines work, and what is wrong."""
+    machine, current = fingerprint(), state()
+    records = engine_records(again=retest)
+    if retest:
         forget_others(records.values())
     engines = []
     for name, backend in backends.backends().items():
         missing = backend.missing()
-        here = EngineHere(name, (), missing) if missing else _tried(records[name], records_here())
+        here = EngineHere(name, (), missing) if missing else _tested(records[name], records_here())
         engines.append(dataclasses.replace(here, remarks=backend.remarks()))
-    wrong = tuple(problems(found, moving))
-    return Examination(found, moving, tuple(engines), wrong, _nearest_profile(found))
+    found = tuple(problems(machine, current))
+    return Examination(machine, current, tuple(engines), found, _nearest_profile(machine))
 
 
-def _tried(record: Record, known: list[Record]) -> EngineHere:
-    """What is known of an engine: tried on a specimen, and on bundles deployed here."""
+def _tested(record: Record, records: list[Record]) -> EngineHere:
+    """Returns the result of an engine's self-tests: on a specimen, and on bundles deployed here."""
     faults = []
-    for other in known:
+    for other in records:
         if other.backend == record.backend:
             where = "" if other.subject == SPECIMEN else f", with bundle {other.subject[:8]}"
             faults += [f"{v.target or record.backend}: {v}{where}" for v in other.faults]
@@ -102,23 +88,23 @@ def _tried(record: Record, known: list[Record]) -> EngineHere:
     return EngineHere(record.backend, targets, None, version, tuple(faults), record.date)
 
 
-def _nearest_profile(found: Fingerprint) -> str | None:
-    best = nearest(found, shipped())[0]
+def _nearest_profile(machine: Fingerprint) -> str | None:
+    best = nearest(machine, shipped())[0]
     if best.distance >= OTHER_ARCHITECTURE:
         return None
     return f"{best.profile.name} ({best.profile.provenance}): {best.reason}"
 
 
 def lines(examination: Examination) -> Iterator[str]:
-    """Yields an examination as lines for people."""
-    for name, value in (*_machine(examination.fingerprint), *_moving(examination.state)):
+    """Yields an examination as lines of text."""
+    for name, value in (*_machine(examination.fingerprint), *_current_state(examination.state)):
         yield f"{name}: {value}"
     for engine in examination.engines:
         yield f"engine {engine.engine}: {engine}"
         for fault in (*engine.faults, *engine.remarks):
             yield f"   {fault}"
     if any(engine.faults for engine in examination.engines):
-        yield "   after a change that no version tells of: tofa-edge doctor --probe-again"
+        yield "   fixed it? run the self-tests again: tofa-edge doctor --retest"
     yield f"nearest profile: {examination.nearest_profile or 'none of this architecture'}"
     yield f"problems: {len(examination.problems) or 'none found'}"
     for number, problem in enumerate(examination.problems, 1):
@@ -127,41 +113,42 @@ def lines(examination: Examination) -> Iterator[str]:
         yield f"   fix: {problem.fix}"
 
 
-def _machine(found: Fingerprint) -> Iterator[tuple[str, str]]:
-    designs = (f"{count} × {name}" for name, count in (found.processors or {}).items())
-    clock = f", at most {found.maximum_clock_mhz:.0f} MHz" if found.maximum_clock_mhz else ""
-    bits = f"{found.userland_bits or UNKNOWN} of {found.cpu_bits or UNKNOWN} bits"
-    release = f" ({found.board_release})" if found.board_release else ""
-    quota = f", {found.quota_cores:g} cores' time" if found.quota_cores else ""
-    limit = f", of which this process may use {_size(found.memory_limit_bytes)}"
-    system = (found.operating_system, found.kernel and f"Linux {found.kernel}")
-    python = found.python and f"Python {found.python}"
-    yield "board", (found.board or UNKNOWN) + release
+def _machine(machine: Fingerprint) -> Iterator[tuple[str, str]]:
+    designs = (f"{count} × {name}" for name, count in (machine.processors or {}).items())
+    clock = f", at most {machine.maximum_clock_mhz:.0f} MHz" if machine.maximum_clock_mhz else ""
+    bits = f"{machine.userland_bits or UNKNOWN} of {machine.cpu_bits or UNKNOWN} bits"
+    release = f" ({machine.board_release})" if machine.board_release else ""
+    quota = f", {machine.quota_cores:g} cores' time" if machine.quota_cores else ""
+    limit = f", of which this process may use {_size(machine.memory_limit_bytes)}"
+    system = (machine.operating_system, machine.kernel and f"Linux {machine.kernel}")
+    python = machine.python and f"Python {machine.python}"
+    yield "board", (machine.board or UNKNOWN) + release
     yield "processor", (", ".join(designs) or UNKNOWN) + clock
-    yield "architecture", f"{found.architecture or UNKNOWN}, system uses {bits}"
-    yield "instructions", _listed(found.features)
-    yield "cores", f"{found.cores or UNKNOWN}, usable here: {found.usable_cores or UNKNOWN}{quota}"
-    yield "memory", _size(found.memory_bytes) + (limit if found.memory_limit_bytes else "")
-    yield "accelerators", _listed(found.accelerators)
+    yield "architecture", f"{machine.architecture or UNKNOWN}, system uses {bits}"
+    yield "instructions", _listed(machine.features)
+    usable = f"usable here: {machine.usable_cores or UNKNOWN}{quota}"
+    yield "cores", f"{machine.cores or UNKNOWN}, {usable}"
+    yield "memory", _size(machine.memory_bytes) + (limit if machine.memory_limit_bytes else "")
+    yield "accelerators", _listed(machine.accelerators)
     yield "system", ", ".join(word for word in (*system, python) if word) or UNKNOWN
 
 
-def _moving(moving: State) -> Iterator[tuple[str, str]]:
-    clocks = sorted({round(clock) for clock in moving.clocks_mhz or ()})
-    heat = [f"{name} {value:.0f} °C" for name, value in (moving.temperatures_c or {}).items()]
-    load = UNKNOWN if moving.load_average is None else f"{moving.load_average:.2f}"
-    battery = {True: "battery", False: "mains", None: UNKNOWN}[moving.on_battery]
-    yield "governor", ", ".join(moving.governors or ()) or UNKNOWN
+def _current_state(current: State) -> Iterator[tuple[str, str]]:
+    clocks = sorted({round(clock) for clock in current.clocks_mhz or ()})
+    heat = [f"{name} {value:.0f} °C" for name, value in (current.temperatures_c or {}).items()]
+    load = UNKNOWN if current.load_average is None else f"{current.load_average:.2f}"
+    battery = {True: "battery", False: "mains", None: UNKNOWN}[current.on_battery]
+    yield "governor", ", ".join(current.governors or ()) or UNKNOWN
     clock_range = " to ".join(map(str, dict.fromkeys((clocks[0], clocks[-1])))) if clocks else ""
     yield "clock now", f"{clock_range} MHz" if clock_range else UNKNOWN
     yield "temperature", ", ".join(heat) or UNKNOWN
-    yield "held back now", _listed(moving.throttled_now)
-    yield "held back since boot", _listed(moving.throttled_since_boot)
-    if moving.power_mode is not None:
-        yield "power mode", moving.power_mode.name
+    yield "throttled now", _listed(current.throttled_now)
+    yield "throttled since boot", _listed(current.throttled_since_boot)
+    if current.power_mode is not None:
+        yield "power mode", current.power_mode.name
     yield "load", load
-    yield "available memory", _size(moving.available_memory_bytes)
-    yield "swap in use", _size(moving.swap_used_bytes)
+    yield "available memory", _size(current.available_memory_bytes)
+    yield "swap in use", _size(current.swap_used_bytes)
     yield "power from", battery
 
 

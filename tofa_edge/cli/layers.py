@@ -1,4 +1,4 @@
-"""What `inspect --layers` says: the layers of one subnet, and how each would be computed."""
+"""What `inspect --layers` prints: the layers of one subnet, and what 8-bit weights do to each."""
 
 from __future__ import annotations
 
@@ -24,54 +24,49 @@ ROUNDED = ("as", "8-bit error")  # of the logits, when the weights of this layer
 def layer_rows(
     path: Path, subnet: Subnet | None, rounded: bool
 ) -> tuple[Sequence[str], list[tuple[str, ...]], str]:
-    """Returns column names, a row for each layer, and what else is to be said."""
+    """Returns column names, a row for each layer, and a summary."""
     bundle = Bundle.open(path)
     chosen = subnet or bundle.space.largest()
     rows = [_row(layer) for layer in layers(bundle.space, chosen)]
     if not rounded:
         return COLUMNS, rows, str(chosen)
-    errors, kept, said = _rounding(bundle, chosen)
-    rows = [
-        (
-            *row,
-            "" if row[0] not in errors else "fp32" if row[0] in kept else "int8",
-            f"{errors[row[0]]:.1%}" if row[0] in errors else "",
-        )
-        for row in rows
-    ]
-    return (*COLUMNS, *ROUNDED), rows, f"{chosen}: {said}"
+    errors, kept, cost = _rounding(bundle, chosen)
+    added = {n: ("fp32" if n in kept else "int8", f"{error:.1%}") for n, error in errors.items()}
+    rows = [(*row, *added.get(row[0], ("", ""))) for row in rows]
+    return (*COLUMNS, *ROUNDED), rows, f"{chosen}: {cost}"
 
 
 def _rounding(bundle: Bundle, subnet: Subnet) -> tuple[dict[str, float], Sequence[str], str]:
     """Returns errors by layer, the layers that would stay in float, and what rounding costs."""
-    able = [e for e in passing_engines(bundle, threads=1) if e.target.precision == "int8"]
-    if not able:
+    engines = [e for e in passing_engines(bundle, threads=1) if e.target.precision == "int8"]
+    if not engines:
         raise BackendError("no engine here computes in int8: pip install 'tofa-edge[onnxruntime]'")
-    engine, by, cutter = able[0], calibrating_engine(bundle), Cutter(bundle)
-    exact = cutter.network(subnet, by)
-    seen = cutter.images(subnet.resolution)[:RANGE_IMAGES]
+    engine, calibrator, cutter = engines[0], calibrating_engine(bundle), Cutter(bundle)
+    exact = cutter.network(subnet, calibrator)
+    range_images = cutter.images(subnet.resolution)[:RANGE_IMAGES]
     images, labels = photos_of(bundle, cutter, subnet.resolution)
-    wanted, network = logits_of(exact, by, images), ready(exact, engine.target, seen, by)
-    lost = drop(wanted, logits_of(network, engine, images), bundle.temperature, labels)
-    refused = lost.refusal(MAX_ACCURACY_DROP)
-    if refused:
-        network = with_sensitive_layers_in_float(exact, seen, engine, by)
-    errors = {item.layer: item.error for item in sensitivities(exact, seen, engine, by)}
+    exact_logits = logits_of(exact, calibrator, images)
+    network = ready(exact, engine.target, range_images, calibrator)
+    cost = drop(exact_logits, logits_of(network, engine, images), bundle.temperature, labels)
+    is_refused = bool(cost.refusal(MAX_ACCURACY_DROP))
+    if is_refused:
+        network = with_sensitive_layers_in_float(exact, range_images, engine, calibrator)
+    errors = {s.layer: s.error for s in sensitivities(exact, range_images, engine, calibrator)}
     kept = network.quantisation.kept if network.quantisation else ()
-    tail = f"; so the {KEPT} most sensitive layers stay in float" if refused else ""
-    return errors, kept, f"on {engine} {lost}{tail}"
+    tail = f"; so the {KEPT} most sensitive layers stay in float" if is_refused else ""
+    return errors, kept, f"on {engine} {cost}{tail}"
 
 
 def _row(layer: Layer) -> tuple[str, ...]:
     kernel = ""
     if isinstance(layer, Convolution):
-        made, size = layer.out_channels, layer.out_size
+        channels, size = layer.out_channels, layer.out_size
         kernel = f"{layer.kernel}×{layer.kernel}/{layer.stride}"
         kernel += " dw" if layer.depthwise else ""
     elif isinstance(layer, Linear):
-        made, size = layer.out_features, 1
+        channels, size = layer.out_features, 1
     else:
-        made, size = layer.channels, getattr(layer, "size", 1)
+        channels, size = layer.channels, getattr(layer, "size", 1)
     cost = f"{layer_macs(layer) / 1e6:.2f}" if layer_macs(layer) else ""
     count = f"{layer_parameters(layer):,}" if layer_parameters(layer) else ""
-    return layer.name, f"{made}×{size}×{size}", kernel, cost, count
+    return layer.name, f"{channels}×{size}×{size}", kernel, cost, count

@@ -1,11 +1,11 @@
-"""How commands speak: a progress bar on a terminal, plain lines elsewhere, JSON when asked."""
+"""How commands print: a progress bar on a terminal, plain lines elsewhere, JSON when asked."""
 
 from __future__ import annotations
 
 import json
 import logging
 import os
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
@@ -21,10 +21,10 @@ FILE_WIDTH = 160  # columns of a table where there is no terminal, and COLUMNS s
 
 
 def _console(stderr: bool) -> Console:
-    made = Console(stderr=stderr, highlight=False, soft_wrap=True)
-    if not made.is_terminal and "COLUMNS" not in os.environ:
-        made.width = FILE_WIDTH
-    return made
+    console = Console(stderr=stderr, highlight=False, soft_wrap=True)
+    if not console.is_terminal and "COLUMNS" not in os.environ:
+        console.width = FILE_WIDTH
+    return console
 
 
 out, err = _console(stderr=False), _console(stderr=True)
@@ -36,18 +36,18 @@ def tell(line: str) -> None:
 
 
 class ReportedExit(SystemExit):
-    """The end of a command that has said itself why it ends."""
+    """Ends a command that has already printed why it ends."""
 
 
 class Lines(logging.Handler):
     """Prints what the package logs to the error stream.
 
-    Warnings, what training says, and the names of files written always; the steps of everything
-    else only where a person may be watching.
+    Warnings, messages of training and names of written files always; anything else only on a
+    terminal.
     """
 
     def emit(self, record: logging.LogRecord) -> None:
-        """Prints a line."""
+        """Prints one record."""
         line = record.getMessage()
         always = record.levelno > logging.INFO or record.name.startswith("tofa_edge.train")
         if always or line.startswith("wrote ") or err.is_terminal:
@@ -63,19 +63,25 @@ def show_log() -> None:
 
 
 def print_json(value: object) -> None:
-    """Prints one JSON document to the output stream."""
-    out.print(json.dumps(value, indent=2), markup=False)
+    """Prints one JSON document to the output stream; paths as text."""
+    out.print(json.dumps(value, indent=2, default=os.fspath), markup=False)
 
 
-def table(title: str, *columns: str, words: Collection[str] = ()) -> Table:
-    """Returns an empty table; the first column is left-aligned, figures right."""
-    made = Table(title=title, title_justify="left", box=None, pad_edge=False, padding=(0, 2, 0, 0))
+def table(
+    title: str, *columns: str, words: Collection[str] = (), rows: Iterable[Iterable[str]] = ()
+) -> Table:
+    """Returns a table; the first column and those of `words` are left-aligned, figures right."""
+    result = Table(
+        title=title, title_justify="left", box=None, pad_edge=False, padding=(0, 2, 0, 0)
+    )
     for index, column in enumerate(columns):
         folds = column in words or not index
-        made.add_column(
+        result.add_column(
             column, justify="left" if folds else "right", no_wrap=not folds, overflow="fold"
         )
-    return made
+    for row in rows:
+        result.add_row(*row)
+    return result
 
 
 def is_first_process() -> bool:

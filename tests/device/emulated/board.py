@@ -163,7 +163,7 @@ def sizes_wrong(userland: Userland) -> Iterator[str]:
 def doctor_wrong(userland: Userland, board: Board) -> Iterator[str]:
     """Runs `doctor`; yields what it does not find."""
     done = userland.run(
-        "tofa-edge", "doctor", "--json", "--probe-again", TOFA_EDGE_PROBE_PATIENCE_S=PATIENCE_S
+        "tofa-edge", "doctor", "--json", "--retest", TOFA_EDGE_PROBE_PATIENCE_S=PATIENCE_S
     )
     found = json.loads(done.stdout)
     print(json.dumps(found["fingerprint"], indent=1))

@@ -1,0 +1,153 @@
+"""The commands that choose and run a network on this device: deploy, run, profile."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from tofa_edge.cli import app as shared
+from tofa_edge.cli.app import BundlePath, Json, app
+from tofa_edge.cli.output import out, print_json
+
+if TYPE_CHECKING:
+    from tofa_edge import Model
+
+
+@app.command()
+def deploy(
+    bundle: BundlePath,
+    latency_ms: shared.LatencyMs = None,
+    memory_mb: shared.MemoryMb = None,
+    subnet: shared.SubnetJson = None,
+    backend: shared.BackendName = None,
+    threads: shared.Threads = None,
+    precision: shared.Precision = None,
+    max_accuracy_drop: shared.MaxDrop = 1.0,
+    max_seconds: Annotated[
+        float | None,
+        typer.Option(min=0, help="Stop measuring after about this time; the choice is worse."),
+    ] = None,
+    no_cache: Annotated[
+        bool, typer.Option("--no-cache", help="Choose again, ignoring the remembered choice.")
+    ] = False,
+    seed: Annotated[int, typer.Option(min=0, help="Seed of the random candidates.")] = 0,
+    frames: shared.Frames = None,
+    frames_share: shared.FramesShare = None,
+    as_json: Json = False,
+) -> None:
+    """Chooses, cuts and measures a network on this device, and explains the choice."""
+    budget = (latency_ms, memory_mb, max_accuracy_drop)
+    options = {"backend": backend, "threads": threads, "precision": precision}
+    search = {"max_seconds": max_seconds, "seed": seed, "remember": not no_cache}
+    with _deployed(bundle, budget, subnet, frames, frames_share, **options, **search) as model:
+        if as_json:
+            print_json(_as_json(model))
+        else:
+            out.print(model.explain(), markup=False)
+            out.print(f"the same again: --subnet '{model.subnet.to_json()}'", markup=False)
+
+
+@app.command()
+def run(
+    bundle: BundlePath,
+    images: Annotated[list[Path], typer.Argument(metavar="IMAGE…", help="Photos to classify.")],
+    latency_ms: shared.LatencyMs = None,
+    memory_mb: shared.MemoryMb = None,
+    subnet: shared.SubnetJson = None,
+    backend: shared.BackendName = None,
+    threads: shared.Threads = None,
+    precision: shared.Precision = None,
+    max_accuracy_drop: shared.MaxDrop = 1.0,
+    top: Annotated[int, typer.Option(min=1, help="Classes to print for each photo.")] = 1,
+    unknown_below: Annotated[
+        float,
+        typer.Option(min=0, max=1, help="Call a photo unknown if its best class is less probable."),
+    ] = 0.0,
+    frames: shared.Frames = None,
+    frames_share: shared.FramesShare = None,
+    as_json: Json = False,
+) -> None:
+    """Deploys a bundle and classifies photos."""
+    budget = (latency_ms, memory_mb, max_accuracy_drop)
+    options = {"backend": backend, "threads": threads, "precision": precision}
+    with _deployed(
+        bundle, budget, subnet, frames, frames_share, **options, unknown_below=unknown_below
+    ) as model:
+        if as_json:
+            predictions = [(str(image), model(image)) for image in images]
+            print_json({name: {"known": p.known, "top": p.top(top)} for name, p in predictions})
+            return
+        for image in images:  # print each at once: a later one may be unreadable
+            prediction = model(image)
+            best = ", ".join(f"{label} {value:.1%}" for label, value in prediction.top(top))
+            out.print(f"{image}: {'' if prediction.known else 'unknown, '}{best}", markup=False)
+
+
+@app.command()
+def profile(
+    bundle: BundlePath,
+    out_path: Annotated[
+        Path | None,
+        typer.Option("--out", help="Also write the profile here, for other devices of this kind."),
+    ] = None,
+    subnets: Annotated[int, typer.Option(min=1, help="Subnets to measure on each engine.")] = 40,
+    backend: shared.BackendName = None,
+    threads: shared.Threads = None,
+    as_json: Json = False,
+) -> None:
+    """Measures this device once, so that later deployments on it predict latency better."""
+    from tofa_edge.bundle.bundle import Bundle
+    from tofa_edge.deployment import profile as profiling
+    from tofa_edge.device_profiles.profile import to_json
+
+    device_profile = profiling.profile(Bundle.open(bundle), subnets, backend, threads)
+    paths = profiling.keep(device_profile, out_path)
+    if as_json:
+        print_json(json.loads(to_json(device_profile)))
+        return
+    for path in paths:
+        out.print(f"wrote {path}", markup=False)
+
+
+def _deployed(
+    bundle: Path,
+    budget: tuple[float | None, float | None, float],
+    subnet: str | None,
+    frames: Path | None,
+    frames_share: float | None,
+    **options: Any,
+) -> Model:
+    """Deploys; the budget is latency in ms, memory in MB and accuracy drop in points."""
+    import tofa_edge
+    from tofa_edge.bundle.frames import read_frames
+
+    latency_ms, memory_mb, points = budget
+    options["budget"] = tofa_edge.Budget(
+        latency_ms=latency_ms, memory_mb=memory_mb, max_accuracy_drop=points / 100
+    )
+    if frames_share is not None:
+        options["frames_share"] = frames_share
+    return tofa_edge.deploy(
+        bundle,
+        subnet=None if subnet is None else tofa_edge.Subnet.from_json(subnet),
+        calibration=() if frames is None else read_frames(frames),
+        **options,
+    )
+
+
+def _as_json(model: Model) -> dict[str, object]:
+    explanation = dataclasses.asdict(model.explanation)
+    if not model.explanation.predicts_accuracy:  # then subnets are ordered by something else
+        chosen = [explanation["chosen"]] if explanation["chosen"] else []
+        for row in (*explanation["measured"], *explanation["finished"], *chosen):
+            row["accuracy"] = None
+    return {
+        **explanation,
+        "bundle": str(model.explanation.bundle),
+        "subnet": model.subnet.to_json(),
+        "input_size": model.input_size,
+    }
