@@ -26,7 +26,7 @@ from tofa_edge.benchmarks.studies.study import read_zip, study_space, validation
 from tofa_edge.cutting.cutter import CALIBRATION_IMAGES
 from tofa_edge.measurement.order_statistics import kendall_tau
 from tofa_edge.network.network import LITE_PREPROCESSING
-from tofa_edge.train.after.tested import evaluate_subnets
+from tofa_edge.train.after.subnet_tests import evaluate_subnets
 from tofa_edge.train.run.subnet_accuracy import accuracy, subnet_logits
 
 SUBNETS, UNSEEN = 240, 60

@@ -22,8 +22,8 @@ from torch.nn import functional as F
 from tofa_edge.architecture.arrays import IndexArray
 from tofa_edge.benchmarks.studies.study import TEACHERS, Results, Study, read_data
 from tofa_edge.train.data.photos import forget_labels
-from tofa_edge.train.objective.class_prior import class_shares
-from tofa_edge.train.objective.first_targets import spread
+from tofa_edge.train.objective.class_prior import class_prior
+from tofa_edge.train.objective.initial_pseudo_labels import spread
 from tofa_edge.train.objective.linear_probe import fit_linear_probe
 
 GROUPS = (("lite0",), ("lite0", "lite2"), TEACHERS)
@@ -56,9 +56,9 @@ def _row(seen: Tensor, truth: IndexArray, count: int) -> dict[str, Any]:
     for draw in DRAWS:
         labels = forget_labels(truth, count, draw)
         judged = torch.from_numpy(np.flatnonzero((labels < 0) & (truth >= 0)))
-        shares = class_shares(seen, labels, classes)
-        first = fit_linear_probe(seen, labels, classes, rounds=0, shares=shares)
-        trained = fit_linear_probe(seen, labels, classes, shares=shares)
+        prior = class_prior(seen, labels, classes)
+        first = fit_linear_probe(seen, labels, classes, rounds=0, prior=prior)
+        trained = fit_linear_probe(seen, labels, classes, prior=prior)
         said = {
             "probe": first.probabilities(seen),
             "self-trained": trained.probabilities(seen),

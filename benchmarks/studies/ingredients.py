@@ -26,7 +26,7 @@ from tofa_edge.benchmarks.studies.study import TEACHERS, Results, Study, read_da
 from tofa_edge.benchmarks.studies.transfer import measured_on_test, study_run
 from tofa_edge.train.data.augment import weak
 from tofa_edge.train.data.photos import forget_labels
-from tofa_edge.train.objective import first_targets, losses, objectives
+from tofa_edge.train.objective import initial_pseudo_labels, losses, objectives
 from tofa_edge.train.objective.linear_probe import Probe
 from tofa_edge.train.objective.pseudo_labels import PseudoLabels
 from tofa_edge.train.run import loop
@@ -43,7 +43,9 @@ WITHOUT: Mapping[str, Callable[[], AbstractContextManager[object]]] = {
     "distribution alignment": lambda: _pseudo_labels(aligned=False),
     "smallest subnet in each step": contextlib.nullcontext,
     "Lite1 among the teachers": contextlib.nullcontext,
-    "first targets spread over neighbours": lambda: _replaced(first_targets, "spread", _said),
+    "first targets spread over neighbours": lambda: _replaced(
+        initial_pseudo_labels, "spread", _said
+    ),
     "Kullback-Leibler but α-divergence": lambda: _replaced(
         losses, "kullback_leibler", alpha_divergence
     ),

@@ -42,7 +42,7 @@ from tofa_edge.cutting.cutter import CALIBRATION_IMAGES
 from tofa_edge.network.network import LITE_PREPROCESSING
 from tofa_edge.train.config import OnStep, TrainingConfig
 from tofa_edge.train.data.photos import forget_labels
-from tofa_edge.train.objective.class_prior import class_shares
+from tofa_edge.train.objective.class_prior import class_prior
 from tofa_edge.train.objective.linear_probe import fit_linear_probe, probe_accuracy
 from tofa_edge.train.objective.teachers import TeacherOutputs
 from tofa_edge.train.run.loop import Choose, sandwich
@@ -100,9 +100,7 @@ def _probe_row(
     seen: tuple[torch.Tensor, torch.Tensor], labels: IndexArray, data: Data
 ) -> dict[str, Any]:
     classes = len(data.classes)
-    probe = fit_linear_probe(
-        seen[0], labels, classes, shares=class_shares(seen[0], labels, classes)
-    )
+    probe = fit_linear_probe(seen[0], labels, classes, prior=class_prior(seen[0], labels, classes))
     return {"accuracy": {"probe": probe_accuracy(probe, seen[1], data.test_labels)}}
 
 

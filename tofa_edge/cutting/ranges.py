@@ -26,7 +26,13 @@ MEAN = ".average"
 NARROW_LEVELS = 63  # where the sum of two products must fit 16 bits
 
 
-def ready(network: Network, target: Target, images: ImageArray, engine: Engine) -> Network:
+def ready(
+    network: Network,
+    target: Target,
+    images: ImageArray,
+    engine: Engine,
+    weight_levels: int | None = None,
+) -> Network:
     """Returns a finished network as a target wants it: with its quantisation for integers.
 
     Args:
@@ -34,11 +40,12 @@ def ready(network: Network, target: Target, images: ImageArray, engine: Engine) 
         target: that will run it.
         images: to see the ranges of values on, uint8, (N, S, S, 3); the first 64 count.
         engine: shows the values, in fp32.
+        weight_levels: how many steps a weight may have on each side of 0; None: this machine's.
     """
     if not target.is_integer or network.quantisation is not None:
         return network
     seen = observe(network, images[:RANGE_IMAGES], engine)
-    return quantised(network, seen, weight_levels=levels_here())
+    return quantised(network, seen, weight_levels=weight_levels or levels_here())
 
 
 def levels_here() -> int:

@@ -41,8 +41,8 @@ def subnet_logits(
         images: to classify, uint8, (N, S, S, 3).
     """
     engine, size = host_engine(), subnet.resolution
-    seen = resized(calibration, size)
-    network = cut_network(space, subnet, supernet, preprocessing, seen, engine)
+    few = resized(calibration, size)
+    network = cut_network(space, subnet, supernet, preprocessing, few, engine)
     session = engine.load(network)
     try:
         batches = [images[start : start + BATCH] for start in range(0, len(images), BATCH)]
@@ -77,15 +77,14 @@ PRIOR_DEVIATION = 0.5  # of the temperature's logarithm, before any photo is see
 
 
 def fit_temperature(logits: FloatArray, labels: IndexArray) -> float:
-    """Returns the temperature that makes probabilities honest (Guo et al., ICML 2017).
+    """Returns the temperature that calibrates probabilities (temperature scaling).
+
+    It divides logits and is 0.1..10 (Guo et al., ICML 2017); the most probable one by a prior
+    around 1, as few photos, all of them right, are no reason to be certain.
 
     Args:
         logits: of several subnets, (subnets, N, classes); one temperature serves them all.
         labels: class indices, (N,).
-
-    Returns:
-        what to divide logits by, 0.1..10; the most probable one: few photos, all of them right,
-        are no reason to be certain, so it starts from about 1.
     """
     rows = np.arange(len(labels))
     costs = []

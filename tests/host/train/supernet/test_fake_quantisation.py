@@ -29,7 +29,7 @@ from tofa_edge.train.config import Progress, TrainingConfig
 from tofa_edge.train.data.photos import resized
 from tofa_edge.train.objective.objectives import SemiSupervised
 from tofa_edge.train.run.loop import Phase, begin
-from tofa_edge.train.run.phases import QUANTISATION_AWARE, TRAINING, expected_seconds, train_on
+from tofa_edge.train.run.phases import train_on
 from tofa_edge.train.run.subnet_accuracy import log_softmax
 from tofa_edge.train.supernet import supernet as supernet_module
 from tofa_edge.train.supernet.fake_quantisation import rounded_values, rounded_weight

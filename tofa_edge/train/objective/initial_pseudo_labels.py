@@ -1,0 +1,90 @@
+"""Initial pseudo-labels, before any layer moves: a linear probe's, corrected by label spreading."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from tofa_edge.architecture.arrays import ImageArray, IndexArray
+from tofa_edge.architecture.layers import LOGITS
+from tofa_edge.train.config import PSEUDO_LABELS, OnStep, counter, silent
+from tofa_edge.train.objective.class_prior import class_prior, labelled_prior
+from tofa_edge.train.objective.label_spreading import Neighbours
+from tofa_edge.train.objective.linear_probe import (
+    SELF_TRAINING_ROUNDS,
+    Probe,
+    features,
+    fit_linear_probe,
+    fit_to,
+)
+from tofa_edge.train.objective.teachers import TeacherOutputs
+from tofa_edge.train.supernet.supernet import Supernet
+
+
+def start_from_probe(
+    supernet: Supernet,
+    images: ImageArray,
+    labels: IndexArray,
+    teacher_outputs: Sequence[TeacherOutputs],
+    self_training: bool,
+    on_step: OnStep = silent,
+) -> tuple[Tensor, Tensor]:
+    """Returns initial pseudo-labels and the class prior; gives the supernet a fitted classifier.
+
+    The probe reads the features of all teachers side by side, or the supernet's own; the
+    supernet's classifier is fitted to the pseudo-labels before the layers below move (Kumar et
+    al., "Fine-Tuning can Distort Pretrained Features", ICLR 2022).
+
+    Args:
+        supernet: whose largest subnet gives the features; its classifier is replaced.
+        images: uint8, (N, S, S, 3), in mixed order.
+        labels: class indices, −1 where unlabelled, (N,).
+        teacher_outputs: of the images; may be none.
+        self_training: whether the probe learns from its own predictions of the unlabelled, too.
+        on_step: called after each of the five steps.
+
+    Returns:
+        probabilities of every image, float32, (N, classes), and how frequent each class is among
+        the images to train on, (classes,).
+    """
+    classes, count = supernet.space.classes, counter(PSEUDO_LABELS, 5, on_step, len(images) / 5)
+    own = features(supernet, supernet.space.largest(), images)
+    count()
+    seen = own
+    if teacher_outputs:
+        seen = torch.cat([teacher.features for teacher in teacher_outputs], dim=1).to(own)
+    own_prior = labelled_prior(labels, classes)
+    prior = class_prior(seen, labels, classes) if self_training else own_prior
+    count()
+    probe = fit_linear_probe(
+        seen, labels, classes, SELF_TRAINING_ROUNDS if self_training else 0, prior
+    )
+    count()
+    pseudo_labels = spread(probe, seen, labels) if self_training else probe.probabilities(seen)
+    count()
+    classifier = fit_to(own, pseudo_labels) if teacher_outputs or self_training else probe
+    fitted = {"weight": classifier.weight, "bias": classifier.bias}
+    arrays = {f"{LOGITS}.{role}": value.cpu().numpy() for role, value in fitted.items()}
+    supernet.load_arrays({**supernet.to_arrays(), **arrays})
+    count()
+    return pseudo_labels, prior
+
+
+def spread(probe: Probe, seen: Tensor, labels: IndexArray) -> Tensor:
+    """Returns a probe's predictions and the labels, corrected by label spreading, (N, classes).
+
+    Args:
+        probe: fitted to the features.
+        seen: features of all images, float32, (N, channels), in mixed order.
+        labels: class indices, −1 where unlabelled, (N,).
+
+    Returns:
+        probabilities, float32, (N, classes).
+    """
+    known = torch.from_numpy(labels).to(seen.device)
+    predicted = probe.probabilities(seen)
+    one_hot = F.one_hot(known.clamp(min=0), predicted.shape[1]).to(predicted)
+    return Neighbours.of(seen).smooth(torch.where((known >= 0)[:, None], one_hot, predicted))
