@@ -245,8 +245,8 @@ def test_only_the_first_process_logs_and_logs_are_tried_before(
 ) -> None:
     pytest.importorskip("lightning_fabric")
     monkeypatch.setenv("RANK", "1")
-    with host._logged(tmp_path / "logs", print) as log:
-        assert log is print
+    with host._progress(tmp_path / "logs"):
+        pass
     assert not [*tmp_path.iterdir()]
 
     def refused(path: Path) -> None:
@@ -256,6 +256,6 @@ def test_only_the_first_process_logs_and_logs_are_tried_before(
     monkeypatch.setattr(Path, "touch", refused)
     with (
         pytest.raises(TrainingError, match="logs cannot be written"),
-        host._logged(tmp_path / "logs", print),
+        host._progress(tmp_path / "logs"),
     ):
         pass
