@@ -139,9 +139,7 @@ class TrainingConfig:
     def teachers_to_run(self, has_unlabelled: bool) -> tuple[str, ...]:
         """Returns the networks whose features are computed before training.
 
-        Args:
-            has_unlabelled: whether there are photos to give pseudo-labels to; pretraining needs
-                only its own teacher.
+        Unless photos want pseudo-labels (`has_unlabelled`), only that of pretraining.
         """
         names = self.teachers if has_unlabelled and not self.starts_from_nothing else ()
         plain = (self.start,) if self.is_plain and self.pretrain_epochs else ()
@@ -182,13 +180,9 @@ def silent(progress: Progress) -> None:
 
 
 def counter(phase: str, steps: int, on_step: OnStep, images: float = 1) -> Callable[[], None]:
-    """Returns what to call after each of a number of steps without a loss.
+    """Returns what to call after each of the `steps` of a `phase` without losses.
 
-    Args:
-        phase: its name.
-        steps: how many.
-        on_step: called with the progress.
-        images: of a step.
+    It calls `on_step` with the progress; a step is so many `images`.
     """
     begun, numbers = time.perf_counter(), itertools.count(1)
 
@@ -202,14 +196,7 @@ def counter(phase: str, steps: int, on_step: OnStep, images: float = 1) -> Calla
 def counted(
     phase: str, items: Sequence[Item], on_step: OnStep, images: float = 1
 ) -> Iterator[Item]:
-    """Yields `items`, and reports each as a step of the `phase` when the next one is asked for.
-
-    Args:
-        phase: its name.
-        items: one for each step.
-        on_step: called with the progress.
-        images: of a step.
-    """
+    """Yields `items`; each is a step of a `phase`, of so many `images`, reported to `on_step`."""
     count = counter(phase, len(items), on_step, images)
     for item in items:
         yield item

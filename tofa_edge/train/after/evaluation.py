@@ -105,14 +105,9 @@ def evaluate(
 def judged(
     name: str, subnet: Subnet, cost: int, logits: FloatArray, labels: IndexArray
 ) -> Evaluation:
-    """Returns the evaluation of a subnet.
+    """Returns the evaluation of a subnet by its `logits` over the temperature, (N, classes).
 
-    Args:
-        name: of the subnet.
-        subnet: which.
-        cost: multiply-accumulates of one image.
-        logits: over the temperature, (N, classes).
-        labels: class indices, (N,).
+    It has a `name`, a `cost` in MACs, and the images their `labels`, (N,).
     """
     guesses = logits.argmax(axis=1)
     right = guesses == labels
@@ -132,12 +127,7 @@ def judged(
 
 
 def calibration_error(confidence: FloatArray, right: NDArray[np.bool_]) -> float:
-    """Returns the mean difference of confidence and accuracy over bins of confidence, 0..1.
-
-    Args:
-        confidence: probabilities of the predicted classes, (N,).
-        right: whether each is the label, (N,).
-    """
+    """Returns the mean gap of `confidence` and shares `right`, (N,) both, over bins, 0..1."""
     bins = np.minimum((confidence * CONFIDENCE_BINS).astype(int), CONFIDENCE_BINS - 1)
     gaps = np.bincount(bins, confidence - right, minlength=CONFIDENCE_BINS)
     return float(np.abs(gaps).sum() / len(confidence))

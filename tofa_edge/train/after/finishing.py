@@ -108,11 +108,7 @@ def seconds_after_training(
 ) -> dict[str, float]:
     """Returns about how long each phase after training will take, in seconds.
 
-    Args:
-        costs: of the supernet.
-        trained: photos to train on.
-        validated: photos to validate.
-        config: how to train.
+    There are so many photos `trained` on and `validated`.
     """
     expected = {EVALUATION: costs.three_evaluations(validated)}
     if config.predictor_subnets:
@@ -135,9 +131,7 @@ def bundle_as_is(data: Path | None, out: Path, config: TrainingConfig) -> Report
         config: what it starts from.
 
     Raises:
-        TrainingError: the start has no pretrained weights, or they are not installed.
-        DataError: the photos cannot be read.
-        BundleError: the bundle cannot be written there.
+        TrainingError: the start has no pretrained weights.
     """
     if not config.is_plain and config.pretrained is None:
         raise TrainingError(f"--epochs 0 wants pretrained weights, {config.start} has none")

@@ -73,12 +73,7 @@ def _rand_augment() -> Any:
 
 
 def resize(images: Tensor, size: int) -> Tensor:
-    """Returns images (N, 3, S, S) as (N, 3, size, size), bilinear and antialiased.
-
-    Args:
-        images: floats of any dtype.
-        size: in pixels.
-    """
+    """Returns floats `images` (N, 3, S, S) as (N, 3, `size`, `size`), bilinear and antialiased."""
     if images.shape[-1] == size:
         return images
     return F.interpolate(images, (size, size), mode="bilinear", antialias=True, align_corners=False)

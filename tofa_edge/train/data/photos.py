@@ -101,13 +101,7 @@ def _check_once(path: Path, paths: Sequence[Path], names: Sequence[str]) -> None
 
 
 def forget_labels(labels: IndexArray, per_class: int | None, seed: int) -> IndexArray:
-    """Returns labels with all but `per_class` of each class replaced by `UNLABELLED`.
-
-    Args:
-        labels: class indices, (N,).
-        per_class: how many stay; default: all.
-        seed: decides which.
-    """
+    """Returns `labels`, (N,), all but `per_class` of each class, drawn by `seed`, as unlabelled."""
     if per_class is None:
         return labels
     kept = np.full_like(labels, UNLABELLED)
@@ -243,12 +237,7 @@ def decode_all(
 
 
 def decoded(path: Path, size: int) -> ImageArray | ImageError:
-    """Returns the image of a file, uint8, (size, size, 3), or why there is none.
-
-    Args:
-        path: of the file.
-        size: to crop and resize to.
-    """
+    """Returns a file's image, uint8 (size, size, 3) of a `size`, or why there is none."""
     try:
         return prepare(path, size)
     except ImageError as error:
@@ -256,10 +245,5 @@ def decoded(path: Path, size: int) -> ImageArray | ImageError:
 
 
 def resized(images: ImageArray, size: int) -> ImageArray:
-    """Returns square images, uint8, (N, S, S, 3) or grey (N, S, S), as (N, size, size, 3).
-
-    Args:
-        images: square already.
-        size: in pixels.
-    """
+    """Returns square `images`, uint8, (N, S, S, 3) or grey (N, S, S), as (N, `size`, `size`, 3)."""
     return stack([prepare(image, size) for image in images], size)

@@ -62,12 +62,9 @@ def decode_photos(listed: LabelledPaths | Photos, size: int, on_step: OnStep = s
 
 
 def read_photos(source: Path, size: int, least_classes: int = 2) -> Photos:
-    """Returns all images of a source, decoded: `list_photos`, then `decode_photos`.
+    """Returns all images of a `source`, decoded to a `size`: `list_photos`, then `decode_photos`.
 
-    Args:
-        source: a folder, a CSV file or the name of a set.
-        size: to crop and resize to.
-        least_classes: how many there must be.
+    There are at least `least_classes`.
     """
     return decode_photos(list_photos(source, least_classes), size)
 

@@ -74,15 +74,9 @@ def start_from_probe(
 
 
 def spread(probe: Probe, seen: Tensor, labels: IndexArray) -> Tensor:
-    """Returns a probe's predictions and the labels, corrected by label spreading, (N, classes).
+    """Returns a probe's predictions and the `labels`, (N,), corrected by label spreading.
 
-    Args:
-        probe: fitted to the features.
-        seen: features of all images, float32, (N, channels), in mixed order.
-        labels: class indices, −1 where unlabelled, (N,).
-
-    Returns:
-        probabilities, float32, (N, classes).
+    Of features `seen`, float32, (N, channels), in mixed order: probabilities, (N, classes).
     """
     known = torch.from_numpy(labels).to(seen.device)
     predicted = probe.probabilities(seen)

@@ -153,12 +153,6 @@ def _regression(
 
 
 def probe_accuracy(probe: Probe, seen: Tensor, labels: IndexArray) -> float:
-    """Returns the share of features whose most probable class is their label, 0..1.
-
-    Args:
-        probe: what predicts.
-        seen: features, float32, (N, channels).
-        labels: class indices, (N,).
-    """
+    """Returns the accuracy on features `seen`, float32, (N, channels), of `labels`, (N,)."""
     guesses = probe.probabilities(seen).argmax(dim=1).cpu().numpy()
     return float((guesses == labels).mean())

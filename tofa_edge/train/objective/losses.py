@@ -97,11 +97,9 @@ def distilled(
 
 
 def kullback_leibler(logits: Tensor, taught: Tensor) -> Tensor:
-    """Returns the Kullback-Leibler divergence of predictions from targets, 0 or more, (N,).
+    """Returns the divergence of `logits` from targets, the probabilities `taught`, 0 or more, (N,).
 
-    Args:
-        logits: (N, classes).
-        taught: probabilities, (N, classes).
+    Both are float32, (N, classes).
     """
     return _cross_entropy(logits, taught) - _entropy(taught)
 

@@ -205,10 +205,5 @@ def computes_bfloat16(device: str) -> bool:
 
 
 def pixels(images: ImageArray, chosen: IndexArray, device: torch.device) -> Tensor:
-    """Returns the chosen images as uint8 (N, 3, S, S) on the device.
-
-    Args:
-        images: uint8, (M, S, S, 3).
-        chosen: indices, (N,).
-    """
+    """Returns the `chosen` ones, (N,), of `images` as uint8 (N, 3, S, S) on the device."""
     return torch.from_numpy(images[chosen]).permute(0, 3, 1, 2).to(device)

@@ -38,7 +38,7 @@ class PseudoLabels:
 
     @property
     def threshold(self) -> Tensor:
-        """The confidence that a target needs, before its correction by class, a scalar, 0..1."""
+        """The confidence that a target needs, before its correction by class, a float32 scalar."""
         return self._confidence if self.adaptive else torch.tensor(0.95)
 
     def targets(

@@ -94,14 +94,9 @@ def run_teachers(
     on_step: OnStep = silent,
     processes: Processes = ALONE,
 ) -> dict[str, TeacherOutputs]:
-    """Returns the outputs of several pretrained networks by name; see `run_teacher`.
+    """Returns the outputs of pretrained networks by their `names`; see `run_teacher`.
 
-    Args:
-        names: of pretrained networks.
-        images: uint8, (N, S, S, 3).
-        device: to compute on.
-        on_step: called after each 64 images.
-        processes: that share the images.
+    Of `images`, uint8, (N, S, S, 3); `on_step` is called after each 64.
     """
     return {name: run_teacher(name, images, device, on_step, processes) for name in names}
 

@@ -56,11 +56,10 @@ class Checkpoints:
 
     @staticmethod
     def open(path: Path, resume: bool) -> Checkpoints:
-        """Returns the checkpoints of a run, with what is there if resuming.
+        """Returns the checkpoints in a file, with what is there to `resume` from.
 
         Args:
             path: of the file.
-            resume: whether to continue an interrupted run.
 
         Raises:
             TrainingError: there is none to resume from, or there is one and not resuming.
@@ -75,13 +74,10 @@ class Checkpoints:
         return Checkpoints(path)
 
     def identify(self, identity: Mapping[str, str]) -> None:
-        """Takes what the run is started with, by name.
-
-        Args:
-            identity: also that of the interrupted run.
+        """Takes the `identity` of the run.
 
         Raises:
-            TrainingError: it differs; the difference is named with both values.
+            TrainingError: the interrupted run had another; both values are named.
         """
         self.identity = identity
         for name, wanted in identity.items() if self.found else ():

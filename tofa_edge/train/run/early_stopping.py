@@ -82,12 +82,7 @@ class EarlyStopping:
                 value.copy_(state.extra.get(f"best/{name}", value))
 
     def logits(self, supernet: Supernet, on_step: OnStep = silent) -> dict[str, FloatArray]:
-        """Returns the logits of the three subnets, (N, classes), by name.
-
-        Args:
-            supernet: to evaluate.
-            on_step: called after each subnet.
-        """
+        """Returns the three subnets' logits, (N, classes), by name; reports them to `on_step`."""
         space, arrays = supernet.space, supernet.to_arrays()
         whole = (arrays, supernet.preprocessing, self.calibration, self.images)
         named = [*named_subnets(space).items()]

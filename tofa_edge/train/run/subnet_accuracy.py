@@ -52,21 +52,12 @@ def subnet_logits(
 
 
 def accuracy(logits: FloatArray, labels: IndexArray) -> float:
-    """Returns the share of images whose largest logit is that of their label, 0..1.
-
-    Args:
-        logits: (N, classes).
-        labels: class indices, (N,).
-    """
+    """Returns how often the largest of `logits`, (N, classes), is that of `labels`, (N,)."""
     return float((logits.argmax(axis=1) == labels).mean())
 
 
 def log_softmax(logits: FloatArray) -> FloatArray:
-    """Returns the logarithms of the probabilities of logits (…, classes), of the same shape.
-
-    Args:
-        logits: float32.
-    """
+    """Returns the logarithms of the probabilities of `logits`, (…, classes), of the same shape."""
     shifted = logits - logits.max(axis=-1, keepdims=True)
     logs: FloatArray = shifted - np.log(np.exp(shifted).sum(axis=-1, keepdims=True))
     return logs

@@ -83,7 +83,7 @@ class Costs:
         return Costs(space, seconds_per_mac(supernet), parameters, float(random))
 
     def steps(self, count: int, batch: int, targets: int = 0) -> float:
-        """Returns the seconds of steps of training, each with pseudo-labels for some `targets`."""
+        """Returns the seconds of a `count` of steps on a `batch`, some with `targets`."""
         largest, smallest = (
             macs(layers(self.space, subnet))
             for subnet in (self.space.largest(), self.space.smallest())
@@ -93,17 +93,15 @@ class Costs:
         return count * (work * self.mac + self.parameters * STEP_PER_PARAMETER)
 
     def evaluation(self, images: int, macs_of_one: float | None = None) -> float:
-        """Returns the seconds to cut and calibrate a subnet, and to run it on `images`.
+        """Returns the seconds to cut and calibrate a subnet, and to run it on so many `images`.
 
-        Args:
-            images: how many.
-            macs_of_one: of the subnet; by default those of a random one.
+        It is a random one by default, or one of so many MACs (`macs_of_one`).
         """
         work = (CALIBRATION_IMAGES + images) * (macs_of_one or self.random)
         return CUT_SECONDS + work * self.mac * ENGINE
 
     def three_evaluations(self, images: int) -> float:
-        """Returns the seconds to evaluate the smallest, the middle and the largest subnet."""
+        """Returns the seconds to evaluate the smallest, middle and largest subnet on `images`."""
         named = named_subnets(self.space).values()
         return sum(self.evaluation(images, macs(layers(self.space, each))) for each in named)
 
@@ -212,7 +210,7 @@ class TimeLeft:
             self._end(progress)
 
     def resume(self, found: Checkpoint | None) -> None:
-        """Takes off what an interrupted run has done; teachers' features are in no checkpoint."""
+        """Takes off what an interrupted run, `found`, has done, but not what it does again."""
         if found is None or found.phase not in self.seconds:
             return
         kept = dict(self.seconds)

@@ -123,7 +123,7 @@ class Supernet(nn.Module):
         }
 
     def load_arrays(self, arrays: Mapping[str, FloatArray]) -> None:
-        """Copies arrays into the supernet.
+        """Copies `arrays` into the supernet.
 
         Raises:
             KeyError, RuntimeError: an array is missing or has another shape.
