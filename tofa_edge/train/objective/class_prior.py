@@ -29,7 +29,7 @@ def labelled_prior(labels: IndexArray, classes: int) -> Tensor:
     return counts / counts.sum()
 
 
-def class_prior(seen: Tensor, labels: IndexArray, classes: int) -> Tensor:
+def class_prior(features: Tensor, labels: IndexArray, classes: int) -> Tensor:
     """Returns how frequent each class is among the unlabelled images.
 
     The estimate shrinks to the frequencies among the labels as far as resampled labels say that
@@ -37,7 +37,7 @@ def class_prior(seen: Tensor, labels: IndexArray, classes: int) -> Tensor:
     or nothing unlabelled, it is those.
 
     Args:
-        seen: features of all images, float32, (N, channels).
+        features: of all images, float32, (N, channels).
         labels: class indices, int64, −1 where unlabelled, (N,).
         classes: how many.
 
@@ -49,9 +49,9 @@ def class_prior(seen: Tensor, labels: IndexArray, classes: int) -> Tensor:
     truth = labels[places]
     if len(places) == len(labels) or np.bincount(truth, minlength=classes).min() < LEAST_LABELS:
         return expected
-    predicted = _predicted_unseen(seen, labels, classes)
-    unlabelled = seen[torch.from_numpy(np.flatnonzero(labels < 0)).to(seen.device)]
-    probe = fit_linear_probe(seen, labels, classes, rounds=0)
+    predicted = _predicted_unseen(features, labels, classes)
+    unlabelled = features[torch.from_numpy(np.flatnonzero(labels < 0)).to(features.device)]
+    probe = fit_linear_probe(features, labels, classes, rounds=0)
     best = probe.probabilities(unlabelled).argmax(dim=1).cpu()
     observed = F.one_hot(best, classes).double().mean(dim=0)
     weights = torch.from_numpy(np.vstack([np.ones(len(truth)), _resampled(truth, classes)]))
@@ -63,20 +63,20 @@ def class_prior(seen: Tensor, labels: IndexArray, classes: int) -> Tensor:
     return expected + kept * (priors[0].float() - expected)
 
 
-def _predicted_unseen(seen: Tensor, labels: IndexArray, classes: int) -> Tensor:
+def _predicted_unseen(features: Tensor, labels: IndexArray, classes: int) -> Tensor:
     """Returns a probe's prediction of each labelled image, fitted without it, (L,)."""
     places = np.flatnonzero(labels >= 0)
     rng, fold = np.random.default_rng(0), np.empty(len(places), np.int64)
     for index in range(classes):
         mine = rng.permutation(np.flatnonzero(labels[places] == index))
         fold[mine] = np.arange(len(mine)) % FOLDS
-    known = torch.from_numpy(places).to(seen.device)
+    known = torch.from_numpy(places).to(features.device)
     predicted = torch.zeros(len(places), dtype=torch.int64)
     for number in range(FOLDS):
         held = fold == number
         tested, fitted_to = (known[torch.from_numpy(part)] for part in (held, ~held))
-        probe = fit_linear_probe(seen[fitted_to], labels[places[~held]], classes, rounds=0)
-        predicted[held] = probe.probabilities(seen[tested]).argmax(dim=1).cpu()
+        probe = fit_linear_probe(features[fitted_to], labels[places[~held]], classes, rounds=0)
+        predicted[held] = probe.probabilities(features[tested]).argmax(dim=1).cpu()
     return predicted
 
 

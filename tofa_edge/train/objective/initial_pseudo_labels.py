@@ -16,9 +16,9 @@ from tofa_edge.train.objective.label_spreading import Neighbours
 from tofa_edge.train.objective.linear_probe import (
     SELF_TRAINING_ROUNDS,
     Probe,
-    features,
     fit_linear_probe,
     fit_to,
+    subnet_features,
 )
 from tofa_edge.train.objective.teachers import TeacherOutputs
 from tofa_edge.train.supernet.supernet import Supernet
@@ -51,19 +51,21 @@ def start_from_probe(
         the images to train on, (classes,).
     """
     classes, count = supernet.space.classes, counter(PSEUDO_LABELS, 5, on_step, len(images) / 5)
-    own = features(supernet, supernet.space.largest(), images)
+    own = subnet_features(supernet, supernet.space.largest(), images)
     count()
-    seen = own
+    features = own
     if teacher_outputs:
-        seen = torch.cat([teacher.features for teacher in teacher_outputs], dim=1).to(own)
+        features = torch.cat([teacher.features for teacher in teacher_outputs], dim=1).to(own)
     own_prior = labelled_prior(labels, classes)
-    prior = class_prior(seen, labels, classes) if self_training else own_prior
+    prior = class_prior(features, labels, classes) if self_training else own_prior
     count()
     probe = fit_linear_probe(
-        seen, labels, classes, SELF_TRAINING_ROUNDS if self_training else 0, prior
+        features, labels, classes, SELF_TRAINING_ROUNDS if self_training else 0, prior
     )
     count()
-    pseudo_labels = spread(probe, seen, labels) if self_training else probe.probabilities(seen)
+    pseudo_labels = (
+        spread(probe, features, labels) if self_training else probe.probabilities(features)
+    )
     count()
     classifier = fit_to(own, pseudo_labels) if teacher_outputs or self_training else probe
     fitted = {"weight": classifier.weight, "bias": classifier.bias}
@@ -73,12 +75,12 @@ def start_from_probe(
     return pseudo_labels, prior
 
 
-def spread(probe: Probe, seen: Tensor, labels: IndexArray) -> Tensor:
+def spread(probe: Probe, features: Tensor, labels: IndexArray) -> Tensor:
     """Returns a probe's predictions and the `labels`, (N,), corrected by label spreading.
 
-    Of features `seen`, float32, (N, channels), in mixed order: probabilities, (N, classes).
+    Of `features`, float32, (N, channels), in mixed order: probabilities, (N, classes).
     """
-    known = torch.from_numpy(labels).to(seen.device)
-    predicted = probe.probabilities(seen)
+    known = torch.from_numpy(labels).to(features.device)
+    predicted = probe.probabilities(features)
     one_hot = F.one_hot(known.clamp(min=0), predicted.shape[1]).to(predicted)
-    return Neighbours.of(seen).smooth(torch.where((known >= 0)[:, None], one_hot, predicted))
+    return Neighbours.of(features).smooth(torch.where((known >= 0)[:, None], one_hot, predicted))

@@ -30,25 +30,25 @@ class Neighbours:
     weights: Tensor
 
     @classmethod
-    def of(cls, seen: Tensor) -> Neighbours:
+    def of(cls, features: Tensor) -> Neighbours:
         """Returns the graph of images by the cosine between their features, (N, channels).
 
         They come in mixed order: of more than 20,000, parts have their own graphs.
         """
         standard = F.normalize(
-            (seen - seen.mean(dim=0)) / (seen.std(dim=0, correction=0) + 1e-6), dim=1
+            (features - features.mean(dim=0)) / (features.std(dim=0, correction=0) + 1e-6), dim=1
         )
         pairs, values, start = [], [], 0
-        for block in torch.tensor_split(standard, math.ceil(len(seen) / BLOCK)):
+        for block in torch.tensor_split(standard, math.ceil(len(features) / BLOCK)):
             places, near = _nearest(block)
             pairs.append(places + start)
             values.append(near)
             start += len(block)
-        one_way = _sparse(torch.cat(pairs, dim=1), torch.cat(values), len(seen))
+        one_way = _sparse(torch.cat(pairs, dim=1), torch.cat(values), len(features))
         both = (one_way + one_way.t()).coalesce()
         degrees = torch.sparse.sum(both, dim=1).to_dense().clamp(min=1e-12)
         scale = degrees.rsqrt()[both.indices()].prod(dim=0)
-        return cls(_sparse(both.indices(), both.values() * scale, len(seen)).coalesce())
+        return cls(_sparse(both.indices(), both.values() * scale, len(features)).coalesce())
 
     def smooth(self, probabilities: Tensor) -> Tensor:
         """Returns probabilities, (N, classes), averaged with those of the neighbours."""

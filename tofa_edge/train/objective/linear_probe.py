@@ -38,7 +38,7 @@ class Probe:
         return F.linear(features, self.weight, self.bias).softmax(dim=1)
 
 
-def features(
+def subnet_features(
     supernet: Supernet, subnet: Subnet, images: ImageArray, statistics: Statistics = "batch"
 ) -> Tensor:
     """Returns what a subnet's classifier reads of images, float32, (N, channels).
@@ -58,7 +58,7 @@ def features(
 
 
 def fit_linear_probe(
-    seen: Tensor,
+    features: Tensor,
     labels: IndexArray,
     classes: int,
     rounds: int = SELF_TRAINING_ROUNDS,
@@ -70,23 +70,23 @@ def fit_linear_probe(
     ones first (curriculum labelling: Cascante-Bonilla et al., AAAI 2021).
 
     Args:
-        seen: features of all images, float32, (N, channels).
+        features: of all images, float32, (N, channels).
         labels: class indices, −1 where unlabelled, (N,).
         classes: how many.
         rounds: of self-training; 0 uses the labels alone.
         prior: how frequent each class is among the unlabelled images, (classes,), where labels
             do not tell: they are weighted to be as frequent. None takes the labels' own.
     """
-    mean, deviation = seen.mean(dim=0), seen.std(dim=0) + 1e-6
-    standard = (seen - mean) / deviation / seen.shape[1] ** 0.5
-    known = torch.from_numpy(labels).to(seen.device)
+    mean, deviation = features.mean(dim=0), features.std(dim=0) + 1e-6
+    standard = (features - mean) / deviation / features.shape[1] ** 0.5
+    known = torch.from_numpy(labels).to(features.device)
     labelled = known >= 0
-    targets = torch.zeros(len(seen), classes, device=seen.device)
+    targets = torch.zeros(len(features), classes, device=features.device)
     targets[labelled] = F.one_hot(known[labelled], classes).float()
     weights = labelled.float()
     own = (targets[labelled].sum(dim=0) + 1) / (labelled.sum() + classes)
     if prior is not None:
-        prior = prior.to(seen)
+        prior = prior.to(features)
         weights[labelled] = (prior / own)[known[labelled]]
     weight, bias = _regression(standard, targets, weights)
     unlabelled = torch.nonzero(~labelled).flatten()
@@ -102,11 +102,11 @@ def fit_linear_probe(
     return _on_raw_features(weight, bias, mean, deviation)
 
 
-def fit_to(seen: Tensor, probabilities: Tensor) -> Probe:
+def fit_to(features: Tensor, probabilities: Tensor) -> Probe:
     """Fits a probe of features, (N, channels), to probabilities instead of labels."""
-    mean, deviation = seen.mean(dim=0), seen.std(dim=0) + 1e-6
-    standard = (seen - mean) / (deviation * seen.shape[1] ** 0.5)
-    weight, bias = _regression(standard, probabilities, torch.ones(len(seen)).to(seen))
+    mean, deviation = features.mean(dim=0), features.std(dim=0) + 1e-6
+    standard = (features - mean) / (deviation * features.shape[1] ** 0.5)
+    weight, bias = _regression(standard, probabilities, torch.ones(len(features)).to(features))
     return _on_raw_features(weight, bias, mean, deviation)
 
 
@@ -130,21 +130,21 @@ def _on_raw_features(weight: Tensor, bias: Tensor, mean: Tensor, deviation: Tens
 
 
 def _regression(
-    seen: Tensor, targets: Tensor, weights: Tensor, start: tuple[Tensor, Tensor] | None = None
+    features: Tensor, targets: Tensor, weights: Tensor, start: tuple[Tensor, Tensor] | None = None
 ) -> tuple[Tensor, Tensor]:
     chosen = torch.nonzero(weights > 0).flatten()
-    seen, targets, weights = seen[chosen], targets[chosen], weights[chosen]
+    features, targets, weights = features[chosen], targets[chosen], weights[chosen]
     if start is None:
         classes = targets.shape[1]
-        start = (torch.zeros(classes, seen.shape[1]), torch.zeros(classes))
-    weight, bias = (value.to(seen).clone().requires_grad_() for value in start)
+        start = (torch.zeros(classes, features.shape[1]), torch.zeros(classes))
+    weight, bias = (value.to(features).clone().requires_grad_() for value in start)
     solver = torch.optim.LBFGS([weight, bias], max_iter=60, line_search_fn="strong_wolfe")
 
     def closure() -> Tensor:
         solver.zero_grad()
-        losses = -(targets * F.linear(seen, weight, bias).log_softmax(dim=1)).sum(dim=1)
+        losses = -(targets * F.linear(features, weight, bias).log_softmax(dim=1)).sum(dim=1)
         loss = (weights * losses).sum() / weights.sum()
-        loss = loss + DECAY / seen.shape[1] * weight.square().sum()
+        loss = loss + DECAY / features.shape[1] * weight.square().sum()
         loss.backward()  # type: ignore[no-untyped-call]
         return loss
 
@@ -152,7 +152,7 @@ def _regression(
     return weight.detach(), bias.detach()
 
 
-def probe_accuracy(probe: Probe, seen: Tensor, labels: IndexArray) -> float:
-    """Returns the accuracy on features `seen`, float32, (N, channels), of `labels`, (N,)."""
-    guesses = probe.probabilities(seen).argmax(dim=1).cpu().numpy()
+def probe_accuracy(probe: Probe, features: Tensor, labels: IndexArray) -> float:
+    """Returns the accuracy on `features`, float32, (N, channels), of `labels`, (N,)."""
+    guesses = probe.probabilities(features).argmax(dim=1).cpu().numpy()
     return float((guesses == labels).mean())

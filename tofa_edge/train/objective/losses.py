@@ -89,8 +89,8 @@ def distilled(
     taught, features = (value.float().flatten(1) for value in teacher)
     soft = (taught / DISTILLED_TEMPERATURE).softmax(dim=1)
     for index, subnet in enumerate(subnets):
-        seen = resize(images, subnet.resolution)
-        logits, pooled = supernet(seen, subnet, update=not index, outputs=(LOGITS, POOLED))
+        resized = resize(images, subnet.resolution)
+        logits, pooled = supernet(resized, subnet, update=not index, outputs=(LOGITS, POOLED))
         divergence = kullback_leibler(logits / DISTILLED_TEMPERATURE, soft)
         angle = 1 - F.cosine_similarity(pooled.flatten(1), features, dim=1)
         yield (LOGITS_WEIGHT * divergence + FEATURES_WEIGHT * angle).mean()

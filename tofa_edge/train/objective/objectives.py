@@ -89,9 +89,9 @@ class Distillation:
         device = next(supernet.parameters()).device
         generator = step.generator("distilled")
         views = weak(pixels(self.images, chosen, device), generator, TARGET_CROP)
-        seen, mine = self.processes.share(views), self.processes.share(torch.from_numpy(chosen))
+        images, mine = self.processes.share(views), self.processes.share(torch.from_numpy(chosen))
         taught = (self.logits[mine].to(device), self.features[mine].to(device))
-        yield from distilled(supernet, seen, taught, subnets)
+        yield from distilled(supernet, images, taught, subnets)
 
     def state(self) -> dict[str, Tensor]:
         """See `Objective`."""

@@ -33,7 +33,7 @@ def logged(folder: Path | None, on_step: OnStep) -> Iterator[OnStep]:
     loggers = _loggers(folder)
 
     def log(progress: Progress) -> None:
-        if not progress.losses:  # teachers looking: nothing is learned
+        if not progress.losses:  # nothing is learned
             on_step(progress)
             return
         figures = {

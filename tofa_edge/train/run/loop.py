@@ -106,7 +106,7 @@ def begin(supernet: Supernet, objective: Objective, phase: Phase) -> TrainingSta
         phase.processes.agree(supernet.arrays().values())
     averaged = copy.deepcopy(supernet).requires_grad_(False)
     averaged.rounded, supernet.rounded = False, phase.rounded
-    supernet.requires_grad_(True)  # what another phase made has been an averaged one
+    supernet.requires_grad_(True)  # another phase's result was an averaged one
     return TrainingState(supernet, averaged, _optimiser(supernet, phase), objective)
 
 

@@ -64,7 +64,7 @@ def log_softmax(logits: FloatArray) -> FloatArray:
 
 
 TEMPERATURES = np.geomspace(0.1, 10, 200)
-PRIOR_DEVIATION = 0.5  # of the temperature's logarithm, before any photo is seen
+PRIOR_DEVIATION = 0.5  # of the temperature's logarithm, before any photo
 
 
 def fit_temperature(logits: FloatArray, labels: IndexArray) -> float:
