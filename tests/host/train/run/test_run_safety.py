@@ -372,7 +372,7 @@ def test_log_of_an_earlier_run_is_kept(tmp_path: Path) -> None:
 
 def test_class_of_which_nothing_can_be_read_is_named(tmp_path: Path) -> None:
     rng = np.random.default_rng(0)
-    for name, count in (("blue", 60), ("red", 2)):
+    for name, count in (("blue", 60), ("red", 3)):
         (tmp_path / name).mkdir()
         for number in range(count):
             image = Image.fromarray(rng.integers(0, 256, (8, 8, 3), dtype=np.uint8))

@@ -263,8 +263,11 @@ def test_resumed_run_gives_the_same_weights(
 def test_time_of_the_phase_is_estimated() -> None:
     images, labels = coloured(64, 32)
     photos = Photos(("blue", "red"), images, labels)
-    expected = expected_seconds(Costs.of(made()), photos, labels, SHORT)
-    assert expected[QUANTISATION_AWARE] > expected[TRAINING] > 0
+    costs, twice = Costs.of(made()), replace(SHORT, quantisation_aware_epochs=4)
+    once, more = (expected_seconds(costs, photos, labels, config) for config in (SHORT, twice))
+    assert once[TRAINING] == more[TRAINING] > 0
+    assert more[QUANTISATION_AWARE] == pytest.approx(2 * once[QUANTISATION_AWARE])
+    assert once[QUANTISATION_AWARE] > 0
 
 
 def test_contradictions_are_refused() -> None:
