@@ -199,12 +199,13 @@ def _estimated(
     on_step: OnStep,
 ) -> OnStep:
     """Logs how long training will take; returns what corrects that, and calls `on_step`."""
-    costs = Costs.of(supernet)
     if listed.classes:
         roles, labels = _divided(listed, config)
+        costs = Costs.of(supernet, len(labels))
         expected = expected_seconds(costs, listed, labels, config)
         expected |= seconds_after_training(costs, len(labels), len(roles["validation"]), config)
     else:
+        costs = Costs.of(supernet)
         expected = expected_seconds(costs, listed, np.zeros(0, np.int64), config)
         expected |= {PACKING: PACKING_SECONDS}
     time_left = TimeLeft(expected, on_step)

@@ -10,6 +10,7 @@ import itertools
 import logging
 import os
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -33,6 +34,7 @@ from tofa_edge.train.config import (
     teacher_features,
 )
 from tofa_edge.train.data.photos import LabelledPaths, Photos, decoded
+from tofa_edge.train.objective.label_spreading import BLOCK
 from tofa_edge.train.objective.objectives import computes_bfloat16
 from tofa_edge.train.objective.teachers import teacher_resolution
 from tofa_edge.train.run.checkpoint import Checkpoint
@@ -48,13 +50,17 @@ IMAGES, REPEATS = 32, 4
 SAMPLES = 16
 FORWARD = 0.28  # the cost of a pass without gradients over one with
 FORWARD_BFLOAT16 = 0.17  # the same in bfloat16, where the machine computes it
-ENGINE = 0.2  # the same by an inference engine
+FEATURES = 0.45  # the same of a whole set with batch statistics
+ENGINE = 0.17  # the same by an inference engine
+STEP = 1.15  # a step over its passes as measured: smaller subnets use a processor less well
 ROUNDED = 1.25  # a step with rounded weights and values over one without
-STEP_PER_PARAMETER = 1e-8  # seconds: AdamW, gradients' norm, averaging
-CUT_SECONDS = 0.1  # to cut a subnet and load it
+STEP_PER_PARAMETER = 6e-8  # seconds: slices, gradients, AdamW, averaging
+CUT_SECONDS, CUT_PER_PARAMETER = 0.02, 4e-8  # to cut a subnet and load it
+RESIZE_SECONDS = 3e-4  # of an image to a subnet's resolution
 LOAD_SECONDS = 0.4  # of a pretrained network
-PROBE_PASSES = 1000  # over all features: what all fits of linear probes need
-SPREAD_SECONDS = 1e-11  # for each channel of each pair of images
+PROBE_SECONDS = 2e-7  # for each image, channel and class on one thread: all fits of linear probes
+SPREAD_SECONDS = 3e-11  # for each channel of each pair of images on one thread
+CHANNELS = 1280  # that every pretrained network's classifier reads
 SHOWN_SECONDS = 2.0  # phases that are shorter are not named
 
 
@@ -67,20 +73,23 @@ class Costs:
         mac: seconds of one MAC of one image, forward and backward.
         parameters: of the supernet.
         random: MACs of a random subnet, on average.
+        calibration: images that calibrate a subnet.
     """
 
     space: SearchSpace
     mac: float
     parameters: int
     random: float
+    calibration: int
 
     @staticmethod
-    def of(supernet: Supernet) -> Costs:
-        """Returns the costs of a `supernet`; measures for a moment."""
+    def of(supernet: Supernet, trained: int = CALIBRATION_IMAGES) -> Costs:
+        """Returns the costs of a supernet with so many photos `trained` on; measures a moment."""
         space, rng = supernet.space, np.random.default_rng(0)
         random = np.mean([macs(layers(space, space.sample(rng))) for _ in range(SAMPLES)])
         parameters = sum(value.numel() for value in supernet.parameters())
-        return Costs(space, seconds_per_mac(supernet), parameters, float(random))
+        calibration = min(CALIBRATION_IMAGES, trained)
+        return Costs(space, seconds_per_mac(supernet), parameters, float(random), calibration)
 
     def steps(self, count: int, batch: int, targets: int = 0) -> float:
         """Returns the seconds of a `count` of steps on a `batch`, some with `targets`."""
@@ -90,15 +99,16 @@ class Costs:
         )
         sandwich = largest + smallest + RANDOM_SUBNETS * self.random
         work = batch * sandwich + targets * FORWARD * largest
-        return count * (work * self.mac + self.parameters * STEP_PER_PARAMETER)
+        return count * (STEP * work * self.mac + self.parameters * STEP_PER_PARAMETER)
 
     def evaluation(self, images: int, macs_of_one: float | None = None) -> float:
         """Returns the seconds to cut and calibrate a subnet, and to run it on so many `images`.
 
         It is a random one by default, or one of so many MACs (`macs_of_one`).
         """
-        work = (CALIBRATION_IMAGES + images) * (macs_of_one or self.random)
-        return CUT_SECONDS + work * self.mac * ENGINE
+        each = (macs_of_one or self.random) * self.mac * ENGINE + RESIZE_SECONDS
+        cut = CUT_SECONDS + self.parameters * CUT_PER_PARAMETER
+        return cut + (self.calibration + images) * each
 
     def three_evaluations(self, images: int) -> float:
         """Returns the seconds to evaluate the smallest, middle and largest subnet on `images`."""
@@ -118,24 +128,21 @@ def expected_seconds(
         config: how to train.
     """
     space, count = costs.space, len(labels) or len(listed.labels)
-    largest = macs(layers(space, space.largest()))
     expected = {READING: seconds_to_read(listed, space.resolutions[-1])}
-    half = computes_bfloat16("cpu")
-    scale = (teacher_resolution(space.resolutions[-1])) ** 2
-    channels = 0
-    for name in config.teachers_to_run(bool((labels < 0).any())):
+    teachers = config.teachers_to_run(bool((labels < 0).any()))
+    factor = FORWARD_BFLOAT16 if computes_bfloat16("cpu") else FORWARD
+    for name in teachers:
         teacher = load_lite(name)[0]
-        work = macs(layers(teacher, teacher.largest())) * scale / teacher.resolutions[-1] ** 2
-        factor = FORWARD_BFLOAT16 if half else FORWARD
-        expected[teacher_features(name)] = LOAD_SECONDS + count * work * factor * costs.mac
-        channels += 1280
+        scale = (teacher_resolution(space.resolutions[-1]) / teacher.resolutions[-1]) ** 2
+        work = count * macs(layers(teacher, teacher.largest())) * scale
+        expected[teacher_features(name)] = LOAD_SECONDS + work * factor * costs.mac
     if config.is_plain and config.pretrain_epochs:
         steps = pretraining_steps(count, config)
         expected[PRETRAINING] = LOAD_SECONDS + costs.steps(steps, PRETRAINING_BATCH)
     if not len(labels):
         return expected
     if not config.starts_from_nothing:
-        expected[PSEUDO_LABELS] = count * largest * costs.mac * FORWARD
+        expected[PSEUDO_LABELS] = _pseudo_labels(costs, count, len(listed.classes), teachers)
     unlabelled, steps = training_plan(labels, config)
     batch = config.batch_size + unlabelled
     evaluations = EVALUATIONS * costs.three_evaluations((len(listed.labels) - count) // 2)
@@ -144,6 +151,15 @@ def expected_seconds(
         _, steps = training_plan(labels, last(config))
         expected[QUANTISATION_AWARE] = ROUNDED * costs.steps(steps, batch, unlabelled)
     return expected
+
+
+def _pseudo_labels(costs: Costs, count: int, classes: int, teachers: Sequence[str]) -> float:
+    largest = macs(layers(costs.space, costs.space.largest()))
+    channels = CHANNELS * max(1, len(teachers))
+    probes = PROBE_SECONDS * count * channels * classes
+    spreading = SPREAD_SECONDS * count * min(count, BLOCK) * channels
+    own = count * largest * costs.mac * FEATURES
+    return own + (probes + spreading) / torch.get_num_threads()
 
 
 def seconds_per_mac(supernet: Supernet) -> float:

@@ -144,5 +144,5 @@ def test_training_starts_from_a_checkpoint(networks: Any, tmp_path: Path) -> Non
     bundle = Bundle.open(report.bundle)
     bundle.verify()
     assert bundle.space.name == "mobilenet_v3_w1.0"
-    assert len(steps) == 16 // 4
+    assert len([step for step in steps if step.losses]) == 16 // 4
     assert abs(bundle.preprocessing.mean[0] - 123.675) < 1e-3
