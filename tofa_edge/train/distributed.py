@@ -63,14 +63,11 @@ class Processes:
 
     @property
     def first(self) -> bool:
-        """Whether this process writes files and speaks."""
+        """Whether this process writes files and reports."""
         return self.rank == 0
 
     def check(self, *batches: int) -> None:
-        """Checks that batches can be shared out evenly.
-
-        Args:
-            *batches: how many photos each has.
+        """Checks that `*batches` of so many photos can be shared out evenly.
 
         Raises:
             TrainingError: one cannot.
@@ -84,10 +81,9 @@ class Processes:
         return batch if self.world == 1 else batch[self.rank :: self.world]
 
     def mean(self, value: Tensor) -> Tensor:
-        """Returns the average of a value over the processes; gradients are averaged back.
+        """Returns the average of a `value`, floats, any shape, over the processes.
 
-        Args:
-            value: floats, of the same shape everywhere.
+        Gradients are averaged back.
         """
         if self.world == 1:
             return value
@@ -125,7 +121,7 @@ class Processes:
             torch.distributed.barrier()
 
     def leave(self) -> None:
-        """Waits for the others, then takes leave: who just ends may abort the others or itself."""
+        """Waits for the others, then leaves: a process that just ends may abort the others."""
         if self.world > 1:
             self.wait()
             torch.distributed.destroy_process_group()

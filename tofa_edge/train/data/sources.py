@@ -55,9 +55,7 @@ def decode_photos(listed: LabelledPaths | Photos, size: int, on_step: OnStep = s
     decoded, kept = decode_all(listed, size, on_step)
     readable = np.bincount(kept.labels[kept.labels >= 0], minlength=len(kept.classes))
     if not readable.all():
-        name = kept.classes[int(np.argmin(readable))]
-        folder = listed.paths[int(np.argmax(listed.labels == readable.argmin()))].parent
-        raise DataError(f"{folder}: no photo of class {name!r} can be read")
+        raise DataError(f"no photo of class {kept.classes[readable.argmin()]!r} can be read")
     return Photos(kept.classes, decoded, kept.labels)
 
 
