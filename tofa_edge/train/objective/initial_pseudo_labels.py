@@ -56,12 +56,12 @@ def start_from_probe(
     features = own
     if teacher_outputs:
         features = torch.cat([teacher.features for teacher in teacher_outputs], dim=1).to(own)
-    own_prior = labelled_prior(labels, classes)
-    prior = class_prior(features, labels, classes) if self_training else own_prior
+    if self_training:
+        prior, rounds = class_prior(features, labels, classes), SELF_TRAINING_ROUNDS
+    else:
+        prior, rounds = labelled_prior(labels, classes), 0
     count()
-    probe = fit_linear_probe(
-        features, labels, classes, SELF_TRAINING_ROUNDS if self_training else 0, prior
-    )
+    probe = fit_linear_probe(features, labels, classes, rounds, prior)
     count()
     pseudo_labels = (
         spread(probe, features, labels) if self_training else probe.probabilities(features)
