@@ -56,7 +56,7 @@ STEP = 1.15  # a step over its passes as measured: smaller subnets use a process
 ROUNDED = 1.25  # a step with rounded weights and values over one without
 STEP_PER_PARAMETER = 6e-8  # seconds: slices, gradients, AdamW, averaging
 CUT_SECONDS, CUT_PER_PARAMETER = 0.02, 4e-8  # to cut a subnet and load it
-RESIZE_SECONDS = 3e-4  # of an image to a subnet's resolution
+RESIZE_PER_PIXEL = 6e-8  # seconds, of an image to a subnet's resolution
 LOAD_SECONDS = 0.4  # of a pretrained network
 PROBE_SECONDS = 2e-7  # for each image, channel and class on one thread: all fits of linear probes
 SPREAD_SECONDS = 3e-11  # for each channel of each pair of images on one thread
@@ -106,7 +106,8 @@ class Costs:
 
         It is a random one by default, or one of so many MACs (`macs_of_one`).
         """
-        each = (macs_of_one or self.random) * self.mac * ENGINE + RESIZE_SECONDS
+        resizing = self.space.resolutions[-1] ** 2 * RESIZE_PER_PIXEL
+        each = (macs_of_one or self.random) * self.mac * ENGINE + resizing
         cut = CUT_SECONDS + self.parameters * CUT_PER_PARAMETER
         return cut + (self.calibration + images) * each
 
