@@ -32,7 +32,7 @@ from tofa_edge.benchmarks.studies.training_study import (
 from tofa_edge.benchmarks.studies.transfer import measured_on_test, study_run
 from tofa_edge.train.data.augment import weak
 from tofa_edge.train.data.photos import forget_labels
-from tofa_edge.train.objective import first_targets, losses, objectives
+from tofa_edge.train.objective import initial_pseudo_labels, losses, objectives
 from tofa_edge.train.objective.linear_probe import Probe
 from tofa_edge.train.objective.pseudo_labels import PseudoLabels
 from tofa_edge.train.run import loop
@@ -50,7 +50,7 @@ WITHOUT: Mapping[str, Callable[[], AbstractContextManager[object]]] = {
     "smallest subnet in each step": contextlib.nullcontext,
     "Lite1 among the teachers": contextlib.nullcontext,
     "initial pseudo-labels spread over neighbours": lambda: mock.patch.object(
-        first_targets, "spread", _not_spread
+        initial_pseudo_labels, "spread", _not_spread
     ),
     "Kullback-Leibler but α-divergence": lambda: mock.patch.object(
         losses, "kullback_leibler", alpha_divergence

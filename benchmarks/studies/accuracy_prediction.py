@@ -30,7 +30,7 @@ from tofa_edge.benchmarks.studies.training_study import (
 )
 from tofa_edge.measurement.order_statistics import kendall_tau
 from tofa_edge.network.network import LITE_PREPROCESSING
-from tofa_edge.train.after.tested import evaluate_subnets
+from tofa_edge.train.after.subnet_tests import evaluate_subnets
 
 SUBNETS, UNSEEN = 240, 60
 VALIDATED = (1000, 100)

@@ -26,8 +26,8 @@ from tofa_edge.benchmarks.studies.training_study import (
     study_results,
 )
 from tofa_edge.train.data.photos import forget_labels
-from tofa_edge.train.objective.class_prior import class_shares
-from tofa_edge.train.objective.first_targets import spread
+from tofa_edge.train.objective.class_prior import class_prior
+from tofa_edge.train.objective.initial_pseudo_labels import spread
 from tofa_edge.train.objective.linear_probe import fit_linear_probe
 
 GROUPS = (("lite0",), ("lite0", "lite2"), TEACHERS)
@@ -53,9 +53,9 @@ def _row(features: Tensor, truth: IndexArray, count: int) -> Row:
     for draw in DRAWS:
         labels = forget_labels(truth, count, draw)
         judged = torch.from_numpy(np.flatnonzero((labels < 0) & (truth >= 0)))
-        shares = class_shares(features, labels, classes)
-        first = fit_linear_probe(features, labels, classes, rounds=0, shares=shares)
-        trained = fit_linear_probe(features, labels, classes, shares=shares)
+        prior = class_prior(features, labels, classes)
+        first = fit_linear_probe(features, labels, classes, rounds=0, prior=prior)
+        trained = fit_linear_probe(features, labels, classes, prior=prior)
         pseudo_labels = (
             first.probabilities(features),
             trained.probabilities(features),

@@ -41,7 +41,7 @@ from tofa_edge.benchmarks.studies.training_study import (
 )
 from tofa_edge.train.config import OnStep, TrainingConfig
 from tofa_edge.train.data.photos import forget_labels
-from tofa_edge.train.objective.class_prior import class_shares
+from tofa_edge.train.objective.class_prior import class_prior
 from tofa_edge.train.objective.linear_probe import fit_linear_probe, probe_accuracy
 from tofa_edge.train.objective.teachers import TeacherOutputs
 from tofa_edge.train.run.loop import Choose, sandwich
@@ -89,7 +89,7 @@ def main() -> None:
 
 def _probe_row(seen: torch.Tensor, test: torch.Tensor, labels: IndexArray, data: Data) -> Row:
     classes = len(data.classes)
-    probe = fit_linear_probe(seen, labels, classes, shares=class_shares(seen, labels, classes))
+    probe = fit_linear_probe(seen, labels, classes, prior=class_prior(seen, labels, classes))
     return {"accuracy": {"probe": probe_accuracy(probe, test, data.test_labels)}}
 
 

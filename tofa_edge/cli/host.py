@@ -2,55 +2,101 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
+import functools
+import inspect
+import re
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from shlex import quote
-from typing import Annotated, Any
+from typing import Annotated, Any, get_type_hints
 
 import typer
 
 from tofa_edge.cli.app import BundlePath, Json, app
-from tofa_edge.cli.output import (
-    is_first_process,
-    out,
-    print_json,
-    training_progress,
-)
+from tofa_edge.cli.output import is_first_process, out, print_json, training_progress
 from tofa_edge.errors import TrainingError
-from tofa_edge.train.config import TrainingConfig
+from tofa_edge.train.config import OnStep, Report, TrainingConfig
 
-DEFAULTS = TrainingConfig()
 MOST_CONFUSED = 10  # classes that a terminal has room for
 DEMO_EPOCHS = 6
 
-Start = Annotated[
-    str,
-    typer.Option(
-        "--from",
-        help="lite0, lite1 or lite2 (pretrained), a bundle (its weights), or tiny (nothing).",
-    ),
-]
-Resolution = Annotated[int, typer.Option(help="Largest input size in pixels.")]
-LearningRate = Annotated[float, typer.Option(help="Peak rate of AdamW.")]
-PretrainEpochs = Annotated[
-    float, typer.Option(help="Passes over the photos that make all subnets like the pretrained.")
-]
-CalibrationPhotos = Annotated[
-    int, typer.Option(help="Training photos the bundle carries; 0: frames at deployment.")
-]
-Half = Annotated[bool, typer.Option("--half", help="Store 16-bit weights.")]
-Device = Annotated[str, typer.Option(help="auto, cpu or cuda.")]
+# Options that are not called as the attribute of TrainingConfig, or want more than its help.
+OPTIONS: dict[str, Any] = {
+    "start": typer.Option("--from"),
+    "pretrained": typer.Option(metavar="FILE"),
+    "teachers": typer.Option(metavar="NAMES"),
+    "seed": typer.Option(min=0),
+    "half_precision": typer.Option("--half"),
+}
+SETTINGS = tuple(field.name for field in dataclasses.fields(TrainingConfig))
+LAST = ("resume", "log", "as_json")
+OF_PRETRAINING = (
+    "start", "pretrain_epochs", "resolution", "learning_rate", "seed", "calibration_photos",
+    "half_precision", "device",
+)  # fmt: skip
+
 Log = Annotated[
     Path | None,
     typer.Option(metavar="FOLDER", help="Write metrics.csv and TensorBoard events there."),
 ]
 Resume = Annotated[bool, typer.Option("--resume", help="Go on with an interrupted run.")]
 OutPath = Annotated[Path, typer.Option("--out", help="The bundle to write.")]
-Seed = Annotated[int, typer.Option(min=0, help="Same seed, same bundle.")]
+
+
+def configured(*names: str) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    """Gives a command an option for each named attribute of `TrainingConfig`.
+
+    Default, type and help are the attribute's; the command gets the whole as `config`.
+
+    Args:
+        *names: of attributes.
+    """
+
+    def decorate(command: Callable[..., None]) -> Callable[..., None]:
+        @functools.wraps(command)
+        def with_config(**given: Any) -> None:
+            values = {name: given.pop(name) for name in names}
+            if "teachers" in values:
+                teachers = values["teachers"].split(",")
+                values["teachers"] = tuple(name.strip() for name in teachers if name.strip())
+            command(config=TrainingConfig(**values), **given)
+
+        own = inspect.signature(command, eval_str=True).parameters
+        every = [*(own[name] for name in own if name != "config"), *map(_option, names)]
+        every.sort(key=lambda each: each.name in LAST)
+        with_config.__signature__ = inspect.Signature(every)  # type: ignore[attr-defined]
+        return with_config
+
+    return decorate
+
+
+@functools.cache
+def _helps() -> dict[str, str]:
+    """Returns what the docstring of `TrainingConfig` says of each attribute."""
+    entries = re.findall(
+        r"^ {4}(\w+): (.+(?:\n {6,}.+)*)", inspect.getdoc(TrainingConfig) or "", re.M
+    )
+    return {name: " ".join(text.split()) for name, text in entries}
+
+
+def _option(name: str) -> inspect.Parameter:
+    default = getattr(TrainingConfig(), name)
+    kind = get_type_hints(TrainingConfig)[name]
+    if isinstance(default, tuple):
+        default, kind = ",".join(default), str
+    option = OPTIONS.get(name, typer.Option())
+    option.help = _helps().get(name)
+    return inspect.Parameter(
+        name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=Annotated[kind, option]
+    )
 
 
 @app.command()
+@configured(*SETTINGS)
 def train(
+    *,
     out_path: OutPath,
     data: Annotated[
         Path | None,
@@ -60,132 +106,38 @@ def train(
             "path,label; or elpv, fashion-mnist, digits.",
         ),
     ] = None,
-    start: Start = DEFAULTS.start,
-    pretrained: Annotated[
-        str | None,
-        typer.Option(metavar="FILE", help="Weights of a once-for-all MobileNetV3 to start from."),
-    ] = DEFAULTS.pretrained,
-    epochs: Annotated[
-        float,
-        typer.Option(help="Passes over the photos; 0 bundles the pretrained network as it is."),
-    ] = DEFAULTS.epochs,
-    pretrain_epochs: PretrainEpochs = DEFAULTS.pretrain_epochs,
-    quantisation_aware_epochs: Annotated[
-        float,
-        typer.Option(
-            help="Passes at the end with weights and values rounded as in int8: only worth it "
-            "where int8 was seen to lose accuracy without, which lite0 hardly does; 0: none."
-        ),
-    ] = DEFAULTS.quantisation_aware_epochs,
-    labels_per_class: Annotated[
-        int | None, typer.Option(help="Labels to use; the other photos count as unlabelled.")
-    ] = DEFAULTS.labels_per_class,
-    resolution: Resolution = DEFAULTS.resolution,
-    batch_size: Annotated[int, typer.Option(help="Labelled photos a step.")] = DEFAULTS.batch_size,
-    unlabelled_ratio: Annotated[
-        int, typer.Option(help="Unlabelled photos for each labelled one; 0 ignores them.")
-    ] = DEFAULTS.unlabelled_ratio,
-    teachers: Annotated[
-        str,
-        typer.Option(
-            metavar="NAMES",
-            help="Pretrained networks that look at every photo once, for first targets: "
-            "of lite0, lite1, lite2; '' for none.",
-        ),
-    ] = ",".join(DEFAULTS.teachers),
-    learning_rate: LearningRate = DEFAULTS.learning_rate,
-    seed: Seed = DEFAULTS.seed,
-    calibration_photos: CalibrationPhotos = DEFAULTS.calibration_photos,
-    check_photos: Annotated[
-        int, typer.Option(help="Labelled photos the bundle carries.")
-    ] = DEFAULTS.check_photos,
-    predictor_subnets: Annotated[
-        int, typer.Option(help="Subnets to test for the accuracy predictor; 0 ships none.")
-    ] = DEFAULTS.predictor_subnets,
-    half_precision: Half = DEFAULTS.half_precision,
-    device: Device = DEFAULTS.device,
+    config: TrainingConfig,
     resume: Resume = False,
     log: Log = None,
     as_json: Json = False,
 ) -> None:
     """Trains a supernet on photos, few of them labelled, and writes a bundle."""
     trainer = _training()
-    config = TrainingConfig(
-        start=start,
-        pretrained=pretrained,
-        epochs=epochs,
-        pretrain_epochs=pretrain_epochs,
-        quantisation_aware_epochs=quantisation_aware_epochs,
-        labels_per_class=labels_per_class,
-        resolution=resolution,
-        batch_size=batch_size,
-        unlabelled_ratio=unlabelled_ratio,
-        teachers=tuple(name.strip() for name in teachers.split(",") if name.strip()),
-        learning_rate=learning_rate,
-        seed=seed,
-        calibration_photos=calibration_photos,
-        check_photos=check_photos,
-        predictor_subnets=predictor_subnets,
-        half_precision=half_precision,
-        device=device,
-    )
-    with training_progress() as shown, _logged(log, shown) as on_step:
+    with _progress(log) as on_step:
         report = trainer.train(data, out_path, config, on_step, resume)
-    if not report.written:  # another process did
-        return
-    if as_json:
-        print_json({**dataclasses.asdict(report), "bundle": str(report.bundle)})
-        return
-    for name, share in report.accuracies.items():
-        out.print(f"{name} subnet: {share:.1%} of the validation photos right")
-    out.print(
-        f"{_written(out_path)}. Next: tofa-edge deploy {quote(str(out_path))} --latency-ms 10",
-        markup=False,
-    )
+    if not as_json and report.written:
+        for name, value in report.accuracies.items():
+            out.print(f"{name} subnet: accuracy on validation photos {value:.1%}")
+    _show(report, f"tofa-edge deploy {quote(str(out_path))} --latency-ms 10", as_json)
 
 
 @app.command()
+@configured(*OF_PRETRAINING)
 def pretrain(
+    *,
     images: Annotated[Path, typer.Argument(metavar="IMAGES", help="Folder of any photos.")],
     out_path: OutPath,
-    start: Start = DEFAULTS.start,
-    pretrain_epochs: Annotated[
-        float, typer.Option("--epochs", help="Passes over the photos.")
-    ] = DEFAULTS.pretrain_epochs,
-    resolution: Resolution = DEFAULTS.resolution,
-    learning_rate: LearningRate = DEFAULTS.learning_rate,
-    seed: Seed = DEFAULTS.seed,
-    calibration_photos: CalibrationPhotos = DEFAULTS.calibration_photos,
-    half_precision: Half = DEFAULTS.half_precision,
-    device: Device = DEFAULTS.device,
+    config: TrainingConfig,
     resume: Resume = False,
     log: Log = None,
     as_json: Json = False,
 ) -> None:
     """Makes all subnets like a pretrained network, without labels: a start for every task."""
     trainer = _training()
-    config = TrainingConfig(
-        start=start,
-        pretrain_epochs=pretrain_epochs,
-        resolution=resolution,
-        learning_rate=learning_rate,
-        seed=seed,
-        calibration_photos=calibration_photos,
-        half_precision=half_precision,
-        device=device,
-    )
-    with training_progress() as shown, _logged(log, shown) as on_step:
+    with _progress(log) as on_step:
         report = trainer.pretrain(images, out_path, config, on_step, resume)
-    if not report.written:
-        return
-    if as_json:
-        print_json({**dataclasses.asdict(report), "bundle": str(report.bundle)})
-        return
-    out.print(
-        f"{_written(out_path)}. Next: "
-        f"tofa-edge train PHOTOS --from {quote(str(out_path))} --out parts.tofa",
-        markup=False,
-    )
+    start = quote(str(out_path))
+    _show(report, f"tofa-edge train PHOTOS --from {start} --out parts.tofa", as_json)
 
 
 @app.command()
@@ -199,7 +151,7 @@ def evaluate(
     seed: Annotated[int, typer.Option(min=0, help="Of the random subnets.")] = 0,
     as_json: Json = False,
 ) -> None:
-    """Says how often subnets are right on labelled photos, and how sure one can be of that."""
+    """Measures the accuracy of subnets on labelled photos, with intervals."""
     from tofa_edge.bundle.bundle import Bundle
     from tofa_edge.cli.describe import confusion_table, evaluations_as_json, evaluations_table
     from tofa_edge.train.after import evaluation
@@ -207,15 +159,15 @@ def evaluate(
     opened = Bundle.open(bundle)
     if plot is not None:
         evaluation.check_plot(plot)
-    made = evaluation.evaluate(opened, data, subnets, seed)
+    evaluations = evaluation.evaluate(opened, data, subnets, seed)
     if as_json:
-        print_json(evaluations_as_json(made))
+        print_json(evaluations_as_json(evaluations))
     else:
-        out.print(evaluations_table(made))
+        out.print(evaluations_table(evaluations))
         if len(opened.classes) <= MOST_CONFUSED:
-            out.print(confusion_table(made[0], opened.classes))
+            out.print(confusion_table(evaluations[0], opened.classes))
     if plot is not None:
-        evaluation.plot(made, opened.classes, plot)
+        evaluation.plot(evaluations, opened.classes, plot)
 
 
 @app.command()
@@ -238,14 +190,25 @@ def demo(
         print_json(results)
 
 
-def _logged(folder: Path | None, on_step: Any) -> Any:
+@contextlib.contextmanager
+def _progress(log: Path | None) -> Iterator[OnStep]:
+    """Yields what to call after each step; the first process alone writes logs."""
     from tofa_edge.train.run.logs import logged
 
-    return logged(folder if is_first_process() else None, on_step)
+    folder = log if is_first_process() else None
+    with training_progress() as shown, logged(folder, shown) as on_step:
+        yield on_step
 
 
-def _written(path: Path) -> str:
-    return f"wrote {path} ({path.stat().st_size / 1e6:.1f} MB)"
+def _show(report: Report, following: str, as_json: bool) -> None:
+    """Prints what was made and the `following` command, if this process has written it."""
+    if not report.written:
+        return
+    if as_json:
+        print_json({**dataclasses.asdict(report), "bundle": str(report.bundle)})
+        return
+    size = report.bundle.stat().st_size / 1e6
+    out.print(f"wrote {report.bundle} ({size:.1f} MB). Next: {following}", markup=False)
 
 
 def _training() -> Any:

@@ -5,18 +5,20 @@ from __future__ import annotations
 import json
 import logging
 import os
+import time
 from collections.abc import Callable, Collection, Iterable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from rich.console import Console
-from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
 if TYPE_CHECKING:
     from tofa_edge.train.config import Progress as Step
 
-PLAIN_LINES = 20  # of progress, where there is no terminal
+PLAIN_LINES = 20  # of progress of a phase, where there is no terminal
+LEAST_SECONDS, MOST_SECONDS = 1.0, 60.0  # between two of them
 FILE_WIDTH = 160  # columns of a table where there is no terminal, and COLUMNS says nothing
 
 
@@ -91,37 +93,52 @@ def is_first_process() -> bool:
 
 @contextmanager
 def training_progress() -> Iterator[Callable[[Step], None]]:
-    """Yields what to call after each training step."""
+    """Yields what to call after each step of training: a bar on a terminal, lines elsewhere."""
     if not (err.is_terminal and is_first_process()):
-        yield _plain
+        yield _plain_lines()
         return
     columns = (
         TextColumn("{task.description}"),
         BarColumn(),
         TextColumn("{task.completed:.0f}/{task.total:.0f} steps"),
-        TextColumn("{task.fields[losses]}"),
+        TextColumn("{task.fields[figures]}"),
         TimeElapsedColumn(),
-        TextColumn("left"),
-        TimeRemainingColumn(),
+        TextColumn("{task.fields[left]}"),
     )
     with Progress(*columns, console=err) as bar:
-        task = bar.add_task("training", total=None, losses="")
+        task = bar.add_task("training", total=None, figures="", left="")
         yield lambda step: bar.update(
             task,
             description=step.phase,
             completed=step.step,
             total=step.steps,
-            losses=_losses(step),
+            figures=_figures(step),
+            left=_left(step),
         )
 
 
-def _plain(step: Step) -> None:
-    if step.step == step.steps or step.step % max(1, step.steps // PLAIN_LINES) == 0:
-        left = (step.steps - step.step) * step.seconds / step.step
-        tell(f"{step.phase} {step.step}/{step.steps}, {_losses(step)}, {left:.0f} s left")
+def _plain_lines() -> Callable[[Step], None]:
+    """Returns what prints the last step of each phase, and up to 20 before, a second apart."""
+    printed = time.monotonic()
+
+    def show(step: Step) -> None:
+        nonlocal printed
+        seconds = time.monotonic() - printed
+        due = step.step % max(1, step.steps // PLAIN_LINES) == 0 and seconds >= LEAST_SECONDS
+        if due or step.step == step.steps or seconds >= MOST_SECONDS:
+            tell(f"{step.phase} {step.step}/{step.steps}, {_figures(step)}, {_left(step)}")
+            printed = time.monotonic()
+
+    return show
 
 
-def _losses(step: Step) -> str:
+def _left(step: Step) -> str:
+    left = (step.steps - step.step) * step.seconds / step.step
+    whole = step.seconds_left
+    return f"{left:.0f} s left" + ("" if whole is None else f", {whole:.0f} s with all phases")
+
+
+def _figures(step: Step) -> str:
     if not step.losses:
         return f"{step.images_per_second:.0f} a second"
     largest, smallest, *_ = step.losses

@@ -63,14 +63,11 @@ class Processes:
 
     @property
     def first(self) -> bool:
-        """Whether this process writes files and speaks."""
+        """Whether this process writes files and reports."""
         return self.rank == 0
 
     def check(self, *batches: int) -> None:
-        """Checks that batches can be shared out evenly.
-
-        Args:
-            *batches: how many photos each has.
+        """Checks that `*batches` of so many photos can be shared out evenly.
 
         Raises:
             TrainingError: one cannot.
@@ -80,18 +77,13 @@ class Processes:
                 raise TrainingError(f"a batch of {batch} photos is not for {self.world} processes")
 
     def share(self, batch: Tensor) -> Tensor:
-        """Returns this process's images of a batch (N, …) that all have drawn alike.
-
-        Args:
-            batch: of any dtype.
-        """
+        """Returns this process's images of a `batch` (N, …), any dtype, that all have drawn."""
         return batch if self.world == 1 else batch[self.rank :: self.world]
 
     def mean(self, value: Tensor) -> Tensor:
-        """Returns the average of a value over the processes; gradients are averaged back.
+        """Returns the average of a `value`, floats, any shape, over the processes.
 
-        Args:
-            value: floats, of the same shape everywhere.
+        Gradients are averaged back.
         """
         if self.world == 1:
             return value
@@ -99,21 +91,13 @@ class Processes:
         return averaged
 
     def any(self, *flags: bool) -> tuple[bool, ...]:
-        """Returns of each flag whether it is up in any process.
-
-        Args:
-            *flags: as many everywhere.
-        """
+        """Returns of each of the `*flags` whether it is up in any process."""
         if self.world == 1:
             return flags
         return tuple((self.mean(torch.tensor(flags, dtype=torch.float32)) > 0).tolist())
 
     def average_gradients(self, parameters: Iterable[torch.nn.Parameter]) -> None:
-        """Averages all gradients over the processes, in one message.
-
-        Args:
-            parameters: in the same order everywhere.
-        """
+        """Averages the gradients of `parameters` over the processes, in one message."""
         if self.world == 1:
             return
         gradients = [p.grad for p in parameters if p.grad is not None]
@@ -123,11 +107,7 @@ class Processes:
             gradient.copy_(part.view_as(gradient))
 
     def agree(self, values: Iterable[Tensor]) -> None:
-        """Gives all processes what the first one has; in place.
-
-        Args:
-            values: of the same shapes everywhere.
-        """
+        """Gives all processes the first one's `values`, in place."""
         if self.world == 1:
             return
         for value in values:
@@ -141,7 +121,7 @@ class Processes:
             torch.distributed.barrier()
 
     def leave(self) -> None:
-        """Waits for the others, then takes leave: who just ends may abort the others or itself."""
+        """Waits for the others, then leaves: a process that just ends may abort the others."""
         if self.world > 1:
             self.wait()
             torch.distributed.destroy_process_group()

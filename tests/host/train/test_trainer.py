@@ -23,6 +23,7 @@ from tofa_edge.architecture.arrays import IndexArray
 from tofa_edge.architecture.encodings import encoded
 from tofa_edge.architecture.zoo import tiny
 from tofa_edge.bundle.bundle import Bundle
+from tofa_edge.cli import output
 from tofa_edge.errors import BundleError, DataError, TrainingError
 from tofa_edge.network.network import LITE_PREPROCESSING
 from tofa_edge.prediction.accuracy import USUAL_DROP
@@ -103,6 +104,37 @@ def test_progress_counts_every_step(trained: Trained) -> None:
     assert {len(step.losses) for step in steps} == {4}
     assert all(step.images_per_second > 0 for step in steps)
     assert any("80 photos of 2 classes: 64 to train on, 8 to validate" in line for line in lines)
+
+
+def test_every_phase_is_counted_and_estimated(trained: Trained) -> None:
+    _, every, lines = trained
+    ends = {step.phase: step for step in every}
+    phases = ["reading photos", "training", "evaluation", "testing subnets"]
+    drop = ["accuracy drop in integers"] if integer_engine() is not None else []
+    assert [*ends] == [*phases, *drop, "packing"]
+    assert all(step.step == step.steps for step in ends.values())
+    left = [step.seconds_left or 0.0 for step in ends.values()]
+    assert left == sorted(left, reverse=True)
+    assert left[-1] == 0
+    assert lines[0].startswith("about ")
+    assert lines[0].endswith(" on this machine")
+
+
+def test_progress_is_printed_in_lines(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    clock = [0.0]
+    monkeypatch.setattr(time, "monotonic", lambda: clock[0])
+    show = output._plain_lines()
+    for step in range(1, 101):
+        clock[0] += 0.5
+        show(Progress(step, 100, (), step / 2, 2.0, "testing subnets", seconds_left=60.0))
+    lines = capsys.readouterr().err.splitlines()
+    assert len(lines) == 20
+    assert lines[-2] == "testing subnets 95/100, 2 a second, 2 s left, 60 s with all phases"
+    clock[0] += 61
+    show(Progress(1, 100, (1.0, 2.0), 61.0, 2.0))
+    assert capsys.readouterr().err.startswith("training 1/100, loss largest 1.00 smallest 2.00, ")
 
 
 def test_trained_bundle_is_whole(trained: Trained) -> None:
@@ -245,7 +277,7 @@ def test_training_goes_on_without_one_image(
 ) -> None:
     """Whatever part of the data it falls into: it is one of 80, less than 5 %."""
     folder = read_folder(copy)
-    torn = folder.paths[int(split(folder.labels, trainer.SHARES, SHORT.seed)[role][0])]
+    torn = folder.paths[int(split(folder.labels, trainer.PARTS, SHORT.seed)[role][0])]
     torn.write_bytes(b"torn")
     report = train(copy, tmp_path / "made.tofa", SHORT)
     Bundle.open(report.bundle).verify()
@@ -387,7 +419,7 @@ def test_resizing_averages() -> None:
 )
 def test_split_is_disjoint_and_stratified(sizes: list[int], seed: int) -> None:
     labels = np.repeat(np.arange(len(sizes)), sizes).astype(np.int64)
-    parts = split(labels, trainer.SHARES, seed)
+    parts = split(labels, trainer.PARTS, seed)
     assert list(parts) == ["train", "validation", "check"]
     together = np.concatenate(list(parts.values()))
     assert sorted(together) == list(range(len(labels)))
@@ -400,12 +432,12 @@ def test_split_is_disjoint_and_stratified(sizes: list[int], seed: int) -> None:
 
 def test_split_wants_a_photo_of_each_class_for_each_role() -> None:
     with pytest.raises(DataError, match="one class has 2"):
-        split(np.array([0, 0, 0, 1, 1], dtype=np.int64), trainer.SHARES, 0)
+        split(np.array([0, 0, 0, 1, 1], dtype=np.int64), trainer.PARTS, 0)
 
 
 def test_split_follows_its_seed() -> None:
     labels: IndexArray = np.repeat(np.arange(2), 50).astype(np.int64)
-    made = [split(labels, trainer.SHARES, seed)["check"].tolist() for seed in (1, 1, 2)]
+    made = [split(labels, trainer.PARTS, seed)["check"].tolist() for seed in (1, 1, 2)]
     assert made[0] == made[1] != made[2]
 
 
@@ -420,7 +452,7 @@ def test_interrupted_training_says_so_and_leaves_nothing(photos: Path, tmp_path:
         preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
     ) as running:
         assert running.stderr is not None
-        assert "to train on" in running.stderr.readline()
+        assert any("to train on" in line for line in iter(running.stderr.readline, ""))
         time.sleep(0.5)
         running.send_signal(signal.SIGINT)
         said = running.stderr.read()

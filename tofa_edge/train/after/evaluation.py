@@ -25,6 +25,7 @@ from tofa_edge.train.data.sources import read_photos
 from tofa_edge.train.run.subnet_accuracy import log_softmax, subnet_logits
 
 if TYPE_CHECKING:
+    from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
 log = logging.getLogger(__name__)
@@ -41,10 +42,10 @@ class Evaluation:
         subnet: which.
         macs: multiply-accumulates of one image.
         photos: how many.
-        accuracy: the share that is right, 0..1.
+        accuracy: 0..1.
         interval: that the true accuracy lies in with 95 % (Wilson, 1927).
-        calibration_error: how far probabilities are from shares that are right, 0..1: expected
-            calibration error in 15 bins (Guo et al., ICML 2017), with the bundle's temperature.
+        calibration_error: expected calibration error in 15 bins, 0..1 (Guo et al., ICML 2017),
+            with the bundle's temperature.
         confusion: counts, row the label, column the prediction, int64, (classes, classes).
     """
 
@@ -59,10 +60,7 @@ class Evaluation:
 
 
 def evaluate(
-    bundle: Bundle,
-    data: Path,
-    random_subnets: int = 20,
-    seed: int = 0,
+    bundle: Bundle, data: Path, random_subnets: int = 20, seed: int = 0
 ) -> list[Evaluation]:
     """Evaluates the largest, middle, smallest and some random subnets as a device would run them.
 
@@ -79,8 +77,8 @@ def evaluate(
     """
     space = bundle.space
     size = space.resolutions[-1]
-    seen = bundle.calibration_images(size, CALIBRATION_IMAGES)
-    if not len(seen):
+    calibration = bundle.calibration_images(size, CALIBRATION_IMAGES)
+    if not len(calibration):
         raise BundleError(
             f"{bundle.path}: no calibration photos in it to evaluate subnets with: train it with "
             "--calibration-photos of 1 or more"
@@ -89,30 +87,24 @@ def evaluate(
     rng = np.random.default_rng(seed)
     chosen = {"largest": space.largest(), "middle": space.middle(), "smallest": space.smallest()}
     chosen |= {f"random {number}": space.sample(rng) for number in range(1, random_subnets + 1)}
-    arrays = bundle.supernet()
-    made = []
+    whole = (bundle.supernet(), bundle.preprocessing, calibration, images)
+    evaluations = []
     for name, subnet in chosen.items():
-        logits = subnet_logits(space, subnet, arrays, bundle.preprocessing, seen, images)
+        logits = subnet_logits(space, subnet, *whole)
         cost = macs(layers(space, subnet))
-        made.append(judged(name, subnet, cost, logits / bundle.temperature, labels))
-        low, high = made[-1].interval
-        log.info(
-            f"{name}: {made[-1].accuracy:.1%} ({low:.1%} to {high:.1%}) at {cost / 1e6:.1f} MMACs"
-        )
-    return made
+        row = judged(name, subnet, cost, logits / bundle.temperature, labels)
+        low, high = row.interval
+        log.info(f"{name}: {row.accuracy:.1%} ({low:.1%} to {high:.1%}) at {cost / 1e6:.1f} MMACs")
+        evaluations.append(row)
+    return evaluations
 
 
 def judged(
     name: str, subnet: Subnet, cost: int, logits: FloatArray, labels: IndexArray
 ) -> Evaluation:
-    """Returns the evaluation of a subnet.
+    """Returns the evaluation of a subnet by its `logits` over the temperature, (N, classes).
 
-    Args:
-        name: of the subnet.
-        subnet: which.
-        cost: multiply-accumulates of one image.
-        logits: over the temperature, (N, classes).
-        labels: class indices, (N,).
+    It has a `name`, a `cost` in MACs, and the images their `labels`, (N,).
     """
     guesses = logits.argmax(axis=1)
     right = guesses == labels
@@ -132,12 +124,7 @@ def judged(
 
 
 def calibration_error(confidence: FloatArray, right: NDArray[np.bool_]) -> float:
-    """Returns the mean difference of confidence and accuracy over bins of confidence, 0..1.
-
-    Args:
-        confidence: probabilities of the predicted classes, (N,).
-        right: whether each is the label, (N,).
-    """
+    """Returns the mean gap of `confidence` and shares `right`, (N,) both, over bins, 0..1."""
     bins = np.minimum((confidence * CONFIDENCE_BINS).astype(int), CONFIDENCE_BINS - 1)
     gaps = np.bincount(bins, confidence - right, minlength=CONFIDENCE_BINS)
     return float(np.abs(gaps).sum() / len(confidence))
@@ -183,34 +170,43 @@ def plot(evaluations: list[Evaluation], classes: tuple[str, ...], path: Path) ->
     """
     figure = _figure(figsize=(11, 4.6), layout="constrained")
     left, right = figure.subplots(1, 2)
-    costs = np.array([made.macs / 1e6 for made in evaluations])
-    shares = 100 * np.array([made.accuracy for made in evaluations])
-    lows, highs = (100 * np.array([made.interval[end] for made in evaluations]) for end in (0, 1))
-    left.errorbar(costs, shares, (shares - lows, highs - shares), fmt="o", ms=4, lw=1, capsize=2)
-    for made, cost, share in zip(evaluations, costs, shares, strict=True):
-        if not made.name.startswith("random"):
-            left.annotate(made.name, (cost, share), xytext=(6, -12), textcoords="offset points")
-    left.set(xlabel="MMACs of one image", ylabel="accuracy, %", xscale="log")
-    left.set_title(f"{evaluations[0].photos} photos, intervals of 95 %", loc="left", fontsize=10)
-    left.grid(alpha=0.3)
-    rows = evaluations[0].confusion / np.maximum(1, evaluations[0].confusion.sum(1, keepdims=True))
-    right.imshow(rows, cmap="Blues", vmin=0, vmax=1)
-    places = range(len(classes)) if len(classes) <= 30 else []
-    right.set_xticks(places, [classes[i] for i in places], rotation=90)
-    right.set_yticks(places, [classes[i] for i in places])
-    if len(classes) <= 12:
-        for row, column in np.ndindex(rows.shape):
-            dark = rows[row, column] > 0.5
-            right.text(
-                column, row, f"{100 * rows[row, column]:.0f}", ha="center", va="center",
-                fontsize=8, color="white" if dark else "black",
-            )  # fmt: skip
-    right.set(xlabel="predicted", ylabel="label")
-    right.set_title("largest subnet: share of each class, %", loc="left", fontsize=10)
+    _draw_accuracies(left, evaluations)
+    _draw_confusion(right, evaluations[0].confusion, classes)
     try:
         figure.savefig(path, dpi=130)
     except (OSError, ValueError) as error:
         raise DataError(f"{path}: the plot cannot be written: {error}") from error
+
+
+def _draw_accuracies(axes: Axes, evaluations: list[Evaluation]) -> None:
+    costs = np.array([row.macs / 1e6 for row in evaluations])
+    accuracies = 100 * np.array([row.accuracy for row in evaluations])
+    ends = 100 * np.array([row.interval for row in evaluations]).T
+    errors = np.abs(ends - accuracies)
+    axes.errorbar(costs, accuracies, errors, fmt="o", ms=4, lw=1, capsize=2)
+    for row, cost, height in zip(evaluations, costs, accuracies, strict=True):
+        if not row.name.startswith("random"):
+            axes.annotate(row.name, (cost, height), xytext=(6, -12), textcoords="offset points")
+    axes.set(xlabel="MMACs of one image", ylabel="accuracy, %", xscale="log")
+    axes.set_title(f"{evaluations[0].photos} photos, intervals of 95 %", loc="left", fontsize=10)
+    axes.grid(alpha=0.3)
+
+
+def _draw_confusion(axes: Axes, confusion: IndexArray, classes: tuple[str, ...]) -> None:
+    rows = confusion / np.maximum(1, confusion.sum(1, keepdims=True))
+    axes.imshow(rows, cmap="Blues", vmin=0, vmax=1)
+    places = range(len(classes)) if len(classes) <= 30 else []
+    axes.set_xticks(places, [classes[i] for i in places], rotation=90)
+    axes.set_yticks(places, [classes[i] for i in places])
+    if len(classes) <= 12:
+        for row, column in np.ndindex(rows.shape):
+            dark = rows[row, column] > 0.5
+            axes.text(
+                column, row, f"{100 * rows[row, column]:.0f}", ha="center", va="center",
+                fontsize=8, color="white" if dark else "black",
+            )  # fmt: skip
+    axes.set(xlabel="predicted", ylabel="label")
+    axes.set_title("largest subnet: share of each class, %", loc="left", fontsize=10)
 
 
 def _figure(**options: Any) -> Figure:

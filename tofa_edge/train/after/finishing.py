@@ -1,4 +1,4 @@
-"""What follows training: subnets are tested, probabilities made honest, the bundle packed."""
+"""What follows training: subnets are tested, probabilities calibrated, the bundle packed."""
 
 from __future__ import annotations
 
@@ -13,20 +13,28 @@ from tofa_edge.cutting.cutter import CALIBRATION_IMAGES
 from tofa_edge.errors import TrainingError
 from tofa_edge.network.network import LITE_PREPROCESSING
 from tofa_edge.prediction.accuracy import AccuracyPredictor
-from tofa_edge.train.after.integer_drop import integer_drop
+from tofa_edge.train.after import integer_drop, subnet_tests
 from tofa_edge.train.after.packing import Contents, pack
-from tofa_edge.train.after.tested import evaluate_subnets
-from tofa_edge.train.config import OnStep, Progress, Report, TrainingConfig
+from tofa_edge.train.config import (
+    EVALUATION,
+    INTEGER_DROP,
+    PACKING,
+    TESTING,
+    OnStep,
+    Report,
+    TrainingConfig,
+)
 from tofa_edge.train.data.photos import Photos
 from tofa_edge.train.data.sources import read_some
 from tofa_edge.train.run.early_stopping import EarlyStopping
 from tofa_edge.train.run.subnet_accuracy import accuracy, fit_temperature
+from tofa_edge.train.run.time_estimate import Costs
 from tofa_edge.train.supernet.efficientnet_lite import load_lite
 from tofa_edge.train.supernet.once_for_all import load_once_for_all
 from tofa_edge.train.supernet.supernet import Supernet
 
 IMAGENET_CROP = 0.875  # how EfficientNet-Lite's published accuracies were measured
-TESTING = "testing subnets"
+PACKING_SECONDS = 1.0
 
 
 def pack_trained(
@@ -38,7 +46,7 @@ def pack_trained(
     seconds: float,
     on_step: OnStep,
 ) -> Report:
-    """Writes the bundle of a trained supernet, and returns what it is worth.
+    """Writes the bundle of a trained supernet, and returns how accurate it is.
 
     Args:
         out: the bundle to write.
@@ -47,7 +55,7 @@ def pack_trained(
         photos: all of them.
         roles: indices of photos, (N,), by "train", "validation" and "check".
         seconds: that the training took.
-        on_step: called after each tested subnet.
+        on_step: called after each evaluated subnet and each step of packing.
 
     Raises:
         BundleError: the bundle cannot be written there.
@@ -55,22 +63,17 @@ def pack_trained(
     trained, validated = roles["train"], roles["validation"]
     check = roles["check"][: config.check_photos]
     images, labels = photos.images[validated], photos.labels[validated]
-    seen = photos.images[trained[:CALIBRATION_IMAGES]]
-    logits = EarlyStopping(images, labels, seen).logits(supernet)
-    accuracies = {name: accuracy(found, labels) for name, found in logits.items()}
+    evaluation = EarlyStopping(images, labels, photos.images[trained[:CALIBRATION_IMAGES]])
+    logits = evaluation.logits(supernet, on_step)
+    accuracies = {name: accuracy(each, labels) for name, each in logits.items()}
     temperature = fit_temperature(np.stack(list(logits.values())), labels)
     predictor = None
-    if len(labels):
+    if len(labels) and config.predictor_subnets:
         predictor = _predictor(supernet, config, photos, roles, temperature, on_step)
-    contents = Contents(
-        photos.classes,
-        photos.images[trained[: config.calibration_photos]],
-        photos.images[check],
-        photos.labels[check],
-        temperature,
-        predictor,
-    )
-    provenance = {f"accuracy_{name}": share for name, share in accuracies.items()}
+    calibration = photos.images[trained[: config.calibration_photos]]
+    checked = photos.images[check], photos.labels[check]
+    contents = Contents(photos.classes, calibration, *checked, temperature, predictor)
+    provenance = {f"accuracy_{name}": value for name, value in accuracies.items()}
     if predictor is not None:
         provenance |= {"predictor_error": predictor.error, "predictor_tau": predictor.tau}
         provenance |= {"integer_drop": predictor.integer_drop}
@@ -78,7 +81,7 @@ def pack_trained(
     provenance |= {"pretrain_epochs": config.pretrain_epochs if config.is_plain else 0}
     provenance |= {"quantisation_aware_epochs": config.quantisation_aware_epochs}
     provenance |= {"photos_trained_on": len(trained), "photos_validated_on": len(validated)}
-    pack(out, config, supernet, contents, provenance)
+    pack(out, config, supernet, contents, provenance, on_step)
     return Report(out, accuracies, seconds)
 
 
@@ -89,28 +92,34 @@ def _predictor(
     roles: Mapping[str, IndexArray],
     temperature: float,
     on_step: OnStep,
-) -> AccuracyPredictor | None:
-    if not config.predictor_subnets:
-        return None
-    validated = roles["validation"]
-
-    def told(number: int, count: int, seconds: float) -> None:
-        on_step(Progress(number, count, (), seconds, number / seconds, TESTING))
-
+) -> AccuracyPredictor:
     whole = (supernet.space, supernet.to_arrays(), supernet.preprocessing)
-    unlabelled = photos.images[roles["train"]]
-    tested = evaluate_subnets(
-        *whole,
-        unlabelled,
-        photos.images[validated],
-        photos.labels[validated],
-        config.predictor_subnets,
-        config.seed,
-        told,
-    )
-    rounding = integer_drop(*whole, unlabelled, tested.encodings, temperature)
+    unlabelled, validated = photos.images[roles["train"]], roles["validation"]
+    images, labels = photos.images[validated], photos.labels[validated]
+    count, seed = config.predictor_subnets, config.seed
+    tested = subnet_tests.evaluate_subnets(*whole, unlabelled, images, labels, count, seed, on_step)
+    rounding = integer_drop.integer_drop(*whole, unlabelled, tested.encodings, temperature, on_step)
     predictor = tested.predictor()
     return predictor if rounding is None else replace(predictor, rounding=rounding)
+
+
+def seconds_after_training(
+    costs: Costs, trained: int, validated: int, config: TrainingConfig
+) -> dict[str, float]:
+    """Returns about how long each phase after training will take, in seconds.
+
+    There are so many photos `trained` on and `validated`.
+    """
+    expected = {EVALUATION: costs.three_evaluations(validated)}
+    if config.predictor_subnets:
+        per_image = costs.evaluation(1) - costs.evaluation(0)
+        used = subnet_tests.images_for(costs.evaluation(0), per_image)
+        each = costs.evaluation(min(used, trained) + min(used, validated))
+        expected[TESTING] = config.predictor_subnets * each
+        subnets, images = integer_drop.SUBNETS, min(integer_drop.IMAGES, trained)
+        expected[INTEGER_DROP] = subnets * 2 * costs.evaluation(images)
+    expected[PACKING] = PACKING_SECONDS
+    return expected
 
 
 def bundle_as_is(data: Path | None, out: Path, config: TrainingConfig) -> Report:
@@ -122,9 +131,7 @@ def bundle_as_is(data: Path | None, out: Path, config: TrainingConfig) -> Report
         config: what it starts from.
 
     Raises:
-        TrainingError: the start has no pretrained weights, or they are not installed.
-        DataError: the photos cannot be read.
-        BundleError: the bundle cannot be written there.
+        TrainingError: the start has no pretrained weights.
     """
     if not config.is_plain and config.pretrained is None:
         raise TrainingError(f"--epochs 0 wants pretrained weights, {config.start} has none")

@@ -1,20 +1,21 @@
-"""What 8-bit integers cost the subnets of a supernet: measured on the host, expected on devices."""
+"""The accuracy drop of subnets in 8-bit integers: measured on the host, expected on devices."""
 
 from __future__ import annotations
 
 import numpy as np
 
-from tofa_edge.architecture.arrays import DoubleArray, ImageArray, IndexArray
+from tofa_edge.architecture.arrays import DoubleArray, ImageArray
 from tofa_edge.architecture.encodings import Encodings, decoded
 from tofa_edge.architecture.space import SearchSpace
 from tofa_edge.backends.protocol import Engine
-from tofa_edge.cutting.accuracy_drop import Drop, drop, logits_of
+from tofa_edge.cutting.accuracy_drop import drop, logits_of
 from tofa_edge.cutting.calibration import cut_network
 from tofa_edge.cutting.cutter import CALIBRATION_IMAGES
-from tofa_edge.cutting.ranges import ready
-from tofa_edge.network.network import Network, Preprocessing
+from tofa_edge.cutting.ranges import NARROW_LEVELS, ready
+from tofa_edge.network.network import Preprocessing
 from tofa_edge.network.slicing import Arrays
 from tofa_edge.selftest.records import passing_engines
+from tofa_edge.train.config import INTEGER_DROP, OnStep, counted, silent
 from tofa_edge.train.data.photos import resized
 from tofa_edge.train.run.subnet_accuracy import host_engine
 
@@ -29,49 +30,31 @@ def integer_drop(
     images: ImageArray,
     encodings: Encodings,
     temperature: float,
+    on_step: OnStep = silent,
 ) -> DoubleArray | None:
-    """Returns the mean loss of accuracy over subnets and its standard error, 0..1, (2,).
+    """Returns the mean loss of accuracy over a dozen subnets and its standard error, 0..1, (2,).
 
     None where no engine here computes in int8. No labels are needed
-    (`tofa_edge.cutting.accuracy_drop`).
-
-    Args:
-        images: in mixed order, uint8, (N, S, S, 3); the first calibrate.
-        encodings: of subnets, (M, genes); a dozen are tried.
+    (`tofa_edge.cutting.accuracy_drop`). Weights are rounded to 63 levels, which are safe on every
+    device. The images come in mixed order, the first calibrate.
     """
     integers = integer_engine()
     if integers is None:
         return None
-    chosen = encodings[:: max(1, len(encodings) // SUBNETS)][:SUBNETS]
-    costs = []
-    for subnet in decoded(space, chosen):
-        seen = resized(images[:IMAGES], subnet.resolution)
-        few = seen[:CALIBRATION_IMAGES]
-        exact = cut_network(space, subnet, arrays, preprocessing, few, host_engine())
-        costs.append(rounding_loss(exact, few, seen, integers, temperature).expected)
-    return np.array([np.mean(costs), np.std(costs) / np.sqrt(len(costs))])
+    float32 = host_engine()
+    subnets = decoded(space, encodings[:: max(1, len(encodings) // SUBNETS)][:SUBNETS])
+    losses = []
+    for subnet in counted(INTEGER_DROP, subnets, on_step, min(IMAGES, len(images))):
+        used = resized(images[:IMAGES], subnet.resolution)
+        few = used[:CALIBRATION_IMAGES]
+        exact = cut_network(space, subnet, arrays, preprocessing, few, float32)
+        rounded = ready(exact, integers.target, few, float32, NARROW_LEVELS)
+        both = logits_of(exact, float32, used), logits_of(rounded, integers, used)
+        losses.append(drop(*both, temperature, None).expected)
+    return np.array([np.mean(losses), np.std(losses) / np.sqrt(len(losses))])
 
 
 def integer_engine() -> Engine | None:
     """Returns the first engine that works here in int8 on the CPU, on one thread."""
     able = [e for e in passing_engines() if (e.target.unit, e.target.precision) == ("cpu", "int8")]
     return able[0] if able else None
-
-
-def rounding_loss(
-    exact: Network,
-    seen: ImageArray,
-    images: ImageArray,
-    integers: Engine,
-    temperature: float = 1.0,
-    labels: IndexArray | None = None,
-) -> Drop:
-    """Returns what a finished network loses in integers.
-
-    Args:
-        seen: to find ranges with, uint8, (N, S, S, 3).
-        images: to classify, uint8, (M, S, S, 3).
-    """
-    rounded = ready(exact, integers.target, seen, host_engine())
-    wanted = logits_of(exact, host_engine(), images)
-    return drop(wanted, logits_of(rounded, integers, images), temperature, labels)

@@ -21,7 +21,7 @@ from tofa_edge.bundle.manifest import MOST_NAME, printable
 from tofa_edge.bundle.write import stored_precision, write_bundle
 from tofa_edge.errors import BundleError
 from tofa_edge.prediction.accuracy import AccuracyPredictor
-from tofa_edge.train.config import TrainingConfig
+from tofa_edge.train.config import PACKING, OnStep, TrainingConfig, counter, silent
 from tofa_edge.train.supernet.supernet import Supernet
 
 GOLDEN_BATCH = 4
@@ -70,6 +70,7 @@ def pack(
     supernet: Supernet,
     contents: Contents,
     provenance: Mapping[str, str | int | float | bool | None],
+    on_step: OnStep = silent,
 ) -> None:
     """Writes the bundle of a supernet.
 
@@ -80,37 +81,41 @@ def pack(
         out: the path of the bundle.
         config: of the training.
         supernet: whose weights are stored.
-        contents: photos and what was found out.
+        contents: photos and what was measured.
         provenance: where it comes from, by name.
+        on_step: called after each of the four steps.
 
     Raises:
         BundleError: it cannot be written.
     """
+    count = counter(PACKING, 4, on_step)
     stored = stored_precision(supernet.to_arrays(), config.half_precision)
     supernet.load_arrays({name: array.astype(np.float32) for name, array in stored.items()})
+    golden = golden_cases(supernet, config.seed)
+    count()
+    calibration = [_encoded(image) for image in contents.calibration]
+    count()
     check: list[tuple[bytes, int]] = []
     if contents.check is not None and contents.check_labels is not None:
         photos = [_encoded(image) for image in contents.check]
         check = list(zip(photos, contents.check_labels.tolist(), strict=True))
+    count()
+    origin = {"made_by": f"tofa-edge {__version__}", "made_on": datetime.date.today().isoformat()}
+    start = _name(config.pretrained or config.start)
     write_bundle(
         out,
         space=supernet.space,
         classes=contents.classes,
         preprocessing=supernet.preprocessing,
         arrays=stored,
-        golden=golden_cases(supernet, config.seed),
-        calibration=[_encoded(image) for image in contents.calibration],
+        golden=golden,
+        calibration=calibration,
         check=check,
         temperature=contents.temperature,
         predictor=contents.predictor,
-        provenance={
-            "made_by": f"tofa-edge {__version__}",
-            "made_on": datetime.date.today().isoformat(),
-            "start": _name(config.pretrained or config.start),
-            "seed": config.seed,
-            **provenance,
-        },
+        provenance={**origin, "start": start, "seed": config.seed, **provenance},
     )
+    count()
 
 
 def _name(start: str) -> str:

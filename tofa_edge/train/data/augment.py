@@ -51,17 +51,17 @@ def strong(images: Tensor, generator: torch.Generator) -> Tensor:
     Returns:
         float32, 0..255, (N, 3, S, S).
     """
-    made = weak(images, generator)
+    views = weak(images, generator)
     with torch.random.fork_rng(devices=[]):  # kornia reads the global generator
         torch.manual_seed(int(torch.randint(2**62, (1,), generator=generator)))
-        made = _rand_augment()(made / 255).clamp(0, 1) * 255
-    count, size = len(made), made.shape[-1]
+        views = _rand_augment()(views / 255).clamp(0, 1) * 255
+    count, size = len(views), views.shape[-1]
     side = CUTOUT * torch.rand(count, 1, generator=generator) * size
     centre = torch.rand(count, 2, generator=generator) * size
     places = torch.arange(size) + 0.5
     rows, columns = ((places - centre[:, axis : axis + 1]).abs() < side / 2 for axis in (0, 1))
-    cut = (rows[:, :, None] & columns[:, None, :])[:, None].to(made.device)
-    augmented: Tensor = made.masked_fill(cut, 127.0)
+    cut = (rows[:, :, None] & columns[:, None, :])[:, None].to(views.device)
+    augmented: Tensor = views.masked_fill(cut, 127.0)
     return augmented
 
 
@@ -73,12 +73,7 @@ def _rand_augment() -> Any:
 
 
 def resize(images: Tensor, size: int) -> Tensor:
-    """Returns images (N, 3, S, S) as (N, 3, size, size), bilinear and antialiased.
-
-    Args:
-        images: floats of any dtype.
-        size: in pixels.
-    """
+    """Returns floats `images` (N, 3, S, S) as (N, 3, `size`, `size`), bilinear and antialiased."""
     if images.shape[-1] == size:
         return images
     return F.interpolate(images, (size, size), mode="bilinear", antialias=True, align_corners=False)

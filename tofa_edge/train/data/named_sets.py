@@ -10,7 +10,7 @@ import numpy as np
 
 from tofa_edge.architecture.arrays import ImageArray, IndexArray
 from tofa_edge.errors import DataError
-from tofa_edge.train.data.photos import UNLABELLED, Photos, resized
+from tofa_edge.train.data.photos import UNLABELLED, Photos
 
 FASHION_FOLDER = Path("/usr/share/datasets/fashion-mnist")  # where the Debian package puts it
 FASHION = ("t-shirt", "trouser", "pullover", "dress", "coat", "sandal", "shirt", "sneaker", "bag",
@@ -19,10 +19,9 @@ FASHION = ("t-shirt", "trouser", "pullover", "dress", "coat", "sandal", "shirt",
 Raw = tuple[tuple[str, ...], ImageArray, IndexArray]
 
 
-def read_named(name: str, size: int) -> Photos:
-    """Returns a set's training images, uint8 RGB."""
-    classes, grey, labels = _READERS[name]()
-    return Photos(classes, resized(grey, size), labels)
+def installed(name: str) -> Photos:
+    """Returns a set's training images as they are installed."""
+    return Photos(*_READERS[name]())
 
 
 def elpv() -> Raw:
@@ -74,9 +73,9 @@ def digits() -> Raw:
         from sklearn.datasets import load_digits
     except ImportError as error:
         raise DataError("digits is not installed: pip install scikit-learn") from error
-    found = load_digits()
-    grey = (np.asarray(found.images) * 255 / 16).astype(np.uint8)
-    return tuple(str(n) for n in range(10)), grey, np.asarray(found.target, np.int64)
+    digits = load_digits()
+    grey = (np.asarray(digits.images) * 255 / 16).astype(np.uint8)
+    return tuple(str(n) for n in range(10)), grey, np.asarray(digits.target, np.int64)
 
 
 _READERS: dict[str, Callable[[], Raw]] = {

@@ -14,6 +14,7 @@ import numpy as np
 from tofa_edge.architecture.arrays import ImageArray, IndexArray
 from tofa_edge.bundle.images import SUFFIXES, files_in, prepare, stack
 from tofa_edge.errors import DataError, ImageError
+from tofa_edge.train.config import READING, OnStep, counter, silent
 
 log = logging.getLogger(__name__)
 
@@ -29,7 +30,7 @@ class Photos:
 
     Attributes:
         classes: names.
-        images: uint8, (N, S, S, 3).
+        images: uint8, (N, S, S, 3); of a data set as it is installed, grey, (N, S, S).
         labels: index into `classes`, `UNLABELLED` where there is none, (N,).
     """
 
@@ -53,14 +54,9 @@ class LabelledPaths:
     labels: IndexArray
 
     def take(self, indices: IndexArray) -> LabelledPaths:
-        """Returns the chosen images.
-
-        Args:
-            indices: of images, (N,).
-        """
-        return LabelledPaths(
-            self.classes, tuple(self.paths[i] for i in indices), self.labels[indices]
-        )
+        """Returns the images at `indices`, (N,)."""
+        paths = tuple(self.paths[i] for i in indices)
+        return LabelledPaths(self.classes, paths, self.labels[indices])
 
     def __len__(self) -> int:
         return len(self.paths)
@@ -105,13 +101,7 @@ def _check_once(path: Path, paths: Sequence[Path], names: Sequence[str]) -> None
 
 
 def forget_labels(labels: IndexArray, per_class: int | None, seed: int) -> IndexArray:
-    """Returns labels with all but `per_class` of each class replaced by `UNLABELLED`.
-
-    Args:
-        labels: class indices, (N,).
-        per_class: how many stay; default: all.
-        seed: decides which.
-    """
+    """Returns `labels`, (N,), all but `per_class` of each class, drawn by `seed`, as unlabelled."""
     if per_class is None:
         return labels
     kept = np.full_like(labels, UNLABELLED)
@@ -136,7 +126,7 @@ def read_folder(root: Path, labelled: bool = True, least_classes: int = 2) -> La
         DataError: the folder cannot be read, has too few classes, or an empty one.
     """
     if not labelled:
-        return _unlabelled(root)
+        return _all_files(root)
     try:
         folders = sorted(p for p in root.iterdir() if p.is_dir() and not p.name.startswith("."))
         files = {folder.name: files_in(folder) for folder in folders}
@@ -165,7 +155,7 @@ def _unreadable(root: Path, error: OSError) -> str:
     return f"{error.filename or root}: cannot be read: {error.strerror or error}"
 
 
-def _unlabelled(root: Path) -> LabelledPaths:
+def _all_files(root: Path) -> LabelledPaths:
     if not root.is_dir():
         found = "it is a file" if root.exists() else "there is none"
         raise DataError(f"{root}: wanted a folder of photos, {found}")
@@ -179,10 +169,7 @@ def _unlabelled(root: Path) -> LabelledPaths:
 
 
 def split(
-    labels: IndexArray,
-    shares: Mapping[str, float],
-    seed: int,
-    classes: Sequence[str] = (),
+    labels: IndexArray, parts: Mapping[str, float], seed: int, classes: Sequence[str] = ()
 ) -> dict[str, IndexArray]:
     """Returns disjoint indices by role, each class divided alike; the first role takes the rest.
 
@@ -190,7 +177,7 @@ def split(
 
     Args:
         labels: of all images, (N,).
-        shares: by role, for example {"train": 0.8, "validation": 0.2}; each role gets at least one
+        parts: by role, for example {"train": 0.8, "validation": 0.2}; each role gets at least one
             image of every class, and the first gets the rest.
         seed: of the shuffle.
         classes: names that a message uses, by label.
@@ -198,43 +185,46 @@ def split(
     Raises:
         DataError: a class has fewer images than there are roles.
     """
-    present = np.unique(labels[labels >= 0])
-    counts = {int(label): int((labels == label).sum()) for label in present}
-    rarest = min(counts, key=lambda label: counts[label], default=UNLABELLED)
-    fewest = counts.get(rarest, 0)
-    if fewest < len(shares):
-        named = f"class {classes[rarest]!r}" if 0 <= rarest < len(classes) else "one class"
+    present, counts = np.unique(labels[labels >= 0], return_counts=True)
+    if len(counts) and counts.min() < len(parts):
+        rarest = present[counts.argmin()]
+        name = f"class {classes[rarest]!r}" if rarest < len(classes) else "one class"
         raise DataError(
-            f"wanted {len(shares)} photos or more of each class, one for each of "
-            f"{', '.join(shares)}; {named} has {fewest}"
+            f"wanted {len(parts)} photos or more of each class, one for each of "
+            f"{', '.join(parts)}; {name} has {counts.min()}"
         )
     rng = np.random.default_rng(seed)
-    first, *others = shares
-    parts: dict[str, list[IndexArray]] = {role: [] for role in shares}
-    for label in present:
-        members = rng.permutation(np.flatnonzero(labels == label))
-        total = len(members)
+    first, *others = parts
+    members: dict[str, list[IndexArray]] = {role: [] for role in parts}
+    for label, total in zip(present, counts, strict=True):
+        left = rng.permutation(np.flatnonzero(labels == label))
         for role in others:
-            count = max(1, min(round(total * shares[role]), len(members) - len(others)))
-            parts[role].append(members[:count])
-            members = members[count:]
-        parts[first].append(members)
-    parts[first].append(np.flatnonzero(labels < 0))
-    return {role: rng.permutation(np.concatenate(part)) for role, part in parts.items()}
+            count = max(1, min(round(int(total) * parts[role]), len(left) - len(others)))
+            members[role].append(left[:count])
+            left = left[count:]
+        members[first].append(left)
+    members[first].append(np.flatnonzero(labels < 0))
+    return {role: rng.permutation(np.concatenate(part)) for role, part in members.items()}
 
 
-def decode_all(data: LabelledPaths, size: int) -> tuple[ImageArray, LabelledPaths]:
+def decode_all(
+    data: LabelledPaths, size: int, on_step: OnStep = silent
+) -> tuple[ImageArray, LabelledPaths]:
     """Returns the images that can be read, uint8, (N, size, size, 3), and which they are.
 
     Args:
         data: whose images to read.
         size: to crop and resize to.
+        on_step: called after each image.
 
     Raises:
         DataError: more than 5 % of the images cannot be read; the first are named.
     """
+    results, count = [], counter(READING, len(data), on_step)
     with ThreadPoolExecutor() as pool:
-        results = list(pool.map(lambda path: _decoded(path, size), data.paths))
+        for result in pool.map(lambda path: decoded(path, size), data.paths):
+            results.append(result)
+            count()
     failures = [result for result in results if isinstance(result, ImageError)]
     if len(failures) > MOST_UNREADABLE * len(data):
         named = "; ".join(str(failure) for failure in failures[:3])
@@ -246,7 +236,8 @@ def decode_all(data: LabelledPaths, size: int) -> tuple[ImageArray, LabelledPath
     return images, data.take(np.array(kept, np.int64))
 
 
-def _decoded(path: Path, size: int) -> ImageArray | ImageError:
+def decoded(path: Path, size: int) -> ImageArray | ImageError:
+    """Returns a file's image, uint8 (size, size, 3) of a `size`, or why there is none."""
     try:
         return prepare(path, size)
     except ImageError as error:
@@ -254,10 +245,5 @@ def _decoded(path: Path, size: int) -> ImageArray | ImageError:
 
 
 def resized(images: ImageArray, size: int) -> ImageArray:
-    """Returns square images, uint8, (N, S, S, 3) or grey (N, S, S), as (N, size, size, 3).
-
-    Args:
-        images: square already.
-        size: in pixels.
-    """
+    """Returns square `images`, uint8, (N, S, S, 3) or grey (N, S, S), as (N, `size`, `size`, 3)."""
     return stack([prepare(image, size) for image in images], size)

@@ -37,28 +37,17 @@ class Step:
         return self.number / max(1, self.of)
 
     def rng(self, purpose: str) -> np.random.Generator:
-        """Returns a generator of its own for each seed, step and purpose.
-
-        Args:
-            purpose: any word, the same for the same draw.
-        """
+        """Returns a generator of its own for each seed, step and `purpose`, any word."""
         return np.random.default_rng([self.seed, self.number, zlib.crc32(purpose.encode())])
 
     def generator(self, purpose: str) -> torch.Generator:
-        """The same for torch.
-
-        Args:
-            purpose: any word, the same for the same draw.
-        """
+        """Returns the same for torch, for a `purpose`."""
         return torch.Generator().manual_seed(int(self.rng(purpose).integers(2**62)))
 
     def draw(self, pool: IndexArray, count: int, purpose: str) -> IndexArray:
-        """Returns `count` of the pool, (count,): each comes once before any comes again.
+        """Returns `count` of a `pool`, (count,): each comes once before any comes again.
 
-        Args:
-            pool: what to draw from, (N,), N ≥ 1.
-            count: how many; more than N repeats some.
-            purpose: which stream of draws.
+        Each `purpose` has draws of its own.
         """
         places = np.arange(self.number * count, (self.number + 1) * count)
         key = (self.seed, zlib.crc32(purpose.encode()))

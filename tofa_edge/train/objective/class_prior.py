@@ -1,10 +1,10 @@
-"""How frequent each class is among the unlabelled images, which labels need not tell.
+"""The class prior: how frequent each class is among the unlabelled images.
 
-Labels are often as many for each class, whatever the world is like: 100 intact and 100 broken parts
-where one in three is broken. Pseudo-labels that are pulled to such shares, and self-training that
-takes as many of each class, teach the wrong thing to all subnets. What a classifier names among the
-unlabelled images, corrected by what it mistakes for what, tells the shares (label shift: Saerens et
-al., Neural Computation 2002; with the confusion matrix: Lipton et al., ICML 2018).
+People often label as many images of each class, whatever the world is like: 100 intact and 100
+broken parts where one in three is broken. Pseudo-labels aligned to such a prior teach the wrong
+thing to all subnets. A classifier's predictions of the unlabelled images, corrected by its
+confusion matrix, tell the true one (label shift: Saerens et al., Neural Computation 2002; with the
+confusion matrix: Lipton et al., ICML 2018).
 """
 
 from __future__ import annotations
@@ -23,68 +23,61 @@ RESAMPLED = 200
 ROUNDS = 300  # of expectation-maximisation, which need a matrix product each
 
 
-def labelled_shares(labels: IndexArray, classes: int) -> Tensor:
-    """Returns how frequent each class is among the labels, each counted once more.
-
-    Args:
-        labels: class indices, int64, −1 where unlabelled, (N,).
-
-    Returns:
-        shares, float32, (classes,).
-    """
+def labelled_prior(labels: IndexArray, classes: int) -> Tensor:
+    """Returns how frequent each class is among the labels, plus one of each, (classes,)."""
     counts = torch.from_numpy(np.bincount(labels[labels >= 0], minlength=classes) + 1.0).float()
     return counts / counts.sum()
 
 
-def class_shares(seen: Tensor, labels: IndexArray, classes: int) -> Tensor:
+def class_prior(features: Tensor, labels: IndexArray, classes: int) -> Tensor:
     """Returns how frequent each class is among the unlabelled images.
 
-    The estimate is drawn to the shares of the labels as far as resampled labels say that its
-    distance to them is chance (James and Stein's rule); with fewer than 20 labels of a class, or
-    nothing unlabelled, it is those.
+    The estimate shrinks to the frequencies among the labels as far as resampled labels say that
+    its distance to them is chance (James and Stein's rule); with fewer than 20 labels of a class,
+    or nothing unlabelled, it is those.
 
     Args:
-        seen: features of all images, float32, (N, channels).
+        features: of all images, float32, (N, channels).
         labels: class indices, int64, −1 where unlabelled, (N,).
         classes: how many.
 
     Returns:
-        shares, float32, (classes,).
+        frequencies, float32, (classes,).
     """
-    expected = labelled_shares(labels, classes)
+    expected = labelled_prior(labels, classes)
     places = np.flatnonzero(labels >= 0)
     truth = labels[places]
     if len(places) == len(labels) or np.bincount(truth, minlength=classes).min() < LEAST_LABELS:
         return expected
-    named = _named_unseen(seen, labels, classes)
-    unlabelled = seen[torch.from_numpy(np.flatnonzero(labels < 0)).to(seen.device)]
-    probe = fit_linear_probe(seen, labels, classes, rounds=0)
+    predicted = _predicted_unseen(features, labels, classes)
+    unlabelled = features[torch.from_numpy(np.flatnonzero(labels < 0)).to(features.device)]
+    probe = fit_linear_probe(features, labels, classes, rounds=0)
     best = probe.probabilities(unlabelled).argmax(dim=1).cpu()
     observed = F.one_hot(best, classes).double().mean(dim=0)
     weights = torch.from_numpy(np.vstack([np.ones(len(truth)), _resampled(truth, classes)]))
-    found = _explain(observed, _confusions(named, torch.from_numpy(truth), weights, classes))
-    distance = float((found[0] - expected).square().sum())
-    chance = float(found[1:].var(dim=0).sum())
+    confusions = _confusions(predicted, torch.from_numpy(truth), weights, classes)
+    priors = _likeliest_priors(observed, confusions)
+    distance = float((priors[0] - expected).square().sum())
+    chance = float(priors[1:].var(dim=0).sum())
     kept = max(0.0, 1 - chance / max(distance, 1e-12))
-    return expected + kept * (found[0].float() - expected)
+    return expected + kept * (priors[0].float() - expected)
 
 
-def _named_unseen(seen: Tensor, labels: IndexArray, classes: int) -> Tensor:
-    """Returns the class that a probe names for each labelled image, fitted without it, (L,)."""
+def _predicted_unseen(features: Tensor, labels: IndexArray, classes: int) -> Tensor:
+    """Returns a probe's prediction of each labelled image, fitted without it, (L,)."""
     places = np.flatnonzero(labels >= 0)
     rng, fold = np.random.default_rng(0), np.empty(len(places), np.int64)
     for index in range(classes):
         mine = rng.permutation(np.flatnonzero(labels[places] == index))
         fold[mine] = np.arange(len(mine)) % FOLDS
-    known = torch.from_numpy(places).to(seen.device)
-    named = torch.zeros(len(places), dtype=torch.int64)
+    known = torch.from_numpy(places).to(features.device)
+    predicted = torch.zeros(len(places), dtype=torch.int64)
     for number in range(FOLDS):
         held = fold == number
-        fitted = fit_linear_probe(
-            seen[known[torch.from_numpy(~held)]], labels[places[~held]], classes, rounds=0
-        )
-        named[held] = fitted.probabilities(seen[known[torch.from_numpy(held)]]).argmax(dim=1).cpu()
-    return named
+        tested, fitted_to = (known[torch.from_numpy(part)] for part in (held, ~held))
+        probe = fit_linear_probe(features[fitted_to], labels[places[~held]], classes, rounds=0)
+        predicted[held] = probe.probabilities(features[tested]).argmax(dim=1).cpu()
+    return predicted
 
 
 def _resampled(truth: IndexArray, classes: int) -> DoubleArray:
@@ -92,30 +85,26 @@ def _resampled(truth: IndexArray, classes: int) -> DoubleArray:
     rng, weights = np.random.default_rng(0), np.zeros((RESAMPLED, len(truth)))
     for index in range(classes):
         mine = np.flatnonzero(truth == index)
-        weights[:, mine] = rng.multinomial(
-            len(mine), np.full(len(mine), 1 / len(mine)), size=RESAMPLED
-        )
+        even = np.full(len(mine), 1 / len(mine))
+        weights[:, mine] = rng.multinomial(len(mine), even, size=RESAMPLED)
     return weights
 
 
-def _confusions(named: Tensor, truth: Tensor, weights: Tensor, classes: int) -> Tensor:
-    """Returns how often a class (last axis) is named as another, (B, named, true).
+def _confusions(predicted: Tensor, truth: Tensor, weights: Tensor, classes: int) -> Tensor:
+    """Returns how often a class is predicted as another, (B, predicted, true).
 
-    Args:
-        named: (L,).
-        truth: (L,).
-        weights: of each image in each matrix, float64, (B, L).
+    Each image, (L,), has a weight in each of the matrices, (B, L).
     """
-    one, other = (F.one_hot(value, classes).double() for value in (named, truth))
+    one, other = (F.one_hot(value, classes).double() for value in (predicted, truth))
     counts = torch.einsum("bl,ln,lt->bnt", weights, one, other) + 1 / classes
     return counts / counts.sum(dim=1, keepdim=True)
 
 
-def _explain(observed: Tensor, confusions: Tensor) -> Tensor:
-    """Returns the shares under which what was named is likeliest, (B, classes)."""
-    shares = torch.full(confusions.shape[::2], 1 / len(observed), dtype=torch.float64)
+def _likeliest_priors(observed: Tensor, confusions: Tensor) -> Tensor:
+    """Returns the priors under which the observed predictions are likeliest, (B, classes)."""
+    priors = torch.full(confusions.shape[::2], 1 / len(observed), dtype=torch.float64)
     for _ in range(ROUNDS):
-        mixed = torch.einsum("bnt,bt->bn", confusions, shares)
-        shares = shares * torch.einsum("bnt,bn->bt", confusions, observed / mixed)
-        shares = shares / shares.sum(dim=1, keepdim=True)
-    return shares
+        mixed = torch.einsum("bnt,bt->bn", confusions, priors)
+        priors = priors * torch.einsum("bnt,bn->bt", confusions, observed / mixed)
+        priors = priors / priors.sum(dim=1, keepdim=True)
+    return priors

@@ -1,8 +1,8 @@
-"""What is alike is named alike: probabilities, drawn to those of the nearest neighbours.
+"""Label spreading: probabilities, averaged with those of the nearest neighbours.
 
 A linear probe fitted to a few labels is wrong about whole regions of feature space whose images
-resemble labelled ones only by way of others. Spreading its word over a graph of nearest neighbours
-mends that, and its overconfidence (label spreading: Zhou et al., "Learning with Local and Global
+resemble labelled ones only by way of others. Spreading its predictions over a graph of nearest
+neighbours corrects that, and its overconfidence (Zhou et al., "Learning with Local and Global
 Consistency", NeurIPS 2003; on deep features: Iscen et al., CVPR 2019).
 """
 
@@ -25,44 +25,33 @@ ROWS = 1000  # of similarities at once
 
 @dataclass(frozen=True, eq=False)
 class Neighbours:
-    """A graph of images that look alike.
-
-    Attributes:
-        weights: how near two images are, symmetric and normalised by degree, sparse float32,
-            (N, N).
-    """
+    """A graph of similar images: symmetric weights normalised by degree, sparse, (N, N)."""
 
     weights: Tensor
 
     @classmethod
-    def of(cls, seen: Tensor) -> Neighbours:
-        """Returns the graph of images by the cosine between their features.
+    def of(cls, features: Tensor) -> Neighbours:
+        """Returns the graph of images by the cosine between their features, (N, channels).
 
-        Args:
-            seen: features, float32, (N, channels), in mixed order: of more than 20,000, parts
-                have their own graphs.
+        They come in mixed order: of more than 20,000, parts have their own graphs.
         """
         standard = F.normalize(
-            (seen - seen.mean(dim=0)) / (seen.std(dim=0, correction=0) + 1e-6), dim=1
+            (features - features.mean(dim=0)) / (features.std(dim=0, correction=0) + 1e-6), dim=1
         )
         pairs, values, start = [], [], 0
-        for block in torch.tensor_split(standard, math.ceil(len(seen) / BLOCK)):
+        for block in torch.tensor_split(standard, math.ceil(len(features) / BLOCK)):
             places, near = _nearest(block)
             pairs.append(places + start)
             values.append(near)
             start += len(block)
-        one_way = _sparse(torch.cat(pairs, dim=1), torch.cat(values), len(seen))
+        one_way = _sparse(torch.cat(pairs, dim=1), torch.cat(values), len(features))
         both = (one_way + one_way.t()).coalesce()
         degrees = torch.sparse.sum(both, dim=1).to_dense().clamp(min=1e-12)
         scale = degrees.rsqrt()[both.indices()].prod(dim=0)
-        return cls(_sparse(both.indices(), both.values() * scale, len(seen)).coalesce())
+        return cls(_sparse(both.indices(), both.values() * scale, len(features)).coalesce())
 
     def smooth(self, probabilities: Tensor) -> Tensor:
-        """Returns probabilities, (N, classes), drawn to those of the neighbours.
-
-        Args:
-            probabilities: float32, (N, classes).
-        """
+        """Returns probabilities, (N, classes), averaged with those of the neighbours."""
         spread = probabilities
         for _ in range(ROUNDS):
             spread = SPREAD * (self.weights @ spread) + (1 - SPREAD) * probabilities
@@ -70,16 +59,16 @@ class Neighbours:
 
 
 def _nearest(block: Tensor) -> tuple[Tensor, Tensor]:
-    """Returns pairs of images of a block, (2, P), and how near they are, (P,)."""
+    """Returns pairs of images of a block, (2, P), and their weights, (P,)."""
     count = min(NEIGHBOURS, len(block) - 1)
-    found = []
+    nearest = []
     for first in range(0, len(block), ROWS):
         cosines = block[first : first + ROWS] @ block.T
         cosines.diagonal(first).fill_(-1.0)  # nobody is a neighbour of its own
-        found.append(cosines.topk(count, dim=1))
-    others = torch.cat([best.indices for best in found]).flatten()
+        nearest.append(cosines.topk(count, dim=1))
+    others = torch.cat([best.indices for best in nearest]).flatten()
     own = torch.arange(len(block), device=block.device).repeat_interleave(count)
-    values = torch.cat([best.values for best in found]).flatten()
+    values = torch.cat([best.values for best in nearest]).flatten()
     return torch.stack([own, others]), values.clamp(min=0) ** SHARPNESS
 
 

@@ -33,7 +33,7 @@ class Batch:
         labels: class indices, (L,).
         weights: what each labelled image counts, 1 on average over the classes that occur, (L,).
         strong: the strong views of the unlabelled images, (U, 3, S, S); U may be 0.
-        targets: what their weak views look like, probabilities, (U, classes).
+        targets: pseudo-labels of their weak views, probabilities, (U, classes).
         mask: which of them are sure enough to teach the largest subnet, 0..1, (U,).
     """
 
@@ -49,9 +49,9 @@ def unified(supernet: Supernet, batch: Batch, subnets: Sequence[Subnet]) -> Iter
     """Yields one loss for each subnet, the largest first: call `backward` on each as it comes.
 
     The largest subnet learns the labels and, where the mask allows, the targets of the strong
-    views. Every other subnet learns what the largest says of the labelled images and what the
-    targets say of the unlabelled ones, both softly. Without unlabelled images it is supervised
-    in-place distillation.
+    views. Every other subnet learns the largest one's predictions of the labelled images and the
+    targets of the unlabelled ones, both as probabilities. Without unlabelled images it is
+    supervised in-place distillation.
 
     Args:
         supernet: whose stored BatchNorm statistics follow the largest subnet.
@@ -89,19 +89,17 @@ def distilled(
     taught, features = (value.float().flatten(1) for value in teacher)
     soft = (taught / DISTILLED_TEMPERATURE).softmax(dim=1)
     for index, subnet in enumerate(subnets):
-        seen = resize(images, subnet.resolution)
-        logits, pooled = supernet(seen, subnet, update=not index, outputs=(LOGITS, POOLED))
+        resized = resize(images, subnet.resolution)
+        logits, pooled = supernet(resized, subnet, update=not index, outputs=(LOGITS, POOLED))
         divergence = kullback_leibler(logits / DISTILLED_TEMPERATURE, soft)
         angle = 1 - F.cosine_similarity(pooled.flatten(1), features, dim=1)
         yield (LOGITS_WEIGHT * divergence + FEATURES_WEIGHT * angle).mean()
 
 
 def kullback_leibler(logits: Tensor, taught: Tensor) -> Tensor:
-    """Returns how far what logits say is from what they are taught, 0 or more, (N,).
+    """Returns the divergence of `logits` from targets, the probabilities `taught`, 0 or more, (N,).
 
-    Args:
-        logits: (N, classes).
-        taught: probabilities, (N, classes).
+    Both are float32, (N, classes).
     """
     return _cross_entropy(logits, taught) - _entropy(taught)
 

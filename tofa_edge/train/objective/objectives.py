@@ -17,12 +17,12 @@ from tofa_edge.architecture.space import Subnet
 from tofa_edge.train.data.augment import TARGET_CROP, resize, strong, weak
 from tofa_edge.train.data.steps import Step
 from tofa_edge.train.distributed import ALONE, Processes
-from tofa_edge.train.objective.class_prior import labelled_shares
+from tofa_edge.train.objective.class_prior import labelled_prior
 from tofa_edge.train.objective.losses import Batch, distilled, unified
 from tofa_edge.train.objective.pseudo_labels import PseudoLabels
 from tofa_edge.train.supernet.supernet import Supernet
 
-PROBE_LEAST = 0.3  # the probe's part of a target, from half of training on; it begins with all
+PROBE_LEAST = 0.3  # the weight of initial pseudo-labels from half of training on; 1 at first
 
 
 class Objective(Protocol):
@@ -47,14 +47,10 @@ class Objective(Protocol):
         """
 
     def state(self) -> dict[str, Tensor]:
-        """Returns what it has learned itself, for a checkpoint."""
+        """Returns what it keeps from step to step, for a checkpoint."""
 
     def load_state(self, state: dict[str, Tensor]) -> None:
-        """Goes on from such a state.
-
-        Args:
-            state: as `state` returned it.
-        """
+        """Goes on from a `state`."""
 
     def metrics(self) -> dict[str, float]:
         """Returns figures of the last step."""
@@ -64,7 +60,7 @@ class Objective(Protocol):
 class Distillation:
     """Makes every subnet like a frozen pretrained network. Needs no labels.
 
-    The students see weak views of images that the teacher saw once and whole.
+    The students get weak views of images that the teacher was given once and whole.
 
     Attributes:
         images: uint8, (N, S, S, 3).
@@ -93,9 +89,9 @@ class Distillation:
         device = next(supernet.parameters()).device
         generator = step.generator("distilled")
         views = weak(pixels(self.images, chosen, device), generator, TARGET_CROP)
-        seen, mine = self.processes.share(views), self.processes.share(torch.from_numpy(chosen))
-        said = (self.logits[mine].to(device), self.features[mine].to(device))
-        yield from distilled(supernet, seen, said, subnets)
+        images, mine = self.processes.share(views), self.processes.share(torch.from_numpy(chosen))
+        taught = (self.logits[mine].to(device), self.features[mine].to(device))
+        yield from distilled(supernet, images, taught, subnets)
 
     def state(self) -> dict[str, Tensor]:
         """See `Objective`."""
@@ -119,12 +115,12 @@ class SemiSupervised:
         classes: how many.
         batch_size: labelled images a step.
         unlabelled_batch: unlabelled images a step; 0 trains on the labels alone.
-        probe: probabilities of every image from a probe on pretrained features, (N, classes), or
-            None. A target is a mix of these and of what the averaged supernet says.
+        probe: initial pseudo-labels of every image, probabilities, (N, classes), or None. A target
+            is a mix of these and of the averaged supernet's predictions.
         processes: that share a batch.
-        shares: how frequent each class is among the unlabelled images, (classes,); None takes the
-            labels' own. Pseudo-labels are pulled to them, and labels count as if they were so.
-        settled: whether the probe has its least part in a target from the first step on.
+        prior: how frequent each class is among the unlabelled images, (classes,); None takes the
+            labels' own. Pseudo-labels are aligned to it, and labels are weighted by it.
+        settled: whether initial pseudo-labels have their least weight from the first step on.
         pseudo: what is kept of the pseudo-labels from step to step.
         images_per_step: images that one step draws, labelled or not.
     """
@@ -137,13 +133,13 @@ class SemiSupervised:
     probe: Tensor | None = None
     processes: Processes = ALONE
     settled: bool = False
-    shares: Tensor | None = None
+    prior: Tensor | None = None
     pseudo: PseudoLabels = field(init=False)
     images_per_step: int = field(init=False)
 
     def __post_init__(self) -> None:
-        shares = labelled_shares(self.labels, self.classes) if self.shares is None else self.shares
-        self.pseudo = PseudoLabels(shares, across=self.processes.mean)
+        prior = labelled_prior(self.labels, self.classes) if self.prior is None else self.prior
+        self.pseudo = PseudoLabels(prior, across=self.processes.mean)
         self.images_per_step = self.batch_size + self.unlabelled_batch
         self._labelled = np.flatnonzero(self.labels >= 0)
         self._metrics: dict[str, float] = {}
@@ -161,7 +157,7 @@ class SemiSupervised:
         images = pixels(self.images, known, device)
         views = share(weak(images, step.generator("labelled")))
         labelled = resize(views, largest.resolution)
-        balance = self.pseudo.prior / labelled_shares(self.labels, self.classes)
+        balance = self.pseudo.prior / labelled_prior(self.labels, self.classes)
         weights = balance.to(device)[labels]
         if not self.unlabelled_batch:
             nothing = labelled[:0]
@@ -176,10 +172,8 @@ class SemiSupervised:
         progress = 1.0 if self.settled else step.progress
         weight = max(PROBE_LEAST, 1 - 2 * (1 - PROBE_LEAST) * progress)
         targets, mask = self.pseudo.targets(logits.float().softmax(dim=1), probe, weight)
-        self._metrics = {
-            "mask_rate": float(mask.mean()),
-            "threshold": float(self.pseudo.threshold),
-        }
+        self._metrics = {"mask_rate": float(mask.mean())}
+        self._metrics["threshold"] = float(self.pseudo.threshold)
         views = resize(share(strong(images, step.generator("strong"))), largest.resolution)
         return Batch(labelled, labels, weights, views, targets, mask)
 
@@ -211,10 +205,5 @@ def computes_bfloat16(device: str) -> bool:
 
 
 def pixels(images: ImageArray, chosen: IndexArray, device: torch.device) -> Tensor:
-    """Returns the chosen images as uint8 (N, 3, S, S) on the device.
-
-    Args:
-        images: uint8, (M, S, S, 3).
-        chosen: indices, (N,).
-    """
+    """Returns the `chosen` ones, (N,), of `images` as uint8 (N, 3, S, S) on the device."""
     return torch.from_numpy(images[chosen]).permute(0, 3, 1, 2).to(device)

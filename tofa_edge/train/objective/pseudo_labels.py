@@ -1,4 +1,4 @@
-"""Pseudo-labels: from what a network says of weak views to targets, and how far to trust them."""
+"""Pseudo-labels: from a network's predictions of weak views to targets, and which to trust."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ class PseudoLabels:
         prior: how frequent each class is, (classes,).
         adaptive: whether the threshold follows the network's own confidence (FreeMatch: Wang et
             al., ICLR 2023, equations 5 to 8) or stays at FixMatch's 0.95.
-        aligned: whether predictions are pulled to the prior (ReMixMatch: Berthelot et al., ICLR
+        aligned: whether predictions are aligned to the prior (ReMixMatch: Berthelot et al., ICLR
             2020, section 3.1).
         across: averages a value over the processes of a distributed run.
     """
@@ -38,21 +38,18 @@ class PseudoLabels:
 
     @property
     def threshold(self) -> Tensor:
-        """The confidence that the largest class needs, before its correction by class.
-
-        A float32 scalar, 0..1.
-        """
+        """The confidence that a target needs, before its correction by class, a float32 scalar."""
         return self._confidence if self.adaptive else torch.tensor(0.95)
 
     def targets(
-        self, predictions: Tensor, probe: Tensor | None = None, share: float = 0.0
+        self, predictions: Tensor, probe: Tensor | None = None, weight: float = 0.0
     ) -> tuple[Tensor, Tensor]:
         """Returns targets, probabilities (U, classes), and a mask of 0 or 1, (U,).
 
         Args:
             predictions: the network's probabilities of the weak views, (U, classes).
-            probe: probabilities from elsewhere, (U, classes), that a target is mixed with.
-            share: of these in the mix.
+            probe: initial pseudo-labels, (U, classes), that a target is mixed with.
+            weight: of these in the mix.
         """
         device = predictions.device
         average = self.across(predictions.mean(dim=0)).cpu()
@@ -61,7 +58,7 @@ class PseudoLabels:
             predictions = predictions * (self.prior / self._mean).to(device)
             predictions = predictions / predictions.sum(dim=1, keepdim=True)
         if probe is not None:
-            predictions = share * probe + (1 - share) * predictions
+            predictions = weight * probe + (1 - weight) * predictions
         confidence, best = predictions.max(dim=1)
         sure = self.across(confidence.mean()).cpu()
         self._confidence = MEMORY * self._confidence + (1 - MEMORY) * sure
@@ -76,10 +73,6 @@ class PseudoLabels:
         return {"prior": self.prior, "mean": self._mean, "confidence": self._confidence}
 
     def load_state(self, state: dict[str, Tensor]) -> None:
-        """Goes on from such a state.
-
-        Args:
-            state: as `state` returned it.
-        """
+        """Goes on from such a `state`."""
         self.prior = state.get("prior", self.prior).clone()
         self._mean, self._confidence = state["mean"].clone(), state["confidence"].clone()

@@ -1,4 +1,4 @@
-"""Memory that training frees is kept for its next step, where the C library can be told so.
+"""Memory that training frees is kept for its next step, where the C library has a setting for it.
 
 A step allocates and frees the same hundreds of megabytes over and over. glibc gives blocks above 32
 MB back to the system each time, and the system fills every page of the next one with zeros: some 7
@@ -16,7 +16,7 @@ KEPT, AHEAD = 2**31 - 1, 2**28  # bytes: mallopt takes an int
 
 
 def keep_freed_memory() -> bool:
-    """Tells the C library to keep what is freed; returns whether it could be told so."""
+    """Makes the C library keep what is freed; returns whether it takes the setting."""
     if not sys.platform.startswith("linux"):
         return False
     try:

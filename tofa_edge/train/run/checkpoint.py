@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import safetensors
@@ -42,40 +42,51 @@ class Checkpoint:
 
 @dataclass(eq=False)
 class Checkpoints:
-    """The checkpoint of a run: refuses what does not belong, hands it to the right phase.
+    """The checkpoint of a run: refuses one of another run, restores a phase from it.
 
     Attributes:
         path: of the file.
-        identity: what the run was started with, by name; a checkpoint of another run is refused.
+        identity: what the run was started with, by name.
         found: what an interrupted run left, until it is used.
     """
 
     path: Path
-    identity: Mapping[str, str]
+    identity: Mapping[str, str] = field(default_factory=dict)
     found: Checkpoint | None = None
 
     @staticmethod
-    def open(path: Path, identity: Mapping[str, str], resume: bool) -> Checkpoints:
-        """Returns the checkpoints of a run, with what is there if resuming.
+    def open(path: Path, resume: bool) -> Checkpoints:
+        """Returns the checkpoints in a file, with what is there to `resume` from.
 
         Args:
             path: of the file.
-            identity: what the run was started with, by name.
-            resume: whether to continue an interrupted run.
 
         Raises:
-            TrainingError: nothing fits to resume from, or something is there and not resuming.
+            TrainingError: there is none to resume from, or there is one and not resuming.
         """
-        if not resume:
-            if path.exists():
+        if resume:
+            return Checkpoints(path, found=read(path))
+        if path.exists():
+            raise TrainingError(
+                f"{path}: an interrupted run left this checkpoint; continue it with --resume, "
+                "or remove the file"
+            )
+        return Checkpoints(path)
+
+    def identify(self, identity: Mapping[str, str]) -> None:
+        """Takes the `identity` of the run.
+
+        Raises:
+            TrainingError: the interrupted run had another; both values are named.
+        """
+        self.identity = identity
+        for name, wanted in identity.items() if self.found else ():
+            earlier = self.found and self.found.identity.get(name)
+            if earlier != wanted:
                 raise TrainingError(
-                    f"{path}: an interrupted run left this checkpoint; continue it with --resume, "
-                    "or remove the file"
+                    f"{self.path}: made with another {name}: {earlier}, now it is {wanted}; "
+                    "resume with the same, or remove the checkpoint"
                 )
-            return Checkpoints(path, identity)
-        found = read(path)
-        check_identity(found, identity)
-        return Checkpoints(path, identity, found)
 
     def is_at(self, *phases: str) -> bool:
         """Whether the run to resume was in one of the `phases`."""
@@ -97,22 +108,12 @@ class Checkpoints:
 
 
 def beside(out: Path) -> Path:
-    """Returns where the checkpoint of a bundle's training lies.
-
-    Args:
-        out: the path of the bundle.
-    """
+    """Returns where the checkpoint of the training of a bundle `out` lies."""
     return out.with_name(out.name + ".checkpoint")
 
 
 def save(path: Path, state: TrainingState, phase: Phase, identity: Mapping[str, str]) -> None:
-    """Writes a checkpoint.
-
-    Args:
-        path: of the file.
-        state: to keep.
-        phase: that the run is in.
-        identity: what the run was started with, by name.
+    """Writes a checkpoint of the run with this `identity`.
 
     Raises:
         TrainingError: it cannot be written; an older one is still there.
@@ -147,33 +148,13 @@ def read(path: Path) -> Checkpoint:
         with safetensors.safe_open(path, framework="pt") as file:
             metadata = file.metadata() or {}
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-        return Checkpoint(
-            path,
-            metadata["phase"],
-            int(metadata["step"]),
-            float(metadata["seconds"]),
-            json.loads(metadata["identity"]),
-            tensors,
-        )
+        step, seconds = int(metadata["step"]), float(metadata["seconds"])
+        identity = json.loads(metadata["identity"])
+        return Checkpoint(path, metadata["phase"], step, seconds, identity, tensors)
     except (OSError, safetensors.SafetensorError, KeyError, ValueError) as error:
         raise TrainingError(
             f"{path}: the checkpoint cannot be read ({error}); remove it and start again"
         ) from error
-
-
-def check_identity(checkpoint: Checkpoint, identity: Mapping[str, str]) -> None:
-    """Checks that a checkpoint belongs to the run of this `identity`.
-
-    Raises:
-        TrainingError: something differs; it is named with both values.
-    """
-    for name, wanted in identity.items():
-        found = checkpoint.identity.get(name)
-        if found != wanted:
-            raise TrainingError(
-                f"{checkpoint.path}: made with another {name}: {found}, now it is {wanted}; "
-                "resume with the same, or remove the checkpoint"
-            )
 
 
 def restore(checkpoint: Checkpoint, state: TrainingState) -> None:
@@ -188,8 +169,8 @@ def restore(checkpoint: Checkpoint, state: TrainingState) -> None:
         moments = {}
         for key in keys:
             like = parameter if key != "step" else torch.zeros(())
-            found = _fitting(checkpoint, f"moments/{name}/{key}", like)
-            moments[key] = torch.empty_like(like, requires_grad=False).copy_(found)
+            moment = _fitting(checkpoint, f"moments/{name}/{key}", like)
+            moments[key] = torch.empty_like(like, requires_grad=False).copy_(moment)
         if moments:
             state.optimiser.state[parameter] = moments
     state.objective.load_state(_under("objective/", tensors))
@@ -202,11 +183,10 @@ def _under(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
 
 
 def _fitting(checkpoint: Checkpoint, name: str, like: Tensor) -> Tensor:
-    found = checkpoint.tensors.get(name)
-    if found is None:
+    tensor = checkpoint.tensors.get(name)
+    if tensor is None:
         raise TrainingError(f"{checkpoint.path}: {name} is missing")
-    if found.shape != like.shape:
-        raise TrainingError(
-            f"{checkpoint.path}: {name}: wanted shape {tuple(like.shape)}, got {tuple(found.shape)}"
-        )
-    return found
+    wanted, got = tuple(like.shape), tuple(tensor.shape)
+    if wanted != got:
+        raise TrainingError(f"{checkpoint.path}: {name}: wanted shape {wanted}, got {got}")
+    return tensor

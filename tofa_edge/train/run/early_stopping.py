@@ -1,4 +1,4 @@
-"""Watches accuracy while training, and ends it when it no longer rises, if labels can tell."""
+"""Evaluates while training, and ends it when accuracy no longer rises, if labels are enough."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import torch
 
 from tofa_edge.architecture.arrays import FloatArray, ImageArray, IndexArray
 from tofa_edge.architecture.space import SearchSpace, Subnet
-from tofa_edge.train.config import Progress
+from tofa_edge.train.config import EVALUATION, OnStep, Progress, counted, silent
 from tofa_edge.train.run.loop import TrainingState
 from tofa_edge.train.run.subnet_accuracy import accuracy, subnet_logits
 from tofa_edge.train.supernet.supernet import Supernet
@@ -18,7 +18,7 @@ from tofa_edge.train.supernet.supernet import Supernet
 log = logging.getLogger(__name__)
 
 EVALUATIONS = 10  # in a phase
-PATIENCE = 3  # looks without a better one
+PATIENCE = 3  # evaluations without improvement
 LEAST_LABELS = 25  # a class; with fewer, validation photos are too few to stop by
 
 
@@ -28,13 +28,13 @@ def named_subnets(space: SearchSpace) -> dict[str, Subnet]:
 
 
 def has_stopped(state: TrainingState) -> bool:
-    """Returns whether a watch has ended this phase, now or before an interruption."""
+    """Returns whether early stopping has ended this phase, now or before an interruption."""
     return int(state.extra.get("waited", 0)) >= PATIENCE
 
 
 @dataclass(frozen=True, eq=False)
 class EarlyStopping:
-    """Looks at the averaged supernet ten times in a phase.
+    """Evaluates the averaged supernet ten times in a phase.
 
     What it remembers, the best weights among it, lies in `TrainingState.extra` and so in the
     checkpoint.
@@ -42,24 +42,24 @@ class EarlyStopping:
     Attributes:
         images: validation photos, uint8, (N, S, S, 3).
         labels: class indices, (N,).
-        seen: photos for BatchNorm calibration, uint8, (M, S, S, 3).
-        stops: whether to end training, and to keep the best weights seen; or only to report.
+        calibration: photos for BatchNorm calibration, uint8, (M, S, S, 3).
+        stops: whether to end training, and to keep the best weights; or only to report.
     """
 
     images: ImageArray
     labels: IndexArray
-    seen: ImageArray
+    calibration: ImageArray
     stops: bool = True
 
     def evaluate(self, progress: Progress, state: TrainingState) -> bool:
-        """Looks if it is time; returns whether training should end."""
+        """Evaluates if it is time; returns whether training should end."""
         every = max(1, progress.steps // EVALUATIONS)
         if progress.step % every and progress.step != progress.steps:
             return False
         accuracies = {n: accuracy(x, self.labels) for n, x in self.logits(state.averaged).items()}
-        shares = ", ".join(f"{name} {share:.1%}" for name, share in accuracies.items())
-        log.info(f"step {progress.step}/{progress.steps}: {shares} of the validation photos right")
-        progress.metrics.update({f"accuracy/{name}": share for name, share in accuracies.items()})
+        text = ", ".join(f"{name} {value:.1%}" for name, value in accuracies.items())
+        log.info(f"step {progress.step}/{progress.steps}: accuracy on validation photos: {text}")
+        progress.metrics.update({f"accuracy/{name}": value for name, value in accuracies.items()})
         if not self.stops:
             return False
         score = torch.tensor(float(np.mean(list(accuracies.values()))))
@@ -72,21 +72,21 @@ class EarlyStopping:
         state.extra["waited"] = state.extra["waited"] + 1
         if not has_stopped(state):
             return False
-        log.info(f"no better for {PATIENCE} looks: stopped early")
+        log.info(f"early stopping: no improvement in {PATIENCE} evaluations")
         return True
 
     def restore_best(self, state: TrainingState) -> None:
-        """Puts the best weights seen into the averaged supernet."""
+        """Puts the best weights into the averaged supernet."""
         with torch.no_grad():
             for name, value in state.averaged.arrays().items():
                 value.copy_(state.extra.get(f"best/{name}", value))
 
-    def logits(self, supernet: Supernet) -> dict[str, FloatArray]:
-        """Returns the logits of the three subnets, (N, classes), by name."""
+    def logits(self, supernet: Supernet, on_step: OnStep = silent) -> dict[str, FloatArray]:
+        """Returns the three subnets' logits, (N, classes), by name; reports them to `on_step`."""
         space, arrays = supernet.space, supernet.to_arrays()
+        whole = (arrays, supernet.preprocessing, self.calibration, self.images)
+        named = [*named_subnets(space).items()]
         return {
-            name: subnet_logits(
-                space, subnet, arrays, supernet.preprocessing, self.seen, self.images
-            )
-            for name, subnet in named_subnets(space).items()
+            name: subnet_logits(space, subnet, *whole)
+            for name, subnet in counted(EVALUATION, named, on_step, len(self.images))
         }

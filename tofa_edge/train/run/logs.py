@@ -21,10 +21,8 @@ SUBNETS = ("largest", "smallest", "random_1", "random_2")
 def logged(folder: Path | None, on_step: OnStep) -> Iterator[OnStep]:
     """Yields what to call after each step: it logs, then calls `on_step`.
 
-    Args:
-        folder: gets `metrics.csv`, and event files if tensorboardX or tensorboard is there; what
-            an earlier run left is kept as `metrics-1.csv` and so on. None logs nothing.
-        on_step: called after each step.
+    A `folder` gets `metrics.csv`, and event files if tensorboardX or tensorboard is there; what an
+    earlier run left is kept as `metrics-1.csv` and so on. None logs nothing.
 
     Raises:
         TrainingError: the folder cannot be written, or Lightning Fabric is not installed.
@@ -35,7 +33,7 @@ def logged(folder: Path | None, on_step: OnStep) -> Iterator[OnStep]:
     loggers = _loggers(folder)
 
     def log(progress: Progress) -> None:
-        if not progress.losses:  # teachers looking: nothing is learned
+        if not progress.losses:  # nothing is learned
             on_step(progress)
             return
         figures = {

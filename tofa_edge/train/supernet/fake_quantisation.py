@@ -14,13 +14,10 @@ from tofa_edge.network.integers import MOST_LEVELS, QUANTILE
 
 
 def rounded_weight(weight: Tensor, levels: int = MOST_LEVELS) -> Tensor:
-    """Returns weights on the symmetric grid of their output channel; gradients pass as they are.
+    """Returns weights (out, …) on the grid of their output channel; gradients pass as they are.
 
     BatchNorm, once folded, multiplies an output channel and its step alike, so that the grid is
     the same before and after.
-
-    Args:
-        weight: float32, (out, …).
     """
     with torch.no_grad():
         most = weight.flatten(1).abs().amax(dim=1)
@@ -31,13 +28,10 @@ def rounded_weight(weight: Tensor, levels: int = MOST_LEVELS) -> Tensor:
 
 
 def rounded_values(values: Tensor) -> Tensor:
-    """Returns values on the 256 steps of their batch's range, float32.
+    """Returns values (N, …) on the 256 steps of their batch's range, float32.
 
     The range is what a device would take from these images: a quantile of their lowest and of
     their highest values, with 0 inside. Gradients pass within it and stop outside.
-
-    Args:
-        values: of a batch, (N, …).
     """
     values = values.float()
     with torch.no_grad():

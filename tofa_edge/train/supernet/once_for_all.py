@@ -53,6 +53,10 @@ def load_once_for_all(path: Path) -> tuple[SearchSpace, dict[str, FloatArray], P
     if classes is None or classes.ndim != 2 or len(classes) != space.classes:
         held = "none" if classes is None else f"one of shape {tuple(classes.shape)}"
         raise TrainingError(f"{path}: wanted a classifier of {space.classes} classes, got {held}")
+    return space, _arrays(path, state, space), IMAGENET
+
+
+def _arrays(path: Path, state: Mapping[str, Tensor], space: SearchSpace) -> dict[str, FloatArray]:
     sources = _sources(space)
     arrays: dict[str, FloatArray] = {}
     for name, shape in supernet_shapes(space).items():
@@ -61,21 +65,21 @@ def load_once_for_all(path: Path) -> tuple[SearchSpace, dict[str, FloatArray], P
             arrays[name] = torch.zeros(shape).numpy()
             continue
         source = _source(sources[layer], role)
-        found = state.get(source)
-        if found is None:
+        tensor = state.get(source)
+        if tensor is None:
             raise TrainingError(f"{path}: {source} is missing")
-        if [size for size in found.shape if size != 1] != [size for size in shape if size != 1]:
-            got = tuple(found.shape)
+        got = tuple(tensor.shape)
+        if [size for size in got if size != 1] != [size for size in shape if size != 1]:
             raise TrainingError(f"{path}: {source}: wanted shape {shape}, got {got}")
-        arrays[name] = found.float().reshape(shape).numpy()
-    return space, arrays, IMAGENET
+        arrays[name] = tensor.float().reshape(shape).numpy()
+    return arrays
 
 
 def _state(path: Path) -> dict[str, Tensor]:
     if path.name.endswith(".tofa"):
         raise TrainingError(f"{path} is a bundle: use --from {path}")
     try:
-        found = torch.load(path, map_location="cpu", weights_only=True)
+        content = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # the reader of weights raises many kinds for damaged files
         if isinstance(error, OSError) and error.strerror:
             raise TrainingError(f"{path}: cannot be read: {error.strerror}") from error
@@ -83,17 +87,17 @@ def _state(path: Path) -> dict[str, Tensor]:
             f"{path}: wanted a PyTorch checkpoint of arrays (a state dict) of a once-for-all "
             "MobileNetV3, cannot be read as one: save the network's state_dict()"
         ) from error
-    if isinstance(found, Mapping) and isinstance(found.get("state_dict"), Mapping):
-        found = found["state_dict"]
-    if not isinstance(found, Mapping):
-        kind = type(found).__name__
+    if isinstance(content, Mapping) and isinstance(content.get("state_dict"), Mapping):
+        content = content["state_dict"]
+    if not isinstance(content, Mapping):
+        kind = type(content).__name__
         raise TrainingError(f"{path}: wanted a dictionary of named tensors, found a {kind}")
-    if not all(isinstance(name, str) and _is_array(value) for name, value in found.items()):
+    if not all(isinstance(name, str) and _is_array(value) for name, value in content.items()):
         raise TrainingError(
-            f"{path}: wanted a dictionary of named tensors (a state dict), found {_keys(found)}"
+            f"{path}: wanted a dictionary of named tensors (a state dict), found {_keys(content)}"
         )
     state = {}
-    for name, value in found.items():
+    for name, value in content.items():
         name = name.replace(".mobile_inverted_conv.", ".conv.")
         state[DOUBLED.sub(r".\1.", name)] = value
     return state
@@ -109,12 +113,12 @@ def _is_array(value: object) -> bool:
     )
 
 
-def _keys(found: Mapping[object, object] | Mapping[str, Tensor]) -> str:
+def _keys(content: Mapping[object, object] | Mapping[str, Tensor]) -> str:
     """Returns what a dictionary holds, in words: its first keys, escaped and of bounded length."""
-    if not found:
+    if not content:
         return "an empty dictionary"
-    first = ", ".join(" ".join(repr(name).split())[:60] for name in [*found][:2])
-    return f"the keys {first}, …" if len(found) > 2 else f"the keys {first}"
+    first = ", ".join(" ".join(repr(name).split())[:60] for name in [*content][:2])
+    return f"the keys {first}, …" if len(content) > 2 else f"the keys {first}"
 
 
 def _sources(space: SearchSpace) -> dict[str, str]:

@@ -39,10 +39,6 @@ class Start:
 def read_start(config: TrainingConfig) -> Start:
     """Reads what training starts from.
 
-    Args:
-        config: `start` is "lite0", "lite1", "lite2", the path of a bundle (*.tofa) or "tiny";
-            `pretrained` a once-for-all checkpoint.
-
     Raises:
         TrainingError: the weights are not installed, or the resolution is below the space's.
         BundleError: the bundle cannot be used.
@@ -72,7 +68,7 @@ def new_supernet(start: Start, config: TrainingConfig, classes: int | None = Non
     Args:
         start: its space and weights.
         config: the device, and the seed of new weights.
-        classes: of the new classifier; None keeps the one that comes with the weights.
+        classes: of the new classifier; None keeps that of the weights.
 
     Raises:
         TrainingError: the device asked for is not there.

@@ -36,6 +36,9 @@ from tofa_edge.train.supernet.fake_quantisation import rounded_values, rounded_w
 
 Statistics = Literal["stored", "batch"]
 BUFFERS = ("mean", "variance")
+ACTIVATIONS: Mapping[str, Callable[[Tensor], Tensor]] = {
+    "relu": F.relu, "relu6": F.relu6, "hard_swish": F.hardswish, "hard_sigmoid": F.hardsigmoid,
+}  # fmt: skip
 
 
 class Supernet(nn.Module):
@@ -96,7 +99,7 @@ class Supernet(nn.Module):
             outputs: names of the values to return, in order: `LOGITS` (N, classes), `POOLED`.
         """
         arrays = self.arrays()
-        wanted: dict[str, Tensor] = {}
+        results: dict[str, Tensor] = {}
         values = {IMAGE: self._normalise(images)}
         kind = images.device.type
         with torch.autocast(kind, torch.bfloat16) if self.mixed else contextlib.nullcontext():
@@ -107,8 +110,8 @@ class Supernet(nn.Module):
                     value = rounded_values(value)
                 values[layer.name] = value
                 if layer.name in outputs:
-                    wanted[layer.name] = value.float() if self.mixed else value
-        return tuple(wanted[name] for name in outputs)
+                    results[layer.name] = value.float() if self.mixed else value
+        return tuple(results[name] for name in outputs)
 
     def arrays(self) -> dict[str, Tensor]:
         """Returns every parameter and buffer under its supernet name."""
@@ -123,7 +126,7 @@ class Supernet(nn.Module):
         }
 
     def load_arrays(self, arrays: Mapping[str, FloatArray]) -> None:
-        """Copies arrays into the supernet.
+        """Copies `arrays` into the supernet.
 
         Raises:
             KeyError, RuntimeError: an array is missing or has another shape.
@@ -222,14 +225,8 @@ def _convolve(
 def _activate(value: Tensor, activation: Activation) -> Tensor:
     if activation == "none":
         return value
-    functions = {
-        "relu": F.relu,
-        "relu6": F.relu6,
-        "hard_swish": F.hardswish,
-        "hard_sigmoid": F.hardsigmoid,
-    }
-    made: Tensor = functions[activation](value)
-    return made
+    activated: Tensor = ACTIVATIONS[activation](value)
+    return activated
 
 
 def _initial(role: str, shape: tuple[int, ...], generator: torch.Generator | None) -> Tensor:

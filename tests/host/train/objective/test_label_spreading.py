@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from tofa_edge.train.objective import label_spreading as neighbours
-from tofa_edge.train.objective.first_targets import spread
+from tofa_edge.train.objective.initial_pseudo_labels import spread
 from tofa_edge.train.objective.label_spreading import Neighbours
 from tofa_edge.train.objective.linear_probe import Probe, fit_linear_probe, probe_accuracy
 

@@ -27,9 +27,8 @@ from tofa_edge.bundle.bundle import Bundle
 from tofa_edge.errors import DataError, TrainingError
 from tofa_edge.network.network import LITE_PREPROCESSING
 from tofa_edge.train import trainer
-from tofa_edge.train.after.finishing import TESTING
-from tofa_edge.train.after.tested import expected_accuracies
-from tofa_edge.train.config import Progress, TrainingConfig
+from tofa_edge.train.after.subnet_tests import expected_accuracies
+from tofa_edge.train.config import TESTING, Progress, TrainingConfig
 from tofa_edge.train.objective.objectives import SemiSupervised
 from tofa_edge.train.run import checkpoint, logs, phases
 from tofa_edge.train.run import early_stopping as early_stopping
@@ -62,7 +61,7 @@ phases.SECONDS_BETWEEN_CHECKPOINTS = 0.0
 torch.set_num_threads(int(sys.argv[4]))  # sums depend on it
 
 def kill(progress):
-    if progress.step == 6:
+    if progress.losses and progress.step == 6:
         os.kill(os.getpid(), signal.SIGKILL)
 
 train(Path(sys.argv[1]), Path(sys.argv[2]), TrainingConfig(**json.loads(sys.argv[3])), kill)
@@ -90,6 +89,11 @@ def whole(photos: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, F
     return Bundle.open(train(photos, out, CONFIG).bundle).supernet()
 
 
+def learned(steps: list[Progress]) -> list[Progress]:
+    """Those of the optimiser."""
+    return [step for step in steps if step.losses]
+
+
 def alike(first: dict[str, FloatArray], second: dict[str, FloatArray]) -> bool:
     return all(np.array_equal(first[name], second[name]) for name in first)
 
@@ -105,7 +109,7 @@ def test_killed_run_goes_on_to_the_same_weights(
     assert not out.exists()
     steps: list[Progress] = []
     report = train(photos, out, CONFIG, steps.append, resume=True)
-    assert steps[0].step in (6, 7), "the checkpoint of a step or two before"
+    assert learned(steps)[0].step in (6, 7), "the checkpoint of a step or two before"
     assert alike(whole, Bundle.open(report.bundle).supernet())
 
 
@@ -126,7 +130,7 @@ def test_interrupted_run_has_lost_no_step(
     out = tmp_path / "x.tofa"
 
     def interrupt(progress: Progress) -> None:
-        if progress.step == 4:
+        if progress.losses and progress.step == 4:
             os.kill(os.getpid(), number)
 
     with default_handlers():
@@ -135,7 +139,7 @@ def test_interrupted_run_has_lost_no_step(
         assert signal.getsignal(number) == INTERRUPTIONS[number]
     steps: list[Progress] = []
     report = train(photos, out, CONFIG, steps.append, resume=True)
-    assert steps[0].step == 5
+    assert learned(steps)[0].step == 5
     assert alike(whole, Bundle.open(report.bundle).supernet())
 
 
@@ -153,7 +157,8 @@ def test_run_interrupted_after_training_does_not_train_again(
         train(photos, out, config, stop)
     steps: list[Progress] = []
     report = train(photos, out, config, steps.append, resume=True)
-    assert {step.phase for step in steps} == {TESTING}
+    assert TESTING in {step.phase for step in steps}
+    assert not learned(steps)
     assert alike(whole, Bundle.open(report.bundle).supernet())
 
 
@@ -167,8 +172,8 @@ def test_run_interrupted_after_an_early_stop_ends_where_it_stopped(
     def run(
         name: str, on_step: Callable[[Progress], None], resume: bool = False
     ) -> dict[str, FloatArray]:
-        told = itertools.count()  # the first look at three subnets is the best
-        monkeypatch.setattr(early_stopping, "accuracy", lambda *_: float(next(told) < 3))
+        calls = itertools.count()  # the first evaluation of three subnets is the best
+        monkeypatch.setattr(early_stopping, "accuracy", lambda *_: float(next(calls) < 3))
         report = train(photos, tmp_path / f"{name}.tofa", config, on_step, resume=resume)
         return Bundle.open(report.bundle).supernet()
 
@@ -187,7 +192,8 @@ def test_run_interrupted_after_an_early_stop_ends_where_it_stopped(
         run("resumed", interrupt)
     steps = []
     found = run("resumed", steps.append, resume=True)
-    assert {step.phase for step in steps} == {TESTING}
+    assert TESTING in {step.phase for step in steps}
+    assert not learned(steps)
     assert alike(expected, found)
 
 
@@ -201,7 +207,7 @@ def test_signal_that_comes_while_the_checkpoint_is_written_spares_it(
         save(*given)
 
     def interrupt(progress: Progress) -> None:
-        if progress.step == 4:
+        if progress.losses and progress.step == 4:
             os.kill(os.getpid(), signal.SIGINT)
 
     with monkeypatch.context() as patched, default_handlers():
@@ -225,7 +231,7 @@ def test_checkpoint_given_up_leaves_nothing(
     assert list(tmp_path.iterdir()) == []
 
 
-def test_half_a_look_is_not_kept(
+def test_half_an_evaluation_is_not_kept(
     photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def interrupted(
@@ -273,7 +279,7 @@ def test_gradient_that_is_not_finite_spares_the_checkpoint(
     steps: list[Progress] = []
     slower = replace(CONFIG, learning_rate=1e-4)
     report = train(photos, out, slower, steps.append, resume=True)
-    assert [step.step for step in steps] == list(range(6, STEPS + 1))
+    assert [step.step for step in learned(steps)] == list(range(6, STEPS + 1))
     arrays = Bundle.open(report.bundle).supernet().values()
     assert all(np.isfinite(array).all() for array in arrays)
 
@@ -342,15 +348,16 @@ def test_few_photos_that_are_all_right_are_no_reason_to_be_certain() -> None:
     assert 0.5 < fit_temperature(logits, np.zeros(4, np.int64)) < 1
 
 
-def test_watch_reports_where_it_must_not_stop(
+def test_evaluations_are_reported_where_training_must_not_stop(
     photos: Path, tmp_path: Path, lines: list[str]
 ) -> None:
     steps: list[Progress] = []
     train(photos, tmp_path / "x.tofa", CONFIG, steps.append)
     assert any("does not stop early" in line for line in lines)
-    assert sum("of the validation photos right" in line for line in lines) >= 10
-    assert len(steps) == STEPS
-    assert {"accuracy/smallest", "accuracy/middle", "accuracy/largest"} <= set(steps[-1].metrics)
+    assert sum("accuracy on validation photos" in line for line in lines) >= 10
+    assert len(learned(steps)) == STEPS
+    metrics = learned(steps)[-1].metrics
+    assert {"accuracy/smallest", "accuracy/middle", "accuracy/largest"} <= set(metrics)
 
 
 def test_log_of_an_earlier_run_is_kept(tmp_path: Path) -> None:
@@ -367,7 +374,7 @@ def test_log_of_an_earlier_run_is_kept(tmp_path: Path) -> None:
 
 def test_class_of_which_nothing_can_be_read_is_named(tmp_path: Path) -> None:
     rng = np.random.default_rng(0)
-    for name, count in (("blue", 60), ("red", 2)):
+    for name, count in (("blue", 60), ("red", 3)):
         (tmp_path / name).mkdir()
         for number in range(count):
             image = Image.fromarray(rng.integers(0, 256, (8, 8, 3), dtype=np.uint8))

@@ -25,12 +25,13 @@ from tofa_edge.errors import TrainingError
 from tofa_edge.network.integers import QUANTILE, on_grid, stepped
 from tofa_edge.network.network import LITE_PREPROCESSING, Quantisation
 from tofa_edge.network.slicing import cut, fold
-from tofa_edge.train.config import Progress, TrainingConfig
-from tofa_edge.train.data.photos import resized
+from tofa_edge.train.config import QUANTISATION_AWARE, TRAINING, Progress, TrainingConfig
+from tofa_edge.train.data.photos import Photos, resized
 from tofa_edge.train.objective.objectives import SemiSupervised
 from tofa_edge.train.run.loop import Phase, begin
-from tofa_edge.train.run.phases import QUANTISATION_AWARE, TRAINING, expected_seconds, train_on
+from tofa_edge.train.run.phases import train_on
 from tofa_edge.train.run.subnet_accuracy import log_softmax
+from tofa_edge.train.run.time_estimate import Costs, expected_seconds
 from tofa_edge.train.supernet import supernet as supernet_module
 from tofa_edge.train.supernet.fake_quantisation import rounded_values, rounded_weight
 from tofa_edge.train.supernet.supernet import Supernet
@@ -209,7 +210,8 @@ def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def whole(photos: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[Progress]]:
     steps: list[Progress] = []
     out = tmp_path_factory.mktemp("whole") / "x.tofa"
-    return train(photos, out, SHORT, steps.append).bundle, steps
+    bundle = train(photos, out, SHORT, steps.append).bundle
+    return bundle, [step for step in steps if step.losses]
 
 
 def test_phase_comes_last_and_is_recorded(whole: tuple[Path, list[Progress]]) -> None:
@@ -226,6 +228,7 @@ def test_without_it_nothing_changes(
     steps: list[Progress] = []
     config = replace(SHORT, quantisation_aware_epochs=0)
     bundle = Bundle.open(train(photos, tmp_path / "x.tofa", config, steps.append).bundle)
+    steps = [step for step in steps if step.losses]
     assert {step.phase for step in steps} == {TRAINING}
     before = [step.losses for step in whole[1] if step.phase == TRAINING]
     assert [step.losses for step in steps] == before
@@ -251,6 +254,7 @@ def test_resumed_run_gives_the_same_weights(
         train(photos, out, replace(SHORT, quantisation_aware_epochs=1), resume=True)
     steps: list[Progress] = []
     train(photos, out, SHORT, steps.append, resume=True)
+    steps = [step for step in steps if step.losses]
     left = whole[1][-len(steps) :] if steps else []
     assert [(step.phase, step.step) for step in steps] == [(s.phase, s.step) for s in left]
     assert len(steps) == from_end + (phase == TRAINING) * len(whole[1]) // 2
@@ -258,10 +262,14 @@ def test_resumed_run_gives_the_same_weights(
     assert all(np.array_equal(first[name], second[name]) for name in first)
 
 
-def test_time_of_the_phase_is_told() -> None:
+def test_time_of_the_phase_is_estimated() -> None:
     images, labels = coloured(64, 32)
-    found = expected_seconds(made(), images, labels, SHORT)
-    assert found[QUANTISATION_AWARE] > found[TRAINING] > 0
+    photos = Photos(("blue", "red"), images, labels)
+    costs, twice = Costs.of(made()), replace(SHORT, quantisation_aware_epochs=4)
+    once, more = (expected_seconds(costs, photos, labels, config) for config in (SHORT, twice))
+    assert once[TRAINING] == more[TRAINING] > 0
+    assert more[QUANTISATION_AWARE] == pytest.approx(2 * once[QUANTISATION_AWARE])
+    assert once[QUANTISATION_AWARE] > 0
 
 
 def test_contradictions_are_refused() -> None:

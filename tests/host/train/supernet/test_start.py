@@ -16,14 +16,13 @@ from tofa_edge.bundle import archive
 from tofa_edge.bundle.bundle import Bundle
 from tofa_edge.cli import host
 from tofa_edge.errors import BundleError, DataError, TrainingError
-from tofa_edge.train import trainer
 from tofa_edge.train.after import packing
 from tofa_edge.train.after.evaluation import check_plot, evaluate
-from tofa_edge.train.config import TrainingConfig
+from tofa_edge.train.config import Progress, TrainingConfig, silent
 from tofa_edge.train.data.photos import read_folder, split
 from tofa_edge.train.data.sources import read_photos, read_some
 from tofa_edge.train.run import checkpoint
-from tofa_edge.train.run.checkpoint import Checkpoints
+from tofa_edge.train.run.time_estimate import TimeLeft, duration
 from tofa_edge.train.supernet.once_for_all import load_once_for_all
 from tofa_edge.train.trainer import pretrain
 
@@ -210,15 +209,35 @@ def test_some_photos_of_any_source(tmp_path: Path) -> None:
     assert read_some(Path("digits"), 8, 5, 0).shape == (5, 8, 8, 3)
 
 
+EXPECTED = {
+    "reading photos": 5.0, "teacher features (lite0)": 40.0, "teacher features (lite1)": 20.0,
+    "pretraining": 50.0, "training": 40.0, "testing subnets": 30.0,
+}  # fmt: skip
+
+
 def test_time_left_leaves_out_what_is_done(tmp_path: Path) -> None:
-    expected = {"looking": 60.0, "pretraining": 50.0, "training": 40.0, "testing subnets": 30.0}
-    checkpoints = Checkpoints(tmp_path / "c", {})
-    assert trainer._time_needed(expected, checkpoints).startswith("about 3 min")
-    for phase, left in (("pretraining", 60 + 35 + 40 + 30), ("training", 25 + 30)):
-        checkpoints.found = checkpoint.Checkpoint(checkpoints.path, phase, 7, 15.0, {}, {})
-        told = trainer._time_needed(expected, checkpoints)
-        assert told.startswith(f"about {trainer._duration(left)} ")
-        assert ("looking" in told) == (phase == "pretraining")
+    assert str(TimeLeft(dict(EXPECTED), silent)).startswith("about 3 min (reading photos 5 s, ")
+    for phase, left in (("pretraining", 5 + 60 + 35 + 40 + 30), ("training", 5 + 25 + 30)):
+        time_left = TimeLeft(dict(EXPECTED), silent)
+        time_left.resume(checkpoint.Checkpoint(tmp_path / "c", phase, 7, 15.0, {}, {}))
+        assert str(time_left).startswith(f"about {duration(left)} ")
+        assert ("teacher" in str(time_left)) == (phase == "pretraining")
+
+
+def test_time_left_follows_what_was_measured(lines: list[str]) -> None:
+    steps: list[Progress] = []
+    time_left = TimeLeft(dict(EXPECTED), steps.append)
+    time_left(Progress(1, 2, (), 3.0, 1.0, "reading photos"))
+    assert steps[-1].seconds_left == pytest.approx(3 + 180)
+    time_left(Progress(2, 2, (), 6.0, 1.0, "reading photos"))
+    assert lines[-1].startswith("reading photos: 6 s; about 3 min (teacher features (lite0) 40 s, ")
+    time_left(Progress(8, 8, (), 80.0, 1.0, "teacher features (lite0)"))
+    assert "teacher features (lite1) 40 s, pretraining 50 s" in lines[-1], "twice as slow, too"
+    time_left(Progress(1, 10, (1.0,), 5.0, 1.0, "training"))
+    assert steps[-1].seconds_left == pytest.approx(9 * 5 + 30), "what was passed over is done"
+    time_left(Progress(1, 4, (), 1.0, 1.0, "testing subnets"))
+    assert lines[-1] == "training: 5 s; about 30 s (testing subnets 30 s) left", "ended early"
+    assert steps[-1].seconds_left == 3
 
 
 def test_only_the_first_process_logs_and_logs_are_tried_before(
@@ -226,8 +245,8 @@ def test_only_the_first_process_logs_and_logs_are_tried_before(
 ) -> None:
     pytest.importorskip("lightning_fabric")
     monkeypatch.setenv("RANK", "1")
-    with host._logged(tmp_path / "logs", print) as log:
-        assert log is print
+    with host._progress(tmp_path / "logs"):
+        pass
     assert not [*tmp_path.iterdir()]
 
     def refused(path: Path) -> None:
@@ -237,6 +256,6 @@ def test_only_the_first_process_logs_and_logs_are_tried_before(
     monkeypatch.setattr(Path, "touch", refused)
     with (
         pytest.raises(TrainingError, match="logs cannot be written"),
-        host._logged(tmp_path / "logs", print),
+        host._progress(tmp_path / "logs"),
     ):
         pass

@@ -1,4 +1,4 @@
-"""What the accuracy predictor learns from: a few hundred subnets, tested on the host.
+"""What the accuracy predictor is fitted to: a few hundred subnets, tested on the host.
 
 Where labels are few, accuracy on them is mostly noise. How far a subnet is from the largest on
 unlabelled images is not; so accuracy is taken as a line of that divergence, and the labels, all
@@ -9,7 +9,6 @@ would be the better the farther they are from the largest.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -22,13 +21,12 @@ from tofa_edge.cutting.cutter import CALIBRATION_IMAGES
 from tofa_edge.network.network import Preprocessing
 from tofa_edge.network.slicing import Arrays
 from tofa_edge.prediction.accuracy import AccuracyPredictor, fit_accuracy
+from tofa_edge.train.config import TESTING, OnStep, counted, silent
 from tofa_edge.train.run.subnet_accuracy import log_softmax, subnet_logits
 
 SECONDS = 1.0  # for each subnet, about: images are left out to keep it
 LEAST_IMAGES, MOST_IMAGES = 200, 2000
 TRUSTED_LABELS = 1000  # from so many on, half of what is learned is accuracy on them itself
-
-OnSubnet = Callable[[int, int, float], None]
 
 
 @dataclass(frozen=True, eq=False)
@@ -64,7 +62,7 @@ def evaluate_subnets(
     labels: IndexArray,
     count: int,
     seed: int,
-    on_subnet: OnSubnet = lambda number, count, seconds: None,
+    on_step: OnStep = silent,
 ) -> Tested:
     """Tests subnets of all sizes; the largest is among them.
 
@@ -77,37 +75,30 @@ def evaluate_subnets(
         labels: of these, (L,).
         count: of subnets.
         seed: of their sample.
-        on_subnet: called after each, with its number, the count and the seconds so far.
+        on_step: called after each subnet.
     """
-    drawn = sample(space, np.random.default_rng(seed), count - 1)
+    rng = np.random.default_rng
+    drawn = sample(space, rng(seed), count - 1)
     encodings = distinct(space, np.concatenate([encoded(space, [space.largest()]), drawn]))
     used = _affordable(space, arrays, preprocessing, unlabelled)
     unlabelled, images, labels = unlabelled[:used], images[:used], labels[:used]
-    together = np.concatenate([unlabelled, images])
-    seen, split = unlabelled[:CALIBRATION_IMAGES], len(unlabelled)
-    begun = time.perf_counter()
+    both, calibration = np.concatenate([unlabelled, images]), unlabelled[:CALIBRATION_IMAGES]
     target: FloatArray | None = None
     divergences, right = [], []
-    for number, subnet in enumerate(decoded(space, encodings), 1):
-        logits = subnet_logits(space, subnet, arrays, preprocessing, seen, together)
-        logs = log_softmax(logits[:split])
+    for subnet in counted(TESTING, decoded(space, encodings), on_step, len(both)):
+        logits = subnet_logits(space, subnet, arrays, preprocessing, calibration, both)
+        logs = log_softmax(logits[: len(unlabelled)])
         target = logs if target is None else target
         divergences.append(float((np.exp(target) * (target - logs)).sum(axis=1).mean()))
-        right.append(logits[split:].argmax(axis=1) == labels)
-        on_subnet(number, len(encodings), time.perf_counter() - begun)
-    order = np.random.default_rng(seed).permutation(len(encodings))  # folds mix all sizes
+        right.append(logits[len(unlabelled) :].argmax(axis=1) == labels)
+    order = rng(seed).permutation(len(encodings))  # folds mix all sizes
     return Tested(space, encodings[order], np.array(divergences)[order], np.array(right)[order])
 
 
 def expected_accuracies(
     divergences: DoubleArray, accuracies: DoubleArray, labels: int
 ) -> DoubleArray:
-    """Returns accuracies cleared of most of the noise of few labels, 0..1, (N,).
-
-    Args:
-        divergences: from the largest subnet, nats, (N,); less is better.
-        accuracies: on the labelled images, 0..1, (N,).
-    """
+    """Returns the accuracies on so many labels, (N,), cleared of most of their noise."""
     design = np.stack([np.ones_like(divergences), divergences, np.sqrt(divergences)], axis=1)
     line = design @ np.linalg.lstsq(design, accuracies, rcond=None)[0]
     if np.any(np.diff(line[np.argsort(divergences, kind="stable")]) > 1e-9):
@@ -119,10 +110,7 @@ def expected_accuracies(
 
 
 def _affordable(
-    space: SearchSpace,
-    arrays: Arrays,
-    preprocessing: Preprocessing,
-    images: ImageArray,
+    space: SearchSpace, arrays: Arrays, preprocessing: Preprocessing, images: ImageArray
 ) -> int:
     """Returns how many images each subnet can be tested on in the time there is."""
     few, spent = images[:64], []
@@ -131,6 +119,9 @@ def _affordable(
         begun = time.perf_counter()
         subnet_logits(space, space.middle(), arrays, preprocessing, few, repeated)
         spent.append(time.perf_counter() - begun)
-    per_image = max(spent[2] - spent[1], 1e-4) / 192
-    left = SECONDS - spent[1]
-    return int(np.clip(left / per_image / 2, LEAST_IMAGES, MOST_IMAGES))
+    return images_for(spent[1], max(spent[2] - spent[1], 1e-4) / 192)
+
+
+def images_for(least: float, per_image: float) -> int:
+    """Returns how many images of each kind a subnet is tested on, in seconds of so many."""
+    return int(np.clip((SECONDS - least) / per_image / 2, LEAST_IMAGES, MOST_IMAGES))

@@ -1,0 +1,86 @@
+"""Initial pseudo-labels, before any layer moves: a linear probe's, corrected by label spreading."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from tofa_edge.architecture.arrays import ImageArray, IndexArray
+from tofa_edge.architecture.layers import LOGITS
+from tofa_edge.train.config import PSEUDO_LABELS, OnStep, counter, silent
+from tofa_edge.train.objective.class_prior import class_prior, labelled_prior
+from tofa_edge.train.objective.label_spreading import Neighbours
+from tofa_edge.train.objective.linear_probe import (
+    SELF_TRAINING_ROUNDS,
+    Probe,
+    fit_linear_probe,
+    fit_to,
+    subnet_features,
+)
+from tofa_edge.train.objective.teachers import TeacherOutputs
+from tofa_edge.train.supernet.supernet import Supernet
+
+
+def start_from_probe(
+    supernet: Supernet,
+    images: ImageArray,
+    labels: IndexArray,
+    teacher_outputs: Sequence[TeacherOutputs],
+    self_training: bool,
+    on_step: OnStep = silent,
+) -> tuple[Tensor, Tensor]:
+    """Returns initial pseudo-labels and the class prior; gives the supernet a fitted classifier.
+
+    The probe reads the features of all teachers side by side, or the supernet's own; the
+    supernet's classifier is fitted to the pseudo-labels before the layers below move (Kumar et
+    al., "Fine-Tuning can Distort Pretrained Features", ICLR 2022).
+
+    Args:
+        supernet: whose largest subnet gives the features; its classifier is replaced.
+        images: uint8, (N, S, S, 3), in mixed order.
+        labels: class indices, −1 where unlabelled, (N,).
+        teacher_outputs: of the images; may be none.
+        self_training: whether the probe learns from its own predictions of the unlabelled, too.
+        on_step: called after each of the five steps.
+
+    Returns:
+        probabilities of every image, float32, (N, classes), and how frequent each class is among
+        the images to train on, (classes,).
+    """
+    classes, count = supernet.space.classes, counter(PSEUDO_LABELS, 5, on_step, len(images) / 5)
+    own = subnet_features(supernet, supernet.space.largest(), images)
+    count()
+    features = own
+    if teacher_outputs:
+        features = torch.cat([teacher.features for teacher in teacher_outputs], dim=1).to(own)
+    if self_training:
+        prior, rounds = class_prior(features, labels, classes), SELF_TRAINING_ROUNDS
+    else:
+        prior, rounds = labelled_prior(labels, classes), 0
+    count()
+    probe = fit_linear_probe(features, labels, classes, rounds, prior)
+    count()
+    pseudo_labels = (
+        spread(probe, features, labels) if self_training else probe.probabilities(features)
+    )
+    count()
+    classifier = fit_to(own, pseudo_labels) if teacher_outputs or self_training else probe
+    fitted = {"weight": classifier.weight, "bias": classifier.bias}
+    arrays = {f"{LOGITS}.{role}": value.cpu().numpy() for role, value in fitted.items()}
+    supernet.load_arrays({**supernet.to_arrays(), **arrays})
+    count()
+    return pseudo_labels, prior
+
+
+def spread(probe: Probe, features: Tensor, labels: IndexArray) -> Tensor:
+    """Returns a probe's predictions and the `labels`, (N,), corrected by label spreading.
+
+    Of `features`, float32, (N, channels), in mixed order: probabilities, (N, classes).
+    """
+    known = torch.from_numpy(labels).to(features.device)
+    predicted = probe.probabilities(features)
+    one_hot = F.one_hot(known.clamp(min=0), predicted.shape[1]).to(predicted)
+    return Neighbours.of(features).smooth(torch.where((known >= 0)[:, None], one_hot, predicted))
