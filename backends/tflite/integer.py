@@ -34,7 +34,7 @@ LARGEST = 2**31 - 1
 LOWEST = -128
 FLOAT, STEPS = ".float", ".steps"
 
-IntArray = NDArray[np.int8] | NDArray[np.int32]
+Integers = NDArray[np.int8] | NDArray[np.int32]
 
 
 def write_tflite_quantised(
@@ -72,7 +72,7 @@ class _SteppedGraph(TfLiteGraph):
             QUANTISATION, scale=scale, zero_point=zeros, quantized_dimension=axis
         )
 
-    def integers(self, name: str, array: IntArray, scales: FloatArray, axis: int = 0) -> int:
+    def integers(self, name: str, array: Integers, scales: FloatArray, axis: int = 0) -> int:
         """Stores integers that are steps of these scales."""
         return self.constant(name, array, quantization=self.quantisation(scales, axis=axis))
 

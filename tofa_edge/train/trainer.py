@@ -47,7 +47,7 @@ from tofa_edge.train.run import checkpoint
 from tofa_edge.train.run.checkpoint import Checkpoints
 from tofa_edge.train.run.early_stopping import LEAST_LABELS, EarlyStopping
 from tofa_edge.train.run.phases import optimise, pretrain_supernet
-from tofa_edge.train.run.time_estimate import Costs, TimeLeft, expected_seconds
+from tofa_edge.train.run.time_estimate import PhaseCosts, TimeLeft, expected_seconds
 from tofa_edge.train.supernet.start import new_supernet, read_start, used_device
 from tofa_edge.train.supernet.supernet import Supernet
 
@@ -201,11 +201,11 @@ def _estimated(
     """Logs how long training will take; returns what corrects that, and calls `on_step`."""
     if listed.classes:
         roles, labels = _divided(listed, config)
-        costs = Costs.of(supernet, len(labels))
+        costs = PhaseCosts.of(supernet, len(labels))
         expected = expected_seconds(costs, listed, labels, config)
         expected |= seconds_after_training(costs, len(labels), len(roles["validation"]), config)
     else:
-        costs = Costs.of(supernet)
+        costs = PhaseCosts.of(supernet)
         expected = expected_seconds(costs, listed, np.zeros(0, np.int64), config)
         expected |= {PACKING: PACKING_SECONDS}
     time_left = TimeLeft(expected, on_step)

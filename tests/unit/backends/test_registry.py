@@ -32,7 +32,7 @@ def fresh() -> Iterator[None]:
 def offered(monkeypatch: pytest.MonkeyPatch, value: str) -> Backend:
     points = [EntryPoint("plugin", value, registry.ENTRY_POINTS)]
     points.append(EntryPoint("reference", f"{Reference.__module__}:Reference", points[0].group))
-    monkeypatch.setattr(registry, "entry_points", lambda group: points)
+    monkeypatch.setattr("importlib.metadata.entry_points", lambda group: points)
     assert list(registry.working()) == ["reference"]
     return registry.backends()["plugin"]
 
@@ -61,6 +61,6 @@ def test_broken_plugin_is_missing(monkeypatch: pytest.MonkeyPatch, value: str, r
 
 
 def test_no_backend_at_all_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(registry, "entry_points", lambda group: [])
+    monkeypatch.setattr("importlib.metadata.entry_points", lambda group: [])
     with pytest.raises(BackendError, match="no backend found: install the package"):
         registry.backends()

@@ -28,7 +28,7 @@ from tofa_edge.train.data.photos import Photos
 from tofa_edge.train.data.sources import read_some
 from tofa_edge.train.run.early_stopping import EarlyStopping
 from tofa_edge.train.run.subnet_accuracy import accuracy, fit_temperature
-from tofa_edge.train.run.time_estimate import Costs
+from tofa_edge.train.run.time_estimate import PhaseCosts
 from tofa_edge.train.supernet.efficientnet_lite import load_lite
 from tofa_edge.train.supernet.once_for_all import load_once_for_all
 from tofa_edge.train.supernet.supernet import Supernet
@@ -104,7 +104,7 @@ def _predictor(
 
 
 def seconds_after_training(
-    costs: Costs, trained: int, validated: int, config: TrainingConfig
+    costs: PhaseCosts, trained: int, validated: int, config: TrainingConfig
 ) -> dict[str, float]:
     """Returns about how long each phase after training will take, in seconds.
 

@@ -65,7 +65,7 @@ SHOWN_SECONDS = 2.0  # phases that are shorter are not named
 
 
 @dataclass(frozen=True)
-class Costs:
+class PhaseCosts:
     """What a supernet costs on this machine.
 
     Attributes:
@@ -83,13 +83,13 @@ class Costs:
     calibration: int
 
     @staticmethod
-    def of(supernet: Supernet, trained: int = CALIBRATION_IMAGES) -> Costs:
+    def of(supernet: Supernet, trained: int = CALIBRATION_IMAGES) -> PhaseCosts:
         """Returns the costs of a supernet with so many photos `trained` on; measures a moment."""
         space, rng = supernet.space, np.random.default_rng(0)
         random = np.mean([macs(layers(space, space.sample(rng))) for _ in range(SAMPLES)])
         parameters = sum(value.numel() for value in supernet.parameters())
         calibration = min(CALIBRATION_IMAGES, trained)
-        return Costs(space, seconds_per_mac(supernet), parameters, float(random), calibration)
+        return PhaseCosts(space, seconds_per_mac(supernet), parameters, float(random), calibration)
 
     def steps(self, count: int, batch: int, targets: int = 0) -> float:
         """Returns the seconds of a `count` of steps on a `batch`, some with `targets`."""
@@ -118,7 +118,7 @@ class Costs:
 
 
 def expected_seconds(
-    costs: Costs, listed: LabelledPaths | Photos, labels: IndexArray, config: TrainingConfig
+    costs: PhaseCosts, listed: LabelledPaths | Photos, labels: IndexArray, config: TrainingConfig
 ) -> dict[str, float]:
     """Returns about how long each phase up to the end of training will take, in seconds.
 
@@ -154,7 +154,7 @@ def expected_seconds(
     return expected
 
 
-def _pseudo_labels(costs: Costs, count: int, classes: int, teachers: Sequence[str]) -> float:
+def _pseudo_labels(costs: PhaseCosts, count: int, classes: int, teachers: Sequence[str]) -> float:
     largest = macs(layers(costs.space, costs.space.largest()))
     channels = CHANNELS * max(1, len(teachers))
     probes = PROBE_SECONDS * count * channels * classes

@@ -31,7 +31,7 @@ from tofa_edge.train.objective.objectives import SemiSupervised
 from tofa_edge.train.run.loop import Phase, begin
 from tofa_edge.train.run.phases import train_on
 from tofa_edge.train.run.subnet_accuracy import log_softmax
-from tofa_edge.train.run.time_estimate import Costs, expected_seconds
+from tofa_edge.train.run.time_estimate import PhaseCosts, expected_seconds
 from tofa_edge.train.supernet import supernet as supernet_module
 from tofa_edge.train.supernet.fake_quantisation import rounded_values, rounded_weight
 from tofa_edge.train.supernet.supernet import Supernet
@@ -265,7 +265,7 @@ def test_resumed_run_gives_the_same_weights(
 def test_time_of_the_phase_is_estimated() -> None:
     images, labels = coloured(64, 32)
     photos = Photos(("blue", "red"), images, labels)
-    costs, twice = Costs.of(made()), replace(SHORT, quantisation_aware_epochs=4)
+    costs, twice = PhaseCosts.of(made()), replace(SHORT, quantisation_aware_epochs=4)
     once, more = (expected_seconds(costs, photos, labels, config) for config in (SHORT, twice))
     assert once[TRAINING] == more[TRAINING] > 0
     assert more[QUANTISATION_AWARE] == pytest.approx(2 * once[QUANTISATION_AWARE])
