@@ -15,6 +15,7 @@ from tofa_edge.architecture.cost import peak_activation_bytes
 from tofa_edge.architecture.layers import Layer, layers
 from tofa_edge.architecture.space import SearchSpace, Subnet
 from tofa_edge.backends.protocol import Engine
+from tofa_edge.network.dead_inputs import without_dead_inputs
 from tofa_edge.network.network import Network, Preprocessing
 from tofa_edge.network.slicing import Arrays, calibration_network, cut, fold
 
@@ -79,7 +80,7 @@ def cut_network(
         engine: runs the calibration network.
     """
     network = layers(space, subnet)
-    arrays = cut(network, supernet)
+    arrays = without_dead_inputs(network, cut(network, supernet))
     if not keeps_statistics(space, subnet):
         arrays = calibrate(network, arrays, images, preprocessing, engine)
     return fold(network, arrays, preprocessing)

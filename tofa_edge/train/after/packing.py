@@ -14,11 +14,13 @@ from PIL import Image
 
 from tofa_edge._version import __version__
 from tofa_edge.architecture.arrays import FloatArray, ImageArray, IndexArray
+from tofa_edge.architecture.layers import layers
 from tofa_edge.architecture.space import Subnet
 from tofa_edge.bundle.bundle import GoldenCase, stored_precision, write_bundle
 from tofa_edge.bundle.images import encode
 from tofa_edge.bundle.manifest import MOST_NAME, printable
 from tofa_edge.errors import BundleError
+from tofa_edge.network.dead_inputs import without_dead_inputs
 from tofa_edge.prediction.accuracy import AccuracyPredictor
 from tofa_edge.train.config import TrainingConfig
 from tofa_edge.train.supernet.supernet import Supernet
@@ -85,7 +87,9 @@ def pack(
     Raises:
         BundleError: it cannot be written.
     """
-    stored = stored_precision(supernet.to_arrays(), config.half_precision)
+    largest = layers(supernet.space, supernet.space.largest())
+    arrays = without_dead_inputs(largest, supernet.to_arrays())
+    stored = stored_precision(arrays, config.half_precision)
     supernet.load_arrays({name: array.astype(np.float32) for name, array in stored.items()})
     check: list[tuple[bytes, int]] = []
     if contents.check is not None and contents.check_labels is not None:

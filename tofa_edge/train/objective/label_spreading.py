@@ -15,6 +15,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from tofa_edge.train.objective.standardisation import centre_and_deviation
+
 NEIGHBOURS = 10  # of each image
 SHARPNESS = 3  # the power of a cosine that makes a weight
 SPREAD = 0.7  # what neighbours count in an image's probabilities
@@ -42,9 +44,8 @@ class Neighbours:
             seen: features, float32, (N, channels), in mixed order: of more than 20,000, parts
                 have their own graphs.
         """
-        standard = F.normalize(
-            (seen - seen.mean(dim=0)) / (seen.std(dim=0, correction=0) + 1e-6), dim=1
-        )
+        mean, deviation = centre_and_deviation(seen)
+        standard = F.normalize((seen - mean) / deviation, dim=1)
         pairs, values, start = [], [], 0
         for block in torch.tensor_split(standard, math.ceil(len(seen) / BLOCK)):
             places, near = _nearest(block)

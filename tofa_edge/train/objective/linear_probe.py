@@ -17,6 +17,7 @@ from tofa_edge.architecture.arrays import FloatArray, ImageArray, IndexArray
 from tofa_edge.architecture.layers import LOGITS, layers
 from tofa_edge.architecture.space import Subnet
 from tofa_edge.train.data.augment import resize
+from tofa_edge.train.objective.standardisation import centre_and_deviation
 from tofa_edge.train.supernet.supernet import Supernet
 
 BATCH = 256
@@ -87,7 +88,7 @@ def fit_linear_probe(
         shares: how frequent each class is among the unlabelled images, (classes,), where labels
             do not tell: they count as if they were so. None takes the labels' own.
     """
-    mean, deviation = seen.mean(dim=0), seen.std(dim=0) + 1e-6
+    mean, deviation = centre_and_deviation(seen)
     standard = (seen - mean) / deviation / seen.shape[1] ** 0.5
     known = torch.from_numpy(labels).to(seen.device)
     labelled = known >= 0
@@ -125,7 +126,7 @@ def fit_to(seen: Tensor, said: Tensor) -> Probe:
         seen: features, (N, channels).
         said: probabilities, (N, classes).
     """
-    mean, deviation = seen.mean(dim=0), seen.std(dim=0) + 1e-6
+    mean, deviation = centre_and_deviation(seen)
     scale = deviation * seen.shape[1] ** 0.5
     weight, bias = _regression((seen - mean) / scale, said, torch.ones(len(seen)).to(seen))
     folded = weight / scale
