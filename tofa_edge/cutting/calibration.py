@@ -15,12 +15,12 @@ from tofa_edge.architecture.cost import peak_activation_bytes
 from tofa_edge.architecture.layers import Layer, layers
 from tofa_edge.architecture.space import SearchSpace, Subnet
 from tofa_edge.backends.protocol import Engine
-from tofa_edge.network.dead_inputs import without_dead_inputs
 from tofa_edge.network.network import Network, Preprocessing
 from tofa_edge.network.slicing import Arrays, calibration_network, cut, fold
 
 RunBatch = Callable[[ImageArray], dict[str, FloatArray]]
 
+BATCH = 64
 MOST_IN_CHUNK = 64
 LEAST_IN_CHUNK = 4
 WORKSPACE = 1.5  # what an engine needs for a map's re-ordered copies, over our layer-wise count
@@ -80,7 +80,7 @@ def cut_network(
         engine: runs the calibration network.
     """
     network = layers(space, subnet)
-    arrays = without_dead_inputs(network, cut(network, supernet))
+    arrays = cut(network, supernet)
     if not keeps_statistics(space, subnet):
         arrays = calibrate(network, arrays, images, preprocessing, engine)
     return fold(network, arrays, preprocessing)
@@ -114,3 +114,23 @@ def pooled_statistics(
         pooled[mean_name] = mean.astype(np.float32)
         pooled[variance_name] = (weights @ (variances + (means - mean) ** 2)).astype(np.float32)
     return pooled
+
+
+def outputs_of(network: Network, engine: Engine, images: ImageArray, name: str) -> FloatArray:
+    """Returns one output of a network for images, in batches: float32, (N, …).
+
+    Args:
+        network: that has the output.
+        engine: that computes it.
+        images: uint8, (N, S, S, 3).
+        name: of the output.
+
+    Raises:
+        BackendError: the engine refuses the network, or fails.
+    """
+    session = engine.load(network)
+    try:
+        parts = [images[start : start + BATCH] for start in range(0, len(images), BATCH)]
+        return np.concatenate([session.run(part)[name] for part in parts])
+    finally:
+        session.close()
