@@ -23,7 +23,8 @@ from tofa_edge.selftest.specimens import photos, random_supernet
 
 SPACE = tiny()
 ENGINE = Engine(Reference(), Target())
-LAST = [layer for layer in layers(SPACE, SPACE.largest()) if isinstance(layer, Convolution)][
+CONVOLUTIONS = [item for item in layers(SPACE, SPACE.largest()) if isinstance(item, Convolution)]
+LAST = CONVOLUTIONS[-1].name
     -1
 ].name
 DEAD = 24
