@@ -25,8 +25,6 @@ SPACE = tiny()
 ENGINE = Engine(Reference(), Target())
 CONVOLUTIONS = [item for item in layers(SPACE, SPACE.largest()) if isinstance(item, Convolution)]
 LAST = CONVOLUTIONS[-1].name
-    -1
-].name
 DEAD = 24
 
 
