@@ -28,7 +28,8 @@ from tofa_edge.benchmarks.studies.memory import measured_growth
 from tofa_edge.benchmarks.studies.provenance import store, stored
 from tofa_edge.benchmarks.studies.zip_photos import photos_to_test
 from tofa_edge.bundle.bundle import Bundle
-from tofa_edge.cutting.accuracy_drop import BATCH, drop, logits_of
+from tofa_edge.cutting.accuracy_drop import drop, logits_of
+from tofa_edge.cutting.calibration import BATCH
 from tofa_edge.cutting.cutter import Cutter
 from tofa_edge.cutting.ranges import ready
 from tofa_edge.deployment.screen import side_by_side

@@ -13,11 +13,11 @@ STANDARD_STREAMS = 3
 
 def load_commands() -> None:
     """Registers all commands with `tofa_edge.cli.app.app`, in the order that --help lists."""
-    import tofa_edge.cli.checks
-    import tofa_edge.cli.device
-    import tofa_edge.cli.export
-    import tofa_edge.cli.host
-    import tofa_edge.cli.results  # noqa: F401
+    from tofa_edge.cli import checks, device, export, host, results
+    from tofa_edge.cli.app import app
+
+    modules = [module.__name__ for module in (checks, device, export, host, results)]
+    app.registered_commands.sort(key=lambda item: modules.index(item.callback.__module__))
 
 
 def main() -> None:

@@ -8,7 +8,6 @@ first it loses more than allowed, or by the second with 95 % confidence.
 
 from __future__ import annotations
 
-from contextlib import closing
 from dataclasses import dataclass
 
 import numpy as np
@@ -17,13 +16,13 @@ from tofa_edge.architecture.arrays import FloatArray, ImageArray, IndexArray
 from tofa_edge.architecture.layers import LOGITS
 from tofa_edge.backends.protocol import Engine
 from tofa_edge.bundle.bundle import Bundle
+from tofa_edge.cutting.calibration import outputs_of
 from tofa_edge.cutting.cutter import Cutter
 from tofa_edge.measurement.order_statistics import wilson
 from tofa_edge.network.network import Network
 
 ONE_SIDED_95 = 1.645  # standard deviations
 TWO_SIDED_95 = 1.96
-BATCH = 64
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,9 +123,7 @@ def logits_of(network: Network, engine: Engine, images: ImageArray) -> FloatArra
     Raises:
         BackendError: it refuses the network, or fails.
     """
-    with closing(engine.load(network)) as session:
-        parts = [images[start : start + BATCH] for start in range(0, len(images), BATCH)]
-        return np.concatenate([session.run(part)[LOGITS] for part in parts])
+    return outputs_of(network, engine, images, LOGITS)
 
 
 def photos_of(bundle: Bundle, cutter: Cutter, size: int) -> tuple[ImageArray, IndexArray]:

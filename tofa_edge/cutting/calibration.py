@@ -21,6 +21,7 @@ from tofa_edge.network.slicing import Arrays, calibration_network, cut, fold
 
 RunBatch = Callable[[ImageArray], dict[str, FloatArray]]
 
+BATCH = 64
 MIN_CHUNK, MAX_CHUNK = 4, 64
 WORKSPACE = 1.5  # what an engine needs for a map's re-ordered copies, over our layer-wise count
 
@@ -106,3 +107,23 @@ def pooled_statistics(
         pooled[mean_name] = mean.astype(np.float32)
         pooled[variance_name] = (weights @ (variances + (means - mean) ** 2)).astype(np.float32)
     return pooled
+
+
+def outputs_of(network: Network, engine: Engine, images: ImageArray, name: str) -> FloatArray:
+    """Returns one output of a network for images, in batches: float32, (N, …).
+
+    Args:
+        network: that has the output.
+        engine: that computes it.
+        images: uint8, (N, S, S, 3).
+        name: of the output.
+
+    Raises:
+        BackendError: the engine refuses the network, or fails.
+    """
+    session = engine.load(network)
+    try:
+        parts = [images[start : start + BATCH] for start in range(0, len(images), BATCH)]
+        return np.concatenate([session.run(part)[name] for part in parts])
+    finally:
+        session.close()

@@ -7,13 +7,14 @@ from collections.abc import Sequence
 import numpy as np
 
 from tofa_edge.architecture.arrays import ImageArray
-from tofa_edge.architecture.layers import layers
+from tofa_edge.architecture.layers import LOGITS, layers
 from tofa_edge.architecture.space import Subnet
 from tofa_edge.backends.protocol import Engine
 from tofa_edge.bundle.bundle import Bundle
 from tofa_edge.bundle.frames import distinct
 from tofa_edge.bundle.images import ImageSource, prepare, stack
 from tofa_edge.cutting.calibration import cut_network, keeps_statistics
+from tofa_edge.cutting.dead_inputs import has_outsized_weights, mended
 from tofa_edge.errors import BundleError, ImageError
 from tofa_edge.network.network import Network
 from tofa_edge.network.slicing import calibration_network, cut, fold
@@ -77,7 +78,10 @@ class Cutter:
         size, preprocessing = subnet.resolution, self.bundle.preprocessing
         kept = keeps_statistics(self.space, subnet)
         images = stack([], size) if kept else self.images(size, most_images)
-        return cut_network(self.space, subnet, self._supernet, preprocessing, images, engine)
+        network = cut_network(self.space, subnet, self._supernet, preprocessing, images, engine)
+        if has_outsized_weights(self._supernet[f"{LOGITS}.weight"]) and self.can_calibrate():
+            return mended(network, self.images(size, most_images), engine)
+        return network
 
     def stored_network(self, subnet: Subnet) -> Network:
         """Returns a subnet with the supernet's stored statistics: exact, but not accurate.

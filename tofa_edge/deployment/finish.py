@@ -20,7 +20,8 @@ from tofa_edge.architecture.space import Subnet
 from tofa_edge.backends.protocol import Engine, Session
 from tofa_edge.budget import Budget
 from tofa_edge.bundle.bundle import Bundle
-from tofa_edge.cutting.accuracy_drop import BATCH, Drop, drop, logits_of, photos_of
+from tofa_edge.cutting.accuracy_drop import Drop, drop, logits_of, photos_of
+from tofa_edge.cutting.calibration import BATCH
 from tofa_edge.cutting.cutter import CALIBRATION_IMAGES, Cutter
 from tofa_edge.cutting.ranges import RANGE_IMAGES, ready
 from tofa_edge.cutting.sensitivity import with_sensitive_layers_in_float

@@ -14,14 +14,17 @@ from PIL import Image
 
 from tofa_edge._version import __version__
 from tofa_edge.architecture.arrays import FloatArray, ImageArray, IndexArray
+from tofa_edge.architecture.layers import LOGITS
 from tofa_edge.architecture.space import Subnet
 from tofa_edge.bundle.bundle import GoldenCase
 from tofa_edge.bundle.images import encode
 from tofa_edge.bundle.manifest import MOST_NAME, printable
 from tofa_edge.bundle.write import stored_precision, write_bundle
+from tofa_edge.cutting.dead_inputs import has_outsized_weights, without_dead_inputs
 from tofa_edge.errors import BundleError
 from tofa_edge.prediction.accuracy import AccuracyPredictor
 from tofa_edge.train.config import PACKING, OnStep, TrainingConfig, counter, silent
+from tofa_edge.train.objective.linear_probe import subnet_features
 from tofa_edge.train.supernet.supernet import Supernet
 
 GOLDEN_BATCH = 4
@@ -89,7 +92,7 @@ def pack(
         BundleError: it cannot be written.
     """
     count = counter(PACKING, 4, on_step)
-    stored = stored_precision(supernet.to_arrays(), config.half_precision)
+    stored = stored_precision(_packed(supernet, contents), config.half_precision)
     supernet.load_arrays({name: array.astype(np.float32) for name, array in stored.items()})
     golden = golden_cases(supernet, config.seed)
     count()
@@ -116,6 +119,16 @@ def pack(
         provenance={**origin, "start": start, "seed": config.seed, **provenance},
     )
     count()
+
+
+def _packed(supernet: Supernet, contents: Contents) -> dict[str, FloatArray]:
+    """Returns the arrays to store, the classifier without weights on channels that never fire."""
+    arrays = supernet.to_arrays()
+    weight, bias = arrays[f"{LOGITS}.weight"], arrays[f"{LOGITS}.bias"]
+    if has_outsized_weights(weight) and len(contents.calibration):
+        seen = subnet_features(supernet, supernet.space.largest(), contents.calibration, "stored")
+        weight, bias = without_dead_inputs(weight, bias, seen.cpu().numpy())
+    return {**arrays, f"{LOGITS}.weight": weight, f"{LOGITS}.bias": bias}
 
 
 def _name(start: str) -> str:

@@ -15,6 +15,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from tofa_edge.train.objective.standardisation import centre_and_deviation
+
 NEIGHBOURS = 10  # of each image
 SHARPNESS = 3  # the power of a cosine that makes a weight
 SPREAD = 0.7  # what neighbours count in an image's probabilities
@@ -35,9 +37,8 @@ class Neighbours:
 
         They come in mixed order: of more than 20,000, parts have their own graphs.
         """
-        standard = F.normalize(
-            (features - features.mean(dim=0)) / (features.std(dim=0, correction=0) + 1e-6), dim=1
-        )
+        mean, deviation = centre_and_deviation(features)
+        standard = F.normalize((features - mean) / deviation, dim=1)
         pairs, values, start = [], [], 0
         for block in torch.tensor_split(standard, math.ceil(len(features) / BLOCK)):
             places, near = _nearest(block)

@@ -13,6 +13,7 @@ from tofa_edge.architecture.arrays import ImageArray, IndexArray
 from tofa_edge.architecture.layers import LOGITS, layers
 from tofa_edge.architecture.space import Subnet
 from tofa_edge.train.data.augment import resize
+from tofa_edge.train.objective.standardisation import centre_and_deviation
 from tofa_edge.train.supernet.supernet import Statistics, Supernet
 
 BATCH = 256
@@ -77,7 +78,7 @@ def fit_linear_probe(
         prior: how frequent each class is among the unlabelled images, (classes,), where labels
             do not tell: they are weighted to be as frequent. None takes the labels' own.
     """
-    mean, deviation = features.mean(dim=0), features.std(dim=0) + 1e-6
+    mean, deviation = centre_and_deviation(features)
     standard = (features - mean) / deviation / features.shape[1] ** 0.5
     known = torch.from_numpy(labels).to(features.device)
     labelled = known >= 0
@@ -104,7 +105,7 @@ def fit_linear_probe(
 
 def fit_to(features: Tensor, probabilities: Tensor) -> Probe:
     """Fits a probe of features, (N, channels), to probabilities instead of labels."""
-    mean, deviation = features.mean(dim=0), features.std(dim=0) + 1e-6
+    mean, deviation = centre_and_deviation(features)
     standard = (features - mean) / (deviation * features.shape[1] ** 0.5)
     weight, bias = _regression(standard, probabilities, torch.ones(len(features)).to(features))
     return _on_raw_features(weight, bias, mean, deviation)

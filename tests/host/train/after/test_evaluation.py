@@ -89,7 +89,7 @@ def test_command_prints_json(tmp_path: Path) -> None:
     assert [row["name"] for row in rows] == ["largest", "middle", "smallest", "random 1"]
     assert np.array(rows[0]["confusion"]).sum() == 8
     done = subprocess.run([*command, "--subnets", "0"], capture_output=True, text=True, check=True)
-    assert "photos of the class at the left" in " ".join(done.stdout.split())
+    assert "rows are true classes, columns are predicted ones" in " ".join(done.stdout.split())
 
 
 def test_wilson_interval() -> None:

@@ -273,7 +273,9 @@ def test_time_of_the_phase_is_estimated() -> None:
 
 
 def test_contradictions_are_refused() -> None:
-    with pytest.raises(TrainingError, match="quantisation_aware_epochs must be 0 or more"):
+    with pytest.raises(
+        TrainingError, match="quantisation_aware_epochs must be a number of 0 or more"
+    ):
         TrainingConfig(quantisation_aware_epochs=-1)
     with pytest.raises(TrainingError, match="with 0 epochs there is none"):
         TrainingConfig(epochs=0, quantisation_aware_epochs=1)

@@ -1,0 +1,71 @@
+"""A classifier that rests on channels which hardly ever fire, mended.
+
+Features of narrow data leave many channels constant. A classifier fitted to such a channel may
+have any weight there: nothing shows it on the training data, but one step of an 8-bit integer, or
+one photo from elsewhere, then outweighs all other channels.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+
+from tofa_edge.architecture.arrays import FloatArray, ImageArray
+from tofa_edge.architecture.layers import LOGITS
+from tofa_edge.backends.protocol import Engine
+from tofa_edge.cutting.calibration import outputs_of
+from tofa_edge.network.network import Network
+
+FLOOR = 0.05  # of the typical deviation: a channel below it hardly ever fires
+OUTSIZED = 100.0  # times the median weight: honest classifiers stay below 30
+
+
+def has_outsized_weights(weight: FloatArray) -> bool:
+    """Returns whether some weight of a classifier is far above the usual ones.
+
+    Args:
+        weight: float32, (classes, channels).
+    """
+    sizes = np.abs(weight)
+    return bool(sizes.max() > OUTSIZED * np.median(sizes[sizes > 0])) if sizes.any() else False
+
+
+def without_dead_inputs(
+    weight: FloatArray, bias: FloatArray, features: FloatArray
+) -> tuple[FloatArray, FloatArray]:
+    """Returns weight and bias that put nothing on channels without variance.
+
+    What such a channel gave on average goes into the bias.
+
+    Args:
+        weight: of the classifier, float32, (classes, channels).
+        bias: float32, (classes,).
+        features: what it reads of usual images, float32, (N, channels).
+    """
+    deviation = features.std(axis=0, dtype=np.float64)
+    dead = deviation < FLOOR * np.sqrt(np.mean(deviation**2))
+    moved = weight[:, dead] @ features[:, dead].mean(axis=0)
+    mended: FloatArray = np.where(dead, np.float32(0), weight)
+    return mended, (bias + moved).astype(np.float32)
+
+
+def mended(network: Network, images: ImageArray, engine: Engine) -> Network:
+    """Returns a finished network whose classifier puts nothing on channels without variance.
+
+    Args:
+        network: that ends with its classifier.
+        images: usual ones, uint8, (N, S, S, 3).
+        engine: that computes what the classifier reads.
+
+    Raises:
+        BackendError: the engine refuses the network, or fails.
+    """
+    *body, classifier = network.layers
+    arrays = {k: v for k, v in network.arrays.items() if not k.startswith(f"{LOGITS}.")}
+    part = replace(network, layers=tuple(body), arrays=arrays, outputs=classifier.inputs)
+    features = outputs_of(part, engine, images, classifier.inputs[0])
+    weight, bias = (network.arrays[f"{LOGITS}.{role}"] for role in ("weight", "bias"))
+    weight, bias = without_dead_inputs(weight, bias, features.reshape(len(images), -1))
+    arrays |= {f"{LOGITS}.weight": weight, f"{LOGITS}.bias": bias}
+    return replace(network, arrays=arrays)
