@@ -19,6 +19,6 @@ def centre_and_deviation(features: Tensor) -> tuple[Tensor, Tensor]:
     Args:
         features: float32, (N, channels).
     """
-    deviation = features.std(dim=0)
+    deviation = features.std(dim=0, correction=min(1, len(features) - 1))
     typical = deviation.square().mean().sqrt()
     return features.mean(dim=0), torch.clamp(deviation, min=max(FLOOR * float(typical), 1e-6))
