@@ -131,7 +131,7 @@ def test_progress_is_printed_in_lines(
         show(Progress(step, 100, (), step / 2, 2.0, "testing subnets", seconds_left=60.0))
     lines = capsys.readouterr().err.splitlines()
     assert len(lines) == 20
-    assert lines[-2] == "testing subnets 95/100, 2 a second, 2 s left, 60 s with all phases"
+    assert lines[-2] == "testing subnets 95/100, 2 a second, 2 s left, 60 s with the phases after it"
     clock[0] += 61
     show(Progress(1, 100, (1.0, 2.0), 61.0, 2.0))
     assert capsys.readouterr().err.startswith("training 1/100, loss largest 1.00 smallest 2.00, ")
