@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from tofa_edge.train.config import Progress as Step
 
 PLAIN_LINES = 20  # of progress of a phase, where there is no terminal
-LEAST_SECONDS, MOST_SECONDS = 1.0, 60.0  # between two of them
+LEAST_SECONDS, MOST_SECONDS = 1.0, 20.0  # between two of them
 FILE_WIDTH = 160  # columns of a table where there is no terminal, and COLUMNS says nothing
 
 
@@ -118,14 +118,15 @@ def training_progress() -> Iterator[Callable[[Step], None]]:
 
 
 def _plain_lines() -> Callable[[Step], None]:
-    """Returns what prints the last step of each phase, and up to 20 before, a second apart."""
-    printed = time.monotonic()
+    """Returns what prints each phase's first and last step, and those between now and then."""
+    printed, phase = time.monotonic(), ""
 
     def show(step: Step) -> None:
-        nonlocal printed
+        nonlocal printed, phase
         seconds = time.monotonic() - printed
         due = step.step % max(1, step.steps // PLAIN_LINES) == 0 and seconds >= LEAST_SECONDS
-        if due or step.step == step.steps or seconds >= MOST_SECONDS:
+        first, phase = step.phase != phase, step.phase
+        if due or first or step.step == step.steps or seconds >= MOST_SECONDS:
             tell(f"{step.phase} {step.step}/{step.steps}, {_figures(step)}, {_left(step)}")
             printed = time.monotonic()
 
@@ -135,7 +136,9 @@ def _plain_lines() -> Callable[[Step], None]:
 def _left(step: Step) -> str:
     left = (step.steps - step.step) * step.seconds / step.step
     whole = step.seconds_left
-    return f"{left:.0f} s left" + ("" if whole is None else f", {whole:.0f} s with the phases after it")
+    return f"{left:.0f} s left" + (
+        "" if whole is None else f", {whole:.0f} s with the phases after it"
+    )
 
 
 def _figures(step: Step) -> str:

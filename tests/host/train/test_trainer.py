@@ -130,11 +130,16 @@ def test_progress_is_printed_in_lines(
         clock[0] += 0.5
         show(Progress(step, 100, (), step / 2, 2.0, "testing subnets", seconds_left=60.0))
     lines = capsys.readouterr().err.splitlines()
-    assert len(lines) == 20
-    assert lines[-2] == "testing subnets 95/100, 2 a second, 2 s left, 60 s with the phases after it"
-    clock[0] += 61
+    assert len(lines) == 21
+    assert lines[0].startswith("testing subnets 1/100, "), "a phase is named when it begins"
+    assert (
+        lines[-2] == "testing subnets 95/100, 2 a second, 2 s left, 60 s with the phases after it"
+    )
     show(Progress(1, 100, (1.0, 2.0), 61.0, 2.0))
     assert capsys.readouterr().err.startswith("training 1/100, loss largest 1.00 smallest 2.00, ")
+    clock[0] += 21
+    show(Progress(3, 100, (1.0, 2.0), 82.0, 2.0))
+    assert capsys.readouterr().err.startswith("training 3/100, "), "nothing is silent for long"
 
 
 def test_trained_bundle_is_whole(trained: Trained) -> None:
