@@ -8,7 +8,7 @@ are those of the largest marginal likelihood. The host fits it, the device only 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields, replace
 from itertools import product
 from typing import Any
@@ -28,6 +28,7 @@ LINES = (0.0, 1.0, 4.0)  # variances over that of the accuracies
 SMOOTH = (0.1, 0.4, 1.6)
 NOISES = (0.003, 0.01, 0.03, 0.1, 0.3)
 FOLDS = 10
+FITS = FOLDS + 1  # and one on all
 USUAL_DROP = 0.005  # in 8-bit integers, where nothing was measured
 CHUNK = 8192
 
@@ -159,11 +160,15 @@ def architecture_features(space: SearchSpace, encodings: Encodings) -> DoubleArr
 
 
 def fit_accuracy(
-    space: SearchSpace, encodings: Encodings, accuracies: DoubleArray
+    space: SearchSpace,
+    encodings: Encodings,
+    accuracies: DoubleArray,
+    on_fit: Callable[[], None] = lambda: None,
 ) -> AccuracyPredictor:
     """Fits a predictor to tested subnets, and cross-validates it ten-fold.
 
-    `encodings` are theirs, (M, genes), in mixed order; `accuracies` 0..1, (M,).
+    `encodings` are theirs, (M, genes), in mixed order; `accuracies` 0..1, (M,). `on_fit` is called
+    after each of the `FITS`.
     """
     features = architecture_features(space, encodings)
     targets = np.asarray(accuracies, np.float64)
@@ -174,9 +179,12 @@ def fit_accuracy(
         inputs = (features[held] - fit.centre) / fit.scale
         scaled = float(fit.size[0]) * fit._covariance(inputs) @ fit.weights
         predicted[held] = float(fit.level[0]) + scaled
+        on_fit()
     error = float(np.abs(predicted - targets).mean())
     quality = np.array([error, kendall_tau(predicted, targets)])
-    return replace(_fit(features, targets), quality=quality)
+    predictor = replace(_fit(features, targets), quality=quality)
+    on_fit()
+    return predictor
 
 
 def _fit(features: DoubleArray, targets: DoubleArray) -> AccuracyPredictor:
@@ -185,18 +193,19 @@ def _fit(features: DoubleArray, targets: DoubleArray) -> AccuracyPredictor:
     inputs = (features - centre) / scale
     level, size = float(targets.mean()), float(max(targets.std(), 1e-6))
     values = (targets - level) / size
-    best: tuple[float, DoubleArray, DoubleArray, DoubleArray] | None = None
+    best: tuple[float, DoubleArray, DoubleArray] | None = None
     for choice in product(LENGTHS, LINES, SMOOTH, NOISES):
         settings = np.array(choice)
         covariance = _covariance(inputs, inputs, settings) + choice[3] * np.eye(len(inputs))
         lower = np.linalg.cholesky(covariance)
-        factor = np.linalg.inv(lower)
-        white = factor @ values
+        white = np.linalg.solve(lower, values)
         evidence = -0.5 * float(white @ white) - float(np.log(np.diag(lower)).sum())
         if best is None or evidence > best[0]:
-            best = (evidence, settings, factor, factor.T @ white)
+            best = (evidence, settings, lower)
     assert best is not None
-    _, settings, factor, weights = best
+    _, settings, lower = best
+    factor = np.linalg.inv(lower)
+    weights = factor.T @ (factor @ values)
     levels = np.array([level]), np.array([size])
     unknown = np.full(2, np.nan)
     return AccuracyPredictor(inputs, weights, factor, centre, scale, *levels, settings, unknown)
