@@ -121,9 +121,6 @@ def outputs_of(network: Network, engine: Engine, images: ImageArray, name: str) 
     Raises:
         BackendError: the engine refuses the network, or fails.
     """
-    session = engine.load(network)
-    try:
-        parts = [images[start : start + BATCH] for start in range(0, len(images), BATCH)]
+    parts = [images[start : start + BATCH] for start in range(0, len(images), BATCH)]
+    with closing(engine.load(network)) as session:
         return np.concatenate([session.run(part)[name] for part in parts])
-    finally:
-        session.close()

@@ -8,7 +8,8 @@ from dataclasses import replace
 import numpy as np
 
 from tofa_edge.architecture.arrays import FloatArray, ImageArray
-from tofa_edge.architecture.layers import IMAGE, LOGITS, Convolution, GlobalPool, Layer, Linear
+from tofa_edge.architecture.cost import output_shape
+from tofa_edge.architecture.layers import IMAGE, LOGITS, Convolution, GlobalPool
 from tofa_edge.backends.protocol import Engine, Target
 from tofa_edge.device.machine import fingerprint
 from tofa_edge.network.integers import MOST_LEVELS, Observation, quantised
@@ -67,14 +68,14 @@ def observe(network: Network, images: ImageArray, engine: Engine) -> Observation
     first = network.layers[0]
     assert isinstance(first, Convolution)
     pools = [GlobalPool(f"{IMAGE}{MEAN}", IMAGE, first.in_channels, first.in_size)]
-    pools += [GlobalPool(f"{layer.name}{MEAN}", layer.name, *_shape(layer)) for layer in body]
+    pools += [GlobalPool(f"{layer.name}{MEAN}", layer.name, *output_shape(layer)) for layer in body]
     observed = replace(
         network,
         layers=(*body, *pools),
         outputs=tuple(layer.name for layer in (*body, *pools)),
         arrays={k: v for k, v in network.arrays.items() if not k.startswith(f"{LOGITS}.")},
     )
-    per_image = 4 * sum(channels * size**2 for channels, size in map(_shape, body))
+    per_image = 4 * sum(channels * size**2 for channels, size in map(output_shape, body))
     count = max(1, -(-len(images) * per_image // MAX_BYTES))
     with closing(engine.load(observed)) as session:
         runs = [session.run(np.ascontiguousarray(part)) for part in np.array_split(images, count)]
@@ -90,12 +91,3 @@ def _reduced(name: str, value: FloatArray) -> FloatArray:
     if name.endswith(MEAN):
         return flat
     return np.stack([flat.min(axis=1), flat.max(axis=1)], axis=1)
-
-
-def _shape(layer: Layer) -> tuple[int, int]:
-    """Returns channels and size of a layer's output."""
-    if isinstance(layer, Convolution):
-        return layer.out_channels, layer.out_size
-    if isinstance(layer, Linear):
-        return layer.out_features, 1
-    return layer.channels, 1 if isinstance(layer, GlobalPool) else layer.size

@@ -32,15 +32,10 @@ CENTRAL = (0.05, 0.95)  # measured candidates lie between these quantiles: the e
 
 @dataclass(frozen=True, slots=True)
 class LatencyPrediction:
-    """Expected latencies of N candidates: log-normal.
+    """Expected latencies of N candidates: log-normal."""
 
-    Attributes:
-        median_ms: (N,).
-        relative_std: standard deviation of the logarithm, about the relative error, (N,).
-    """
-
-    median_ms: DoubleArray
-    relative_std: DoubleArray
+    median_ms: DoubleArray  # (N,)
+    relative_std: DoubleArray  # standard deviation of the logarithm, about the relative error, (N,)
 
     def probability_within(self, budget_ms: float) -> DoubleArray:
         """Returns the probability that each takes at most `budget_ms`, (N,)."""

@@ -23,27 +23,16 @@ OUTLIER_SPREAD = 1.0  # in log units: off by a factor of e
 
 @dataclass(frozen=True, slots=True)
 class Posterior:
-    """What k measurements leave of H hypotheses.
+    """What k measurements leave of H hypotheses."""
 
-    Attributes:
-        hypotheses: as given.
-        measured: the candidates measured, k of them.
-        weights: probability of each hypothesis, (H,).
-        speeds: θ where the posterior is highest, (H, D + 1).
-        cross: covariance of θ and the measurements, (H, D + 1, k).
-        precision: inverse covariance of the measurements, (H, k, k).
-        alpha: precision times what the prior mean misses, (H, k).
-        suspects: probability that a measurement is an outlier, (k,).
-    """
-
-    hypotheses: Hypotheses
-    measured: ModelInputs
-    weights: DoubleArray
-    speeds: DoubleArray
-    cross: DoubleArray
-    precision: DoubleArray
-    alpha: DoubleArray
-    suspects: DoubleArray
+    hypotheses: Hypotheses  # as given
+    measured: ModelInputs  # the candidates measured, k of them
+    weights: DoubleArray  # probability of each hypothesis, (H,)
+    speeds: DoubleArray  # θ where the posterior is highest, (H, D + 1)
+    cross: DoubleArray  # covariance of θ and the measurements, (H, D + 1, k)
+    precision: DoubleArray  # inverse covariance of the measurements, (H, k, k)
+    alpha: DoubleArray  # precision times what the prior mean misses, (H, k)
+    suspects: DoubleArray  # probability that a measurement is an outlier, (k,)
 
     def likely(self, most: int) -> IndexArray:
         """Returns the indices of the `most` likeliest hypotheses, (H,), without improbable ones."""

@@ -56,19 +56,12 @@ class Beliefs:
 
 @dataclass(frozen=True, slots=True)
 class ModelInputs:
-    """What the model is given of n candidates.
+    """What the model is given of n candidates."""
 
-    Attributes:
-        work: scaled costs, and a constant, (n, D + 1).
-        centred_prior: of each source, less its mean over the pool, (n, P + 1); zero for none.
-        offset: what log t has besides the sum of costs, for each source, (n, P + 1).
-        point: whose neighbours have similar residuals, (n, Z).
-    """
-
-    work: DoubleArray
-    centred_prior: DoubleArray
-    offset: DoubleArray
-    point: DoubleArray
+    work: DoubleArray  # scaled costs, and a constant, (n, D + 1)
+    centred_prior: DoubleArray  # of each source, less its mean over the pool, (n, P + 1)
+    offset: DoubleArray  # what log t has besides the sum of costs, for each source, (n, P + 1)
+    point: DoubleArray  # whose neighbours have similar residuals, (n, Z)
 
     def take(self, indices: IndexArray) -> ModelInputs:
         """Returns the candidates at `indices`, (n,)."""
@@ -185,21 +178,13 @@ def _speeds(work: DoubleArray, log_ms: DoubleArray, covariance: DoubleArray) -> 
 
 @dataclass(frozen=True, slots=True)
 class Hypotheses:
-    """H ways a latency may come about, each a prior for θ and for the rest.
+    """H ways a latency may come about, each a prior for θ and for the rest."""
 
-    Attributes:
-        source: the row of `Standardisation.speeds` it starts from, (H,); 0 is none.
-        log_weight: before any measurement, (H,).
-        speeds: mean of θ, (H, D + 1).
-        covariance: of θ, (H, D + 1, D + 1).
-        slope, mix, residual, noise: standard deviations, (H,) each.
-    """
-
-    source: IndexArray
-    log_weight: DoubleArray
-    speeds: DoubleArray
-    covariance: DoubleArray
-    slope: DoubleArray
+    source: IndexArray  # the row of `Standardisation.speeds` it starts from, (H,); 0 is none
+    log_weight: DoubleArray  # before any measurement, (H,)
+    speeds: DoubleArray  # mean of θ, (H, D + 1)
+    covariance: DoubleArray  # of θ, (H, D + 1, D + 1)
+    slope: DoubleArray  # standard deviations, (H,), from here on
     mix: DoubleArray
     residual: DoubleArray
     noise: DoubleArray

@@ -30,19 +30,12 @@ Judgement = tuple[Fault, str]  # and why
 
 @dataclass(frozen=True, eq=False, slots=True)
 class Case:
-    """What an engine must compute.
+    """What an engine must compute."""
 
-    Attributes:
-        network: to load.
-        images: uint8, (N, S, S, 3).
-        outputs: of the reference, by name.
-        alone: whether one image alone has the same outputs; statistics of a batch have not.
-    """
-
-    network: Network
-    images: ImageArray
-    outputs: Mapping[str, FloatArray]
-    alone: bool = True
+    network: Network  # to load
+    images: ImageArray  # uint8, (N, S, S, 3)
+    outputs: Mapping[str, FloatArray]  # of the reference, by name
+    alone: bool = True  # whether one image alone has the same outputs: not so statistics
 
 
 def specimen_images(size: int, count: int = 2) -> ImageArray:

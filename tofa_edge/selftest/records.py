@@ -125,11 +125,6 @@ def records_here() -> list[Record]:
     return [r for r in records if r is not None and versions.get(r.backend) == r.versions]
 
 
-def forget() -> None:
-    """Drops what this process alone remembers, because it could not be written."""
-    _known.clear()
-
-
 def forget_others(records: Iterable[Record]) -> None:
     """Drops the other records of the engines in `records`, so that they are tested again."""
     files = {_file(record.backend, record.subject): record.backend for record in records}
