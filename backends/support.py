@@ -65,7 +65,6 @@ def check_target(name: str, target: Target, precisions: tuple[str, ...] = ("fp32
 
     Args:
         name: of the backend, for the message.
-        target: what is wanted.
         precisions: those the backend computes in.
 
     Raises:
@@ -80,8 +79,6 @@ def check_quantised(name: str, network: Network, target: Target) -> None:
 
     Args:
         name: of the backend, for the message.
-        network: to build.
-        target: what it is built for.
 
     Raises:
         BackendError: it does not.

@@ -49,7 +49,6 @@ def write_onnx_int8(network: Network, scheme: Scheme, labelling: Labelling | Non
 
     Args:
         network: with its quantisation.
-        scheme: of the engine.
         labelling: as for fp32.
 
     Raises:

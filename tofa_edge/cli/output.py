@@ -140,10 +140,9 @@ def _plain_lines() -> Callable[[Step], None]:
 
 def _left(step: Step) -> str:
     left = (step.steps - step.step) * step.seconds / step.step
-    whole = step.seconds_left
-    return f"{left:.0f} s left" + (
-        "" if whole is None else f", {whole:.0f} s with the phases after it"
-    )
+    if step.seconds_left is None:
+        return f"{left:.0f} s left"
+    return f"{left:.0f} s left, {step.seconds_left:.0f} s with the phases after it"
 
 
 def _figures(step: Step) -> str:

@@ -100,7 +100,6 @@ def check(name: str, subject: Subject) -> Check:
 
     Args:
         name: one of `CHECKS`.
-        subject: the backend, and how strict to be.
     """
     started = time.perf_counter()
     outcome: Outcome = "passed"

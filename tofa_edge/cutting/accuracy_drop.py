@@ -130,8 +130,6 @@ def photos_of(bundle: Bundle, cutter: Cutter, size: int) -> tuple[ImageArray, In
     """Returns all images of a bundle, those with labels last, and these labels.
 
     Args:
-        bundle: with photos.
-        cutter: of the same, perhaps with frames.
         size: height and width in pixels.
     """
     check, labels = bundle.check_images(size)

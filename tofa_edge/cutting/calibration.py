@@ -46,8 +46,6 @@ def calibrate(
         network: `layers(space, subnet)`.
         arrays: the subnet's, as `slicing.cut` returns them.
         images: unlabelled, shuffled, uint8, (N, S, S, 3), S the subnet's resolution.
-        preprocessing: of the supernet.
-        engine: runs the calibration network.
         memory_bytes: for activations; images go through in chunks that fit.
     """
     measuring = calibration_network(network, arrays, preprocessing)
@@ -68,12 +66,8 @@ def cut_network(
     The largest subnet keeps the statistics it was trained with, and needs no images.
 
     Args:
-        space: of the supernet.
-        subnet: to cut.
         supernet: its float32 arrays by name.
-        preprocessing: of every subnet.
         images: for calibration, shuffled, uint8, (N, S, S, 3), S the subnet's resolution.
-        engine: runs the calibration network.
     """
     network = layers(space, subnet)
     arrays = cut(network, supernet)
@@ -113,8 +107,6 @@ def outputs_of(network: Network, engine: Engine, images: ImageArray, name: str) 
     """Returns one output of a network for images, in batches: float32, (N, …).
 
     Args:
-        network: that has the output.
-        engine: that computes it.
         images: uint8, (N, S, S, 3).
         name: of the output.
 

@@ -31,7 +31,6 @@ class Cutter:
     """Cuts networks out of one bundle.
 
     Args:
-        bundle: an opened one.
         frames: images of this device's own camera, to be mixed with the bundle's photos.
         frames_share: at most so much of the images that calibrate, 0..1, are frames, unless the
             bundle has too few photos. With 1, photos are added to fewer than 64 frames only.
@@ -66,8 +65,6 @@ class Cutter:
         Any engine that calibrates will do: the statistics are the same.
 
         Args:
-            subnet: of the bundle's space.
-            engine: that runs the calibration network.
             most_images: how many calibrate at most.
 
         Raises:

@@ -56,7 +56,6 @@ def mended(network: Network, images: ImageArray, engine: Engine) -> Network:
     Args:
         network: that ends with its classifier.
         images: usual ones, uint8, (N, S, S, 3).
-        engine: that computes what the classifier reads.
 
     Raises:
         BackendError: the engine refuses the network, or fails.

@@ -32,7 +32,6 @@ def ready(
 
     Args:
         network: in float32.
-        target: that will run it.
         images: to observe the ranges of values on, uint8, (N, S, S, 3); the first 64 count.
         engine: computes the values, in fp32.
         weight_levels: steps of a weight on each side of 0: 127 (8 bits) or 63 (7 bits); by default
@@ -60,7 +59,6 @@ def observe(network: Network, images: ImageArray, engine: Engine) -> Observation
     """Returns extremes and means of a network's values on images.
 
     Args:
-        network: in float32.
         images: uint8, (N, S, S, 3), as different as those that will come.
         engine: computes the values, in fp32.
     """

@@ -48,7 +48,6 @@ def with_sensitive_layers_in_float(
     Args:
         network: finished, in float32.
         images: to see what rounding does, uint8, (N, S, S, 3).
-        engine: that the network is for.
         by: the engine that computes in float.
     """
     observation = observe(network, images, by)

@@ -40,8 +40,6 @@ class Pick:
     """A subnet expected to be the best within the budget.
 
     Attributes:
-        subnet: which.
-        engine: to run it.
         accuracy: expected, 0..1, or its stand-in.
         predicted_ms: the limited percentile of its latency.
     """
@@ -57,14 +55,10 @@ class Chooser:
     """Chooses subnet and engine within a budget, by what was measured so far.
 
     Attributes:
-        space: of the subnets.
         predictor: of their accuracy; None where the bundle has none.
-        budget: to keep.
         candidates: engines that passed the self-test, the fastest first.
-        rng: source of randomness.
         until: when to stop measuring, by `time.monotonic`.
         known: forecasts for an engine from profiles of such devices.
-        forecasts: of each engine considered.
     """
 
     space: SearchSpace
@@ -87,11 +81,6 @@ class Chooser:
                 others = [*self.known(engine), *list(self.forecasts.values())[:1]]
                 self.forecasts[engine] = Forecast(self.space, pool, others)
                 self.forecasts[engine].add(self.space.middle(), candidate.latency)
-
-    @property
-    def predicts_accuracy(self) -> bool:
-        """Whether the bundle has an accuracy predictor."""
-        return self.predictor is not None
 
     @property
     def fastest_engine(self) -> Engine:
@@ -117,9 +106,6 @@ class Chooser:
         """Measures up to 8 subnets, each the one that tells most, the engines in turn.
 
         Fewer where all predictions are good, or where the best of all subnets surely fits.
-
-        Args:
-            measure: returns the latency of a subnet on an engine.
         """
         done, order = len(self.forecasts), list(self.forecasts)
         limit = self.budget.latency_ms
@@ -193,7 +179,6 @@ class Chooser:
 
         Args:
             subnet: such as the smallest, which no other is below.
-            engine: that would run it.
         """
         reasons = [
             f"{name} of the smallest is {cost[0]:.3g} {unit}"

@@ -203,7 +203,6 @@ def keep(profile: Profile, out: Path | None = None) -> list[Path]:
     """Writes a profile where deployments on this machine find it, in place of an earlier one.
 
     Args:
-        profile: made here.
         out: a file to write it to as well.
 
     Returns:
@@ -270,8 +269,6 @@ def measurement(
     """Returns a latency as a profile holds it.
 
     Args:
-        subnet: which.
-        latency: as measured.
         mmacs: of the subnet, in millions.
         flags: all reasons to doubt it.
     """

@@ -142,7 +142,6 @@ def side_by_side(
     turn is timed, the threads of the one before get time to rest, and caches are filled.
 
     Args:
-        runs: what to time.
         rounds: for each.
         drop: after a third of them, one that is so much slower than the best is timed no further.
     """

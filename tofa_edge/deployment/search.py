@@ -33,9 +33,7 @@ def maximise(
     """Returns the subnets of the best score, best first, and their scores; may be none.
 
     Args:
-        space: to search.
         score: of encodings (N, genes), float (N,); more is better, −inf must not be chosen.
-        rng: source of randomness.
         start: encodings to begin with besides, such as the best found before.
 
     Returns:

@@ -88,7 +88,8 @@ class AccuracyPredictor:
         deviations = []
         for part in self._parts(space, encodings):
             explained = (self._covariance(part) @ self.factor.T) ** 2
-            own = _variance(part, self.settings)
+            _, line, smooth, _ = self.settings
+            own = line * (part**2).sum(axis=1) / part.shape[1] + smooth
             deviations.append(np.sqrt(np.maximum(own - explained.sum(axis=1), 1e-9)))
         deviation: DoubleArray = self.size * np.concatenate(deviations)
         return deviation
@@ -210,9 +211,3 @@ def _covariance(first: DoubleArray, second: DoubleArray, settings: DoubleArray) 
     span = length * length * columns / 4
     covariance: DoubleArray = line * inner / columns + smooth * np.exp(-squares / (2 * span))
     return covariance
-
-
-def _variance(inputs: DoubleArray, settings: DoubleArray) -> DoubleArray:
-    _, line, smooth, _ = settings
-    variance: DoubleArray = line * (inputs**2).sum(axis=1) / inputs.shape[1] + smooth
-    return variance

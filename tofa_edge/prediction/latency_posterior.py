@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from tofa_edge.architecture.arrays import DoubleArray, IndexArray
-from tofa_edge.prediction.latency_prior import Hypotheses, ModelInputs
+from tofa_edge.prediction.latency_prior import BELIEFS, Hypotheses, ModelInputs
 
 Similarity = tuple[DoubleArray, DoubleArray]
 STEPS = 10
@@ -102,7 +102,6 @@ def infer(
     inputs: ModelInputs,
     log_ms: DoubleArray,
     errors: DoubleArray,
-    outlier: float,
 ) -> Posterior:
     """Returns the beliefs after measurements.
 
@@ -113,7 +112,7 @@ def infer(
     errors, outliers = errors.copy(), np.zeros(len(inputs))
     most = (len(inputs) - 1) // 3
     for count in range(most + 1):
-        posterior = _weigh(assumed, inputs, log_ms, errors, outlier)
+        posterior = _weigh(assumed, inputs, log_ms, errors)
         suspects = np.where(outliers > 0, 0, posterior.suspects)
         worst = int(np.argmax(suspects))
         if suspects[worst] <= 0.5 or count == most:
@@ -128,7 +127,6 @@ def _weigh(
     inputs: ModelInputs,
     log_ms: DoubleArray,
     errors: DoubleArray,
-    outlier: float,
 ) -> Posterior:
     base = inputs.offset.T[assumed.source]
     shift = (log_ms - base - np.log(np.exp(assumed.speeds) @ inputs.work.T)).mean(axis=1)
@@ -147,12 +145,12 @@ def _weigh(
     alpha = _times(precision, missing)
     _, logdet = np.linalg.slogdet(precision)
     evidence = 0.5 * logdet - 0.5 * (missing * alpha).sum(axis=1) + assumed.log_weight
-    evidence, suspects = _outliers(evidence, precision, alpha, outlier)
+    evidence, suspects = _outliers(evidence, precision, alpha)
     return Posterior(assumed, inputs, evidence, speeds, cross, precision, alpha, suspects)
 
 
 def _outliers(
-    evidence: DoubleArray, precision: DoubleArray, alpha: DoubleArray, outlier: float
+    evidence: DoubleArray, precision: DoubleArray, alpha: DoubleArray
 ) -> tuple[DoubleArray, DoubleArray]:
     """Returns the weights of hypotheses (H,), and of each measurement being the one outlier (k,).
 
@@ -164,7 +162,8 @@ def _outliers(
     wide = variance + OUTLIER_SPREAD**2
     gain = 0.5 * (misses**2 / variance - misses**2 / wide + np.log(variance / wide))
     odds = np.concatenate(
-        [np.zeros((len(evidence), 1)), np.log(outlier / (1 - outlier)) + gain], axis=1
+        [np.zeros((len(evidence), 1)), np.log(BELIEFS.outlier / (1 - BELIEFS.outlier)) + gain],
+        axis=1,
     )
     joint = evidence[:, np.newaxis] + odds
     joint = np.exp(joint - joint.max())

@@ -48,7 +48,6 @@ def tolerance(target: Target, rounding: float = 0.0) -> float:
     """Returns how far logits may be from the reference's on a target, as `difference` says it.
 
     Args:
-        target: that computes them.
         rounding: how far the reference's logits are in the target's integers from those in
             float32: engines round some values the other way, and a network magnifies that as much.
     """

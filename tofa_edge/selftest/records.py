@@ -172,7 +172,6 @@ def calibrator(engine: Engine, bundle: Bundle | None = None) -> Engine:
     Only the CPU in fp32 is trusted with it.
 
     Args:
-        engine: that will run the network.
         bundle: whose golden cases it must compute.
     """
     exact = (engine.target.unit, engine.target.precision) == ("cpu", "fp32")

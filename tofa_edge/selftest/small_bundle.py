@@ -39,7 +39,6 @@ def small_bundle(
     """Writes a bundle of the space `tiny` and returns the arrays that it stores.
 
     Args:
-        path: of the file to write.
         seed: decides weights, photos and golden cases.
         half: whether the weights are stored in float16.
         calibration_photos: how many it carries; under 16 only the largest subnet can be deployed.
@@ -69,7 +68,6 @@ def smooth_photo(rng: np.random.Generator, size: int = PHOTO_SIZE, **options: An
     """Returns a JPEG of smooth coloured noise; `options` go to Pillow's encoder.
 
     Args:
-        rng: of the colours.
         size: in pixels.
         **options: such as `quality`.
     """
