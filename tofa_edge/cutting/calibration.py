@@ -63,11 +63,8 @@ def cut_network(
 ) -> Network:
     """Returns a subnet as a finished network: slice, calibrate BatchNorm, fold.
 
-    The largest subnet keeps the statistics it was trained with, and needs no images.
-
-    Args:
-        supernet: its float32 arrays by name.
-        images: for calibration, shuffled, uint8, (N, S, S, 3), S the subnet's resolution.
+    The largest subnet keeps the statistics it was trained with, and needs no images. `supernet` are
+    float32 arrays by name, `images` are shuffled, uint8, (N, S, S, 3), S the subnet's resolution.
     """
     network = layers(space, subnet)
     arrays = cut(network, supernet)
@@ -104,15 +101,7 @@ def pooled_statistics(
 
 
 def outputs_of(network: Network, engine: Engine, images: ImageArray, name: str) -> FloatArray:
-    """Returns one output of a network for images, in batches: float32, (N, …).
-
-    Args:
-        images: uint8, (N, S, S, 3).
-        name: of the output.
-
-    Raises:
-        BackendError: the engine refuses the network, or fails.
-    """
+    """Returns the output `name` for images, uint8, (N, S, S, 3), run in batches: float32, (N, …)."""
     parts = [images[start : start + BATCH] for start in range(0, len(images), BATCH)]
     with closing(engine.load(network)) as session:
         return np.concatenate([session.run(part)[name] for part in parts])

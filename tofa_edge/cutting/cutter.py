@@ -60,12 +60,9 @@ class Cutter:
     def network(
         self, subnet: Subnet, engine: Engine, most_images: int = CALIBRATION_IMAGES
     ) -> Network:
-        """Returns a subnet, its BatchNorm calibrated by `engine` and folded.
+        """Returns a subnet, its BatchNorm calibrated by `engine` with `most_images`, and folded.
 
         Any engine that calibrates will do: the statistics are the same.
-
-        Args:
-            most_images: how many calibrate at most.
 
         Raises:
             BundleError: there are fewer than 16 images to calibrate with.
@@ -121,11 +118,9 @@ class Cutter:
         return frames, max(0, min(photos, wanted - frames))
 
     def images(self, size: int, most: int = CALIBRATION_IMAGES) -> ImageArray:
-        """Returns what calibrates, in mixed order, uint8, (N, size, size, 3); cached.
+        """Returns what calibrates, in mixed order, uint8, (N, size, size, 3), N ≤ `most`; cached.
 
-        Args:
-            size: height and width in pixels.
-            most: so many at most.
+        Height and width are `size` pixels.
 
         Raises:
             BundleError: there are fewer than 16.

@@ -56,11 +56,9 @@ def levels_here() -> int:
 
 
 def observe(network: Network, images: ImageArray, engine: Engine) -> Observation:
-    """Returns extremes and means of a network's values on images.
+    """Returns extremes and means of a float32 network's values, which `engine` computes in fp32.
 
-    Args:
-        images: uint8, (N, S, S, 3), as different as those that will come.
-        engine: computes the values, in fp32.
+    `images` are uint8, (N, S, S, 3), as different as those that will come.
     """
     body = [layer for layer in network.layers if layer.name != LOGITS]
     first = network.layers[0]

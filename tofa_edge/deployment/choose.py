@@ -88,13 +88,9 @@ class Chooser:
         return next(c.engine for c in self.candidates if c.engine in self.forecasts)
 
     def give_up(self, precision: str) -> bool:
-        """Leaves out every engine of a precision, and what was tried on it.
+        """Leaves out every engine of a `precision`, and what was tried on it, if others are left.
 
-        Args:
-            precision: such as "int8".
-
-        Returns:
-            whether another is left; if not, all stay.
+        Returns whether they are; if not, all stay.
         """
         left = {e: f for e, f in self.forecasts.items() if e.target.precision != precision}
         if left:
@@ -130,9 +126,8 @@ class Chooser:
     def pick(self, better_than: float | None = None, share: float = 1.0) -> Pick | None:
         """Returns the best subnet expected within the budget that was not tried, or None.
 
-        Args:
-            better_than: the expected accuracy of what is there already.
-            share: of the latency budget to aim at.
+        Its accuracy must be expected to be `better_than` what is there already; a `share` of the
+        latency budget is aimed at.
         """
         self._aim *= share
         limit = self.budget.latency_ms
@@ -175,11 +170,7 @@ class Chooser:
         return bool(np.isfinite(self._accuracy_within(genes, engine, others)[0]))
 
     def exceeded(self, subnet: Subnet, engine: Engine) -> str:
-        """Returns which limits but latency a subnet exceeds, with what it has; empty for none.
-
-        Args:
-            subnet: such as the smallest, which no other is below.
-        """
+        """Returns which limits but latency the smallest `subnet` exceeds; empty for none."""
         reasons = [
             f"{name} of the smallest is {cost[0]:.3g} {unit}"
             for name, unit, cost, limit in self._costs(encoded(self.space, [subnet]), engine)

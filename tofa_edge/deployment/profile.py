@@ -111,7 +111,11 @@ def assembled(
         began: state of the device when measuring began.
     """
     device = fingerprint()
-    targets = tuple(_target(engine, rows) for engine, rows in measured.items() if rows)
+    targets = tuple(
+        MeasuredTarget(engine.backend.name, *astuple(engine.target), tuple(rows))
+        for engine, rows in measured.items()
+        if rows
+    )
     return Profile(
         name=device.board or ", ".join(device.processors or ()) or "unknown",
         fingerprint=device,
@@ -123,11 +127,6 @@ def assembled(
         ranking=ranked(targets),
         space=space,
     )
-
-
-def _target(engine: Engine, rows: Sequence[Measurement]) -> MeasuredTarget:
-    unit, precision, threads = astuple(engine.target)
-    return MeasuredTarget(engine.backend.name, unit, precision, threads, tuple(rows))
 
 
 def ranked(targets: Iterable[MeasuredTarget]) -> tuple[Ranked, ...]:
@@ -202,11 +201,7 @@ def keep_first(profile: Profile) -> Path | None:
 def keep(profile: Profile, out: Path | None = None) -> list[Path]:
     """Writes a profile where deployments on this machine find it, in place of an earlier one.
 
-    Args:
-        out: a file to write it to as well.
-
-    Returns:
-        the files written.
+    Also to the file `out`, if one is given. Returns the files written.
 
     Raises:
         ProfileError: one cannot be written.
@@ -266,11 +261,9 @@ def _software() -> dict[str, str]:
 def measurement(
     subnet: Subnet, latency: Latency, mmacs: float, flags: tuple[str, ...] = ()
 ) -> Measurement:
-    """Returns a latency as a profile holds it.
+    """Returns a latency as a profile holds it: `flags` are all reasons to doubt it.
 
-    Args:
-        mmacs: of the subnet, in millions.
-        flags: all reasons to doubt it.
+    `mmacs` are the subnet's, in millions.
     """
     return Measurement(
         p50_ms=round(latency.steady_ms, 4),

@@ -161,10 +161,8 @@ def _outliers(
     misses = alpha * variance
     wide = variance + OUTLIER_SPREAD**2
     gain = 0.5 * (misses**2 / variance - misses**2 / wide + np.log(variance / wide))
-    odds = np.concatenate(
-        [np.zeros((len(evidence), 1)), np.log(BELIEFS.outlier / (1 - BELIEFS.outlier)) + gain],
-        axis=1,
-    )
+    likely = np.log(BELIEFS.outlier / (1 - BELIEFS.outlier)) + gain
+    odds = np.concatenate([np.zeros((len(evidence), 1)), likely], axis=1)
     joint = evidence[:, np.newaxis] + odds
     joint = np.exp(joint - joint.max())
     joint /= joint.sum()

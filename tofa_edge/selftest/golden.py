@@ -47,9 +47,8 @@ def specimen_images(size: int, count: int = 2) -> ImageArray:
 def tolerance(target: Target, rounding: float = 0.0) -> float:
     """Returns how far logits may be from the reference's on a target, as `difference` says it.
 
-    Args:
-        rounding: how far the reference's logits are in the target's integers from those in
-            float32: engines round some values the other way, and a network magnifies that as much.
+    `rounding` is how far the reference's logits are in the target's integers from those in float32:
+    engines round some values the other way, and a network magnifies that as much.
     """
     return max(TOLERANCES.get(target.precision, TOLERANCES["fp16"]), ROUNDING * rounding)
 

@@ -65,12 +65,7 @@ def small_bundle(
 
 
 def smooth_photo(rng: np.random.Generator, size: int = PHOTO_SIZE, **options: Any) -> bytes:
-    """Returns a JPEG of smooth coloured noise; `options` go to Pillow's encoder.
-
-    Args:
-        size: in pixels.
-        **options: such as `quality`.
-    """
+    """Returns a JPEG of smooth coloured noise of a `size`; `options` go to Pillow's encoder."""
     noise = Image.fromarray(rng.integers(0, 256, (5, 5, 3), dtype=np.uint8))
     stream = io.BytesIO()
     noise.resize((size, size), Image.Resampling.BICUBIC).save(stream, "JPEG", **options)

@@ -61,17 +61,16 @@ def watched(
     if bundle is not None:
         arguments += ["--bundle", str(Path(bundle).resolve())]
     ending = Ending()
-    try:
-        with _scratch() as output, _started(arguments, writer, output) as process:
-            os.close(writer)
-            writer = -1
-            stop = partial(_reason_to_stop, process.pid, patience_s, memory_bytes, cancelled)
-            stopped = _follow(ending, process, reader, patience_s, stop)
-            _conclude(ending, process.returncode, stopped, _tail(output), start)
-    finally:
-        for descriptor in (reader, writer):
-            if descriptor >= 0:
-                os.close(descriptor)
+    with (
+        os.fdopen(reader, "rb", 0),
+        os.fdopen(writer, "wb", 0) as child_end,
+        _scratch() as output,
+        _started(arguments, writer, output) as process,
+    ):
+        child_end.close()
+        stop = partial(_reason_to_stop, process.pid, patience_s, memory_bytes, cancelled)
+        stopped = _follow(ending, process, reader, patience_s, stop)
+        _conclude(ending, process.returncode, stopped, _tail(output), start)
     return ending
 
 
