@@ -101,7 +101,7 @@ def pooled_statistics(
 
 
 def outputs_of(network: Network, engine: Engine, images: ImageArray, name: str) -> FloatArray:
-    """Returns the output `name` for images, uint8, (N, S, S, 3), run in batches: float32, (N, …)."""
+    """Returns the output `name` for images, uint8, (N, S, S, 3), in batches: float32, (N, …)."""
     parts = [images[start : start + BATCH] for start in range(0, len(images), BATCH)]
     with closing(engine.load(network)) as session:
         return np.concatenate([session.run(part)[name] for part in parts])

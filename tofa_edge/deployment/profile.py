@@ -111,11 +111,7 @@ def assembled(
         began: state of the device when measuring began.
     """
     device = fingerprint()
-    targets = tuple(
-        MeasuredTarget(engine.backend.name, *astuple(engine.target), tuple(rows))
-        for engine, rows in measured.items()
-        if rows
-    )
+    targets = tuple(_target(engine, rows) for engine, rows in measured.items() if rows)
     return Profile(
         name=device.board or ", ".join(device.processors or ()) or "unknown",
         fingerprint=device,
@@ -127,6 +123,11 @@ def assembled(
         ranking=ranked(targets),
         space=space,
     )
+
+
+def _target(engine: Engine, rows: Sequence[Measurement]) -> MeasuredTarget:
+    unit, precision, threads = astuple(engine.target)
+    return MeasuredTarget(engine.backend.name, unit, precision, threads, tuple(rows))
 
 
 def ranked(targets: Iterable[MeasuredTarget]) -> tuple[Ranked, ...]:
