@@ -290,12 +290,9 @@ def supernet_shapes(space: SearchSpace) -> dict[str, tuple[int, ...]]:
         Stage(large.width, tuple(Block(small.blocks[0].kernel, b.expand) for b in large.blocks))
         for large, small in zip(largest.stages, smallest.stages, strict=True)
     )  # the largest subnet with the smallest kernels needs every learned kernel matrix
-    return {
-        name: shape
-        for subnet in (Subnet(largest.resolution, stages), largest)
-        for layer in layers(space, subnet)
-        for name, shape in parameter_shapes(layer)
-    }
+    subnets = (Subnet(largest.resolution, stages), largest)
+    used = (layer for subnet in subnets for layer in layers(space, subnet))
+    return dict(pair for layer in used for pair in parameter_shapes(layer))
 
 
 def transform_name(layer: Convolution, larger: int, smaller: int) -> str:

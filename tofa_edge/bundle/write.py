@@ -67,9 +67,7 @@ def write_bundle(
     Raises:
         BundleError: it cannot be written, or `Bundle.open` would refuse it.
     """
-    members = {WEIGHTS: _tensors(arrays), GOLDEN: _golden_tensors(golden)}
-    if predictor is not None:
-        members[PREDICTORS] = safetensors.numpy.save(predictor.to_arrays())
+    members = _array_members(arrays, golden, predictor)
     members |= {f"calibration/{i:05}.jpg": content for i, content in enumerate(calibration)}
     members |= {f"check/{i:05}.jpg": content for i, (content, _) in enumerate(check)}
     labels, subnets = tuple(label for _, label in check), tuple(case.subnet for case in golden)
@@ -82,9 +80,18 @@ def write_bundle(
     write_archive(Path(path), {MANIFEST: text, **members})
 
 
-def _golden_tensors(cases: Sequence[GoldenCase]) -> bytes:
-    images = {f"images_{i}": case.images for i, case in enumerate(cases)}
-    return _tensors({**images, **{f"logits_{i}": case.logits for i, case in enumerate(cases)}})
+def _array_members(
+    arrays: Mapping[str, NDArray[Any]],
+    golden: Sequence[GoldenCase],
+    predictor: AccuracyPredictor | None,
+) -> dict[str, bytes]:
+    """Returns the members that hold arrays, by name."""
+    images = {f"images_{i}": case.images for i, case in enumerate(golden)}
+    logits = {f"logits_{i}": case.logits for i, case in enumerate(golden)}
+    members = {WEIGHTS: _tensors(arrays), GOLDEN: _tensors({**images, **logits})}
+    if predictor is not None:
+        members[PREDICTORS] = safetensors.numpy.save(predictor.to_arrays())
+    return members
 
 
 def _tensors(arrays: Mapping[str, NDArray[Any]]) -> bytes:
