@@ -74,10 +74,7 @@ class _Broken:
 
 
 def backend(name: str) -> Backend:
-    """Returns the backend of that name.
-
-    Args:
-        name: of its entry point.
+    """Returns the backend whose entry point has this `name`.
 
     Raises:
         BackendError: there is none of that name, or its engine cannot run here.

@@ -18,25 +18,19 @@ from tofa_edge.network.network import Network
 
 
 def missing_packages(*packages: str, install: str) -> str | None:
-    """Returns which packages are not installed and what to do, or None; it imports none of them.
+    """Returns which modules are not installed and the command to `install` them, or None.
 
-    Args:
-        *packages: names of modules.
-        install: the command that installs them.
+    It imports none of the `packages`.
     """
     absent = [package for package in packages if find_spec(package) is None]
     return f"no package {' and '.join(absent)}: {install}" if absent else None
 
 
 def import_engine(package: str, install: str) -> Any:
-    """Imports the package of an engine.
-
-    Args:
-        package: name of the module.
-        install: the command that installs it.
+    """Imports the module `package` of an engine.
 
     Raises:
-        BackendError: the import fails.
+        BackendError: the import fails; the message gives the command to `install` it.
     """
     try:
         return importlib.import_module(package)
@@ -45,10 +39,9 @@ def import_engine(package: str, install: str) -> Any:
 
 
 def package_version(*packages: str) -> str:
-    """Returns "name version" of the first package that is installed, "unknown" without one.
+    """Returns "name version" of the first distribution that is installed, "unknown" without one.
 
-    Args:
-        *packages: names of distributions, the likeliest first.
+    The likeliest of the `packages` comes first.
     """
     from importlib.metadata import PackageNotFoundError, version  # slow to import
 
@@ -61,12 +54,7 @@ def package_version(*packages: str) -> str:
 
 
 def check_target(name: str, target: Target, precisions: tuple[str, ...] = ("fp32",)) -> None:
-    """Checks a target for a backend that runs on the CPU alone.
-
-    Args:
-        name: of the backend, for the message.
-        target: what is wanted.
-        precisions: those the backend computes in.
+    """Checks a target for the backend `name`, which runs on the CPU alone, in these `precisions`.
 
     Raises:
         BackendError: it is another one.
@@ -78,13 +66,8 @@ def check_target(name: str, target: Target, precisions: tuple[str, ...] = ("fp32
 def check_quantised(name: str, network: Network, target: Target) -> None:
     """Checks that a network for a target in integers says how it is computed in them.
 
-    Args:
-        name: of the backend, for the message.
-        network: to build.
-        target: what it is built for.
-
     Raises:
-        BackendError: it does not.
+        BackendError: it does not; the message begins with the backend's `name`.
     """
     if target.is_integer and network.quantisation is None:
         raise BackendError(f"{name}: {target} wants a network with its quantisation")
@@ -93,12 +76,8 @@ def check_quantised(name: str, network: Network, target: Target) -> None:
 def check_batch(batch: ImageArray, size: int) -> None:
     """Checks what a session is given.
 
-    Args:
-        batch: what the session was given.
-        size: of the network's input, in pixels.
-
     Raises:
-        BackendError: it is not a uint8 array (N, size, size, 3), N ≥ 1.
+        BackendError: `batch` is not a uint8 array (N, size, size, 3), N ≥ 1, of `size` pixels.
     """
     if batch.dtype != np.uint8 or batch.shape[1:] != (size, size, 3) or not len(batch):
         raise BackendError(
@@ -154,8 +133,7 @@ class SerialSession(ABC):
 def cpu_targets(*precisions: str) -> tuple[Target, ...]:
     """Returns CPU targets with 1, 2 and 4 threads, up to the cores this process may use.
 
-    Args:
-        precisions: by default fp32 alone; all threads of the first come first.
+    `precisions` are fp32 alone by default; all threads of the first come first.
     """
     return tuple(
         Target(precision=precision, threads=threads)

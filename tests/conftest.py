@@ -36,7 +36,7 @@ def own_cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.Monk
     folder = tmp_path_factory.mktemp("cache")
     monkeypatch.setenv("XDG_CACHE_HOME", str(folder))
     if records := sys.modules.get("tofa_edge.selftest.records"):
-        records.forget()
+        records._known.clear()
     return folder
 
 

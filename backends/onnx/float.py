@@ -25,7 +25,6 @@ def write_onnx(
     """Returns an ONNX model: input `images` uint8 (batch, S, S, 3), outputs named as the network's.
 
     Args:
-        network: to write.
         training_mode: whether `BatchStatistics` is one operator, BatchNormalization in training
             mode; else it is several, for the many importers that refuse that mode.
         labelling: makes the only output `probabilities`, and adds properties: classes as JSON,

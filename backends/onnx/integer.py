@@ -47,11 +47,6 @@ TENSORRT = Scheme(signed=True, symmetric=True, integer_bias=False)
 def write_onnx_int8(network: Network, scheme: Scheme, labelling: Labelling | None = None) -> bytes:
     """Returns an ONNX model that engines compute in integers; inputs and outputs as in fp32.
 
-    Args:
-        network: with its quantisation.
-        scheme: of the engine.
-        labelling: as for fp32.
-
     Raises:
         ImportError: the package onnx is not installed.
         ValueError: the network has no quantisation.

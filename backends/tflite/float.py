@@ -33,7 +33,6 @@ def write_tflite(
     written are those of one image, and the batch is free.
 
     Args:
-        network: to write.
         labelling: makes the only output `probabilities`, and adds labels and metadata.
         precision: "fp32", or "fp16": the same, and engines are told that they may compute in fp16.
 

@@ -42,10 +42,8 @@ def write_tflite_quantised(
 ) -> bytes:
     """Returns a TFLite model with weights in 8 bits; inputs and outputs as in fp32.
 
-    Args:
-        network: with its quantisation.
-        precision: "int8" computes in integers; in "dynamic" the engine rounds values as they come.
-        labelling: as for fp32.
+    With the `precision` "int8" it computes in integers; with "dynamic" the engine rounds values as
+    they come.
 
     Raises:
         ImportError: the package flatbuffers is not installed.

@@ -43,13 +43,19 @@ def parameters(network: Sequence[Layer]) -> int:
     return sum(layer_parameters(layer) for layer in network)
 
 
+def output_shape(layer: Layer) -> tuple[int, int]:
+    """Returns the channels of a layer's value, and its height and width in pixels."""
+    if isinstance(layer, Convolution):
+        return layer.out_channels, layer.out_size
+    if isinstance(layer, Linear):
+        return layer.out_features, 1
+    return layer.channels, 1 if isinstance(layer, GlobalPool) else layer.size
+
+
 def value_elements(layer: Layer) -> int:
     """Returns how many numbers the value of a layer holds for one image."""
-    if isinstance(layer, Convolution):
-        return layer.out_channels * layer.out_size**2
-    if isinstance(layer, Linear):
-        return layer.out_features
-    return layer.channels * (1 if isinstance(layer, GlobalPool) else layer.size**2)
+    channels, size = output_shape(layer)
+    return channels * size**2
 
 
 def last_uses(network: Sequence[Layer]) -> dict[str, int]:

@@ -26,11 +26,6 @@ def sample(space: SearchSpace, rng: np.random.Generator, count: int) -> Encoding
     return choices
 
 
-def candidates(space: SearchSpace, rng: np.random.Generator, count: int) -> list[Subnet]:
-    """Returns different subnets of all sizes, at most `count`; see `sample`."""
-    return decoded(space, distinct(space, sample(space, rng, count)))
-
-
 def decoded(space: SearchSpace, encodings: Encodings) -> list[Subnet]:
     """Returns the subnets of encodings (N, genes)."""
     return [space.decode(encoding) for encoding in encodings]

@@ -225,7 +225,7 @@ class _Writer:
     ) -> None:
         padding = _pads(self.padding, self.size, kernel, stride)
         out_size = (self.size + sum(padding) - kernel) // stride + 1
-        layer = Convolution(
+        convolution = Convolution(
             name=name,
             input=self.value,
             in_channels=self.channels,
@@ -241,7 +241,7 @@ class _Writer:
             activation=activation,
             kernel_path=kernel_path,
         )
-        self.add(layer)
+        self.add(convolution)
         self.channels, self.size = out_channels, out_size
 
     def pool(self, name: str) -> None:
@@ -290,11 +290,9 @@ def supernet_shapes(space: SearchSpace) -> dict[str, tuple[int, ...]]:
         Stage(large.width, tuple(Block(small.blocks[0].kernel, b.expand) for b in large.blocks))
         for large, small in zip(largest.stages, smallest.stages, strict=True)
     )  # the largest subnet with the smallest kernels needs every learned kernel matrix
-    shapes: dict[str, tuple[int, ...]] = {}
-    for subnet in (Subnet(largest.resolution, stages), largest):
-        for layer in layers(space, subnet):
-            shapes.update(parameter_shapes(layer))
-    return shapes
+    subnets = (Subnet(largest.resolution, stages), largest)
+    used = (layer for subnet in subnets for layer in layers(space, subnet))
+    return dict(pair for layer in used for pair in parameter_shapes(layer))
 
 
 def transform_name(layer: Convolution, larger: int, smaller: int) -> str:

@@ -53,8 +53,7 @@ class Tables:
         self._space = space
         parts = list(_parts(space))
         used = {(part.segment[0], column) for part in parts for column in part.features}
-        ordered = sorted(used, key=str)
-        ordered.sort(key=lambda item: item[0])
+        ordered = sorted(used, key=lambda item: (item[0], str(item)))
         self.columns = tuple(column for _, column in ordered)
         places = [place for place, _ in ordered]
         self._spans = [
@@ -64,7 +63,7 @@ class Tables:
         self._rows = {key: self._empty(key) for key in {part.segment for part in parts}}
         self._peaks = {key: np.zeros(len(rows), np.int64) for key, rows in self._rows.items()}
         for part in parts:
-            at = _flat(space, part.segment, part.choices)
+            at = np.ravel_multi_index(part.choices, _sizes(space, part.segment))
             span = self.columns[self._spans[part.segment[0]]]
             costs = [part.macs, part.parameters, *(part.features.get(c, 0) for c in span)]
             self._rows[part.segment][at] = costs
@@ -80,7 +79,7 @@ class Tables:
         totals = np.zeros((len(genes), 2))
         peak = np.zeros(len(genes), dtype=np.int64)
         for segment, choices, present in _lookups(self._space, genes):
-            at = _flat(self._space, segment, choices)
+            at = np.ravel_multi_index(choices, _sizes(self._space, segment))
             rows, peaks = self._rows[segment][at], self._peaks[segment][at]
             if present is not None:
                 rows[~present] = 0
@@ -120,14 +119,6 @@ def _sizes(space: SearchSpace, segment: Segment) -> tuple[int, ...]:
     stage = stages[place - 1]
     own = (len(stage.widths), len(stage.kernels), len(stage.expands))
     return (resolutions, last, *own) if block == FIRST else (resolutions, *own)
-
-
-def _flat(space: SearchSpace, segment: Segment, choices: Sequence[Any]) -> Any:
-    """The row of a segment's table: integers, or arrays (N,) of them."""
-    row = choices[0]
-    for size, choice in zip(_sizes(space, segment)[1:], choices[1:], strict=True):
-        row = row * size + choice
-    return row
 
 
 def _lookups(
@@ -215,4 +206,4 @@ def _checked(space: SearchSpace, encodings: Encodings) -> Encodings:
             f"encoding {row}: choice {position} must be in 0..{sizes[position] - 1}, "
             f"got {genes[row, position]}"
         )
-    return genes
+    return genes.astype(np.int64, copy=False)

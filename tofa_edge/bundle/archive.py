@@ -36,15 +36,10 @@ DAMAGE = (
 
 @dataclass(frozen=True)
 class Archive:
-    """The members of a stored zip; the file is opened anew for each read.
+    """The members of a stored zip; the file is opened anew for each read."""
 
-    Attributes:
-        path: of the file.
-        sizes: of the members in bytes, by name, in the file's order.
-    """
-
-    path: Path
-    sizes: Mapping[str, int]
+    path: Path  # of the file
+    sizes: Mapping[str, int]  # of the members in bytes, by name, in the file's order
 
     @staticmethod
     def open(path: Path) -> Archive:

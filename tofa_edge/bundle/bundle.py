@@ -52,7 +52,6 @@ class GoldenCase:
     """What one subnet must compute, from the stored weights with the stored statistics.
 
     Attributes:
-        subnet: which.
         images: uint8, (N, S, S, 3).
         logits: float32, (N, classes), computed by torch on the host.
     """

@@ -67,15 +67,9 @@ def write_bundle(
     Raises:
         BundleError: it cannot be written, or `Bundle.open` would refuse it.
     """
-    images = {f"images_{i}": case.images for i, case in enumerate(golden)}
-    logits = {f"logits_{i}": case.logits for i, case in enumerate(golden)}
-    members = {
-        WEIGHTS: _tensors(arrays),
-        GOLDEN: _tensors({**images, **logits}),
-        **({PREDICTORS: safetensors.numpy.save(predictor.to_arrays())} if predictor else {}),
-        **{f"calibration/{i:05}.jpg": content for i, content in enumerate(calibration)},
-        **{f"check/{i:05}.jpg": content for i, (content, _) in enumerate(check)},
-    }
+    members = _array_members(arrays, golden, predictor)
+    members |= {f"calibration/{i:05}.jpg": content for i, content in enumerate(calibration)}
+    members |= {f"check/{i:05}.jpg": content for i, (content, _) in enumerate(check)}
     labels, subnets = tuple(label for _, label in check), tuple(case.subnet for case in golden)
     hashes = {name: sha256(content) for name, content in members.items()}
     about = space, tuple(classes), preprocessing, provenance
@@ -84,6 +78,20 @@ def write_bundle(
     text = manifest.to_bytes(sizes)
     read_manifest(Path(path), text, sizes)  # what could not be read back is not written
     write_archive(Path(path), {MANIFEST: text, **members})
+
+
+def _array_members(
+    arrays: Mapping[str, NDArray[Any]],
+    golden: Sequence[GoldenCase],
+    predictor: AccuracyPredictor | None,
+) -> dict[str, bytes]:
+    """Returns the members that hold arrays, by name."""
+    images = {f"images_{i}": case.images for i, case in enumerate(golden)}
+    logits = {f"logits_{i}": case.logits for i, case in enumerate(golden)}
+    members = {WEIGHTS: _tensors(arrays), GOLDEN: _tensors({**images, **logits})}
+    if predictor is not None:
+        members[PREDICTORS] = safetensors.numpy.save(predictor.to_arrays())
+    return members
 
 
 def _tensors(arrays: Mapping[str, NDArray[Any]]) -> bytes:

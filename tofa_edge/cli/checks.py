@@ -13,7 +13,7 @@ from typing import Annotated
 import typer
 
 from tofa_edge.cli.app import BundlePath, Json, SubnetJson, app
-from tofa_edge.cli.output import out, print_json, table
+from tofa_edge.cli.output import out, print_json, print_lines, table
 from tofa_edge.errors import BackendError
 
 
@@ -47,7 +47,7 @@ def inspect(
     for key, value in description.items():
         if value is not None:
             name = key.replace("_", " ").replace("mmacs", "MMACs").replace(" mb", " MB")
-            out.print(f"{name}: {value}", markup=False)
+            print_lines([f"{name}: {value}"])
 
 
 def _inspect_layers(bundle: Path, subnet: str | None, precision: str, as_json: bool) -> None:
@@ -63,7 +63,7 @@ def _inspect_layers(bundle: Path, subnet: str | None, precision: str, as_json: b
         print_json({"subnet": summary, "layers": layers})
         return
     out.print(table("layers", *columns, rows=rows))
-    out.print(summary, markup=False)
+    print_lines([summary])
 
 
 @app.command()
@@ -76,8 +76,7 @@ def verify(bundle: BundlePath, as_json: Json = False) -> None:
         print_json([check._asdict() for check in checks])
     else:
         out.print("bundle: every part matches its hash")
-        for check in checks:
-            out.print(f"{check.engine}: {check.reason}", markup=False)
+        print_lines(f"{check.engine}: {check.reason}" for check in checks)
     wrong = ", ".join(check.engine for check in checks if check.right is False)
     if wrong:
         raise BackendError(f"{wrong}: wrong results on this machine; deploy with another --backend")
@@ -99,9 +98,8 @@ def doctor(
     examination = examine(retest)
     if as_json:
         print_json(examination.to_dict())
-        return
-    for line in lines(examination):
-        out.print(line, markup=False)
+    else:
+        print_lines(lines(examination))
 
 
 @app.command()
@@ -119,8 +117,7 @@ def conformance(
     if as_json:
         print_json([dataclasses.asdict(check) for check in checks])
     else:
-        for check in checks:
-            out.print(str(check), markup=False)
+        print_lines(checks)
     failed = [check.title for check in checks if check.outcome == "failed"]
     if failed:
         count = f"{len(failed)} of {len(checks)} checks failed"

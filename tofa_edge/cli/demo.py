@@ -12,7 +12,7 @@ import numpy as np
 
 import tofa_edge
 from tofa_edge.bundle.bundle import Bundle
-from tofa_edge.cli.output import out, table, tell, training_progress
+from tofa_edge.cli.output import out, print_lines, table, tell, training_progress
 from tofa_edge.errors import TrainingError
 from tofa_edge.selftest.records import engine_records
 from tofa_edge.serving.explanation import Measured
@@ -76,7 +76,7 @@ def _deploy_unchanged(bundle: Path) -> dict[str, int]:
             predicted = [model(photo).index for photo in photos]
             right[name] = sum(p == t for p, t in zip(predicted, truth, strict=True))
             latency = _chosen(model).latency
-            out.print(f"{name}: {right[name]} of {len(photos)} right, {latency}", markup=False)
+            print_lines([f"{name}: {right[name]} of {len(photos)} right, {latency}"])
     return right
 
 
@@ -157,8 +157,7 @@ def _print(rows: list[dict[str, object]]) -> None:
     columns = ("budget", "p95 ≤ ms", "engine", "pixels", "MMACs", "p50 ms", "p95 ms", "accuracy")
     title = f"\n{rows[0]['test_photos']} photos never seen in training"
     out.print(table(title, *columns, rows=map(_cells, rows)))
-    for row in rows:
-        out.print(f"{row['name']}: {row['subnet']}", markup=False)
+    print_lines(f"{row['name']}: {row['subnet']}" for row in rows)
 
 
 def _cells(row: dict[str, object]) -> Iterator[str]:

@@ -11,7 +11,7 @@ import typer
 
 from tofa_edge.cli import app as shared
 from tofa_edge.cli.app import BundlePath, Json, app
-from tofa_edge.cli.output import out, print_json
+from tofa_edge.cli.output import print_json, print_lines
 
 if TYPE_CHECKING:
     from tofa_edge import Model
@@ -47,8 +47,7 @@ def deploy(
         if as_json:
             print_json(_as_json(model))
         else:
-            out.print(model.explain(), markup=False)
-            out.print(f"the same again: --subnet '{model.subnet.to_json()}'", markup=False)
+            print_lines([model.explain(), f"the same again: --subnet '{model.subnet.to_json()}'"])
 
 
 @app.command()
@@ -84,7 +83,7 @@ def run(
         for image in images:  # print each at once: a later one may be unreadable
             prediction = model(image)
             best = ", ".join(f"{label} {value:.1%}" for label, value in prediction.top(top))
-            out.print(f"{image}: {'' if prediction.known else 'unknown, '}{best}", markup=False)
+            print_lines([f"{image}: {'' if prediction.known else 'unknown, '}{best}"])
 
 
 @app.command()
@@ -108,9 +107,8 @@ def profile(
     paths = profiling.keep(device_profile, out_path)
     if as_json:
         print_json(json.loads(to_json(device_profile)))
-        return
-    for path in paths:
-        out.print(f"wrote {path}", markup=False)
+    else:
+        print_lines(f"wrote {path}" for path in paths)
 
 
 def _deployed(

@@ -20,25 +20,15 @@ UNKNOWN = "unknown"
 
 @dataclass(frozen=True, slots=True)
 class EngineHere:
-    """Whether an engine works here, by its self-test.
+    """Whether an engine works here, by its self-test."""
 
-    Attributes:
-        engine: its name.
-        targets: on which it computed the right numbers.
-        missing: why it is not available, and what to do.
-        version: of its package.
-        faults: what went wrong: the target, the kind of fault, the reason.
-        tried: date of the self-test, YYYY-MM-DD.
-        remarks: notes of the backend on its packages, such as one that is not used.
-    """
-
-    engine: str
-    targets: tuple[str, ...]
-    missing: str | None
-    version: str = ""
-    faults: tuple[str, ...] = ()
-    tried: str = ""
-    remarks: tuple[str, ...] = ()
+    engine: str  # its name
+    targets: tuple[str, ...]  # on which it computed the right numbers
+    missing: str | None  # why it is not available, and what to do
+    version: str = ""  # of its package
+    faults: tuple[str, ...] = ()  # what went wrong: the target, the kind of fault, the reason
+    tried: str = ""  # date of the self-test, YYYY-MM-DD
+    remarks: tuple[str, ...] = ()  # of the backend on its packages
 
     def __str__(self) -> str:
         result = f"works: {', '.join(self.targets)}" if self.targets else "not used"

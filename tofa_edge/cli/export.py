@@ -9,35 +9,41 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from tofa_edge.cli.app import BundlePath, Json, LatencyMs, MemoryMb, app
-from tofa_edge.cli.output import out, print_json
+from tofa_edge.cli.output import print_json, print_lines
 
 if TYPE_CHECKING:
     from tofa_edge.deployment.export import Exported
+
+
+FileFormat = Annotated[
+    str | None,
+    typer.Option("--format", help="tflite or onnx; default: what the file's name ends with."),
+]
+SubnetJson = Annotated[
+    str | None, typer.Option(metavar="JSON", help="Exactly this subnet; default: the largest.")
+]
+Precision = Annotated[
+    str, typer.Option(help="fp32 or int8; for TFLite also dynamic (8-bit weights alone).")
+]
+WeightBits = Annotated[
+    int | None,
+    typer.Option(
+        help="7 or 8, for integers. Default 7: right on every processor, a little less "
+        "accurate. 8 is wrong on x86 processors without VNNI."
+    ),
+]
 
 
 @app.command()
 def export(
     bundle: BundlePath,
     out_path: Annotated[Path, typer.Option("--out", help="The file to write.")],
-    file_format: Annotated[
-        str | None,
-        typer.Option("--format", help="tflite or onnx; default: what the file's name ends with."),
-    ] = None,
-    subnet: Annotated[
-        str | None, typer.Option(metavar="JSON", help="Exactly this subnet; default: the largest.")
-    ] = None,
+    file_format: FileFormat = None,
+    subnet: SubnetJson = None,
     latency_ms: LatencyMs = None,
     memory_mb: MemoryMb = None,
-    precision: Annotated[
-        str, typer.Option(help="fp32 or int8; for TFLite also dynamic (8-bit weights alone).")
-    ] = "fp32",
-    weight_bits: Annotated[
-        int | None,
-        typer.Option(
-            help="7 or 8, for integers. Default 7: right on every processor, a little less "
-            "accurate. 8 is wrong on x86 processors without VNNI."
-        ),
-    ] = None,
+    precision: Precision = "fp32",
+    weight_bits: WeightBits = None,
     force: Annotated[bool, typer.Option("--force", help="Replace a file of that name.")] = False,
     as_json: Json = False,
 ) -> None:
@@ -47,7 +53,7 @@ def export(
     """
     import tofa_edge
 
-    made = tofa_edge.export(
+    exported = tofa_edge.export(
         bundle,
         out_path,
         format=file_format,
@@ -59,27 +65,26 @@ def export(
         overwrite=force,
     )
     if as_json:
-        fields = {"path": str(made.path), "subnet": made.subnet.to_json()}
-        print_json({**dataclasses.asdict(made), **fields})
+        fields = {"path": str(exported.path), "subnet": exported.subnet.to_json()}
+        print_json({**dataclasses.asdict(exported), **fields})
         return
-    for line in _lines(made):
-        out.print(line, markup=False)
+    print_lines(_lines(exported))
 
 
-def _lines(made: Exported) -> list[str]:
-    size = made.input_size
-    wrote = f"wrote {made.path}: {made.format} {made.precision}, {made.size_bytes / 1e6:.2f} MB"
-    if made.difference is None:
-        checked = f"not checked: {made.not_checked}"
+def _lines(exported: Exported) -> list[str]:
+    size, megabytes = exported.input_size, exported.size_bytes / 1e6
+    wrote = f"wrote {exported.path}: {exported.format} {exported.precision}, {megabytes:.2f} MB"
+    if exported.difference is None:
+        checked = f"not checked: {exported.not_checked}"
     else:
         checked = (
-            f"checked with {made.checked_by}: probabilities of two images are within "
-            f"{made.difference:.1e} of the reference's"
+            f"checked with {exported.checked_by}: probabilities of two images are within "
+            f"{exported.difference:.1e} of the reference's"
         )
     return [
         f"{wrote}, input uint8 RGB {size} × {size}, output probabilities",
-        *([f"chosen here: {made.measured}"] if made.measured else []),
-        *([f"{made.precision}: {made.drop}"] if made.drop else []),
+        *([f"chosen here: {exported.measured}"] if exported.measured else []),
+        *([f"{exported.precision}: {exported.drop}"] if exported.drop else []),
         checked,
-        f"the same again: --subnet '{made.subnet.to_json()}'",
+        f"the same again: --subnet '{exported.subnet.to_json()}'",
     ]

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from tofa_edge.architecture.cost import layer_macs, layer_parameters
-from tofa_edge.architecture.layers import Convolution, Layer, Linear, layers
+from tofa_edge.architecture.cost import layer_macs, layer_parameters, output_shape
+from tofa_edge.architecture.layers import Convolution, Layer, layers
 from tofa_edge.architecture.space import Subnet
 from tofa_edge.budget import MAX_ACCURACY_DROP
 from tofa_edge.bundle.bundle import Bundle
@@ -60,13 +60,9 @@ def _rounding(bundle: Bundle, subnet: Subnet) -> tuple[dict[str, float], Sequenc
 def _row(layer: Layer) -> tuple[str, ...]:
     kernel = ""
     if isinstance(layer, Convolution):
-        channels, size = layer.out_channels, layer.out_size
         kernel = f"{layer.kernel}×{layer.kernel}/{layer.stride}"
         kernel += " dw" if layer.depthwise else ""
-    elif isinstance(layer, Linear):
-        channels, size = layer.out_features, 1
-    else:
-        channels, size = layer.channels, getattr(layer, "size", 1)
+    channels, size = output_shape(layer)
     cost = f"{layer_macs(layer) / 1e6:.2f}" if layer_macs(layer) else ""
     count = f"{layer_parameters(layer):,}" if layer_parameters(layer) else ""
     return layer.name, f"{channels}×{size}×{size}", kernel, cost, count

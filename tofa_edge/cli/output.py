@@ -64,6 +64,12 @@ def show_log() -> None:
         logger.setLevel(logging.INFO)
 
 
+def print_lines(lines: Iterable[object]) -> None:
+    """Prints results for people to the output stream, each a line."""
+    for line in lines:
+        out.print(str(line), markup=False)
+
+
 def print_json(value: object) -> None:
     """Prints one JSON document to the output stream; paths as text."""
     out.print(json.dumps(value, indent=2, default=os.fspath), markup=False)
@@ -135,10 +141,9 @@ def _plain_lines() -> Callable[[Step], None]:
 
 def _left(step: Step) -> str:
     left = (step.steps - step.step) * step.seconds / step.step
-    whole = step.seconds_left
-    return f"{left:.0f} s left" + (
-        "" if whole is None else f", {whole:.0f} s with the phases after it"
-    )
+    if step.seconds_left is None:
+        return f"{left:.0f} s left"
+    return f"{left:.0f} s left, {step.seconds_left:.0f} s with the phases after it"
 
 
 def _figures(step: Step) -> str:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from tofa_edge.cli.app import BundlePath, Json, app
-from tofa_edge.cli.output import ReportedExit, out, print_json, table, tell
+from tofa_edge.cli.output import ReportedExit, out, print_json, print_lines, table, tell
 
 if TYPE_CHECKING:
     from tofa_edge.benchmarks.suite.compare import Comparison
@@ -132,9 +132,9 @@ def compare(
 
     paths = files_of(results)
     if merge is not None:
-        for path in merged(paths, merge):
-            if not as_json:
-                out.print(f"wrote {path}", markup=False)
+        files = merged(paths, merge)
+        if not as_json:
+            print_lines(f"wrote {path}" for path in files)
         if len(paths) < 2 or fail_above is None:
             return
     comparisons = compared(paths)
@@ -154,8 +154,7 @@ def _print_comparisons(comparisons: Sequence[Comparison], as_json: bool) -> None
         ]
         columns = ("network", "before", "after", "ratio", "verdict")
         out.print(table(str(item.after), *columns, rows=rows))
-        for line in (*item.differing, str(item)):
-            out.print(line, markup=False)
+        print_lines([*item.differing, item])
 
 
 @app.command()
@@ -174,5 +173,4 @@ def report(
     from tofa_edge.benchmarks.report.write import report as written
     from tofa_edge.benchmarks.suite.merge import files_of
 
-    for path in written(files_of(results), out_path):
-        out.print(f"wrote {path}", markup=False)
+    print_lines(f"wrote {path}" for path in written(files_of(results), out_path))

@@ -6,6 +6,7 @@ import ctypes
 import gc
 import time
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from dataclasses import replace
 from functools import partial
 from typing import Any
@@ -78,9 +79,8 @@ def artefacts_can_be_loaded_again(subject: Subject) -> str:
     artefact, images = subject.backend.build(network, subject.target), photos(2, 32)
     logits = []
     for _ in range(2):
-        session = subject.backend.load(artefact, subject.target)
-        logits.append(session.run(images)[LOGITS])
-        session.close()
+        with closing(subject.backend.load(artefact, subject.target)) as session:
+            logits.append(session.run(images)[LOGITS])
     wrong = difference(logits[1], logits[0])
     expect(wrong <= subject.allowed(), f"{wrong:.1e} of the largest logit off when loaded again")
     return ""
@@ -214,9 +214,8 @@ def memory_stays_level(subject: Subject) -> str:
 
     def cycle(times: int) -> tuple[int, int]:
         for _ in range(times):
-            session = subject.backend.load(artefact, subject.target)
-            session.run(images)
-            session.close()
+            with closing(subject.backend.load(artefact, subject.target)) as session:
+                session.run(images)
         return _held()
 
     (before, files), (after, files_after) = cycle(WARM_LOADS), cycle(subject.cycles)

@@ -32,19 +32,12 @@ class Inapplicable(Exception):
 
 @dataclass(frozen=True, eq=False)
 class Subject:
-    """A backend to examine.
+    """A backend to examine."""
 
-    Attributes:
-        backend: whose engine works here.
-        quick: whether fewer subnets and fewer loads must do.
-        tolerance: of the largest logit, in place of the one for a target's precision.
-        loads: how many sessions are opened and closed to see memory grow; default by `quick`.
-    """
-
-    backend: Backend
-    quick: bool = False
-    tolerance: float | None = None
-    loads: int | None = None
+    backend: Backend  # whose engine works here
+    quick: bool = False  # whether fewer subnets and fewer loads must do
+    tolerance: float | None = None  # in place of the one for a target's precision
+    loads: int | None = None  # to see memory grow; by default as many as `quick` says
 
     @cached_property
     def targets(self) -> tuple[Target, ...]:

@@ -96,12 +96,7 @@ def run(backend: Backend, quick: bool = False, tolerance: float | None = None) -
 
 
 def check(name: str, subject: Subject) -> Check:
-    """Puts a backend through one check.
-
-    Args:
-        name: one of `CHECKS`.
-        subject: the backend, and how strict to be.
-    """
+    """Puts a backend through the check of a `name` in `CHECKS`."""
     started = time.perf_counter()
     outcome: Outcome = "passed"
     try:

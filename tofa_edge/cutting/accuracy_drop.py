@@ -60,8 +60,7 @@ class Drop:
     def refusal(self, allowed: float | None) -> str:
         """Returns why the network must not be used; empty where it may.
 
-        Args:
-            allowed: loss of accuracy, 0..1; None for any.
+        A loss of so much accuracy is `allowed`, 0..1; None is any.
         """
         if allowed is None:
             return ""
@@ -127,13 +126,7 @@ def logits_of(network: Network, engine: Engine, images: ImageArray) -> FloatArra
 
 
 def photos_of(bundle: Bundle, cutter: Cutter, size: int) -> tuple[ImageArray, IndexArray]:
-    """Returns all images of a bundle, those with labels last, and these labels.
-
-    Args:
-        bundle: with photos.
-        cutter: of the same, perhaps with frames.
-        size: height and width in pixels.
-    """
+    """Returns all images of a bundle at a `size`, those with labels last, and these labels."""
     check, labels = bundle.check_images(size)
     return np.concatenate([cutter.images(size), check]), labels
 

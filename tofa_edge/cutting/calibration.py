@@ -46,8 +46,6 @@ def calibrate(
         network: `layers(space, subnet)`.
         arrays: the subnet's, as `slicing.cut` returns them.
         images: unlabelled, shuffled, uint8, (N, S, S, 3), S the subnet's resolution.
-        preprocessing: of the supernet.
-        engine: runs the calibration network.
         memory_bytes: for activations; images go through in chunks that fit.
     """
     measuring = calibration_network(network, arrays, preprocessing)
@@ -65,15 +63,8 @@ def cut_network(
 ) -> Network:
     """Returns a subnet as a finished network: slice, calibrate BatchNorm, fold.
 
-    The largest subnet keeps the statistics it was trained with, and needs no images.
-
-    Args:
-        space: of the supernet.
-        subnet: to cut.
-        supernet: its float32 arrays by name.
-        preprocessing: of every subnet.
-        images: for calibration, shuffled, uint8, (N, S, S, 3), S the subnet's resolution.
-        engine: runs the calibration network.
+    The largest subnet keeps the statistics it was trained with, and needs no images. `supernet` are
+    float32 arrays by name, `images` are shuffled, uint8, (N, S, S, 3), S the subnet's resolution.
     """
     network = layers(space, subnet)
     arrays = cut(network, supernet)
@@ -110,20 +101,7 @@ def pooled_statistics(
 
 
 def outputs_of(network: Network, engine: Engine, images: ImageArray, name: str) -> FloatArray:
-    """Returns one output of a network for images, in batches: float32, (N, …).
-
-    Args:
-        network: that has the output.
-        engine: that computes it.
-        images: uint8, (N, S, S, 3).
-        name: of the output.
-
-    Raises:
-        BackendError: the engine refuses the network, or fails.
-    """
-    session = engine.load(network)
-    try:
-        parts = [images[start : start + BATCH] for start in range(0, len(images), BATCH)]
+    """Returns the output `name` for images, uint8, (N, S, S, 3), in batches: float32, (N, …)."""
+    parts = [images[start : start + BATCH] for start in range(0, len(images), BATCH)]
+    with closing(engine.load(network)) as session:
         return np.concatenate([session.run(part)[name] for part in parts])
-    finally:
-        session.close()

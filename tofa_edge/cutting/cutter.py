@@ -31,7 +31,6 @@ class Cutter:
     """Cuts networks out of one bundle.
 
     Args:
-        bundle: an opened one.
         frames: images of this device's own camera, to be mixed with the bundle's photos.
         frames_share: at most so much of the images that calibrate, 0..1, are frames, unless the
             bundle has too few photos. With 1, photos are added to fewer than 64 frames only.
@@ -61,14 +60,9 @@ class Cutter:
     def network(
         self, subnet: Subnet, engine: Engine, most_images: int = CALIBRATION_IMAGES
     ) -> Network:
-        """Returns a subnet, its BatchNorm calibrated by `engine` and folded.
+        """Returns a subnet, its BatchNorm calibrated by `engine` with `most_images`, and folded.
 
         Any engine that calibrates will do: the statistics are the same.
-
-        Args:
-            subnet: of the bundle's space.
-            engine: that runs the calibration network.
-            most_images: how many calibrate at most.
 
         Raises:
             BundleError: there are fewer than 16 images to calibrate with.
@@ -124,11 +118,9 @@ class Cutter:
         return frames, max(0, min(photos, wanted - frames))
 
     def images(self, size: int, most: int = CALIBRATION_IMAGES) -> ImageArray:
-        """Returns what calibrates, in mixed order, uint8, (N, size, size, 3); cached.
+        """Returns what calibrates, in mixed order, uint8, (N, size, size, 3), N ≤ `most`; cached.
 
-        Args:
-            size: height and width in pixels.
-            most: so many at most.
+        Height and width are `size` pixels.
 
         Raises:
             BundleError: there are fewer than 16.

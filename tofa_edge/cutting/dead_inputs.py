@@ -22,11 +22,7 @@ OUTSIZED = 100.0  # times the median weight: honest classifiers stay below 30
 
 
 def has_outsized_weights(weight: FloatArray) -> bool:
-    """Returns whether some weight of a classifier is far above the usual ones.
-
-    Args:
-        weight: float32, (classes, channels).
-    """
+    """Returns whether some `weight`, float32, (classes, channels), is far above the usual ones."""
     sizes = np.abs(weight)
     return bool(sizes.max() > OUTSIZED * np.median(sizes[sizes > 0])) if sizes.any() else False
 
@@ -53,13 +49,7 @@ def without_dead_inputs(
 def mended(network: Network, images: ImageArray, engine: Engine) -> Network:
     """Returns a finished network whose classifier puts nothing on channels without variance.
 
-    Args:
-        network: that ends with its classifier.
-        images: usual ones, uint8, (N, S, S, 3).
-        engine: that computes what the classifier reads.
-
-    Raises:
-        BackendError: the engine refuses the network, or fails.
+    It ends with its classifier; `images` are usual ones, uint8, (N, S, S, 3).
     """
     *body, classifier = network.layers
     arrays = {k: v for k, v in network.arrays.items() if not k.startswith(f"{LOGITS}.")}

@@ -8,7 +8,8 @@ from dataclasses import replace
 import numpy as np
 
 from tofa_edge.architecture.arrays import FloatArray, ImageArray
-from tofa_edge.architecture.layers import IMAGE, LOGITS, Convolution, GlobalPool, Layer, Linear
+from tofa_edge.architecture.cost import output_shape
+from tofa_edge.architecture.layers import IMAGE, LOGITS, Convolution, GlobalPool
 from tofa_edge.backends.protocol import Engine, Target
 from tofa_edge.device.machine import fingerprint
 from tofa_edge.network.integers import MOST_LEVELS, Observation, quantised
@@ -31,7 +32,6 @@ def ready(
 
     Args:
         network: in float32.
-        target: that will run it.
         images: to observe the ranges of values on, uint8, (N, S, S, 3); the first 64 count.
         engine: computes the values, in fp32.
         weight_levels: steps of a weight on each side of 0: 127 (8 bits) or 63 (7 bits); by default
@@ -56,25 +56,22 @@ def levels_here() -> int:
 
 
 def observe(network: Network, images: ImageArray, engine: Engine) -> Observation:
-    """Returns extremes and means of a network's values on images.
+    """Returns extremes and means of a float32 network's values, which `engine` computes in fp32.
 
-    Args:
-        network: in float32.
-        images: uint8, (N, S, S, 3), as different as those that will come.
-        engine: computes the values, in fp32.
+    `images` are uint8, (N, S, S, 3), as different as those that will come.
     """
     body = [layer for layer in network.layers if layer.name != LOGITS]
     first = network.layers[0]
     assert isinstance(first, Convolution)
     pools = [GlobalPool(f"{IMAGE}{MEAN}", IMAGE, first.in_channels, first.in_size)]
-    pools += [GlobalPool(f"{layer.name}{MEAN}", layer.name, *_shape(layer)) for layer in body]
+    pools += [GlobalPool(f"{layer.name}{MEAN}", layer.name, *output_shape(layer)) for layer in body]
     observed = replace(
         network,
         layers=(*body, *pools),
         outputs=tuple(layer.name for layer in (*body, *pools)),
         arrays={k: v for k, v in network.arrays.items() if not k.startswith(f"{LOGITS}.")},
     )
-    per_image = 4 * sum(channels * size**2 for channels, size in map(_shape, body))
+    per_image = 4 * sum(channels * size**2 for channels, size in map(output_shape, body))
     count = max(1, -(-len(images) * per_image // MAX_BYTES))
     with closing(engine.load(observed)) as session:
         runs = [session.run(np.ascontiguousarray(part)) for part in np.array_split(images, count)]
@@ -90,12 +87,3 @@ def _reduced(name: str, value: FloatArray) -> FloatArray:
     if name.endswith(MEAN):
         return flat
     return np.stack([flat.min(axis=1), flat.max(axis=1)], axis=1)
-
-
-def _shape(layer: Layer) -> tuple[int, int]:
-    """Returns channels and size of a layer's output."""
-    if isinstance(layer, Convolution):
-        return layer.out_channels, layer.out_size
-    if isinstance(layer, Linear):
-        return layer.out_features, 1
-    return layer.channels, 1 if isinstance(layer, GlobalPool) else layer.size

@@ -20,15 +20,10 @@ KEPT = 4  # layers in float at most: each costs time
 
 @dataclass(frozen=True, slots=True)
 class Sensitivity:
-    """What rounding the weights of one layer alone does.
+    """What rounding the weights of one layer alone does."""
 
-    Attributes:
-        layer: its name.
-        error: root mean square of what it changes in the logits, over that of the logits.
-    """
-
-    layer: str
-    error: float
+    layer: str  # its name
+    error: float  # root mean square of what it changes in the logits, over that of the logits
 
 
 def sensitivities(
@@ -53,7 +48,6 @@ def with_sensitive_layers_in_float(
     Args:
         network: finished, in float32.
         images: to see what rounding does, uint8, (N, S, S, 3).
-        engine: that the network is for.
         by: the engine that computes in float.
     """
     observation = observe(network, images, by)

@@ -40,8 +40,6 @@ class Pick:
     """A subnet expected to be the best within the budget.
 
     Attributes:
-        subnet: which.
-        engine: to run it.
         accuracy: expected, 0..1, or its stand-in.
         predicted_ms: the limited percentile of its latency.
     """
@@ -57,14 +55,10 @@ class Chooser:
     """Chooses subnet and engine within a budget, by what was measured so far.
 
     Attributes:
-        space: of the subnets.
         predictor: of their accuracy; None where the bundle has none.
-        budget: to keep.
         candidates: engines that passed the self-test, the fastest first.
-        rng: source of randomness.
         until: when to stop measuring, by `time.monotonic`.
         known: forecasts for an engine from profiles of such devices.
-        forecasts: of each engine considered.
     """
 
     space: SearchSpace
@@ -89,23 +83,14 @@ class Chooser:
                 self.forecasts[engine].add(self.space.middle(), candidate.latency)
 
     @property
-    def predicts_accuracy(self) -> bool:
-        """Whether the bundle has an accuracy predictor."""
-        return self.predictor is not None
-
-    @property
     def fastest_engine(self) -> Engine:
         """The engine that ran the middle subnet fastest, of those that are left."""
         return next(c.engine for c in self.candidates if c.engine in self.forecasts)
 
     def give_up(self, precision: str) -> bool:
-        """Leaves out every engine of a precision, and what was tried on it.
+        """Leaves out every engine of a `precision`, and what was tried on it, if others are left.
 
-        Args:
-            precision: such as "int8".
-
-        Returns:
-            whether another is left; if not, all stay.
+        Returns whether they are; if not, all stay.
         """
         left = {e: f for e, f in self.forecasts.items() if e.target.precision != precision}
         if left:
@@ -117,9 +102,6 @@ class Chooser:
         """Measures up to 8 subnets, each the one that tells most, the engines in turn.
 
         Fewer where all predictions are good, or where the best of all subnets surely fits.
-
-        Args:
-            measure: returns the latency of a subnet on an engine.
         """
         done, order = len(self.forecasts), list(self.forecasts)
         limit = self.budget.latency_ms
@@ -144,9 +126,8 @@ class Chooser:
     def pick(self, better_than: float | None = None, share: float = 1.0) -> Pick | None:
         """Returns the best subnet expected within the budget that was not tried, or None.
 
-        Args:
-            better_than: the expected accuracy of what is there already.
-            share: of the latency budget to aim at.
+        Its accuracy must be expected to be `better_than` what is there already; a `share` of the
+        latency budget is aimed at.
         """
         self._aim *= share
         limit = self.budget.latency_ms
@@ -189,12 +170,7 @@ class Chooser:
         return bool(np.isfinite(self._accuracy_within(genes, engine, others)[0]))
 
     def exceeded(self, subnet: Subnet, engine: Engine) -> str:
-        """Returns which limits but latency a subnet exceeds, with what it has; empty for none.
-
-        Args:
-            subnet: such as the smallest, which no other is below.
-            engine: that would run it.
-        """
+        """Returns which limits but latency the smallest `subnet` exceeds; empty for none."""
         reasons = [
             f"{name} of the smallest is {cost[0]:.3g} {unit}"
             for name, unit, cost, limit in self._costs(encoded(self.space, [subnet]), engine)

@@ -12,7 +12,7 @@ import hashlib
 import json
 from dataclasses import dataclass, replace
 
-from tofa_edge.architecture.space import Subnet
+from tofa_edge.backends.protocol import Target
 from tofa_edge.storage.cache import CacheFolder
 from tofa_edge.storage.plain import from_plain, to_plain
 
@@ -23,38 +23,15 @@ CACHE = CacheFolder("decisions", MOST_REMEMBERED, MOST_REMEMBERED * MOST_BYTES, 
 
 @dataclass(frozen=True, slots=True)
 class Decision:
-    """What was chosen.
+    """What was chosen."""
 
-    Attributes:
-        subnet: as JSON.
-        backend: name of the engine.
-        unit: of its target.
-        precision: of its target.
-        threads: of its target.
-        p50_ms: the median latency when it was chosen.
-        p95_ms: the 95th percentile.
-        accuracy: expected, 0..1, or its stand-in.
-        predicts_accuracy: whether the bundle has an accuracy predictor.
-        explanation: how it was chosen, in lines.
-        artefact_sha256: of the engine's artefact, hexadecimal.
-    """
-
-    subnet: str
-    backend: str
-    unit: str
-    precision: str
-    threads: int
-    p50_ms: float
-    p95_ms: float
-    accuracy: float
-    predicts_accuracy: bool
-    explanation: tuple[str, ...]
-    artefact_sha256: str = ""
-
-    @property
-    def architecture(self) -> Subnet:
-        """The subnet."""
-        return Subnet.from_json(self.subnet)
+    subnet: str  # as JSON
+    backend: str  # name of the engine
+    target: Target  # of it
+    accuracy: float  # expected, 0..1, or its stand-in
+    predicts_accuracy: bool  # whether the bundle has an accuracy predictor
+    explanation: tuple[str, ...]  # how it was chosen, in lines
+    artefact_sha256: str = ""  # of the engine's artefact, hexadecimal
 
 
 def recall(key: str) -> tuple[Decision, bytes] | None:

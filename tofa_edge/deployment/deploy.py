@@ -201,8 +201,8 @@ def _chosen(
 
     predictor = bundle.accuracy_predictor()
     chooser = Chooser(bundle.space, predictor, finisher.budget, candidates, rng, until, known)
-    finisher.explanation.predicts_accuracy = chooser.predicts_accuracy
-    if finisher.budget.accuracy is not None and not chooser.predicts_accuracy:
+    finisher.explanation.predicts_accuracy = predictor is not None
+    if finisher.budget.accuracy is not None and predictor is None:
         raise BudgetError(
             f"{bundle.path} has no accuracy predictor, so a budget cannot ask for an "
             "accuracy: train it with --predictor-subnets 240"

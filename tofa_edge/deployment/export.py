@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from contextlib import closing
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -283,12 +284,9 @@ def _difference(
         photos = bundle.calibration_images(network.input_size, LOGIT_IMAGES)
         largest = max(largest, float(np.abs(reference_logits(exact, photos)).max(initial=0.0)))
         rounding = difference(logits, reference_logits(exact, images), largest)
-    session = engine.backend.load(content, engine.target)
-    try:
+    with closing(engine.backend.load(content, engine.target)) as session:
         whole = session.run(images)[PROBABILITIES]
         single = session.run(images[:1])[PROBABILITIES]
-    finally:
-        session.close()
     wanted = softmax(logits / np.float32(bundle.temperature))
     wrong = float(max(np.abs(whole - wanted).max(), np.abs(single - wanted[:1]).max()))
     allowed = tolerance(engine.target, rounding) * largest / bundle.temperature

@@ -48,7 +48,6 @@ class Finished:
     """A model, what was measured of it, and the engine's artefact that it was loaded from.
 
     Attributes:
-        model: loaded.
         measured: its latency and what was expected.
         artefact: the engine's file.
         difference: of its logits from the reference's, over the largest.
@@ -69,10 +68,6 @@ class _Built(NamedTuple):
 
 class Finisher:
     """Finishes networks of one bundle on this machine, and writes down what it measures.
-
-    Args:
-        bundle: opened.
-        budget: that it serves, for the explanation.
 
     Attributes:
         cutter: of the bundle; set before the first network is cut.
@@ -149,8 +144,6 @@ class Finisher:
         """Returns a subnet calibrated, loaded, compared with the reference, and measured.
 
         Args:
-            subnet: which.
-            engine: to run it.
             accuracy: expected, if known.
             predicted_ms: the latency expected, if known.
 

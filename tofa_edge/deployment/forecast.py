@@ -22,7 +22,6 @@ class Forecast:
     """Latency of any subnet of a space on one engine.
 
     Args:
-        space: of the subnets.
         pool: subnets of all sizes, among which the next to measure is chosen, (N, genes).
         others: forecasts for other engines, thread counts or devices: where this one starts from.
     """
@@ -44,11 +43,7 @@ class Forecast:
         self._fitted = self._deviation = None
 
     def median_ms(self, encodings: Encodings) -> DoubleArray:
-        """Returns expected medians in milliseconds, (N,).
-
-        Args:
-            encodings: as `SearchSpace.encode` gives, (N, genes).
-        """
+        """Returns the medians in milliseconds expected of encodings (N, genes), (N,)."""
         features = tables(self.space).costs(encodings).features
         return self._predictor.median_ms(features, self._priors(features))
 

@@ -12,7 +12,9 @@ from pathlib import Path
 import numpy as np
 
 from tofa_edge._version import __version__
+from tofa_edge.architecture.cost import macs
 from tofa_edge.architecture.encodings import Encodings, decoded, distinct, encoded, sample
+from tofa_edge.architecture.layers import layers
 from tofa_edge.architecture.space import SearchSpace, Subnet
 from tofa_edge.architecture.tables import tables
 from tofa_edge.architecture.zoo import whole
@@ -70,28 +72,32 @@ def profile(
     space, finisher = bundle.space, Finisher(bundle, Budget())
     finisher.cutter = Cutter(bundle)
     offered = passing_engines(bundle, backend, threads)
-    encodings = distinct(space, sample(space, np.random.default_rng(0), count))
-    mmacs = tables(space).costs(encodings).macs / MEGA
-    rows: dict[Engine, list[Measurement]] = {engine: [] for engine in offered}
+    subnets = decoded(space, distinct(space, sample(space, np.random.default_rng(0), count)))
     began = state()
     with one_at_a_time() as alone:
-        flags = () if alone else ("not alone",)
         finisher.stand_beside(reference_run(finisher, offered))
-        for number, subnet in enumerate(decoded(space, encodings)):
-            for engine in list(rows):
-                try:
-                    latency = finisher.timed_as_stored(subnet, engine)
-                except BackendError as error:
-                    log.info(f"{engine}: left out, {error}")
-                    del rows[engine]
-                else:
-                    row = measurement(
-                        subnet, latency, float(mmacs[number]), (*latency.flags, *flags)
-                    )
-                    rows[engine].append(row)
-            if number % 10 == 9:
-                log.info(f"{number + 1} of {len(encodings)} subnets measured")
+        rows = _measured(finisher, subnets, offered, () if alone else ("not alone",))
     return assembled(space.name, rows, began)
+
+
+def _measured(
+    finisher: Finisher, subnets: list[Subnet], offered: list[Engine], flags: tuple[str, ...]
+) -> dict[Engine, list[Measurement]]:
+    """Times subnets on engines in turn, without those that fail; `flags` go with each latency."""
+    rows: dict[Engine, list[Measurement]] = {engine: [] for engine in offered}
+    for number, subnet in enumerate(subnets, 1):
+        mmacs = macs(layers(finisher.bundle.space, subnet)) / MEGA
+        for engine in list(rows):
+            try:
+                latency = finisher.timed_as_stored(subnet, engine)
+            except BackendError as error:
+                log.info(f"{engine}: left out, {error}")
+                del rows[engine]
+            else:
+                rows[engine].append(measurement(subnet, latency, mmacs, (*latency.flags, *flags)))
+        if number % 10 == 0:
+            log.info(f"{number} of {len(subnets)} subnets measured")
+    return rows
 
 
 def assembled(
@@ -196,12 +202,7 @@ def keep_first(profile: Profile) -> Path | None:
 def keep(profile: Profile, out: Path | None = None) -> list[Path]:
     """Writes a profile where deployments on this machine find it, in place of an earlier one.
 
-    Args:
-        profile: made here.
-        out: a file to write it to as well.
-
-    Returns:
-        the files written.
+    Also to the file `out`, if one is given. Returns the files written.
 
     Raises:
         ProfileError: one cannot be written.
@@ -261,13 +262,9 @@ def _software() -> dict[str, str]:
 def measurement(
     subnet: Subnet, latency: Latency, mmacs: float, flags: tuple[str, ...] = ()
 ) -> Measurement:
-    """Returns a latency as a profile holds it.
+    """Returns a latency as a profile holds it: `flags` are all reasons to doubt it.
 
-    Args:
-        subnet: which.
-        latency: as measured.
-        mmacs: of the subnet, in millions.
-        flags: all reasons to doubt it.
+    `mmacs` are the subnet's, in millions.
     """
     return Measurement(
         p50_ms=round(latency.steady_ms, 4),

@@ -6,6 +6,7 @@ import logging
 
 from tofa_edge.architecture.cost import macs
 from tofa_edge.architecture.layers import layers
+from tofa_edge.architecture.space import Subnet
 from tofa_edge.backends.protocol import Engine
 from tofa_edge.bundle.bundle import Bundle
 from tofa_edge.deployment import decisions
@@ -33,7 +34,7 @@ def recalled(finisher: Finisher, key: str) -> Model | None:
         return None
     try:
         with finisher.timed("load"):
-            model = finisher.reloaded(artefact, decision.architecture, engine)
+            model = finisher.reloaded(artefact, Subnet.from_json(decision.subnet), engine)
     except BackendError:
         decisions.forget(key)
         return None
@@ -58,15 +59,10 @@ def recalled(finisher: Finisher, key: str) -> Model | None:
 def kept(finisher: Finisher, key: str, finished: Finished) -> None:
     """Remembers what was chosen."""
     engine, measured = finished.model.engine, finished.measured
-    target, latency = engine.target, measured.latency
     decision = Decision(
         subnet=measured.subnet.to_json(),
         backend=engine.backend.name,
-        unit=target.unit,
-        precision=target.precision,
-        threads=target.threads,
-        p50_ms=latency.p50_ms,
-        p95_ms=latency.p95_ms,
+        target=engine.target,
         accuracy=measured.accuracy,
         predicts_accuracy=finisher.explanation.predicts_accuracy,
         explanation=tuple(str(finisher.explanation).splitlines()),
@@ -76,8 +72,7 @@ def kept(finisher: Finisher, key: str, finished: Finished) -> None:
 
 def _engine(decision: Decision, bundle: Bundle) -> Engine | None:
     try:
-        offered = passing_engines(bundle, decision.backend, decision.threads)
+        offered = passing_engines(bundle, decision.backend, decision.target.threads)
     except BackendError:
         return None
-    wanted = (decision.unit, decision.precision)
-    return next((e for e in offered if (e.target.unit, e.target.precision) == wanted), None)
+    return next((engine for engine in offered if engine.target == decision.target), None)

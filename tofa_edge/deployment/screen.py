@@ -44,19 +44,12 @@ class Candidate:
 
 @dataclass(frozen=True, slots=True)
 class EngineFilter:
-    """Which engines may be used; None is any.
+    """Which engines may be used; None is any."""
 
-    Attributes:
-        backend: its name.
-        threads: their number.
-        precision: of the target.
-        exact: whether integers are out unless they are asked for.
-    """
-
-    backend: str | None = None
-    threads: int | None = None
-    precision: str | None = None
-    exact: bool = False
+    backend: str | None = None  # its name
+    threads: int | None = None  # their number
+    precision: str | None = None  # of the target
+    exact: bool = False  # whether integers are out unless they are asked for
 
     def among(self, offered: list[Engine]) -> list[Engine]:
         """Returns the engines of the precision asked for.
@@ -149,7 +142,6 @@ def side_by_side(
     turn is timed, the threads of the one before get time to rest, and caches are filled.
 
     Args:
-        runs: what to time.
         rounds: for each.
         drop: after a third of them, one that is so much slower than the best is timed no further.
     """

@@ -28,32 +28,26 @@ def maximise(
     score: Score,
     rng: np.random.Generator,
     *,
-    first: int = FIRST,
-    rounds: int = ROUNDS,
     start: Encodings | None = None,
 ) -> tuple[Encodings, DoubleArray]:
     """Returns the subnets of the best score, best first, and their scores; may be none.
 
     Args:
-        space: to search.
         score: of encodings (N, genes), float (N,); more is better, −inf must not be chosen.
-        rng: source of randomness.
-        first: how many random subnets it begins with.
-        rounds: of evolution.
         start: encodings to begin with besides, such as the best found before.
 
     Returns:
         at most 100 encodings, (K, genes), and scores, (K,), all finite.
     """
-    pool = np.concatenate([sample(space, rng, first), _corners(space)])
+    pool = np.concatenate([sample(space, rng, FIRST), _corners(space)])
     if start is not None:
         pool = np.concatenate([pool, start])
     pool = distinct(space, pool)
     best, scores = _best(pool, score(pool))
-    for number in range(rounds):
+    for number in range(ROUNDS):
         if not len(best):
             break
-        change = CHANGE * (1 - number / (2 * rounds))
+        change = CHANGE * (1 - number / (2 * ROUNDS))
         children = mutated(space, np.repeat(best, CHILDREN, axis=0), rng, change)
         children = distinct(space, children)
         merged = np.concatenate([best, children])
@@ -65,12 +59,9 @@ def maximise(
 
 def _corners(space: SearchSpace) -> Encodings:
     named = (space.smallest(), space.middle(), space.largest())
-    uniform = [space.encode(subnet) for subnet in named]
-    by_size = []
-    for resolution in range(len(space.resolutions)):
-        for encoding in uniform:
-            by_size.append([resolution, *encoding[1:]])
-    return np.array(by_size)
+    uniform = [space.encode(subnet)[1:] for subnet in named]
+    sizes = range(len(space.resolutions))
+    return np.array([[resolution, *choices] for resolution in sizes for choices in uniform])
 
 
 def _best(pool: Encodings, scores: DoubleArray) -> tuple[Encodings, DoubleArray]:

@@ -9,11 +9,13 @@ from __future__ import annotations
 import fnmatch
 import re
 import stat
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 MOST_BYTES = 256 * 1024  # /proc/cpuinfo of 128 cores has some 200 kB
 MOST_NAMES = 4096
+UNREADABLE = (OSError, ValueError, RuntimeError)
 NUMBER = re.compile(r"[+-]?[0-9]{1,18}", re.ASCII)
 
 
@@ -33,14 +35,13 @@ class Files:
 
     def content(self, path: str, most_bytes: int = MOST_BYTES) -> bytes | None:
         """Returns up to `most_bytes` of the regular file at `path`; None when it cannot be read."""
-        try:
+        with suppress(*UNREADABLE):
             place = self._place(path)
-            if place is None or not stat.S_ISREG(place.stat().st_mode):
-                return None  # opening a pipe would wait, opening a device may do anything
-            with place.open("rb") as stream:
-                return stream.read(most_bytes)
-        except (OSError, ValueError, RuntimeError):
-            return None
+            # opening a pipe would wait, opening a device may do anything
+            if place is not None and stat.S_ISREG(place.stat().st_mode):
+                with place.open("rb") as stream:
+                    return stream.read(most_bytes)
+        return None
 
     def text(self, path: str) -> str | None:
         """Returns the text at `path` without blanks and NULs around it; None when there is none."""
@@ -61,11 +62,10 @@ class Files:
 
     def exists(self, path: str) -> bool:
         """Returns whether there is something at `path`, a device node included."""
-        try:
+        with suppress(*UNREADABLE):
             place = self._place(path)
             return place is not None and place.exists()
-        except (OSError, ValueError, RuntimeError):
-            return False
+        return False
 
     def find(self, pattern: str) -> list[str]:
         """Returns the paths that match a `pattern` (`*` in any component), in natural order."""
@@ -85,11 +85,10 @@ class Files:
         return [value for value in values if value is not None]
 
     def _names(self, folder: str) -> list[str]:
-        try:
+        with suppress(*UNREADABLE):
             place = self._place(folder)
             return sorted(entry.name for entry in place.iterdir())[:MOST_NAMES] if place else []
-        except (OSError, ValueError, RuntimeError):
-            return []
+        return []
 
     def _place(self, path: str) -> Path | None:
         place = self.root / path.lstrip("/")

@@ -18,6 +18,7 @@ from pathlib import Path
 from tofa_edge.device import sensors as device_sensors
 from tofa_edge.device import sources as device_sources
 from tofa_edge.device.files import Files
+from tofa_edge.device.sensors import PowerMode
 
 TELEMETRY_SINCE = (1, 29)  # the first onnxruntime that sends it on Linux
 
@@ -72,19 +73,6 @@ class Fingerprint:
         quota = None if self.quota_cores is None else max(1, int(self.quota_cores))
         known = [n for n in (self.cores, self.allowed_cores, quota) if n is not None]
         return min(known, default=None)
-
-
-@dataclass(frozen=True, slots=True)
-class PowerMode:
-    """A power mode of a Jetson: its number, for `nvpmodel -m`, and its name.
-
-    Attributes:
-        number: for `nvpmodel -m`.
-        name: such as "15W".
-    """
-
-    number: int
-    name: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,7 +150,7 @@ def state(root: Path = Path("/")) -> State:
     memory = device_sources.memory_fields(files)
     swap = memory.get("SwapTotal"), memory.get("SwapFree")
     now, since_boot = device_sensors.throttled(files)
-    mode, fastest = _power_modes(files)
+    mode, fastest = device_sensors.power_modes(files)
     return State(
         governors=device_sensors.governors(files),
         clock_driver=files.line("sys/devices/system/cpu/cpu0/cpufreq/scaling_driver"),
@@ -185,21 +173,6 @@ def _allowed_cores(files: Files) -> int | None:
     if files.live and hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return device_sources.allowed_cores(files)
-
-
-def _power_modes(files: Files) -> tuple[PowerMode | None, PowerMode | None]:
-    number, names = device_sensors.power_modes(files)
-    modes = [PowerMode(*pair) for pair in names.items()]
-    current = next((mode for mode in modes if mode.number == number), None)
-    return current, max(modes, key=_power, default=None)
-
-
-def _power(mode: PowerMode) -> float:
-    """Orders power modes by their names: 7W < 15W < MAXN < MAXN_SUPER."""
-    if mode.name.startswith("MAXN"):
-        return 1e6 + len(mode.name)
-    watts = "".join(letter for letter in mode.name.partition("W")[0] if "0" <= letter <= "9")
-    return float(watts or 0)
 
 
 def _telemetry_on() -> bool | None:

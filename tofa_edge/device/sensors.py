@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from dataclasses import dataclass
 
 from tofa_edge.device.files import Files, printable
 
@@ -102,17 +103,34 @@ def throttle_events(files: Files) -> int | None:
     return sum(counts) if counts else None
 
 
-def power_modes(files: Files) -> tuple[int | None, dict[int, str]]:
-    """Returns the number of a Jetson's power mode, and the names of all its modes by number."""
+@dataclass(frozen=True, slots=True)
+class PowerMode:
+    """A power mode of a Jetson."""
+
+    number: int  # for `nvpmodel -m`
+    name: str  # such as "15W"
+
+
+def power_modes(files: Files) -> tuple[PowerMode | None, PowerMode | None]:
+    """Returns a Jetson's power mode, and the fastest that it offers."""
     text = files.text("etc/nvpmodel.conf") or ""
     pattern = r"<\s*POWER_MODEL\s+ID=(\d{1,3})\s+NAME=([^\s>]{1,40})"
-    modes = {int(number): name for number, name in re.findall(pattern, text, re.ASCII)}
+    names = {int(number): name for number, name in re.findall(pattern, text, re.ASCII)}
+    modes = [PowerMode(number, clean) for number, n in names.items() if (clean := printable(n))]
     status = files.text("var/lib/nvpmodel/status") or ""
     match = re.search(r"pmode:(\d{1,6})", status, re.ASCII) or re.search(
         r"PM_CONFIG\s+DEFAULT=(\d{1,3})", text, re.ASCII
     )
-    cleaned = {number: clean for number, name in modes.items() if (clean := printable(name))}
-    return (int(match[1]) if match else None), cleaned
+    current = next((mode for mode in modes if match and mode.number == int(match[1])), None)
+    return current, max(modes, key=_power, default=None)
+
+
+def _power(mode: PowerMode) -> float:
+    """Orders power modes by their names: 7W < 15W < MAXN < MAXN_SUPER."""
+    if mode.name.startswith("MAXN"):
+        return 1e6 + len(mode.name)
+    watts = "".join(letter for letter in mode.name.partition("W")[0] if "0" <= letter <= "9")
+    return float(watts or 0)
 
 
 def load_average(files: Files) -> float | None:

@@ -89,7 +89,8 @@ class AccuracyPredictor:
         deviations = []
         for part in self._parts(space, encodings):
             explained = (self._covariance(part) @ self.factor.T) ** 2
-            own = _variance(part, self.settings)
+            _, line, smooth, _ = self.settings
+            own = line * (part**2).sum(axis=1) / part.shape[1] + smooth
             deviations.append(np.sqrt(np.maximum(own - explained.sum(axis=1), 1e-9)))
         deviation: DoubleArray = self.size * np.concatenate(deviations)
         return deviation
@@ -197,14 +198,14 @@ def _fit(features: DoubleArray, targets: DoubleArray) -> AccuracyPredictor:
     for choice in product(LENGTHS, LINES, SMOOTH, NOISES):
         settings = np.array(choice)
         covariance = _covariance(inputs, inputs, settings) + choice[3] * np.eye(len(inputs))
-        lower = np.linalg.cholesky(covariance)
+        lower: DoubleArray = np.linalg.cholesky(covariance)
         white = np.linalg.solve(lower, values)
         evidence = -0.5 * float(white @ white) - float(np.log(np.diag(lower)).sum())
         if best is None or evidence > best[0]:
             best = (evidence, settings, lower)
     assert best is not None
     _, settings, lower = best
-    factor = np.linalg.inv(lower)
+    factor: DoubleArray = np.linalg.inv(lower)
     weights = factor.T @ (factor @ values)
     levels = np.array([level]), np.array([size])
     unknown = np.full(2, np.nan)
@@ -219,9 +220,3 @@ def _covariance(first: DoubleArray, second: DoubleArray, settings: DoubleArray) 
     span = length * length * columns / 4
     covariance: DoubleArray = line * inner / columns + smooth * np.exp(-squares / (2 * span))
     return covariance
-
-
-def _variance(inputs: DoubleArray, settings: DoubleArray) -> DoubleArray:
-    _, line, smooth, _ = settings
-    variance: DoubleArray = line * (inputs**2).sum(axis=1) / inputs.shape[1] + smooth
-    return variance

@@ -20,7 +20,7 @@ from tofa_edge.architecture.arrays import DoubleArray, IndexArray
 from tofa_edge.architecture.work import Column
 from tofa_edge.errors import LatencyError
 from tofa_edge.prediction.latency_posterior import Posterior, infer, prior
-from tofa_edge.prediction.latency_prior import Beliefs, ModelInputs, Standardisation, hypotheses
+from tofa_edge.prediction.latency_prior import ModelInputs, Standardisation, hypotheses
 
 MEANS = 30  # hypotheses that a prediction averages over
 VARIANCES = 8  # of which so many say how uncertain they are
@@ -32,15 +32,10 @@ CENTRAL = (0.05, 0.95)  # measured candidates lie between these quantiles: the e
 
 @dataclass(frozen=True, slots=True)
 class LatencyPrediction:
-    """Expected latencies of N candidates: log-normal.
+    """Expected latencies of N candidates: log-normal."""
 
-    Attributes:
-        median_ms: (N,).
-        relative_std: standard deviation of the logarithm, about the relative error, (N,).
-    """
-
-    median_ms: DoubleArray
-    relative_std: DoubleArray
+    median_ms: DoubleArray  # (N,)
+    relative_std: DoubleArray  # standard deviation of the logarithm, about the relative error, (N,)
 
     def probability_within(self, budget_ms: float) -> DoubleArray:
         """Returns the probability that each takes at most `budget_ms`, (N,)."""
@@ -60,7 +55,6 @@ class LatencyPredictor:
         priors_log_ms: natural logarithm of the latencies in ms that other devices or other targets
             of this one have for the same candidates, (N, P), in any scale; or None.
         seed: of the candidates that `design` draws.
-        beliefs: what to expect of devices.
 
     Raises:
         LatencyError: shapes do not fit, a value is negative or not finite, or there is neither a
@@ -74,22 +68,18 @@ class LatencyPredictor:
         priors_log_ms: ArrayLike | None = None,
         *,
         seed: int = 0,
-        beliefs: Beliefs | None = None,
     ) -> None:
         self._columns, self._seed = tuple(columns), seed
-        costs = _matrix("features", features, len(self._columns), least=0.0)
-        known = np.zeros((len(costs), 0)) if priors_log_ms is None else priors_log_ms
-        elsewhere = _matrix("priors_log_ms", known, None, rows=len(costs))
+        costs, elsewhere = _candidates(features, priors_log_ms, len(self._columns), None)
         if not len(costs) or not costs.shape[1] + elsewhere.shape[1]:
             raise LatencyError(
                 f"wanted candidates with costs or priors, got features {costs.shape} "
                 f"and priors {elsewhere.shape}"
             )
         self._priors_log_ms = elsewhere
-        self._beliefs = beliefs or Beliefs()
-        self._standard = Standardisation(costs, self._columns, elsewhere, self._beliefs)
+        self._standard = Standardisation(costs, self._columns, elsewhere)
         self._pool = self._standard.inputs(costs, elsewhere)
-        self._assumed = hypotheses(self._standard, self._pool.centred_prior, self._beliefs)
+        self._assumed = hypotheses(self._standard, self._pool.centred_prior)
         self._measured = self._pool.take(np.zeros(0, np.int64))
         self._log_ms = self._errors = np.zeros(0)
         self._posterior = prior(self._assumed, self._measured)
@@ -176,9 +166,7 @@ class LatencyPredictor:
         self._measured = self._measured.join(rows)
         self._log_ms = np.concatenate([self._log_ms, np.log(times)])
         self._errors = np.concatenate([self._errors, errors])
-        self._posterior = infer(
-            self._assumed, self._measured, self._log_ms, self._errors, self._beliefs.outlier
-        )
+        self._posterior = infer(self._assumed, self._measured, self._log_ms, self._errors)
 
     def predict(
         self, features: ArrayLike | None = None, priors_log_ms: ArrayLike | None = None
@@ -222,10 +210,8 @@ class LatencyPredictor:
             )
         if features is None:
             return self._pool
-        costs = _matrix("features", features, len(self._columns), least=0.0)
-        known = np.zeros((len(costs), 0)) if priors_log_ms is None else priors_log_ms
-        elsewhere = _matrix("priors_log_ms", known, self._priors_log_ms.shape[1], rows=len(costs))
-        return self._standard.inputs(costs, elsewhere)
+        columns, priors = len(self._columns), self._priors_log_ms.shape[1]
+        return self._standard.inputs(*_candidates(features, priors_log_ms, columns, priors))
 
     def _likely(self, most: int) -> tuple[IndexArray, DoubleArray]:
         posterior: Posterior = self._posterior
@@ -268,6 +254,15 @@ def _condition(covariance: DoubleArray, at: int) -> None:
     """Takes out of a covariance, in place, what measuring one candidate explains."""
     column = covariance[:, at].copy()
     covariance -= np.outer(column, column) / (column[at] + NOISE)
+
+
+def _candidates(
+    features: ArrayLike, priors_log_ms: ArrayLike | None, columns: int, priors: int | None
+) -> tuple[DoubleArray, DoubleArray]:
+    """Returns costs (n, `columns`) and latencies elsewhere (n, `priors`), checked."""
+    costs = _matrix("features", features, columns, least=0.0)
+    known = np.zeros((len(costs), 0)) if priors_log_ms is None else priors_log_ms
+    return costs, _matrix("priors_log_ms", known, priors, rows=len(costs))
 
 
 def _matrix(

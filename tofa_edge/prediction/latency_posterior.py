@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from tofa_edge.architecture.arrays import DoubleArray, IndexArray
-from tofa_edge.prediction.latency_prior import Hypotheses, ModelInputs
+from tofa_edge.prediction.latency_prior import BELIEFS, Hypotheses, ModelInputs
 
 Similarity = tuple[DoubleArray, DoubleArray]
 STEPS = 10
@@ -23,27 +23,16 @@ OUTLIER_SPREAD = 1.0  # in log units: off by a factor of e
 
 @dataclass(frozen=True, slots=True)
 class Posterior:
-    """What k measurements leave of H hypotheses.
+    """What k measurements leave of H hypotheses."""
 
-    Attributes:
-        hypotheses: as given.
-        measured: the candidates measured, k of them.
-        weights: probability of each hypothesis, (H,).
-        speeds: θ where the posterior is highest, (H, D + 1).
-        cross: covariance of θ and the measurements, (H, D + 1, k).
-        precision: inverse covariance of the measurements, (H, k, k).
-        alpha: precision times what the prior mean misses, (H, k).
-        suspects: probability that a measurement is an outlier, (k,).
-    """
-
-    hypotheses: Hypotheses
-    measured: ModelInputs
-    weights: DoubleArray
-    speeds: DoubleArray
-    cross: DoubleArray
-    precision: DoubleArray
-    alpha: DoubleArray
-    suspects: DoubleArray
+    hypotheses: Hypotheses  # as given
+    measured: ModelInputs  # the candidates measured, k of them
+    weights: DoubleArray  # probability of each hypothesis, (H,)
+    speeds: DoubleArray  # θ where the posterior is highest, (H, D + 1)
+    cross: DoubleArray  # covariance of θ and the measurements, (H, D + 1, k)
+    precision: DoubleArray  # inverse covariance of the measurements, (H, k, k)
+    alpha: DoubleArray  # precision times what the prior mean misses, (H, k)
+    suspects: DoubleArray  # probability that a measurement is an outlier, (k,)
 
     def likely(self, most: int) -> IndexArray:
         """Returns the indices of the `most` likeliest hypotheses, (H,), without improbable ones."""
@@ -113,7 +102,6 @@ def infer(
     inputs: ModelInputs,
     log_ms: DoubleArray,
     errors: DoubleArray,
-    outlier: float,
 ) -> Posterior:
     """Returns the beliefs after measurements.
 
@@ -124,7 +112,7 @@ def infer(
     errors, outliers = errors.copy(), np.zeros(len(inputs))
     most = (len(inputs) - 1) // 3
     for count in range(most + 1):
-        posterior = _weigh(assumed, inputs, log_ms, errors, outlier)
+        posterior = _weigh(assumed, inputs, log_ms, errors)
         suspects = np.where(outliers > 0, 0, posterior.suspects)
         worst = int(np.argmax(suspects))
         if suspects[worst] <= 0.5 or count == most:
@@ -139,7 +127,6 @@ def _weigh(
     inputs: ModelInputs,
     log_ms: DoubleArray,
     errors: DoubleArray,
-    outlier: float,
 ) -> Posterior:
     base = inputs.offset.T[assumed.source]
     shift = (log_ms - base - np.log(np.exp(assumed.speeds) @ inputs.work.T)).mean(axis=1)
@@ -158,12 +145,12 @@ def _weigh(
     alpha = _times(precision, missing)
     _, logdet = np.linalg.slogdet(precision)
     evidence = 0.5 * logdet - 0.5 * (missing * alpha).sum(axis=1) + assumed.log_weight
-    evidence, suspects = _outliers(evidence, precision, alpha, outlier)
+    evidence, suspects = _outliers(evidence, precision, alpha)
     return Posterior(assumed, inputs, evidence, speeds, cross, precision, alpha, suspects)
 
 
 def _outliers(
-    evidence: DoubleArray, precision: DoubleArray, alpha: DoubleArray, outlier: float
+    evidence: DoubleArray, precision: DoubleArray, alpha: DoubleArray
 ) -> tuple[DoubleArray, DoubleArray]:
     """Returns the weights of hypotheses (H,), and of each measurement being the one outlier (k,).
 
@@ -174,9 +161,8 @@ def _outliers(
     misses = alpha * variance
     wide = variance + OUTLIER_SPREAD**2
     gain = 0.5 * (misses**2 / variance - misses**2 / wide + np.log(variance / wide))
-    odds = np.concatenate(
-        [np.zeros((len(evidence), 1)), np.log(outlier / (1 - outlier)) + gain], axis=1
-    )
+    likely = np.log(BELIEFS.outlier / (1 - BELIEFS.outlier)) + gain
+    odds = np.concatenate([np.zeros((len(evidence), 1)), likely], axis=1)
     joint = evidence[:, np.newaxis] + odds
     joint = np.exp(joint - joint.max())
     joint /= joint.sum()

@@ -54,21 +54,17 @@ class Beliefs:
     fixed: float = 0.05
 
 
+BELIEFS = Beliefs()
+
+
 @dataclass(frozen=True, slots=True)
 class ModelInputs:
-    """What the model is given of n candidates.
+    """What the model is given of n candidates."""
 
-    Attributes:
-        work: scaled costs, and a constant, (n, D + 1).
-        centred_prior: of each source, less its mean over the pool, (n, P + 1); zero for none.
-        offset: what log t has besides the sum of costs, for each source, (n, P + 1).
-        point: whose neighbours have similar residuals, (n, Z).
-    """
-
-    work: DoubleArray
-    centred_prior: DoubleArray
-    offset: DoubleArray
-    point: DoubleArray
+    work: DoubleArray  # scaled costs, and a constant, (n, D + 1)
+    centred_prior: DoubleArray  # of each source, less its mean over the pool, (n, P + 1)
+    offset: DoubleArray  # what log t has besides the sum of costs, for each source, (n, P + 1)
+    point: DoubleArray  # whose neighbours have similar residuals, (n, Z)
 
     def take(self, indices: IndexArray) -> ModelInputs:
         """Returns the candidates at `indices`, (n,)."""
@@ -94,9 +90,7 @@ class Standardisation:
 
     Args:
         features: costs ≥ 0 of the pool, (N, D).
-        columns: of the features, (D,).
         priors_log_ms: the pool's latencies elsewhere, (N, P).
-        beliefs: what to expect.
 
     Attributes:
         same: whether two columns share the kind, the operator and kind, the place: 3 × (D+1, D+1).
@@ -108,7 +102,6 @@ class Standardisation:
         features: DoubleArray,
         columns: Sequence[Column],
         priors_log_ms: DoubleArray,
-        beliefs: Beliefs,
     ) -> None:
         labels = [(c.kind, c.operator, c.place) for c in columns] + [("", "", "")]
         kind, operator, place = (np.array(labels)[:, [i]] for i in range(3))
@@ -119,7 +112,7 @@ class Standardisation:
         )
         totals = features.mean(axis=0) @ self.same[0][:-1, :-1] if len(columns) else np.zeros(0)
         self._unit = np.where(totals > 0, totals, 1.0)
-        self._fixed = beliefs.fixed if len(columns) else 1.0
+        self._fixed = BELIEFS.fixed if len(columns) else 1.0
         self._mean = np.where(features.mean(axis=0) > 0, features.mean(axis=0), 1.0)
         self._centre = priors_log_ms.mean(axis=0)
         points = self._point(features, priors_log_ms)
@@ -185,21 +178,13 @@ def _speeds(work: DoubleArray, log_ms: DoubleArray, covariance: DoubleArray) -> 
 
 @dataclass(frozen=True, slots=True)
 class Hypotheses:
-    """H ways a latency may come about, each a prior for θ and for the rest.
+    """H ways a latency may come about, each a prior for θ and for the rest."""
 
-    Attributes:
-        source: the row of `Standardisation.speeds` it starts from, (H,); 0 is none.
-        log_weight: before any measurement, (H,).
-        speeds: mean of θ, (H, D + 1).
-        covariance: of θ, (H, D + 1, D + 1).
-        slope, mix, residual, noise: standard deviations, (H,) each.
-    """
-
-    source: IndexArray
-    log_weight: DoubleArray
-    speeds: DoubleArray
-    covariance: DoubleArray
-    slope: DoubleArray
+    source: IndexArray  # the row of `Standardisation.speeds` it starts from, (H,); 0 is none
+    log_weight: DoubleArray  # before any measurement, (H,)
+    speeds: DoubleArray  # mean of θ, (H, D + 1)
+    covariance: DoubleArray  # of θ, (H, D + 1, D + 1)
+    slope: DoubleArray  # standard deviations, (H,), from here on
     mix: DoubleArray
     residual: DoubleArray
     noise: DoubleArray
@@ -210,19 +195,17 @@ class Hypotheses:
         return Hypotheses(*fields)
 
 
-def hypotheses(
-    standard: Standardisation, centred_prior: DoubleArray, beliefs: Beliefs
-) -> Hypotheses:
+def hypotheses(standard: Standardisation, centred_prior: DoubleArray) -> Hypotheses:
     """Returns every combination of source and standard deviations."""
     has_features, priors = standard.speeds.shape[1] > 1, centred_prior.shape[1] - 1
-    weights = _source_weights(centred_prior[:, 1:], beliefs.no_prior if has_features else 0.0)
+    weights = _source_weights(centred_prior[:, 1:], BELIEFS.no_prior if has_features else 0.0)
     rows = []
     for source, weight in enumerate(weights):
         if weight == 0:
             continue
-        grid = _grid(source, priors, has_features, beliefs)
+        grid = _grid(source, priors, has_features)
         for speeds, mix, residual, noise in grid:
-            slope = beliefs.slope if source else 0.0
+            slope = BELIEFS.slope if source else 0.0
             tuning = (slope, mix / np.sqrt(max(priors, 1)), residual, noise)
             rows.append((source, np.log(weight / len(grid)), standard.covariance(*speeds), *tuning))
     sources, log_weights, covariances, *tunings = (
@@ -232,19 +215,19 @@ def hypotheses(
 
 
 def _grid(
-    source: int, priors: int, has_features: bool, beliefs: Beliefs
+    source: int, priors: int, has_features: bool
 ) -> list[tuple[tuple[float, float, float, float, float], float, float, float]]:
-    mixes = beliefs.mixes if priors > bool(source) else (0.0,)
+    mixes = BELIEFS.mixes if priors > bool(source) else (0.0,)
     if source:
-        spreads = beliefs.transferred if has_features else (0.0,)
-        speeds = [(beliefs.scale[1], sd, 0.5 * sd, 0.4 * sd, 0.3 * sd) for sd in spreads]
+        spreads = BELIEFS.transferred if has_features else (0.0,)
+        speeds = [(BELIEFS.scale[1], sd, 0.5 * sd, 0.4 * sd, 0.3 * sd) for sd in spreads]
     else:
-        operators, places, columns = beliefs.operators, beliefs.places, beliefs.columns
+        operators, places, columns = BELIEFS.operators, BELIEFS.places, BELIEFS.columns
         speeds = [
-            (beliefs.scale[0], kinds, detail * operators, detail * places, detail * columns)
-            for kinds, detail in product(beliefs.kinds, beliefs.details)
+            (BELIEFS.scale[0], kinds, detail * operators, detail * places, detail * columns)
+            for kinds, detail in product(BELIEFS.kinds, BELIEFS.details)
         ]
-    return list(product(speeds, mixes, beliefs.residuals, beliefs.noises))
+    return list(product(speeds, mixes, BELIEFS.residuals, BELIEFS.noises))
 
 
 def _source_weights(centred: DoubleArray, no_prior: float) -> DoubleArray:

@@ -39,10 +39,9 @@ def main() -> None:
         def write(**fields: Any) -> None:
             report.write(json.dumps(fields) + "\n")
 
-        logging.getLogger("tofa_edge").addHandler(
-            _Steps(write)
-        )  # an engine that logs does not hang
-        logging.getLogger("tofa_edge").setLevel(logging.INFO)
+        logger = logging.getLogger("tofa_edge")
+        logger.addHandler(_Steps(write))  # an engine that logs does not hang
+        logger.setLevel(logging.INFO)
         write(step="import")
         backend = backends.backends()[options.name]
         targets = backend.targets()

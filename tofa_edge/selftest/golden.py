@@ -30,19 +30,12 @@ Judgement = tuple[Fault, str]  # and why
 
 @dataclass(frozen=True, eq=False, slots=True)
 class Case:
-    """What an engine must compute.
+    """What an engine must compute."""
 
-    Attributes:
-        network: to load.
-        images: uint8, (N, S, S, 3).
-        outputs: of the reference, by name.
-        alone: whether one image alone has the same outputs; statistics of a batch have not.
-    """
-
-    network: Network
-    images: ImageArray
-    outputs: Mapping[str, FloatArray]
-    alone: bool = True
+    network: Network  # to load
+    images: ImageArray  # uint8, (N, S, S, 3)
+    outputs: Mapping[str, FloatArray]  # of the reference, by name
+    alone: bool = True  # whether one image alone has the same outputs: not so statistics
 
 
 def specimen_images(size: int, count: int = 2) -> ImageArray:
@@ -54,10 +47,8 @@ def specimen_images(size: int, count: int = 2) -> ImageArray:
 def tolerance(target: Target, rounding: float = 0.0) -> float:
     """Returns how far logits may be from the reference's on a target, as `difference` says it.
 
-    Args:
-        target: that computes them.
-        rounding: how far the reference's logits are in the target's integers from those in
-            float32: engines round some values the other way, and a network magnifies that as much.
+    `rounding` is how far the reference's logits are in the target's integers from those in float32:
+    engines round some values the other way, and a network magnifies that as much.
     """
     return max(TOLERANCES.get(target.precision, TOLERANCES["fp16"]), ROUNDING * rounding)
 

@@ -125,11 +125,6 @@ def records_here() -> list[Record]:
     return [r for r in records if r is not None and versions.get(r.backend) == r.versions]
 
 
-def forget() -> None:
-    """Drops what this process alone remembers, because it could not be written."""
-    _known.clear()
-
-
 def forget_others(records: Iterable[Record]) -> None:
     """Drops the other records of the engines in `records`, so that they are tested again."""
     files = {_file(record.backend, record.subject): record.backend for record in records}
@@ -160,7 +155,8 @@ def passing_engines(
     offered = backends.backends()
     able = [Engine(offered[n], target) for n, record in records.items() for target in record.sound]
     if name is not None and not able:
-        raise BackendError(f"backend {name} cannot run here: {_reasons(records[name])}")
+        reasons = "; ".join(dict.fromkeys(map(str, records[name].faults))) or "no target"
+        raise BackendError(f"backend {name} cannot run here: {reasons}")
     others = [engine for engine in able if engine.backend.name != TRUSTED]
     able = others or able
     counts = sorted({engine.target.threads for engine in able})
@@ -174,11 +170,7 @@ def passing_engines(
 def calibrator(engine: Engine, bundle: Bundle | None = None) -> Engine:
     """Returns the engine that estimates BatchNorm statistics for another: itself, if it can.
 
-    Only the CPU in fp32 is trusted with it.
-
-    Args:
-        engine: that will run the network.
-        bundle: whose golden cases it must compute.
+    Only the CPU in fp32 is trusted with it, after it computed a bundle's golden cases.
     """
     exact = (engine.target.unit, engine.target.precision) == ("cpu", "fp32")
     return engine if engine.backend.calibrates and exact else calibrating_engine(bundle)
@@ -187,18 +179,11 @@ def calibrator(engine: Engine, bundle: Bundle | None = None) -> Engine:
 def calibrating_engine(bundle: Bundle | None = None) -> Engine:
     """Returns the first engine by name that works here and calibrates, on the CPU's most threads.
 
-    The reference at worst.
-
-    Args:
-        bundle: whose golden cases it must compute.
+    It computes a bundle's golden cases; the reference at worst.
     """
     able = [e for e in passing_engines(bundle) if e.backend.calibrates and e.target.unit == "cpu"]
     trusted = Engine(backends.backend(TRUSTED), Target())
     return max(able, key=lambda engine: engine.target.threads, default=trusted)
-
-
-def _reasons(record: Record) -> str:
-    return "; ".join(dict.fromkeys(str(verdict) for verdict in record.faults)) or "no target"
 
 
 def _self_test(

@@ -39,7 +39,6 @@ def small_bundle(
     """Writes a bundle of the space `tiny` and returns the arrays that it stores.
 
     Args:
-        path: of the file to write.
         seed: decides weights, photos and golden cases.
         half: whether the weights are stored in float16.
         calibration_photos: how many it carries; under 16 only the largest subnet can be deployed.
@@ -66,13 +65,7 @@ def small_bundle(
 
 
 def smooth_photo(rng: np.random.Generator, size: int = PHOTO_SIZE, **options: Any) -> bytes:
-    """Returns a JPEG of smooth coloured noise; `options` go to Pillow's encoder.
-
-    Args:
-        rng: of the colours.
-        size: in pixels.
-        **options: such as `quality`.
-    """
+    """Returns a JPEG of smooth coloured noise of a `size`; `options` go to Pillow's encoder."""
     noise = Image.fromarray(rng.integers(0, 256, (5, 5, 3), dtype=np.uint8))
     stream = io.BytesIO()
     noise.resize((size, size), Image.Resampling.BICUBIC).save(stream, "JPEG", **options)

@@ -58,8 +58,6 @@ def calibrated(
     """Returns a finished network whose BatchNorm statistics are those of `photos(8, …, seed)`.
 
     Args:
-        space: of the subnet.
-        subnet: to finish.
         supernet: arrays, by name.
         seed: of the photos.
     """

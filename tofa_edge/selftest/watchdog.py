@@ -37,23 +37,15 @@ MAX_REPORT = 2**20
 
 @dataclass
 class Ending:
-    """What a self-test reported, and how its process ended.
+    """What a self-test reported, and how its process ended."""
 
-    Attributes:
-        targets: fields of each target, as far as reported.
-        judgements: by number of the target; None is good.
-        step: that was taken last.
-        unreadable: what is wrong with the bundle, which is no engine's fault.
-        fault: of the process itself; None where it ended by itself, its report complete.
-        reason: of the fault.
-    """
-
-    targets: list[dict[str, Any]] = field(default_factory=list)
+    targets: list[dict[str, Any]] = field(default_factory=list)  # their fields
+    # by number of the target; None is good
     judgements: dict[int, Judgement | None] = field(default_factory=dict)
-    step: str = "start"
-    unreadable: str = ""
-    fault: Fault | None = None
-    reason: str = ""
+    step: str = "start"  # that was taken last
+    unreadable: str = ""  # what is wrong with the bundle, which is no engine's fault
+    fault: Fault | None = None  # of the process; None where its report is complete
+    reason: str = ""  # of the fault
 
 
 def watched(
@@ -69,17 +61,16 @@ def watched(
     if bundle is not None:
         arguments += ["--bundle", str(Path(bundle).resolve())]
     ending = Ending()
-    try:
-        with _scratch() as output, _started(arguments, writer, output) as process:
-            os.close(writer)
-            writer = -1
-            stop = partial(_reason_to_stop, process.pid, patience_s, memory_bytes, cancelled)
-            stopped = _follow(ending, process, reader, patience_s, stop)
-            _conclude(ending, process.returncode, stopped, _tail(output), start)
-    finally:
-        for descriptor in (reader, writer):
-            if descriptor >= 0:
-                os.close(descriptor)
+    with (
+        os.fdopen(reader, "rb", 0),
+        os.fdopen(writer, "wb", 0) as child_end,
+        _scratch() as output,
+        _started(arguments, writer, output) as process,
+    ):
+        child_end.close()
+        stop = partial(_reason_to_stop, process.pid, patience_s, memory_bytes, cancelled)
+        stopped = _follow(ending, process, reader, patience_s, stop)
+        _conclude(ending, process.returncode, stopped, _tail(output), start)
     return ending
 
 

@@ -38,11 +38,9 @@ class Measured:
     """A subnet measured here.
 
     Attributes:
-        subnet: which.
         engine: that ran it.
         macs: of one image.
         accuracy: expected, 0..1; its stand-in where the bundle has no accuracy predictor.
-        latency: as measured.
         predicted_ms: the limited percentile predicted; None where it was not.
         headroom: the factor that the latency may grow by on this engine, within the budget.
         drop: what rounding to integers costs; None in float, and where it was not measured.

@@ -57,6 +57,7 @@ class Model:
         engine: the backend and target that run it.
         classes: names, in the order of the logits.
         input_size: height and width of the network's input in pixels.
+        explanation: the same as `explain`, as values.
         unknown_below: predictions of less probability, 0..1, are not `known`; may be changed.
     """
 
@@ -73,7 +74,7 @@ class Model:
         self.subnet, self.engine, self.classes = subnet, engine, classes
         self.input_size = subnet.resolution
         self._session: Session | None = session
-        self._explanation, self._crop, self._temperature = explanation, crop, temperature
+        self.explanation, self._crop, self._temperature = explanation, crop, temperature
         self.unknown_below = 0.0
         self._lock = threading.Lock()
         self._calls: deque[tuple[float, float]] = deque(maxlen=REMEMBERED_CALLS)
@@ -156,12 +157,7 @@ class Model:
 
     def explain(self) -> str:
         """Returns what was chosen, what was measured, and why the rest was not chosen."""
-        return str(self._explanation)
-
-    @property
-    def explanation(self) -> Explanation:
-        """The same as `explain`, as values."""
-        return self._explanation
+        return str(self.explanation)
 
     def close(self) -> None:
         """Frees the engine; later calls raise BackendError. A second close does nothing."""

@@ -10,8 +10,9 @@ import pytest
 
 from tofa_edge.cli import doctor
 from tofa_edge.cli.doctor import EngineHere, Examination, lines
-from tofa_edge.device.machine import Fingerprint, PowerMode, State
+from tofa_edge.device.machine import Fingerprint, State
 from tofa_edge.device.problems import problems
+from tofa_edge.device.sensors import PowerMode
 
 
 def test_machine_without_data_is_unknown() -> None:

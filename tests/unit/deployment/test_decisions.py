@@ -8,12 +8,13 @@ from dataclasses import replace
 import pytest
 
 from tofa_edge.architecture.zoo import tiny
+from tofa_edge.backends.protocol import Target
 from tofa_edge.deployment import decisions
 from tofa_edge.deployment.decisions import CACHE, Decision
 
 SUBNET = tiny().middle()
 LINES = ("onnxruntime cpu: p50 ≤ 3 ms", "  8 measured")
-DECISION = Decision(SUBNET.to_json(), "tflite", "cpu", "fp32", 2, 1.5, 2.0, 0.8, True, LINES)
+DECISION = Decision(SUBNET.to_json(), "tflite", Target(threads=2), 0.8, True, LINES)
 ARTEFACT = bytes(range(256))
 
 
@@ -23,7 +24,6 @@ def test_decision_is_recalled_whole() -> None:
     recalled = decisions.recall("key")
     assert recalled is not None
     assert replace(recalled[0], artefact_sha256="") == DECISION
-    assert recalled[0].architecture == SUBNET
     assert recalled[1] == ARTEFACT
     decisions.forget("key")
     assert decisions.recall("key") is None

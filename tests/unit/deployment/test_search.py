@@ -11,18 +11,21 @@ from tofa_edge.architecture.arrays import DoubleArray
 from tofa_edge.architecture.cost import macs
 from tofa_edge.architecture.encodings import (
     Encodings,
-    candidates,
     decoded,
     distinct,
     encoded,
     sample,
 )
 from tofa_edge.architecture.layers import layers
-from tofa_edge.architecture.space import SearchSpace
+from tofa_edge.architecture.space import SearchSpace, Subnet
 from tofa_edge.architecture.tables import tables
 from tofa_edge.architecture.zoo import SPACES, efficientnet_lite0, named, tiny
 from tofa_edge.deployment.forecast import expected_accuracy
 from tofa_edge.deployment.search import maximise
+
+
+def candidates(space: SearchSpace, rng: np.random.Generator, count: int) -> list[Subnet]:
+    return decoded(space, distinct(space, sample(space, rng, count)))
 
 
 @pytest.mark.parametrize("name", SPACES)
@@ -95,7 +98,7 @@ def test_search_finds_what_enumeration_finds(share: float) -> None:
 
     whole = every(space)
     assert 1000 < len(whole) < 200_000
-    best, scores = maximise(space, score, np.random.default_rng(1), first=500)
+    best, scores = maximise(space, score, np.random.default_rng(1))
     truth = score(whole)
     spread = truth[np.isfinite(truth)].std()
     assert scores[0] >= truth.max() - 0.05 * spread
@@ -104,7 +107,7 @@ def test_search_finds_what_enumeration_finds(share: float) -> None:
 
 def test_nothing_allowed_is_nothing_found() -> None:
     found, scores = maximise(
-        tiny(), lambda genes: np.full(len(genes), -np.inf), np.random.default_rng(0), first=50
+        tiny(), lambda genes: np.full(len(genes), -np.inf), np.random.default_rng(0)
     )
     assert (len(found), len(scores)) == (0, 0)
 

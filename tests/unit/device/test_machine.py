@@ -15,8 +15,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from tofa_edge.device.machine import Fingerprint, PowerMode, State, fingerprint, state
+from tofa_edge.device.machine import Fingerprint, State, fingerprint, state
 from tofa_edge.device.problems import Problem, problems
+from tofa_edge.device.sensors import PowerMode
 from tofa_edge.storage.plain import from_plain, to_plain
 
 Tree = dict[str, str]

@@ -16,7 +16,8 @@ from hypothesis import strategies as st
 
 from tofa_edge.architecture.zoo import tiny
 from tofa_edge.benchmarks.studies import published_profiles
-from tofa_edge.device.machine import Fingerprint, PowerMode, State, fingerprint, state
+from tofa_edge.device.machine import Fingerprint, State, fingerprint, state
+from tofa_edge.device.sensors import PowerMode
 from tofa_edge.device_profiles.matching import merge, nearest
 from tofa_edge.device_profiles.profile import (
     MEASURED,
