@@ -59,7 +59,6 @@ WITHOUT: Mapping[str, Callable[[], AbstractContextManager[object]]] = {
 
 
 def main() -> None:
-    """Runs what is missing of the study."""
     given = options(
         __doc__, "images", work=WORK, labels=(10, "a class"), draws=[0], pretrain_steps=300,
         steps=400, without={"nargs": "*", "default": list(WITHOUT), "choices": list(WITHOUT)},

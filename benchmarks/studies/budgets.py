@@ -34,7 +34,6 @@ print(json.dumps([latency.p50_ms, latency.p95_ms]))
 
 
 def main() -> None:
-    """Deploys for each budget and prints what came of it."""
     given = options(
         __doc__, "bundle",
         budgets=20, percentile={"type": int, "default": 95, "choices": (50, 95)},

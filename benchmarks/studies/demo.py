@@ -14,7 +14,6 @@ from tofa_edge.cli.host import DEMO_EPOCHS
 
 
 def main() -> None:
-    """Plays the demo and stores what it finds."""
     work = (Path("demo"), "photos and bundles")
     given = options(__doc__, work=work, epochs=DEMO_EPOCHS, seed=0, out=RESULTS / "demo.json")
     rows = play(given.work, given.epochs, given.seed)

@@ -46,7 +46,6 @@ EXPECTED = {
 
 
 def main() -> None:
-    """Runs all trials, or one in this process."""
     one = {"nargs": 3, "metavar": ("BUNDLE", "GROUP", "VARIANT")}
     given = options(__doc__, out=Path("disturbances.json"), trials=10, one=one)
     if given.one:

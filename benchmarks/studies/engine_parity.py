@@ -45,7 +45,6 @@ REFERENCE = Engine(backends.backend("reference"), Target())
 
 
 def main() -> None:
-    """Writes one file of results and prints it."""
     out = RESULTS / "engine_parity.json"
     paths = {name: (Path, HELP[name]) for name in ("bundle", "images")}
     given = options(__doc__, subnets=200, **paths, out=out)

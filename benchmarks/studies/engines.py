@@ -28,7 +28,6 @@ CLOSE = 1.03
 
 
 def main() -> None:
-    """Writes a row for each subnet, and prints a summary."""
     threads = (int, "the one number to compare; default: all")
     rounds = (16, "of 15 runs on each engine")
     out = RESULTS / "engines.json"

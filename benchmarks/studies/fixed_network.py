@@ -68,7 +68,6 @@ EXPECTED_STEPS = 200  # whose subnets are drawn to know what a step costs
 
 
 def main() -> None:
-    """Trains the peer unless it is there, and compares."""
     given = options(
         __doc__, "images", "bundle", work=WORK, labels=(25, "a class"), draw=0, pretrain_steps=1500,
         steps=(1200, "of the supernet's training"), engine="openvino", train_only=False,

@@ -56,7 +56,6 @@ CAMERAS: Mapping[str, Camera] = {
 
 
 def main() -> None:
-    """Measures and writes a JSON file."""
     out = RESULTS / "frames.json"
     given = options(__doc__, "bundle", "zip", photos=(1000, "to test with"), seed=0, out=out)
     bundle = Bundle.open(given.bundle)

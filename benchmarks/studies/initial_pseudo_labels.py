@@ -35,7 +35,6 @@ DRAWS = (3, 4, 5)
 
 
 def main() -> None:
-    """Runs what is missing of the study."""
     given = options(__doc__, "images", work=WORK, labels=[4, 25, 100])
     study = Study(read_data(given.images), given.work)
     results = study_results(given.work, "initial_pseudo_labels.json")

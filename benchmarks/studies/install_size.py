@@ -58,7 +58,6 @@ print(json.dumps({
 
 
 def main() -> None:
-    """Measures and writes a JSON file."""
     given = options(__doc__, "bundle", "wheel", out=RESULTS / "install_size.json")
     bundle, wheel = given.bundle.resolve(), given.wheel.resolve()
     installations, load_average = {}, {}

@@ -37,7 +37,6 @@ HELP_REFERENCES = (
 
 
 def main() -> None:
-    """Runs the sets asked for and writes what came out."""
     required = {"type": Path, "required": True}
     command = parser(__doc__, data=required, out=required, seeds=20)
     command.add_argument("sets", nargs="*", default=list(SETS), help=", ".join(SETS))
@@ -122,8 +121,7 @@ def ncnn_rows(folder: Path, seeds: int) -> dict[str, Row]:
     data = ncnn_boards(folder)
     networks, figures = len(data.latency_ms), []
     for target in data.devices:
-        others = [name for name in data.devices if name != target]
-        known = np.log(np.stack([data.column(name) for name in others], axis=1))
+        known = data.known(name for name in data.devices if name != target)
         truth = data.column(target)
         fresh = LatencyPredictor(data.features, data.columns, known)
         of_target = []
@@ -177,13 +175,11 @@ def _few_shot(
     figures, scores = [], []
     for target, known in pairs:
         truth = data.column(target)
-        priors = np.log(np.stack([truth * np.nan, *(data.column(name) for name in known)], axis=1))
-        priors = priors[:, 1:]
+        priors = data.known(known)
         complete = np.isfinite(truth) & np.isfinite(priors).all(axis=1)
         pool, asked = train[complete[train]], query[complete[query]]
-        if trimmed:  # without the fastest and the slowest tenth
-            order = asked[np.argsort(truth[asked], kind="stable")]
-            asked = order[int(len(order) * 0.1) : int(len(order) * 0.9)]
+        if trimmed:
+            asked = _without_extremes(asked, truth)
         fresh = LatencyPredictor(data.features[pool], data.columns, priors[pool])
         of_target = []
         for seed in range(seeds):
@@ -205,6 +201,12 @@ def _few_shot(
         "within_10_percent": _mean_and_worst(within, names, min),
         "z_score_rms": round(float(np.mean(scores)), 2),
     }
+
+
+def _without_extremes(networks: IndexArray, truth: DoubleArray) -> IndexArray:
+    """Returns networks without the fastest and the slowest tenth."""
+    order = networks[np.argsort(truth[networks], kind="stable")]
+    return order[int(len(order) * 0.1) : int(len(order) * 0.9)]
 
 
 def _measure(

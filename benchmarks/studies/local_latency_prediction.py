@@ -40,7 +40,6 @@ PASSES = 2
 
 
 def main() -> None:
-    """Measures what is missing, then predicts."""
     work, out = Path("study"), Path("local_latency_prediction.json")
     given = options(__doc__, "bundle", backend="onnxruntime", work=work, out=out)
     given.work.mkdir(parents=True, exist_ok=True)

@@ -30,7 +30,6 @@ EFFORT = Effort(runs=RUNS, seconds=0.0, most_seconds=60.0, most_runs=RUNS)
 
 
 def main() -> None:
-    """Times the middle and the largest subnet."""
     given = options(__doc__, "bundle", out=Path("measuring_overhead.json"), turns=40)
     rows = [_overhead(given.bundle, name, given.turns) for name in ("middle", "largest")]
     store(given.out, {"cores": usable_cores(), "rows": rows})

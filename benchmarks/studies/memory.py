@@ -45,7 +45,6 @@ TARGETS = {  # backend and precision by the name of a result's row
 
 
 def main() -> None:
-    """Measures all subnets with each engine, or one of them in this process."""
     metavar = ("BACKEND", "PRECISION", "SUBNET")
     one = {"nargs": 3, "metavar": metavar, "help": "in this process"}
     given = options(__doc__, "bundle", out=Path("memory.json"), one=one)

@@ -37,7 +37,6 @@ Labelled = tuple[ImageArray, IndexArray]
 
 
 def main() -> None:
-    """Trains what is missing, tests it, prints and stores a row for each set and size."""
     sets = {"nargs": "+", "choices": SETS, "default": list(SETS)}
     out, work = RESULTS / "narrow_sets.json", Path("narrow")
     given = options(__doc__, zip=Path, sets=sets, resolutions=[64, 128], work=work, out=out)

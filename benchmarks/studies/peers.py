@@ -60,7 +60,6 @@ print(json.dumps({"ready_s": ready, "seconds": seconds, "peak_mib": memory_bytes
 
 
 def main() -> None:
-    """Measures and writes a JSON file."""
     given = options(__doc__, out=RESULTS / "peers.json")
     result = {
         "device": to_plain(fingerprint()),

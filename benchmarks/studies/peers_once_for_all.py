@@ -33,7 +33,6 @@ class Absent(types.ModuleType):
 
 
 def network() -> Any:
-    """Returns the package's MobileNetV3 supernet."""
     for name in UNUSED:
         sys.modules.setdefault(name, Absent(name))
     from ofa.imagenet_classification.elastic_nn.networks import OFAMobileNetV3
@@ -64,7 +63,6 @@ def randomised(model: Any) -> Any:
 
 
 def main() -> None:
-    """Extracts and exports each subnet, and prints the seconds."""
     checkpoint, settings, folder = sys.argv[1], json.loads(sys.argv[2]), Path(sys.argv[3])
     newest = sys.argv[4] == "dynamo"
     begun = time.perf_counter()

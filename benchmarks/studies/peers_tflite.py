@@ -36,7 +36,6 @@ Array = np.ndarray[Any, Any]
 
 
 def main() -> None:
-    """Measures and writes a JSON file."""
     given = options(__doc__, out=RESULTS / "peers_tflite.json")
     space = spaces()["lite0"]
     supernet = random_supernet(space, 0)

@@ -43,7 +43,6 @@ Change = Callable[[], None]
 
 @contextlib.contextmanager
 def busy_cores(count: int) -> Iterator[None]:
-    """Keeps cores busy with as many processes."""
     spinning = [subprocess.Popen([sys.executable, "-c", SPIN]) for _ in range(count)]
     try:
         time.sleep(0.2)
@@ -85,7 +84,6 @@ def memory_hog() -> Iterator[bool]:
 
 
 def join(group: Path) -> None:
-    """Moves this process into a control group."""
     (group / "cgroup.procs").write_text(str(os.getpid()))
 
 
@@ -134,7 +132,6 @@ class Slowed:
         self._session, self._share, self.unit = session, share, session.unit
 
     def run(self, batch: ImageArray) -> dict[str, FloatArray]:
-        """Runs a batch as the session does, and goes on."""
         begun = time.perf_counter()
         outputs = self._session.run(batch)
         until = begun + (1 + self._share) * (time.perf_counter() - begun)
@@ -143,7 +140,6 @@ class Slowed:
         return outputs
 
     def close(self) -> None:
-        """Closes the session."""
         self._session.close()
 
 

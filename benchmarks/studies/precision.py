@@ -44,7 +44,6 @@ PARTS = ("speed", "accuracy", "budgets")
 
 
 def main() -> None:
-    """Measures what is missing, and prints it."""
     parts = {"nargs": "*", "default": PARTS, "choices": PARTS}
     threads, out = (1, "of the budgets"), Path("precision.json")
     given = options(__doc__, "bundle", "images", parts=parts, threads=threads, out=out)

@@ -58,6 +58,5 @@ def stored(path: Path) -> dict[str, Any]:
 
 
 def installed_versions(names: tuple[str, ...]) -> dict[str, str]:
-    """Returns the versions of the distributions that are installed, by name."""
     versions = {name: next(iter(distributions(name=name)), None) for name in names}
     return {name: each.version for name, each in versions.items() if each is not None}

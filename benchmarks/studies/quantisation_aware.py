@@ -60,7 +60,6 @@ Right = NDArray[np.bool_]  # whether each subnet classified each test image righ
 
 
 def main() -> None:
-    """Trains what is missing, tests it, prints and stores the comparison."""
     rate = (LAST_RATE, "over that of training")
     out = RESULTS / "quantisation_aware.json"
     given = options(__doc__, "images", work=WORK, draw=0, steps=150, rate=rate, out=out)

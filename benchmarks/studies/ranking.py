@@ -30,7 +30,6 @@ UNLABELLED = 2000
 
 
 def main() -> None:
-    """Ranks random subnets of each supernet, one for a draw of labels."""
     trained = [f"trained-25-{draw}.safetensors" for draw in range(3)]
     given = options(__doc__, "images", work=WORK, trained=trained, subnets=24)
     data = read_zip(given.images)

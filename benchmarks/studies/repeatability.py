@@ -29,7 +29,6 @@ MEDIAN_SPREAD, TAIL_SPREAD, MOST_FLAGGED = 0.03, 0.10, 2
 
 
 def main() -> None:
-    """Measures ten times, or once in this process."""
     given = options(
         __doc__, "bundle", out=Path("repeatability.json"), one=(False, "in this process"),
         engine=("", "by default the first with one thread"),

@@ -44,7 +44,6 @@ WARM_UP = 2  # rounds of steps
 
 
 def main() -> None:
-    """Runs what is missing of the study."""
     given = options(
         __doc__, "images", work=WORK, labels=(25, "a class"), draws=[0, 1], pretrain_steps=1500,
         steps=1400, rounds=(12, "of timed steps"),

@@ -32,7 +32,6 @@ REPEATS = 5
 
 
 def main() -> None:
-    """Searches, enumerates, compares."""
     given = options(__doc__, "bundle", out=Path("searching.json"))
     bundle = Bundle.open(given.bundle)
     predictor = bundle.accuracy_predictor()

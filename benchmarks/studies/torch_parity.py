@@ -40,7 +40,6 @@ PARTS = (
 
 
 def main() -> None:
-    """Measures what is asked for, prints it, and puts it into the result."""
     parts = {"nargs": "*", "default": PARTS, "choices": PARTS}
     given = options(__doc__, subnets=200, parts=parts, out=RESULTS / "torch_parity.json")
     space, arrays = load_lite("lite0")

@@ -27,7 +27,6 @@ WARM_UP = 3  # steps
 
 
 def main() -> None:
-    """Measures blocks in turn and stores the medians."""
     given = options(
         __doc__, steps=(10, "of a block"), blocks=(5, "of each"),
         block={"choices": ("kept", "given back"), "help": "run one, print its seconds"},

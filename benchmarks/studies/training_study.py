@@ -213,7 +213,6 @@ def accuracy_on_test(space: SearchSpace, subnet: Subnet, arrays: Arrays, data: D
 
 
 def show(progress: Progress) -> None:
-    """Prints every fiftieth step."""
     if progress.step % 50 == 0 or progress.step == progress.steps:
         losses = " ".join(f"{loss:.2f}" for loss in progress.losses)
         figures = " ".join(f"{name} {value:.2f}" for name, value in progress.metrics.items())

@@ -62,7 +62,6 @@ Start = dict[str, FloatArray] | None
 
 
 def main() -> None:
-    """Runs what is missing of the study."""
     given = options(
         __doc__, "images", work=WORK, labels=[25], draws=[0, 1, 2], pretrain_steps=1500, steps=1400,
         kinds={"nargs": "*", "default": list(KINDS), "choices": list(KINDS)},
