@@ -17,11 +17,7 @@ from tofa_edge.benchmarks.studies.scenario_costs import (
 STEPS = 600  # of the trainings that are compared
 DRAWS = ("draw 0", "draw 1")  # in which subnets were trained alone
 BELOW = ("≤ 15 MMACs", "≤ 7 MMACs")
-TITLES = {
-    "middle": "middle, 14.5 MMACs",
-    "random 1": "random, 12.6",
-    "smallest": "smallest, 4.2",
-}
+TITLES = {"middle": "middle, 14.5 MMACs", "random 1": "random, 12.6", "smallest": "smallest, 4.2"}
 
 
 def transfer_longer() -> Claims:

@@ -17,14 +17,7 @@ from tofa_edge.benchmarks.report.budgets import (
     quality_name,
 )
 from tofa_edge.benchmarks.report.figure import Figure, key, warnings_of
-from tofa_edge.benchmarks.report.svg import (
-    Axis,
-    Canvas,
-    canvas,
-    even_range,
-    log_range,
-    rectangle,
-)
+from tofa_edge.benchmarks.report.svg import Axis, Canvas, canvas, even_range, log_range, rectangle
 from tofa_edge.benchmarks.report.tables import Table, correct, quality, validity
 from tofa_edge.benchmarks.report.words import UNKNOWN, digits, interval, milliseconds, plain
 

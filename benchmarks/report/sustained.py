@@ -125,10 +125,7 @@ def _table(title: str, moments: Sequence[Moment]) -> Table:
     step = max(1, -(-len(moments) // MOST_CELLS))
     fields, units = zip(*COLUMNS.values(), strict=True)
     rows = tuple(
-        (
-            *map(with_unit, attrgetter(*fields)(moment), units),
-            "yes" if moment.throttled else "no",
-        )
+        (*map(with_unit, attrgetter(*fields)(moment), units), "yes" if moment.throttled else "no")
         for moment in moments[::step]
     )
     heading = title if step == 1 else f"{title}, every {step}th point"

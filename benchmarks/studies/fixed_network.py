@@ -28,13 +28,7 @@ from tofa_edge.architecture.cost import macs
 from tofa_edge.architecture.layers import LOGITS, layers
 from tofa_edge.architecture.space import SearchSpace, Subnet
 from tofa_edge.backends.protocol import Engine
-from tofa_edge.benchmarks.studies.command import (
-    RESULTS,
-    Row,
-    bootstrap_interval,
-    in_turn,
-    options,
-)
+from tofa_edge.benchmarks.studies.command import RESULTS, Row, bootstrap_interval, in_turn, options
 from tofa_edge.benchmarks.studies.provenance import store
 from tofa_edge.benchmarks.studies.training_study import (
     WORK,
