@@ -138,13 +138,12 @@ def _drawn(plot: Plot) -> Canvas:
     fronts = [plot.front] if plot.joined else [group.points for group in plot.groups]
     best = [best_within(front, budget) for front in fronts]
     for group in plot.groups:
-        drawn.begin(group.number, group.name)
-        if not plot.joined:
-            drawn.line([(p.ms, p.quality) for p in group.lower], "line dashed")
-            drawn.line(_stairs(group.points), "line")
-        for point in (*group.lower, *group.points):
-            _mark(drawn, plot, group, point, point in best)
-        drawn.end()
+        with drawn.group(group.number, group.name):
+            if not plot.joined:
+                drawn.line([(p.ms, p.quality) for p in group.lower], "line dashed")
+                drawn.line(_stairs(group.points), "line")
+            for point in (*group.lower, *group.points):
+                _mark(drawn, plot, group, point, point in best)
     return drawn
 
 

@@ -105,10 +105,9 @@ def _panel(plot: Canvas, moments: Sequence[Moment], panel: Panel, top: float, x_
     low, high = even_range([value for _, points in traces for _, value in points])
     plot.y = Axis(max(0.0, low), high, top + PANEL_PX, top)
     plot.frame(x_label, name)
-    plot.begin(number, "")
-    for style, points in traces:
-        plot.line(points, style)
-    plot.end()
+    with plot.group(number, ""):
+        for style, points in traces:
+            plot.line(points, style)
 
 
 def _tip(moment: Moment) -> str:

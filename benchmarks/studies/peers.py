@@ -26,8 +26,8 @@ import torch
 
 from tofa_edge.architecture.space import SearchSpace, Subnet
 from tofa_edge.architecture.zoo import mobilenet_v3
-from tofa_edge.benchmarks.studies import peers_once_for_all
 from tofa_edge.benchmarks.studies.command import RESULTS, Row, answer, options, study_answer
+from tofa_edge.benchmarks.studies.peers_once_for_all import network, randomised
 from tofa_edge.benchmarks.studies.provenance import installed_versions, store
 from tofa_edge.device.machine import fingerprint
 from tofa_edge.storage.plain import to_plain
@@ -77,7 +77,7 @@ def _once_for_all() -> Row:
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         checkpoint, bundle = folder / "checkpoint", folder / "ofa.tofa"
-        torch.save({"state_dict": peers_once_for_all.random_network().state_dict()}, checkpoint)
+        torch.save({"state_dict": randomised(network()).state_dict()}, checkpoint)
         train(None, bundle, TrainingConfig(pretrained=str(checkpoint), epochs=0))
         active = json.dumps([_settings(space, subnet) for subnet in subnets])
         theirs = {

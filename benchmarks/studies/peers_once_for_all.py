@@ -43,13 +43,11 @@ def network() -> Any:
     )  # fmt: skip
 
 
-def random_network() -> Any:
-    """Returns it with statistics and kernel matrices as different as trained ones are."""
-    return randomised(network())
-
-
 def randomised(model: Any) -> Any:
-    """Returns a network of the package for inference, its values drawn anew from seed 0."""
+    """Returns a network of the package for inference, its values drawn anew from seed 0.
+
+    Statistics and kernel matrices are as different as trained ones are.
+    """
     torch.manual_seed(0)
     with torch.no_grad():
         for name, value in model.state_dict().items():

@@ -9,10 +9,10 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from tofa_edge.backends.protocol import Engine
-from tofa_edge.benchmarks.suite.benchmark import Benchmark
 from tofa_edge.benchmarks.suite.fields import latency_of, row_key, subnet_of
 from tofa_edge.benchmarks.suite.fresh_process import cold_start, peak_memory
 from tofa_edge.benchmarks.suite.loadgen import SCENARIOS, scenario
+from tofa_edge.benchmarks.suite.schedule import Benchmark
 from tofa_edge.benchmarks.suite.sustained import sustained
 from tofa_edge.deployment.profile import assembled, measurement
 from tofa_edge.device.machine import State
