@@ -16,8 +16,17 @@ from tofa_edge.benchmarks.evidence.claims_rows import (
     row_of,
     unpicked_row_of,
 )
+from tofa_edge.benchmarks.studies.scenario_costs import (
+    COSTS,
+    SCENARIOS,
+    SHARED,
+    cost_ratios,
+    equal_compute_steps,
+)
 
 DRAWS = (0, 1, 2)
+ALONE_STEPS = 600  # of the trainings that subnets trained alone are compared with
+TITLES = {"middle": "middle, 14.5 MMACs", "random 1": "random, 12.6", "smallest": "smallest, 4.2"}
 LOSSES = {"one semi-supervised loss": "semi-supervised", "labels only": "labels only"}
 
 
@@ -180,6 +189,53 @@ def summary() -> Claims:
             cell_of(runs, f"{kind}, {of} a class", columns) for kind in LOSSES.values()
         )
         yield f"{words} {one}, labels only {labels_only}"
+
+
+def transfer_longer() -> Claims:
+    """What trainings from a start of 2,500 steps of pretraining reach."""
+    runs = result("transfer_longer")["runs"]
+    for count, steps in ((25, ALONE_STEPS), (25, 900), (100, 1200)):
+        cells = row_of(runs, f"semi-supervised, {steps} steps, {count} labels a class", PICKED)
+        yield f"| {count} labels a class, {steps:,} steps | {cells} |"
+    few, more = (
+        " and ".join(
+            cell_of(runs, f"semi-supervised, {run} labels a class", (p,))
+            for p in ("≤ 15 MMACs", "≤ 7 MMACs")
+        )
+        for run in (f"{ALONE_STEPS} steps, 25", "1200 steps, 100")
+    )
+    yield f"25 labels a class {few}, 100 labels {more}"
+    name = "labels only, equal time, 1380 steps, 25 labels a class"
+    cells = unpicked_row_of(runs, name)
+    yield f"| 25 labels a class, labels only for as long as the 600 | {cells} |"
+
+
+def scenarios() -> Claims:
+    """One training for all devices, or one for each."""
+    alone, together = result("scenarios")["runs"], result("transfer_longer")["runs"]
+    together = {key: run for key, run in together.items() if key.endswith(("draw 0", "draw 1"))}
+    seconds = alone[COSTS]["processor_s"]
+    longer = equal_compute_steps(seconds, ALONE_STEPS)
+
+    def accuracy(runs: Any, name: str, column: str) -> str:
+        return cell_of(runs, f"{name} steps, 25 labels a class", (column,))
+
+    middle = accuracy(alone, f"middle alone, semi-supervised, {longer}", "middle")
+    for name, title in TITLES.items():
+        cells = [accuracy(together, f"semi-supervised, {ALONE_STEPS}", name)]
+        for kind in ("semi-supervised", "labels only"):
+            cells.append(accuracy(alone, f"{name} alone, {kind}, {ALONE_STEPS}", name))
+        yield f"| {title} | {' | '.join(cells)} |"
+    yield (
+        f"{longer} steps of the middle one alone, which cost as much for three of them as the "
+        f"supernet, give {middle}"
+    )
+    each = ", ".join(f"{seconds[name]:.2f}" for name in SCENARIOS)
+    yield f"{seconds[SHARED]:.2f} s for all subnets together, {each} s for one of these alone"
+    yield f"the largest alone {seconds['largest']:.2f} s"
+    for title, count, ratio in cost_ratios(seconds):
+        if count > 1:
+            yield f"{count} {title} {ratio:.1f} ×"
 
 
 def _percents(accuracy: dict[str, float]) -> str:
