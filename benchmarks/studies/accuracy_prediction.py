@@ -21,16 +21,8 @@ from tofa_edge.architecture.arrays import DoubleArray
 from tofa_edge.architecture.encodings import Encodings, decoded
 from tofa_edge.architecture.space import SearchSpace
 from tofa_edge.architecture.tables import tables
-from tofa_edge.benchmarks.studies.command import Row, options, random_encodings
-from tofa_edge.benchmarks.studies.provenance import store
-from tofa_edge.benchmarks.studies.training_study import (
-    WORK,
-    Data,
-    accuracy_on_test,
-    read_zip,
-    study_space,
-    validation_images,
-)
+from tofa_edge.benchmarks.studies.command import Row, options, random_encodings, store
+from tofa_edge.benchmarks.studies.training_study import WORK, Data, read_zip, validation_images
 from tofa_edge.measurement.order_statistics import kendall_tau
 from tofa_edge.network.network import LITE_PREPROCESSING
 from tofa_edge.network.slicing import Arrays
@@ -46,7 +38,7 @@ def main() -> None:
     given = options(__doc__, "images", work=WORK, trained="trained-25-0.safetensors", out=out)
     data = read_zip(given.images)
     validated, labels = validation_images(given.images)
-    space = study_space(len(data.classes))
+    space = data.space()
     arrays = dict(safetensors.numpy.load_file(given.work / given.trained))
     unseen = random_encodings(space, 99, UNSEEN)
     truth = _accuracies(given.work / "tested_truth.npy", space, unseen, arrays, data)
@@ -77,7 +69,7 @@ def _accuracies(
     """Returns the accuracy of subnets on the test images, (N,); those kept are not read again."""
     truth = np.load(kept) if kept.exists() else np.zeros(0)
     for number, subnet in enumerate(decoded(space, encodings)[len(truth) :], len(truth) + 1):
-        truth = np.append(truth, accuracy_on_test(space, subnet, arrays, data))
+        truth = np.append(truth, data.accuracy(space, subnet, arrays))
         print(f"tested {number} of {len(encodings)}: {truth[-1]:.4f}", flush=True)
     np.save(kept, truth)
     return truth

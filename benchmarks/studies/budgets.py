@@ -15,8 +15,7 @@ from typing import Any
 import numpy as np
 
 import tofa_edge
-from tofa_edge.benchmarks.studies.command import Row, answer, options
-from tofa_edge.benchmarks.studies.provenance import store
+from tofa_edge.benchmarks.studies.command import Row, answer, options, store
 from tofa_edge.errors import BudgetError
 from tofa_edge.measurement.stopwatch import Stopwatch
 

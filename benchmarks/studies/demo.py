@@ -7,8 +7,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from tofa_edge.benchmarks.studies.command import RESULTS, options
-from tofa_edge.benchmarks.studies.provenance import store
+from tofa_edge.benchmarks.studies.command import RESULTS, options, store
 from tofa_edge.cli.demo import play
 from tofa_edge.cli.host import DEMO_EPOCHS
 

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from tofa_edge.backends.support import usable_cores
-from tofa_edge.benchmarks.studies.command import Row, options, study_answer
+from tofa_edge.benchmarks.studies.command import Row, options, store, study_answer
 from tofa_edge.benchmarks.studies.planted_faults import (
     THROTTLING,
     busy_cores,
@@ -26,7 +26,6 @@ from tofa_edge.benchmarks.studies.planted_faults import (
     quota_group,
     recorded_machine,
 )
-from tofa_edge.benchmarks.studies.provenance import store
 from tofa_edge.bundle.bundle import Bundle
 from tofa_edge.cutting.cutter import Cutter
 from tofa_edge.measurement.stopwatch import Stopwatch

@@ -21,8 +21,7 @@ from PIL import Image, ImageFilter
 from tofa_edge.architecture.arrays import ImageArray, IndexArray
 from tofa_edge.architecture.space import Subnet
 from tofa_edge.backends.protocol import Engine
-from tofa_edge.benchmarks.studies.command import RESULTS, options
-from tofa_edge.benchmarks.studies.provenance import store
+from tofa_edge.benchmarks.studies.command import RESULTS, options, store
 from tofa_edge.benchmarks.studies.zip_photos import names_of, read_photos
 from tofa_edge.bundle.bundle import Bundle
 from tofa_edge.bundle.images import prepare, stack

@@ -20,8 +20,7 @@ from pathlib import Path
 
 import numpy as np
 
-from tofa_edge.benchmarks.studies.command import RESULTS, Row, answer, options
-from tofa_edge.benchmarks.studies.provenance import store
+from tofa_edge.benchmarks.studies.command import RESULTS, Row, answer, options, store
 from tofa_edge.device.machine import fingerprint, state
 from tofa_edge.storage.plain import to_plain
 

@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 
 from tofa_edge.architecture.arrays import DoubleArray, IndexArray
-from tofa_edge.benchmarks.studies.command import Row, parser
+from tofa_edge.benchmarks.studies.command import Row, parser, store, stored
 from tofa_edge.benchmarks.studies.latency_budgets import accel_budgets
 from tofa_edge.benchmarks.studies.latency_data import (
     ACCELERATOR_FAMILIES,
@@ -26,7 +26,6 @@ from tofa_edge.benchmarks.studies.latency_data import (
     nb201,
     ncnn_boards,
 )
-from tofa_edge.benchmarks.studies.provenance import store, stored
 from tofa_edge.prediction.latency import LatencyPredictor
 
 FIRST, THEN = 4, 3  # measurements chosen at once, first and later

@@ -17,8 +17,7 @@ from pathlib import Path
 import numpy as np
 
 from tofa_edge.backends.support import usable_cores
-from tofa_edge.benchmarks.studies.command import Row, options
-from tofa_edge.benchmarks.studies.provenance import store
+from tofa_edge.benchmarks.studies.command import Row, options, store
 from tofa_edge.benchmarks.suite.row import LONG_BLOCK, Effort, Measurer, measurer_of
 from tofa_edge.bundle.bundle import Bundle
 from tofa_edge.measurement.stopwatch import Run

@@ -24,9 +24,9 @@ from tofa_edge.benchmarks.studies.command import (
     memory_bytes,
     options,
     random_encodings,
+    store,
     study_answer,
 )
-from tofa_edge.benchmarks.studies.provenance import store
 from tofa_edge.budget import Budget
 from tofa_edge.bundle.bundle import Bundle
 from tofa_edge.cutting.cutter import Cutter

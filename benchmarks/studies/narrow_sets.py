@@ -17,8 +17,7 @@ from PIL import Image
 
 from tofa_edge.architecture.arrays import ImageArray, IndexArray
 from tofa_edge.architecture.space import Subnet
-from tofa_edge.benchmarks.studies.command import RESULTS, Row, options
-from tofa_edge.benchmarks.studies.provenance import store
+from tofa_edge.benchmarks.studies.command import RESULTS, Row, options, store
 from tofa_edge.benchmarks.studies.training_study import read_zip
 from tofa_edge.bundle.bundle import Bundle
 from tofa_edge.cutting.accuracy_drop import logits_of

@@ -26,9 +26,16 @@ import torch
 
 from tofa_edge.architecture.space import SearchSpace, Subnet
 from tofa_edge.architecture.zoo import mobilenet_v3
-from tofa_edge.benchmarks.studies.command import RESULTS, Row, answer, options, study_answer
+from tofa_edge.benchmarks.studies.command import (
+    RESULTS,
+    Row,
+    answer,
+    installed_versions,
+    options,
+    store,
+    study_answer,
+)
 from tofa_edge.benchmarks.studies.peers_once_for_all import network, randomised
-from tofa_edge.benchmarks.studies.provenance import installed_versions, store
 from tofa_edge.device.machine import fingerprint
 from tofa_edge.storage.plain import to_plain
 from tofa_edge.train.config import TrainingConfig

@@ -15,15 +15,8 @@ import safetensors.numpy
 from tofa_edge.architecture.cost import macs
 from tofa_edge.architecture.layers import layers
 from tofa_edge.benchmarks.studies.agreement import rank
-from tofa_edge.benchmarks.studies.command import Row, options
-from tofa_edge.benchmarks.studies.provenance import store
-from tofa_edge.benchmarks.studies.training_study import (
-    WORK,
-    Data,
-    accuracy_on_test,
-    read_zip,
-    study_space,
-)
+from tofa_edge.benchmarks.studies.command import Row, options, store
+from tofa_edge.benchmarks.studies.training_study import WORK, Data, read_zip
 from tofa_edge.measurement.order_statistics import kendall_tau
 
 UNLABELLED = 2000
@@ -38,11 +31,11 @@ def main() -> None:
 
 
 def _row(data: Data, trained: Path, count: int) -> Row:
-    space, arrays = study_space(len(data.classes)), safetensors.numpy.load_file(trained)
+    space, arrays = data.space(), safetensors.numpy.load_file(trained)
     rng = np.random.default_rng(11)
     subnets = [space.sample(rng) for _ in range(count)]
     ranking = rank(space, arrays, subnets, data.images[:UNLABELLED])
-    truth = np.array([accuracy_on_test(space, subnet, arrays, data) for subnet in subnets])
+    truth = np.array([data.accuracy(space, subnet, arrays) for subnet in subnets])
     costs = np.array([macs(layers(space, subnet)) for subnet in subnets], np.float64)
     row = {
         "subnets": len(subnets),

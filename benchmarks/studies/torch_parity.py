@@ -22,8 +22,7 @@ from tofa_edge.architecture.layers import Add, Convolution, layers
 from tofa_edge.architecture.space import Subnet
 from tofa_edge.backends.protocol import Engine
 from tofa_edge.benchmarks.studies import step_times
-from tofa_edge.benchmarks.studies.command import RESULTS, Row, options
-from tofa_edge.benchmarks.studies.provenance import store, stored
+from tofa_edge.benchmarks.studies.command import RESULTS, Row, options, store, stored
 from tofa_edge.benchmarks.studies.step_times import engines, photos
 from tofa_edge.cutting.accuracy_drop import logits_of
 from tofa_edge.cutting.calibration import calibrate

@@ -14,8 +14,7 @@ from unittest import mock
 import numpy as np
 import torch
 
-from tofa_edge.benchmarks.studies.command import RESULTS, options, study_answer
-from tofa_edge.benchmarks.studies.provenance import store
+from tofa_edge.benchmarks.studies.command import RESULTS, options, store, study_answer
 from tofa_edge.benchmarks.studies.training_study import study_supernet
 from tofa_edge.train.config import Progress
 from tofa_edge.train.objective.objectives import SemiSupervised

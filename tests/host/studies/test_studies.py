@@ -108,7 +108,8 @@ def test_steps_in_turn_are_timed_each_for_itself(monkeypatch: pytest.MonkeyPatch
     monkeypatch.setattr(scenarios, "study_run", study_run)
     monkeypatch.setattr(time, "process_time", lambda: spent[0])
     study: Any = SimpleNamespace(
-        data=SimpleNamespace(classes=range(10), labels=np.zeros(10, np.int64)), start=dict
+        data=SimpleNamespace(space=lambda: study_space(10), labels=np.zeros(10, np.int64)),
+        start=dict,
     )
     costs = scenarios._step_costs(study, 4, rounds=3)["processor_s"]
     space = study_space(10)
