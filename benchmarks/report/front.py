@@ -167,7 +167,7 @@ def _mark(drawn: Canvas, plot: Plot, group: Group, point: Point, best: bool) -> 
 def _tip(point: Point, predicts_accuracy: bool) -> list[str]:
     row, bounds = point.row, point.row.interval_ms.get(95)
     measured = f"p95 {milliseconds(point.ms)}"
-    measured += f", 95 %: {interval(bounds, 'ms')}" if bounds else ""
+    measured += f", 95 %: {interval(bounds)}" if bounds else ""
     measured += f", predicted {milliseconds(row.predicted_p95_ms)}" if row.predicted_p95_ms else ""
     lines = (
         row.configuration,

@@ -67,7 +67,7 @@ def _range(plot: Canvas, row: ResultRow, y: float) -> None:
         f"p50 {milliseconds(p50)}, p95 {milliseconds(p95)}, p99 {milliseconds(p99)}",
     ]
     if 95 in row.interval_ms:
-        tip.append(f"p95, 95 %: {interval(row.interval_ms[95], 'ms')}")
+        tip.append(f"p95, 95 %: {interval(row.interval_ms[95])}")
     if row.count:
         tip.append(f"{row.count} runs")
     if row.reasons:

@@ -26,7 +26,6 @@ from tofa_edge.storage.files import whole_file
 
 Row = dict[str, Any]
 
-RESAMPLES = 2000
 RESULTS = Path("benchmarks/results")
 PACKAGES = ("numpy", "onnxruntime", "openvino", "ai-edge-litert", "tflite-runtime", "torch")
 HELP = {
@@ -210,7 +209,7 @@ def in_turn(runs: Sequence[Run], blocks: int, block: int = 1, warm_up: int = 0) 
 def bootstrap_interval(values: DoubleArray) -> tuple[float, float]:
     """Returns the 95 % interval of a mean, by drawing its values, (N,), anew 2,000 times."""
     rng = np.random.default_rng(0)
-    means = [rng.choice(values, len(values)).mean() for _ in range(RESAMPLES)]
+    means = [rng.choice(values, len(values)).mean() for _ in range(2000)]
     low, high = np.quantile(means, (0.025, 0.975))
     return float(low), float(high)
 

@@ -6,7 +6,9 @@ chooses an engine and a number of threads by measuring, then times all of them i
 
 from __future__ import annotations
 
+import contextlib
 import json
+from functools import partial
 
 import numpy as np
 
@@ -63,13 +65,10 @@ def _medians_ms(
 ) -> dict[str, float]:
     network = cutter.stored_network(subnet)
     image = specimen_images(network.input_size)[:1]
-    sessions = {engine: engine.load(network) for engine in engines}
-    runs = {engine: lambda s=session: s.run(image) for engine, session in sessions.items()}
-    try:
+    with contextlib.ExitStack() as stack:
+        sessions = {e: stack.enter_context(contextlib.closing(e.load(network))) for e in engines}
+        runs = {engine: partial(session.run, image) for engine, session in sessions.items()}
         medians = side_by_side(runs, rounds, drop=float("inf"))
-    finally:
-        for session in sessions.values():
-            session.close()
     return {str(engine): milliseconds for engine, milliseconds in medians}
 
 

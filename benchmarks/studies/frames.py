@@ -33,8 +33,6 @@ SHARES = {"guarded": FRAMES_SHARE, "unguarded": 1.0}
 NOISE = 4.0  # grey levels, of a camera that stands still
 STILL_SIZE = (256, 256)  # of its frames
 LIGHT = 0.1  # by which its light varies
-FEW_SCENES = (1, 4, 16)
-CLASSES_ALONE = 3
 
 Photos = tuple[list[Image.Image], IndexArray]  # RGB, and class indices
 Frames = Sequence[ImageArray]  # uint8, (height, width, 3) each
@@ -106,11 +104,11 @@ def _frame_sets(
     """Yields what a camera may have taken: all classes, one of them, a few scenes many times."""
     frames = _frames(pool[0], CAMERAS[camera])
     yield "all classes", frames[:CALIBRATION_IMAGES]
-    for label in range(CLASSES_ALONE if camera == "same camera" else 1):
+    for label in range(3 if camera == "same camera" else 1):
         alone = [frames[index] for index in np.flatnonzero(pool[1] == label).tolist()]
         yield f"one class: {classes[label]}", alone[:CALIBRATION_IMAGES]
     if camera == "same camera":
-        for scenes in FEW_SCENES:
+        for scenes in (1, 4, 16):
             repeated = [frames[index % scenes] for index in range(CALIBRATION_IMAGES)]
             yield f"{CALIBRATION_IMAGES} frames, scenes: {scenes}", list(_still(repeated, rng))
 

@@ -14,7 +14,7 @@ import safetensors.numpy
 
 from tofa_edge.architecture.cost import macs
 from tofa_edge.architecture.layers import layers
-from tofa_edge.benchmarks.studies.agreement import rank
+from tofa_edge.benchmarks.studies.best_subnets import rank
 from tofa_edge.benchmarks.studies.command import Row, options, store
 from tofa_edge.benchmarks.studies.training_study import WORK, Data, read_zip
 from tofa_edge.measurement.order_statistics import kendall_tau

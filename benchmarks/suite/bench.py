@@ -25,7 +25,6 @@ from tofa_edge.backends.protocol import Engine
 from tofa_edge.backends.registry import working
 from tofa_edge.benchmarks.report.write import write_beside
 from tofa_edge.benchmarks.suite.extras import (
-    profile_fields,
     profile_of,
     run_sustained,
     scenarios,
@@ -148,7 +147,9 @@ def _measure(
         _measure_all(run, options)
     finally:
         profile = profile_of(run, from_plain(State, result["state_before"]))
-        result["profile"] = profile_fields(profile)
+        if profile is not None:
+            fields = {"schema_version": profile.schema_version}
+            result["profile"] = fields | dict(to_plain(profile))
     if profile is not None and not options.quick and not options.engines:
         with contextlib.suppress(ProfileError):  # deployments do without
             keep_first(profile)

@@ -21,8 +21,7 @@ from tofa_edge.architecture.zoo import tiny
 from tofa_edge.benchmarks.evidence.training_plot import draw
 from tofa_edge.benchmarks.studies import best_subnets, scenarios
 from tofa_edge.benchmarks.studies.ablation import ALPHA_RATIO, alpha_divergence
-from tofa_edge.benchmarks.studies.agreement import rank
-from tofa_edge.benchmarks.studies.best_subnets import best_below
+from tofa_edge.benchmarks.studies.best_subnets import best_below, rank
 from tofa_edge.benchmarks.studies.scenario_costs import (
     SCENARIOS,
     SHARED,
