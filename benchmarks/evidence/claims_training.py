@@ -6,18 +6,20 @@ from collections.abc import Sequence
 from typing import Any
 
 from tofa_edge.benchmarks.evidence.claims import Claims, average, joined, result, row, short
-from tofa_edge.benchmarks.evidence.claims_rows import (
-    EIGHT,
-    ENDS,
-    PICKED,
-    cell_of,
-    cells_of,
-    probes_of,
-    row_of,
-    unpicked_row_of,
+from tofa_edge.benchmarks.studies.scenario_costs import (
+    COSTS,
+    SCENARIOS,
+    SHARED,
+    cost_ratios,
+    equal_compute_steps,
 )
 
+PICKED = ("largest", "middle", "≤ 15 MMACs", "≤ 7 MMACs", "smallest")
+ENDS = ("largest", "middle", "smallest")
+EIGHT = (*ENDS, *(f"random {number}" for number in range(5)))  # subnets of a study
 DRAWS = (0, 1, 2)
+ALONE_STEPS = 600  # of the trainings that subnets trained alone are compared with
+TITLES = {"middle": "middle, 14.5 MMACs", "random 1": "random, 12.6", "smallest": "smallest, 4.2"}
 LOSSES = {"one semi-supervised loss": "semi-supervised", "labels only": "labels only"}
 
 
@@ -25,7 +27,7 @@ def transfer() -> Claims:
     """What unlabelled photos are worth."""
     runs = result("transfer")["runs"]
     yield from _losses(runs, "1200 steps, 25 labels a class", PICKED)
-    for cost, probe in zip((127, 707), probes_of(runs, 25), strict=True):
+    for cost, probe in zip((127, 707), _probes_of(runs, 25), strict=True):
         yield f"{cost} MMACs | {probe} |"
     longer = runs["labels only, equal time, 2760 steps, 25 labels a class, draw 0"]["accuracy"]
     yield f"2,760 steps of them, which take as long, give {_percents(longer)} %"
@@ -33,7 +35,7 @@ def transfer() -> Claims:
 
 def _losses(runs: Any, of: str, columns: Sequence[str]) -> Claims:
     for title, kind in LOSSES.items():
-        yield row(title, row_of(runs, f"{kind}, {of}", columns))
+        yield row(title, _row_of(runs, f"{kind}, {of}", columns))
 
 
 def transfer_more() -> Claims:
@@ -46,14 +48,14 @@ def transfer_more() -> Claims:
         ("labels only", "labels only", 100, 1200),
         ("labels only", "labels only", 4, 500),
     ):
-        cells = cells_of(runs, f"{kind}, {steps} steps, {count} labels a class", PICKED)
+        cells = _cells_of(runs, f"{kind}, {steps} steps, {count} labels a class", PICKED)
         yield row(f"{count} labels a class, {title}, {steps:,} steps", cells)
     for count in (100, 25, 4):
-        small, large = probes_of(runs, count)
+        small, large = _probes_of(runs, count)
         probes = f"{small.removesuffix(' %')} and {large}"
         yield row(f"{count} labels a class, probes at 127 and 707 MMACs", probes)
     name = "semi-supervised, not pretrained, equal time, 2100 steps, 25 labels a class"
-    yield row("not pretrained, 2,100 steps", cells_of(runs, name, ENDS))
+    yield row("not pretrained, 2,100 steps", _cells_of(runs, name, ENDS))
     usual = "semi-supervised, 1200 steps, 25 labels a class, draw 0"
     pretrained = result("transfer")["runs"][usual]["accuracy"]
     cells = row(*(f"{100 * pretrained[column]:.1f} %" for column in ENDS))
@@ -117,7 +119,7 @@ def transfer_fashion_mnist() -> Claims:
     """What unlabelled photos are worth with ten labels of a class."""
     runs = result("transfer_fashion_mnist")["runs"]
     yield from _losses(runs, "400 steps, 10 labels a class", ENDS)
-    yield row("probe on the teachers' features", probes_of(runs, 10)[1])
+    yield row("probe on the teachers' features", _probes_of(runs, 10)[1])
 
 
 def initial_pseudo_labels() -> Claims:
@@ -137,12 +139,12 @@ def initial_pseudo_labels() -> Claims:
 def transfer_present() -> Claims:
     """What the present initial pseudo-labels reach."""
     runs = result("transfer_present")["runs"]
-    cells = row_of(runs, "semi-supervised, 1200 steps, 25 labels a class", PICKED)
+    cells = _row_of(runs, "semi-supervised, 1200 steps, 25 labels a class", PICKED)
     yield row("25 labels a class, 1,500 + 1,200 steps, first draw", cells)
-    cells = unpicked_row_of(runs, "semi-supervised, 500 steps, 4 labels a class")
+    cells = _unpicked_row_of(runs, "semi-supervised, 500 steps, 4 labels a class")
     yield row("4 labels a class, 1,500 + 500 steps, first draw", cells)
     for count in (4, 25, 100):
-        probes = " and ".join(probes_of(runs, count))
+        probes = " and ".join(_probes_of(runs, count))
         yield row(f"{count} labels a class, probes at 127 and 1,077 MMACs", probes)
 
 
@@ -153,9 +155,9 @@ def label_counts() -> Claims:
         for count in (4, 25, 100):
             labels = f"{count} labels a class"
             for title, kind in (("one loss", "semi-supervised"), ("labels only", "labels only")):
-                cells = row_of(runs, f"{kind}, {steps} steps, {labels}", ENDS)
+                cells = _row_of(runs, f"{kind}, {steps} steps, {labels}", ENDS)
                 yield row(f"{labels}, {title}", cells)
-            yield row(f"{labels}, probe on the teachers' features", probes_of(runs, count)[1])
+            yield row(f"{labels}, probe on the teachers' features", _probes_of(runs, count)[1])
 
 
 def summary() -> Claims:
@@ -177,9 +179,88 @@ def summary() -> Claims:
     ):
         runs = result(name)["runs"]
         one, labels_only = (
-            cell_of(runs, f"{kind}, {of} a class", columns) for kind in LOSSES.values()
+            _cell_of(runs, f"{kind}, {of} a class", columns) for kind in LOSSES.values()
         )
         yield f"{words} {one}, labels only {labels_only}"
+
+
+def transfer_longer() -> Claims:
+    """What trainings from a start of 2,500 steps of pretraining reach."""
+    runs = result("transfer_longer")["runs"]
+    for count, steps in ((25, ALONE_STEPS), (25, 900), (100, 1200)):
+        cells = _row_of(runs, f"semi-supervised, {steps} steps, {count} labels a class", PICKED)
+        yield f"| {count} labels a class, {steps:,} steps | {cells} |"
+    few, more = (
+        " and ".join(
+            _cell_of(runs, f"semi-supervised, {run} labels a class", (p,))
+            for p in ("≤ 15 MMACs", "≤ 7 MMACs")
+        )
+        for run in (f"{ALONE_STEPS} steps, 25", "1200 steps, 100")
+    )
+    yield f"25 labels a class {few}, 100 labels {more}"
+    name = "labels only, equal time, 1380 steps, 25 labels a class"
+    cells = _unpicked_row_of(runs, name)
+    yield f"| 25 labels a class, labels only for as long as the 600 | {cells} |"
+
+
+def scenarios() -> Claims:
+    """One training for all devices, or one for each."""
+    alone, together = result("scenarios")["runs"], result("transfer_longer")["runs"]
+    together = {key: run for key, run in together.items() if key.endswith(("draw 0", "draw 1"))}
+    seconds = alone[COSTS]["processor_s"]
+    longer = equal_compute_steps(seconds, ALONE_STEPS)
+
+    def accuracy(runs: Any, name: str, column: str) -> str:
+        return _cell_of(runs, f"{name} steps, 25 labels a class", (column,))
+
+    middle = accuracy(alone, f"middle alone, semi-supervised, {longer}", "middle")
+    for name, title in TITLES.items():
+        cells = [accuracy(together, f"semi-supervised, {ALONE_STEPS}", name)]
+        for kind in ("semi-supervised", "labels only"):
+            cells.append(accuracy(alone, f"{name} alone, {kind}, {ALONE_STEPS}", name))
+        yield f"| {title} | {' | '.join(cells)} |"
+    yield (
+        f"{longer} steps of the middle one alone, which cost as much for three of them as the "
+        f"supernet, give {middle}"
+    )
+    each = ", ".join(f"{seconds[name]:.2f}" for name in SCENARIOS)
+    yield f"{seconds[SHARED]:.2f} s for all subnets together, {each} s for one of these alone"
+    yield f"the largest alone {seconds['largest']:.2f} s"
+    for title, count, ratio in cost_ratios(seconds):
+        if count > 1:
+            yield f"{count} {title} {ratio:.1f} ×"
+
+
+def _row_of(runs: Any, name: str, columns: Sequence[str]) -> str:
+    """Returns the cells of a table's row, the mean of eight subnets at its end."""
+    return f"{_cells_of(runs, name, columns)} | {_cell_of(runs, name, EIGHT)}"
+
+
+def _unpicked_row_of(runs: Any, name: str) -> str:
+    """Returns the same for `PICKED`, without the subnets that only a search finds."""
+    largest, middle, smallest = (_cell_of(runs, name, (column,)) for column in ENDS)
+    return f"{largest} | {middle} | | | {smallest} | {_cell_of(runs, name, EIGHT)}"
+
+
+def _cells_of(runs: Any, name: str, columns: Sequence[str]) -> str:
+    """Returns the cells of a table's row."""
+    return " | ".join(_cell_of(runs, name, (column,)) for column in columns)
+
+
+def _probes_of(runs: Any, count: int) -> tuple[str, str]:
+    """Returns the accuracies of the small probe and of the teachers', of so many labels."""
+    small, large = (
+        _cell_of(runs, f"frozen-feature probe {name}, {count} labels a class", ("probe",))
+        for name in ("lite0 128 px", "teachers")
+    )
+    return small, large
+
+
+def _cell_of(runs: Any, name: str, columns: Sequence[str]) -> str:
+    """Returns the mean over subnets and draws, with its spread where there are several draws."""
+    rows = [runs[key]["accuracy"] for key in sorted(runs) if key.startswith(f"{name}, draw ")]
+    values = [sum(row[column] for column in columns) / len(columns) for row in rows]
+    return average(values) if len(values) > 1 else f"{100 * values[0]:.1f} %"
 
 
 def _percents(accuracy: dict[str, float]) -> str:

@@ -14,16 +14,10 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from types import ModuleType
 
-from tofa_edge.benchmarks.evidence import (
-    claims,
-    claims_bench,
-    claims_device,
-    claims_scenarios,
-    claims_training,
-)
+from tofa_edge.benchmarks.evidence import claims, claims_bench, claims_device, claims_training
 from tofa_edge.benchmarks.evidence.unstored import UNSTORED
 
-MODULES = (claims, claims_bench, claims_device, claims_training, claims_scenarios)
+MODULES = (claims, claims_bench, claims_device, claims_training)
 REASONED = [words for group in UNSTORED.values() for words in group]
 ROOT = Path(claims.__file__).resolve().parents[2]
 

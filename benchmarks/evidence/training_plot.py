@@ -21,8 +21,7 @@ from tofa_edge.architecture.cost import macs
 from tofa_edge.architecture.layers import layers
 from tofa_edge.architecture.zoo import named
 from tofa_edge.benchmarks.evidence.claims import result
-from tofa_edge.benchmarks.evidence.claims_rows import EIGHT
-from tofa_edge.benchmarks.evidence.claims_training import DRAWS
+from tofa_edge.benchmarks.evidence.claims_training import DRAWS, EIGHT
 from tofa_edge.benchmarks.studies.scenario_costs import COSTS, COUNTS, SCENARIOS, SHARED
 from tofa_edge.benchmarks.studies.training_study import BASELINE
 from tofa_edge.train.objective.teachers import TEACHER_RESOLUTION

@@ -127,13 +127,12 @@ def _columns(row: ResultRow, layers: Sequence[Layer]) -> Canvas:
     plot = canvas(LAYERS_PX, Axis(0.5, len(layers) + 0.5), (0, most * 1.05))
     ticks = [(at, plain(at)) for at in plot.x.ticks(6) if at == int(at)]
     plot.frame("layer, first to last", "ms", ticks)
-    plot.begin(number, row.engine)
-    for index, layer in enumerate(layers, 1):
-        left, right, bottom = plot.x.at(index - 0.42), plot.x.at(index + 0.42), plot.y.start
-        plot.target(
-            rectangle(f"bar s{number % SERIES}", left, right, plot.y.at(layer.ms), bottom)
-            + rectangle("halo", left, right, plot.y.end, bottom),
-            f"{layer.name}\n{with_unit(layer.ms, 'ms')}, {with_unit(layer.mmacs, 'MMACs')}",
-        )
-    plot.end()
+    with plot.group(number, row.engine):
+        for index, layer in enumerate(layers, 1):
+            left, right, bottom = plot.x.at(index - 0.42), plot.x.at(index + 0.42), plot.y.start
+            plot.target(
+                rectangle(f"bar s{number % SERIES}", left, right, plot.y.at(layer.ms), bottom)
+                + rectangle("halo", left, right, plot.y.end, bottom),
+                f"{layer.name}\n{with_unit(layer.ms, 'ms')}, {with_unit(layer.mmacs, 'MMACs')}",
+            )
     return plot

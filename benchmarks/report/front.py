@@ -17,14 +17,7 @@ from tofa_edge.benchmarks.report.budgets import (
     quality_name,
 )
 from tofa_edge.benchmarks.report.figure import Figure, key, warnings_of
-from tofa_edge.benchmarks.report.svg import (
-    Axis,
-    Canvas,
-    canvas,
-    even_range,
-    log_range,
-    rectangle,
-)
+from tofa_edge.benchmarks.report.svg import Axis, Canvas, canvas, even_range, log_range, rectangle
 from tofa_edge.benchmarks.report.tables import Table, correct, quality, validity
 from tofa_edge.benchmarks.report.words import UNKNOWN, digits, interval, milliseconds, plain
 
@@ -145,13 +138,12 @@ def _drawn(plot: Plot) -> Canvas:
     fronts = [plot.front] if plot.joined else [group.points for group in plot.groups]
     best = [best_within(front, budget) for front in fronts]
     for group in plot.groups:
-        drawn.begin(group.number, group.name)
-        if not plot.joined:
-            drawn.line([(p.ms, p.quality) for p in group.lower], "line dashed")
-            drawn.line(_stairs(group.points), "line")
-        for point in (*group.lower, *group.points):
-            _mark(drawn, plot, group, point, point in best)
-        drawn.end()
+        with drawn.group(group.number, group.name):
+            if not plot.joined:
+                drawn.line([(p.ms, p.quality) for p in group.lower], "line dashed")
+                drawn.line(_stairs(group.points), "line")
+            for point in (*group.lower, *group.points):
+                _mark(drawn, plot, group, point, point in best)
     return drawn
 
 
@@ -175,7 +167,7 @@ def _mark(drawn: Canvas, plot: Plot, group: Group, point: Point, best: bool) -> 
 def _tip(point: Point, predicts_accuracy: bool) -> list[str]:
     row, bounds = point.row, point.row.interval_ms.get(95)
     measured = f"p95 {milliseconds(point.ms)}"
-    measured += f", 95 %: {interval(bounds, 'ms')}" if bounds else ""
+    measured += f", 95 %: {interval(bounds)}" if bounds else ""
     measured += f", predicted {milliseconds(row.predicted_p95_ms)}" if row.predicted_p95_ms else ""
     lines = (
         row.configuration,

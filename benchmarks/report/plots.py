@@ -51,10 +51,9 @@ def _ranges(rows: Sequence[ResultRow]) -> Canvas:
     values = [ms for row in rows for ms in row.latency_ms.values()]
     plot = rows_canvas(len(rows), Axis(*log_range(values), log=True), "latency, ms")
     for index, row in enumerate(rows):
-        plot.begin(series(row.engine), row.engine)
-        plot.text(0, plot.y.at(index) + 14, row.configuration, kind="name")
-        _range(plot, row, index + 0.66)
-        plot.end()
+        with plot.group(series(row.engine), row.engine):
+            plot.text(0, plot.y.at(index) + 14, row.configuration, kind="name")
+            _range(plot, row, index + 0.66)
     return plot
 
 
@@ -68,7 +67,7 @@ def _range(plot: Canvas, row: ResultRow, y: float) -> None:
         f"p50 {milliseconds(p50)}, p95 {milliseconds(p95)}, p99 {milliseconds(p99)}",
     ]
     if 95 in row.interval_ms:
-        tip.append(f"p95, 95 %: {interval(row.interval_ms[95], 'ms')}")
+        tip.append(f"p95, 95 %: {interval(row.interval_ms[95])}")
     if row.count:
         tip.append(f"{row.count} runs")
     if row.reasons:
@@ -122,15 +121,14 @@ def _curves(rows: Sequence[ResultRow]) -> Canvas:
     plot.frame("percentile of all runs", "latency, ms", ticks)
     for row in rows:
         number = series(row.engine)
-        plot.begin(number, row.engine)
-        curve = [(_stretched(percent), ms) for percent, ms in row.curve_ms]
-        plot.line(curve, DASHES.get(row.precision or "", "line"))
-        for percent in MARKED:
-            if percent in row.latency_ms:
-                ms = row.latency_ms[percent]
-                tip = f"{row.configuration}\np{percent} {milliseconds(ms)}"
-                plot.mark(_stretched(percent), ms, number, tip, bool(row.reasons))
-        plot.end()
+        with plot.group(number, row.engine):
+            curve = [(_stretched(percent), ms) for percent, ms in row.curve_ms]
+            plot.line(curve, DASHES.get(row.precision or "", "line"))
+            for percent in MARKED:
+                if percent in row.latency_ms:
+                    ms = row.latency_ms[percent]
+                    tip = f"{row.configuration}\np{percent} {milliseconds(ms)}"
+                    plot.mark(_stretched(percent), ms, number, tip, bool(row.reasons))
     return plot
 
 

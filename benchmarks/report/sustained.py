@@ -105,10 +105,9 @@ def _panel(plot: Canvas, moments: Sequence[Moment], panel: Panel, top: float, x_
     low, high = even_range([value for _, points in traces for _, value in points])
     plot.y = Axis(max(0.0, low), high, top + PANEL_PX, top)
     plot.frame(x_label, name)
-    plot.begin(number, "")
-    for style, points in traces:
-        plot.line(points, style)
-    plot.end()
+    with plot.group(number, ""):
+        for style, points in traces:
+            plot.line(points, style)
 
 
 def _tip(moment: Moment) -> str:
@@ -125,10 +124,7 @@ def _table(title: str, moments: Sequence[Moment]) -> Table:
     step = max(1, -(-len(moments) // MOST_CELLS))
     fields, units = zip(*COLUMNS.values(), strict=True)
     rows = tuple(
-        (
-            *map(with_unit, attrgetter(*fields)(moment), units),
-            "yes" if moment.throttled else "no",
-        )
+        (*map(with_unit, attrgetter(*fields)(moment), units), "yes" if moment.throttled else "no")
         for moment in moments[::step]
     )
     heading = title if step == 1 else f"{title}, every {step}th point"

@@ -8,7 +8,8 @@ series has a marker of its own besides its colour.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from html import escape
 
@@ -163,12 +164,11 @@ class Canvas:
             f'<g class="tip" role="img" aria-label="{escape(tip)}" {extra}>{drawn}</g>'
         )
 
-    def begin(self, series: int, name: str) -> None:
-        """Begins what belongs to a series, which can be switched off by its name."""
+    @contextmanager
+    def group(self, series: int, name: str) -> Iterator[None]:
+        """Lets what is drawn meanwhile belong to a series, which is switched off by its name."""
         self.parts.append(f'<g class="series s{series % SERIES}" data-series="{escape(name)}">')
-
-    def end(self) -> None:
-        """Ends what belongs to a series."""
+        yield
         self.parts.append("</g>")
 
     def drawn(self, identity: str, title: str, description: str, extra: str = "") -> str:

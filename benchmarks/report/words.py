@@ -44,8 +44,6 @@ def megabytes(size_bytes: float | None) -> str:
     return with_unit(None if size_bytes is None else size_bytes / 1e6, "MB")
 
 
-def interval(bounds: tuple[float, float] | None, unit: str) -> str:
-    """Returns the two bounds of a 95 % interval."""
-    if bounds is None:
-        return UNKNOWN
-    return f"{digits(bounds[0])} to {digits(bounds[1])} {unit}"
+def interval(bounds: tuple[float, float] | None) -> str:
+    """Returns the two bounds of a 95 % interval, in milliseconds."""
+    return UNKNOWN if bounds is None else f"{digits(bounds[0])} to {milliseconds(bounds[1])}"

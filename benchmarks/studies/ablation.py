@@ -21,14 +21,7 @@ from torch import Tensor
 from tofa_edge.architecture.arrays import IndexArray
 from tofa_edge.architecture.space import SearchSpace, Subnet
 from tofa_edge.benchmarks.studies.command import Row, options
-from tofa_edge.benchmarks.studies.training_study import (
-    TEACHERS,
-    WORK,
-    Study,
-    read_data,
-    study_results,
-    subnets,
-)
+from tofa_edge.benchmarks.studies.training_study import TEACHERS, WORK, Study, read_data, subnets
 from tofa_edge.benchmarks.studies.transfer import measured_on_test, study_run
 from tofa_edge.train.data.augment import weak
 from tofa_edge.train.data.photos import forget_labels
@@ -59,13 +52,12 @@ WITHOUT: Mapping[str, Callable[[], AbstractContextManager[object]]] = {
 
 
 def main() -> None:
-    """Runs what is missing of the study."""
     given = options(
         __doc__, "images", work=WORK, labels=(10, "a class"), draws=[0], pretrain_steps=300,
         steps=400, without={"nargs": "*", "default": list(WITHOUT), "choices": list(WITHOUT)},
     )  # fmt: skip
-    results = study_results(given.work, "ablation.json")
     study = Study(read_data(given.images), given.work, given.pretrain_steps, given.steps)
+    results = study.results("ablation.json")
     for draw in given.draws:
         labels = forget_labels(study.data.labels, given.labels, draw)
         of = f"{given.steps} steps, {given.labels} labels a class, draw {draw}"

@@ -17,19 +17,16 @@ from pathlib import Path
 import numpy as np
 import safetensors.numpy
 
-from tofa_edge.architecture.encodings import decoded
+from tofa_edge.architecture.arrays import DoubleArray
+from tofa_edge.architecture.encodings import Encodings, decoded
+from tofa_edge.architecture.space import SearchSpace
 from tofa_edge.architecture.tables import tables
-from tofa_edge.benchmarks.studies.command import Row, options, random_encodings
-from tofa_edge.benchmarks.studies.provenance import store
-from tofa_edge.benchmarks.studies.training_study import (
-    WORK,
-    accuracy_on_test,
-    read_zip,
-    study_space,
-    validation_images,
-)
+from tofa_edge.benchmarks.studies.command import Row, options, random_encodings, store
+from tofa_edge.benchmarks.studies.training_study import WORK, Data, read_zip, validation_images
 from tofa_edge.measurement.order_statistics import kendall_tau
 from tofa_edge.network.network import LITE_PREPROCESSING
+from tofa_edge.network.slicing import Arrays
+from tofa_edge.prediction.accuracy import AccuracyPredictor
 from tofa_edge.train.after.subnet_tests import evaluate_subnets
 
 SUBNETS, UNSEEN = 240, 60
@@ -37,20 +34,14 @@ VALIDATED = (1000, 100)
 
 
 def main() -> None:
-    """Fits, predicts, tests."""
     out = Path("accuracy_prediction.json")
     given = options(__doc__, "images", work=WORK, trained="trained-25-0.safetensors", out=out)
     data = read_zip(given.images)
     validated, labels = validation_images(given.images)
-    space = study_space(len(data.classes))
+    space = data.space()
     arrays = dict(safetensors.numpy.load_file(given.work / given.trained))
     unseen = random_encodings(space, 99, UNSEEN)
-    kept = given.work / "tested_truth.npy"
-    truth = np.load(kept) if kept.exists() else np.zeros(0)
-    for number, subnet in enumerate(decoded(space, unseen)[len(truth) :], len(truth) + 1):
-        truth = np.append(truth, accuracy_on_test(space, subnet, arrays, data))
-        print(f"tested {number} of {len(unseen)}: {truth[-1]:.4f}", flush=True)
-    np.save(kept, truth)
+    truth = _accuracies(given.work / "tested_truth.npy", space, unseen, arrays, data)
     macs = tables(space).costs(unseen).macs.astype(np.float64)
     rows: Row = {
         "unseen_subnets": len(unseen),
@@ -65,19 +56,37 @@ def main() -> None:
     rows["testing_s"] = round(time.perf_counter() - begun, 1)
     for count in VALIDATED:
         predictor = replace(tested, right=tested.right[:, :count]).predictor()
-        error = predictor.expected(space, unseen) - truth
-        rows[f"{count} validation images"] = {
-            "tau": round(kendall_tau(error + truth, truth), 4),
-            "mean_error": round(float(np.abs(error).mean()), 5),
-            "mean_error_but_for_level": round(float(np.abs(error - error.mean()).mean()), 5),
-            "expected_deviation": round(float(predictor.deviation(space, unseen).mean()), 5),
-            "cross_validated_tau": round(predictor.tau, 4),
-            "cross_validated_error": round(predictor.error, 5),
-        }
+        rows[f"{count} validation images"] = _errors(predictor, space, unseen, truth)
         print(json.dumps(rows), flush=True)
     fields = {name: getattr(tested, name) for name in ("encodings", "divergences", "right")}
     np.savez(given.work / "tested.npz", unseen=unseen, truth=truth, **fields)
     store(given.out, rows)
+
+
+def _accuracies(
+    kept: Path, space: SearchSpace, encodings: Encodings, arrays: Arrays, data: Data
+) -> DoubleArray:
+    """Returns the accuracy of subnets on the test images, (N,); those kept are not read again."""
+    truth = np.load(kept) if kept.exists() else np.zeros(0)
+    for number, subnet in enumerate(decoded(space, encodings)[len(truth) :], len(truth) + 1):
+        truth = np.append(truth, data.accuracy(space, subnet, arrays))
+        print(f"tested {number} of {len(encodings)}: {truth[-1]:.4f}", flush=True)
+    np.save(kept, truth)
+    return truth
+
+
+def _errors(
+    predictor: AccuracyPredictor, space: SearchSpace, encodings: Encodings, truth: DoubleArray
+) -> Row:
+    error = predictor.expected(space, encodings) - truth
+    return {
+        "tau": round(kendall_tau(error + truth, truth), 4),
+        "mean_error": round(float(np.abs(error).mean()), 5),
+        "mean_error_but_for_level": round(float(np.abs(error - error.mean()).mean()), 5),
+        "expected_deviation": round(float(predictor.deviation(space, encodings).mean()), 5),
+        "cross_validated_tau": round(predictor.tau, 4),
+        "cross_validated_error": round(predictor.error, 5),
+    }
 
 
 if __name__ == "__main__":

@@ -15,8 +15,7 @@ from typing import Any
 import numpy as np
 
 import tofa_edge
-from tofa_edge.benchmarks.studies.command import Row, answer, options
-from tofa_edge.benchmarks.studies.provenance import store
+from tofa_edge.benchmarks.studies.command import Row, answer, options, store
 from tofa_edge.errors import BudgetError
 from tofa_edge.measurement.stopwatch import Stopwatch
 
@@ -34,7 +33,6 @@ print(json.dumps([latency.p50_ms, latency.p95_ms]))
 
 
 def main() -> None:
-    """Deploys for each budget and prints what came of it."""
     given = options(
         __doc__, "bundle",
         budgets=20, percentile={"type": int, "default": 95, "choices": (50, 95)},

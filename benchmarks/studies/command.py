@@ -1,29 +1,33 @@
-"""What studies share as commands: options, rows kept in a file, processes of their own, subnets."""
+"""What studies share: options, stored results with their provenance, processes, subnets."""
 
 from __future__ import annotations
 
 import argparse
 import json
+import platform
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from importlib.metadata import distributions
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from tofa_edge._version import __version__
 from tofa_edge.architecture.arrays import DoubleArray
 from tofa_edge.architecture.encodings import Encodings, decoded, distinct, sample
 from tofa_edge.architecture.space import SearchSpace, Subnet
 from tofa_edge.backends.support import usable_cores
-from tofa_edge.benchmarks.studies.provenance import store, stored
+from tofa_edge.device.machine import fingerprint
 from tofa_edge.measurement.stopwatch import Run, timed
+from tofa_edge.storage.files import whole_file
 
 Row = dict[str, Any]
 
-RESAMPLES = 2000
 RESULTS = Path("benchmarks/results")
+PACKAGES = ("numpy", "onnxruntime", "openvino", "ai-edge-litert", "tflite-runtime", "torch")
 HELP = {
     "bundle": "a trained one",
     "images": "zip of */{train,test}/<class>/*.jpg",
@@ -68,6 +72,50 @@ def parser(document: str | None, *paths: str, **defaults: Any) -> argparse.Argum
 def options(document: str | None, *paths: str, **defaults: Any) -> argparse.Namespace:
     """Returns the options that a command was given; takes what `parser` takes."""
     return parser(document, *paths, **defaults).parse_args()
+
+
+def provenance() -> dict[str, Any]:
+    """Returns what a result says of itself, under the key `made`.
+
+    Its fields: `command`, as it was given, with names of files but not of folders; `machine`, in
+    words; `versions` of this package, of Python and of what is installed of `PACKAGES`; `date`.
+    """
+    main = sys.modules["__main__"].__spec__
+    words = [word.rsplit("/", 1)[-1] for word in sys.argv[1:]]
+    command = ["python", "-m", main.name] if main else [sys.argv[0].rsplit("/", 1)[-1]]
+    machine = fingerprint()
+    processors = [f"{count} × {name}" for name, count in (machine.processors or {}).items()]
+    parts = (machine.board, " + ".join(processors), machine.architecture, machine.operating_system)
+    versions = {"tofa_edge": __version__, "python": platform.python_version()}
+    return {
+        "command": " ".join([*command, *words]),
+        "machine": ", ".join(part for part in parts if part),
+        "versions": {**versions, **installed_versions(PACKAGES)},
+        "date": time.strftime("%Y-%m-%d"),
+    }
+
+
+def store(path: Path, result: Mapping[str, Any]) -> None:
+    """Writes a result and its provenance as JSON, whole or not at all.
+
+    Args:
+        path: of the file; its folder exists.
+        result: its fields; one called "made" replaces the provenance.
+    """
+    with whole_file(path) as stream:
+        stream.write(f"{json.dumps({'made': provenance(), **result}, indent=1)}\n".encode())
+
+
+def stored(path: Path) -> dict[str, Any]:
+    """Returns the fields of a stored result but for its provenance; none where there is no file."""
+    result: dict[str, Any] = json.loads(path.read_text()) if path.exists() else {}
+    result.pop("made", None)
+    return result
+
+
+def installed_versions(names: tuple[str, ...]) -> dict[str, str]:
+    versions = {name: next(iter(distributions(name=name)), None) for name in names}
+    return {name: each.version for name, each in versions.items() if each is not None}
 
 
 class Results:
@@ -161,7 +209,7 @@ def in_turn(runs: Sequence[Run], blocks: int, block: int = 1, warm_up: int = 0) 
 def bootstrap_interval(values: DoubleArray) -> tuple[float, float]:
     """Returns the 95 % interval of a mean, by drawing its values, (N,), anew 2,000 times."""
     rng = np.random.default_rng(0)
-    means = [rng.choice(values, len(values)).mean() for _ in range(RESAMPLES)]
+    means = [rng.choice(values, len(values)).mean() for _ in range(2000)]
     low, high = np.quantile(means, (0.025, 0.975))
     return float(low), float(high)
 

@@ -40,7 +40,6 @@ EFFORT = Effort(runs=100, seconds=0.3, most_seconds=1.0, most_runs=600)
 
 
 def main() -> None:
-    """Measures and compares all pairs, or writes one result in this process."""
     pairs = (PAIRS, "of each kind, to do now at most")
     one = {"type": float, "metavar": "SLOWER", "help": "in this process"}
     out = Path("compare_trials.json")

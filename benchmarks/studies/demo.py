@@ -7,14 +7,12 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from tofa_edge.benchmarks.studies.command import RESULTS, options
-from tofa_edge.benchmarks.studies.provenance import store
+from tofa_edge.benchmarks.studies.command import RESULTS, options, store
 from tofa_edge.cli.demo import play
 from tofa_edge.cli.host import DEMO_EPOCHS
 
 
 def main() -> None:
-    """Plays the demo and stores what it finds."""
     work = (Path("demo"), "photos and bundles")
     given = options(__doc__, work=work, epochs=DEMO_EPOCHS, seed=0, out=RESULTS / "demo.json")
     rows = play(given.work, given.epochs, given.seed)

@@ -16,17 +16,16 @@ from pathlib import Path
 from typing import Any
 
 from tofa_edge.backends.support import usable_cores
-from tofa_edge.benchmarks.studies.command import Row, options, study_answer
+from tofa_edge.benchmarks.studies.command import Row, options, store, study_answer
 from tofa_edge.benchmarks.studies.planted_faults import (
+    THROTTLING,
     busy_cores,
     join,
     memory_hog,
-    other_disturbances,
+    plant,
     quota_group,
     recorded_machine,
-    throttling,
 )
-from tofa_edge.benchmarks.studies.provenance import store
 from tofa_edge.bundle.bundle import Bundle
 from tofa_edge.cutting.cutter import Cutter
 from tofa_edge.measurement.stopwatch import Stopwatch
@@ -46,7 +45,6 @@ EXPECTED = {
 
 
 def main() -> None:
-    """Runs all trials, or one in this process."""
     one = {"nargs": 3, "metavar": ("BUNDLE", "GROUP", "VARIANT")}
     given = options(__doc__, out=Path("disturbances.json"), trials=10, one=one)
     if given.one:
@@ -105,8 +103,8 @@ def _planted(name: str, number: int) -> Iterator[tuple[str, str, str]]:
             real = ("a process that reads 256 MB in a control group of 64 MB", "", "")
             yield real if is_real else ("recorded", "", "stalls")
     elif name == "recorded throttling":
-        ways = list(throttling(Path()))
-        yield f"recorded, {len(ways)} ways in turn", "", ways[number % len(ways)]
+        way = THROTTLING[number % len(THROTTLING)]
+        yield f"recorded, {len(THROTTLING)} ways in turn", "", way
     else:
         yield "this machine as it is", "", ""
 
@@ -127,8 +125,6 @@ def _measured(path: str, group: str, variant: str) -> list[str]:
 
 def noticed(run: Any, root: Path, variant: str, threads: int, seconds: float = 1.0) -> Any:
     """Returns the reasons given for a call, timed for a second, the variant planted meanwhile."""
-    others = {name: change for name, (_, change) in other_disturbances(root).items()}
-    changes = throttling(root) | others
     stopwatch = Stopwatch(None, least_runs=LEAST_RUNS, most_runs=MOST_RUNS, seconds=seconds)
     calls = 0
 
@@ -136,7 +132,7 @@ def noticed(run: Any, root: Path, variant: str, threads: int, seconds: float = 1
         nonlocal calls
         calls += 1
         if variant and calls == LEAST_RUNS // 2:
-            changes[variant]()
+            plant(variant, root)
         run()
 
     before = snapshot(root)

@@ -23,8 +23,7 @@ from tofa_edge.architecture.zoo import efficientnet_lite0
 from tofa_edge.backends.onnx.float import write_onnx
 from tofa_edge.backends.protocol import Engine, Target
 from tofa_edge.backends.tflite.float import write_tflite
-from tofa_edge.benchmarks.studies.command import HELP, RESULTS, Row, options, random_subnets
-from tofa_edge.benchmarks.studies.provenance import store
+from tofa_edge.benchmarks.studies.command import HELP, RESULTS, Row, options, random_subnets, store
 from tofa_edge.benchmarks.studies.zip_photos import names_of, read_photos
 from tofa_edge.bundle.bundle import Bundle
 from tofa_edge.bundle.images import decode, prepare
@@ -45,7 +44,6 @@ REFERENCE = Engine(backends.backend("reference"), Target())
 
 
 def main() -> None:
-    """Writes one file of results and prints it."""
     out = RESULTS / "engine_parity.json"
     paths = {name: (Path, HELP[name]) for name in ("bundle", "images")}
     given = options(__doc__, subnets=200, **paths, out=out)

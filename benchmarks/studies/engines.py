@@ -6,7 +6,9 @@ chooses an engine and a number of threads by measuring, then times all of them i
 
 from __future__ import annotations
 
+import contextlib
 import json
+from functools import partial
 
 import numpy as np
 
@@ -15,8 +17,7 @@ from tofa_edge.architecture.cost import macs
 from tofa_edge.architecture.layers import layers
 from tofa_edge.architecture.space import Subnet
 from tofa_edge.backends.protocol import Engine
-from tofa_edge.benchmarks.studies.command import RESULTS, Row, options, random_subnets
-from tofa_edge.benchmarks.studies.provenance import store
+from tofa_edge.benchmarks.studies.command import RESULTS, Row, options, random_subnets, store
 from tofa_edge.bundle.bundle import Bundle
 from tofa_edge.cutting.cutter import Cutter
 from tofa_edge.deployment.screen import side_by_side
@@ -28,7 +29,6 @@ CLOSE = 1.03
 
 
 def main() -> None:
-    """Writes a row for each subnet, and prints a summary."""
     threads = (int, "the one number to compare; default: all")
     rounds = (16, "of 15 runs on each engine")
     out = RESULTS / "engines.json"
@@ -65,13 +65,10 @@ def _medians_ms(
 ) -> dict[str, float]:
     network = cutter.stored_network(subnet)
     image = specimen_images(network.input_size)[:1]
-    sessions = {engine: engine.load(network) for engine in engines}
-    runs = {engine: lambda s=session: s.run(image) for engine, session in sessions.items()}
-    try:
+    with contextlib.ExitStack() as stack:
+        sessions = {e: stack.enter_context(contextlib.closing(e.load(network))) for e in engines}
+        runs = {engine: partial(session.run, image) for engine, session in sessions.items()}
         medians = side_by_side(runs, rounds, drop=float("inf"))
-    finally:
-        for session in sessions.values():
-            session.close()
     return {str(engine): milliseconds for engine, milliseconds in medians}
 
 

@@ -34,17 +34,9 @@ from tofa_edge.benchmarks.studies.command import (
     bootstrap_interval,
     in_turn,
     options,
+    store,
 )
-from tofa_edge.benchmarks.studies.provenance import store
-from tofa_edge.benchmarks.studies.training_study import (
-    WORK,
-    Data,
-    Study,
-    read_zip,
-    save,
-    show,
-    study_supernet,
-)
+from tofa_edge.benchmarks.studies.training_study import WORK, Data, Study, read_zip, save, show
 from tofa_edge.benchmarks.studies.transfer import study_config
 from tofa_edge.budget import Budget
 from tofa_edge.bundle.bundle import Bundle
@@ -68,7 +60,6 @@ EXPECTED_STEPS = 200  # whose subnets are drawn to know what a step costs
 
 
 def main() -> None:
-    """Trains the peer unless it is there, and compares."""
     given = options(
         __doc__, "images", "bundle", work=WORK, labels=(25, "a class"), draw=0, pretrain_steps=1500,
         steps=(1200, "of the supernet's training"), engine="openvino", train_only=False,
@@ -76,7 +67,7 @@ def main() -> None:
     )  # fmt: skip
     study = Study(read_zip(given.images), given.work, given.pretrain_steps, given.steps)
     path = given.work / f"fixed-{given.labels}-{given.draw}.safetensors"
-    steps = equal_steps(study_supernet(len(study.data.classes)).space, given.steps)
+    steps = equal_steps(study.data.space(), given.steps)
     if not path.exists():
         trained, seconds = _trained(study, given.labels, given.draw, steps)
         save({**trained.to_arrays(), "cpu_seconds": np.array([seconds], np.float32)}, path)
@@ -123,7 +114,7 @@ def _trained(study: Study, count: int, draw: int, steps: int) -> tuple[Supernet,
     data = study.data
     labels = forget_labels(data.labels, count, draw)
     config = study_config(steps, labels, 2, draw, len(data.images))
-    start = study_supernet(len(data.classes), study.start())
+    start = data.supernet(study.start())
     supernet = Supernet(at_all_sizes(start.space), LITE_PREPROCESSING)
     supernet.load_arrays(start.to_arrays())
     begun, outputs = time.process_time(), study.teacher_outputs()

@@ -21,8 +21,7 @@ from PIL import Image, ImageFilter
 from tofa_edge.architecture.arrays import ImageArray, IndexArray
 from tofa_edge.architecture.space import Subnet
 from tofa_edge.backends.protocol import Engine
-from tofa_edge.benchmarks.studies.command import RESULTS, options
-from tofa_edge.benchmarks.studies.provenance import store
+from tofa_edge.benchmarks.studies.command import RESULTS, options, store
 from tofa_edge.benchmarks.studies.zip_photos import names_of, read_photos
 from tofa_edge.bundle.bundle import Bundle
 from tofa_edge.bundle.images import prepare, stack
@@ -34,8 +33,6 @@ SHARES = {"guarded": FRAMES_SHARE, "unguarded": 1.0}
 NOISE = 4.0  # grey levels, of a camera that stands still
 STILL_SIZE = (256, 256)  # of its frames
 LIGHT = 0.1  # by which its light varies
-FEW_SCENES = (1, 4, 16)
-CLASSES_ALONE = 3
 
 Photos = tuple[list[Image.Image], IndexArray]  # RGB, and class indices
 Frames = Sequence[ImageArray]  # uint8, (height, width, 3) each
@@ -56,7 +53,6 @@ CAMERAS: Mapping[str, Camera] = {
 
 
 def main() -> None:
-    """Measures and writes a JSON file."""
     out = RESULTS / "frames.json"
     given = options(__doc__, "bundle", "zip", photos=(1000, "to test with"), seed=0, out=out)
     bundle = Bundle.open(given.bundle)
@@ -108,11 +104,11 @@ def _frame_sets(
     """Yields what a camera may have taken: all classes, one of them, a few scenes many times."""
     frames = _frames(pool[0], CAMERAS[camera])
     yield "all classes", frames[:CALIBRATION_IMAGES]
-    for label in range(CLASSES_ALONE if camera == "same camera" else 1):
+    for label in range(3 if camera == "same camera" else 1):
         alone = [frames[index] for index in np.flatnonzero(pool[1] == label).tolist()]
         yield f"one class: {classes[label]}", alone[:CALIBRATION_IMAGES]
     if camera == "same camera":
-        for scenes in FEW_SCENES:
+        for scenes in (1, 4, 16):
             repeated = [frames[index % scenes] for index in range(CALIBRATION_IMAGES)]
             yield f"{CALIBRATION_IMAGES} frames, scenes: {scenes}", list(_still(repeated, rng))
 

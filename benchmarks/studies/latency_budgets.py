@@ -50,7 +50,7 @@ def _device(data: LatencySet, target: str, with_others: bool, seeds: int) -> Dou
     """Returns regret, latency over budget and measurements of each choice, (9 · seeds, 3)."""
     others = [name for name in data.devices if name != target] if with_others else []
     truth = data.column(target)
-    priors = np.log(data.latency_ms[:, [data.devices.index(name) for name in others]])
+    priors = data.known(others)
     complete = np.flatnonzero(np.isfinite(truth) & np.isfinite(priors).all(axis=1))
     rows = []
     for seed in range(seeds):

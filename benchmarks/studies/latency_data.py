@@ -43,9 +43,13 @@ class LatencySet:
     accuracy: DoubleArray
 
     def column(self, device: str) -> DoubleArray:
-        """Returns the latencies of one device in ms, (N,)."""
         column: DoubleArray = self.latency_ms[:, self.devices.index(device)]
         return column
+
+    def known(self, devices: Iterable[str]) -> DoubleArray:
+        """Returns the logarithms of some devices' latencies, (N, devices); of none, (N, 0)."""
+        chosen = [self.devices.index(device) for device in devices]
+        return np.log(np.ascontiguousarray(self.latency_ms[:, chosen]))
 
 
 class _Costs:

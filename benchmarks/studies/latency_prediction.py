@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 
 from tofa_edge.architecture.arrays import DoubleArray, IndexArray
-from tofa_edge.benchmarks.studies.command import Row, parser
+from tofa_edge.benchmarks.studies.command import Row, parser, store, stored
 from tofa_edge.benchmarks.studies.latency_budgets import accel_budgets
 from tofa_edge.benchmarks.studies.latency_data import (
     ACCELERATOR_FAMILIES,
@@ -26,7 +26,6 @@ from tofa_edge.benchmarks.studies.latency_data import (
     nb201,
     ncnn_boards,
 )
-from tofa_edge.benchmarks.studies.provenance import store, stored
 from tofa_edge.prediction.latency import LatencyPredictor
 
 FIRST, THEN = 4, 3  # measurements chosen at once, first and later
@@ -37,7 +36,6 @@ HELP_REFERENCES = (
 
 
 def main() -> None:
-    """Runs the sets asked for and writes what came out."""
     required = {"type": Path, "required": True}
     command = parser(__doc__, data=required, out=required, seeds=20)
     command.add_argument("sets", nargs="*", default=list(SETS), help=", ".join(SETS))
@@ -100,7 +98,9 @@ def accel_nasbench_rows(folder: Path, seeds: int) -> dict[str, Row]:
     everything = np.arange(len(data.latency_ms))
     known: dict[str, Callable[[str, str], bool]] = {
         "leave one device out": lambda one, other: one != other,
-        "leave the family out": lambda one, other: not _related(one, other),
+        "leave the family out": lambda one, other: (
+            not any({one, other} <= {*family} for family in ACCELERATOR_FAMILIES)
+        ),
         "no reference device": lambda one, other: False,
     }
     rows = {}
@@ -122,8 +122,7 @@ def ncnn_rows(folder: Path, seeds: int) -> dict[str, Row]:
     data = ncnn_boards(folder)
     networks, figures = len(data.latency_ms), []
     for target in data.devices:
-        others = [name for name in data.devices if name != target]
-        known = np.log(np.stack([data.column(name) for name in others], axis=1))
+        known = data.known(name for name in data.devices if name != target)
         truth = data.column(target)
         fresh = LatencyPredictor(data.features, data.columns, known)
         of_target = []
@@ -160,10 +159,6 @@ def _scaled_nearest(known: DoubleArray, log_ms: DoubleArray, seen: IndexArray) -
     return scaled
 
 
-def _related(one: str, other: str) -> bool:
-    return any(one in family and other in family for family in ACCELERATOR_FAMILIES)
-
-
 def _few_shot(
     data: LatencySet,
     pairs: Sequence[tuple[str, Sequence[str]]],
@@ -177,13 +172,11 @@ def _few_shot(
     figures, scores = [], []
     for target, known in pairs:
         truth = data.column(target)
-        priors = np.log(np.stack([truth * np.nan, *(data.column(name) for name in known)], axis=1))
-        priors = priors[:, 1:]
+        priors = data.known(known)
         complete = np.isfinite(truth) & np.isfinite(priors).all(axis=1)
         pool, asked = train[complete[train]], query[complete[query]]
-        if trimmed:  # without the fastest and the slowest tenth
-            order = asked[np.argsort(truth[asked], kind="stable")]
-            asked = order[int(len(order) * 0.1) : int(len(order) * 0.9)]
+        if trimmed:
+            asked = _without_extremes(asked, truth)
         fresh = LatencyPredictor(data.features[pool], data.columns, priors[pool])
         of_target = []
         for seed in range(seeds):
@@ -205,6 +198,12 @@ def _few_shot(
         "within_10_percent": _mean_and_worst(within, names, min),
         "z_score_rms": round(float(np.mean(scores)), 2),
     }
+
+
+def _without_extremes(networks: IndexArray, truth: DoubleArray) -> IndexArray:
+    """Returns networks without the fastest and the slowest tenth."""
+    order = networks[np.argsort(truth[networks], kind="stable")]
+    return order[int(len(order) * 0.1) : int(len(order) * 0.9)]
 
 
 def _measure(

@@ -22,8 +22,7 @@ from tofa_edge.architecture.encodings import Encodings, decoded, encoded
 from tofa_edge.architecture.space import SearchSpace
 from tofa_edge.architecture.tables import tables
 from tofa_edge.backends.protocol import Engine
-from tofa_edge.benchmarks.studies.command import Row, options, random_encodings
-from tofa_edge.benchmarks.studies.provenance import provenance, store
+from tofa_edge.benchmarks.studies.command import Row, options, provenance, random_encodings, store
 from tofa_edge.budget import Budget
 from tofa_edge.bundle.bundle import Bundle
 from tofa_edge.cutting.cutter import Cutter
@@ -40,7 +39,6 @@ PASSES = 2
 
 
 def main() -> None:
-    """Measures what is missing, then predicts."""
     work, out = Path("study"), Path("local_latency_prediction.json")
     given = options(__doc__, "bundle", backend="onnxruntime", work=work, out=out)
     given.work.mkdir(parents=True, exist_ok=True)

@@ -17,8 +17,7 @@ from pathlib import Path
 import numpy as np
 
 from tofa_edge.backends.support import usable_cores
-from tofa_edge.benchmarks.studies.command import Row, options
-from tofa_edge.benchmarks.studies.provenance import store
+from tofa_edge.benchmarks.studies.command import Row, options, store
 from tofa_edge.benchmarks.suite.row import LONG_BLOCK, Effort, Measurer, measurer_of
 from tofa_edge.bundle.bundle import Bundle
 from tofa_edge.measurement.stopwatch import Run
@@ -30,7 +29,6 @@ EFFORT = Effort(runs=RUNS, seconds=0.0, most_seconds=60.0, most_runs=RUNS)
 
 
 def main() -> None:
-    """Times the middle and the largest subnet."""
     given = options(__doc__, "bundle", out=Path("measuring_overhead.json"), turns=40)
     rows = [_overhead(given.bundle, name, given.turns) for name in ("middle", "largest")]
     store(given.out, {"cores": usable_cores(), "rows": rows})

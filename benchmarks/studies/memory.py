@@ -24,9 +24,9 @@ from tofa_edge.benchmarks.studies.command import (
     memory_bytes,
     options,
     random_encodings,
+    store,
     study_answer,
 )
-from tofa_edge.benchmarks.studies.provenance import store
 from tofa_edge.budget import Budget
 from tofa_edge.bundle.bundle import Bundle
 from tofa_edge.cutting.cutter import Cutter
@@ -36,11 +36,15 @@ from tofa_edge.selftest.golden import specimen_images
 from tofa_edge.selftest.records import passing_engines
 
 FITTED, TESTED = 16, 30
-TARGETS = (("onnxruntime", "fp32"), ("tflite", "fp32"), ("onnxruntime", "int8"), ("tflite", "int8"))
+TARGETS = {  # backend and precision by the name of a result's row
+    "onnxruntime": ("onnxruntime", "fp32"),
+    "tflite": ("tflite", "fp32"),
+    "onnxruntime int8": ("onnxruntime", "int8"),
+    "tflite int8": ("tflite", "int8"),
+}
 
 
 def main() -> None:
-    """Measures all subnets with each engine, or one of them in this process."""
     metavar = ("BACKEND", "PRECISION", "SUBNET")
     one = {"nargs": 3, "metavar": metavar, "help": "in this process"}
     given = options(__doc__, "bundle", out=Path("memory.json"), one=one)
@@ -50,10 +54,9 @@ def main() -> None:
     space = Bundle.open(given.bundle).space
     encodings = random_encodings(space, 3, FITTED + TESTED)
     subnets, rows = decoded(space, encodings), {}
-    for backend, precision in TARGETS:
-        name = f"{backend} {precision}"
-        each = [measured_growth(given.bundle, backend, precision, subnet) for subnet in subnets]
-        grown, shipped = np.array(each) / MEGA, peak_memory_mb(space, encodings, backend, precision)
+    for name, target in TARGETS.items():
+        each = [measured_growth(given.bundle, *target, subnet) for subnet in subnets]
+        grown, shipped = np.array(each) / MEGA, peak_memory_mb(space, encodings, *target)
         rows[name] = {**_fitted(space, encodings, grown), **_errors("shipped", shipped, grown)}
         print(name, json.dumps(rows[name]), flush=True)
     store(given.out, {"tested": len(subnets) - FITTED, "engines": rows})

@@ -17,8 +17,7 @@ from PIL import Image
 
 from tofa_edge.architecture.arrays import ImageArray, IndexArray
 from tofa_edge.architecture.space import Subnet
-from tofa_edge.benchmarks.studies.command import RESULTS, Row, options
-from tofa_edge.benchmarks.studies.provenance import store
+from tofa_edge.benchmarks.studies.command import RESULTS, Row, options, store
 from tofa_edge.benchmarks.studies.training_study import read_zip
 from tofa_edge.bundle.bundle import Bundle
 from tofa_edge.cutting.accuracy_drop import logits_of
@@ -37,7 +36,6 @@ Labelled = tuple[ImageArray, IndexArray]
 
 
 def main() -> None:
-    """Trains what is missing, tests it, prints and stores a row for each set and size."""
     sets = {"nargs": "+", "choices": SETS, "default": list(SETS)}
     out, work = RESULTS / "narrow_sets.json", Path("narrow")
     given = options(__doc__, zip=Path, sets=sets, resolutions=[64, 128], work=work, out=out)

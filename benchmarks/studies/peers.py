@@ -26,9 +26,16 @@ import torch
 
 from tofa_edge.architecture.space import SearchSpace, Subnet
 from tofa_edge.architecture.zoo import mobilenet_v3
-from tofa_edge.benchmarks.studies import peers_once_for_all
-from tofa_edge.benchmarks.studies.command import RESULTS, Row, answer, options, study_answer
-from tofa_edge.benchmarks.studies.provenance import installed_versions, store
+from tofa_edge.benchmarks.studies.command import (
+    RESULTS,
+    Row,
+    answer,
+    installed_versions,
+    options,
+    store,
+    study_answer,
+)
+from tofa_edge.benchmarks.studies.peers_once_for_all import network, randomised
 from tofa_edge.device.machine import fingerprint
 from tofa_edge.storage.plain import to_plain
 from tofa_edge.train.config import TrainingConfig
@@ -60,7 +67,6 @@ print(json.dumps({"ready_s": ready, "seconds": seconds, "peak_mib": memory_bytes
 
 
 def main() -> None:
-    """Measures and writes a JSON file."""
     given = options(__doc__, out=RESULTS / "peers.json")
     result = {
         "device": to_plain(fingerprint()),
@@ -78,7 +84,7 @@ def _once_for_all() -> Row:
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         checkpoint, bundle = folder / "checkpoint", folder / "ofa.tofa"
-        torch.save({"state_dict": peers_once_for_all.random_network().state_dict()}, checkpoint)
+        torch.save({"state_dict": randomised(network()).state_dict()}, checkpoint)
         train(None, bundle, TrainingConfig(pretrained=str(checkpoint), epochs=0))
         active = json.dumps([_settings(space, subnet) for subnet in subnets])
         theirs = {

@@ -33,7 +33,6 @@ class Absent(types.ModuleType):
 
 
 def network() -> Any:
-    """Returns the package's MobileNetV3 supernet."""
     for name in UNUSED:
         sys.modules.setdefault(name, Absent(name))
     from ofa.imagenet_classification.elastic_nn.networks import OFAMobileNetV3
@@ -44,13 +43,11 @@ def network() -> Any:
     )  # fmt: skip
 
 
-def random_network() -> Any:
-    """Returns it with statistics and kernel matrices as different as trained ones are."""
-    return randomised(network())
-
-
 def randomised(model: Any) -> Any:
-    """Returns a network of the package for inference, its values drawn anew from seed 0."""
+    """Returns a network of the package for inference, its values drawn anew from seed 0.
+
+    Statistics and kernel matrices are as different as trained ones are.
+    """
     torch.manual_seed(0)
     with torch.no_grad():
         for name, value in model.state_dict().items():
@@ -64,7 +61,6 @@ def randomised(model: Any) -> Any:
 
 
 def main() -> None:
-    """Extracts and exports each subnet, and prints the seconds."""
     checkpoint, settings, folder = sys.argv[1], json.loads(sys.argv[2]), Path(sys.argv[3])
     newest = sys.argv[4] == "dynamo"
     begun = time.perf_counter()

@@ -21,8 +21,7 @@ import numpy as np
 from tofa_edge.architecture.layers import IMAGE, LOGITS, Add, Convolution, GlobalPool, Linear
 from tofa_edge.backends.protocol import Target
 from tofa_edge.backends.registry import backend
-from tofa_edge.benchmarks.studies.command import RESULTS, Row, in_turn, options
-from tofa_edge.benchmarks.studies.provenance import store
+from tofa_edge.benchmarks.studies.command import RESULTS, Row, in_turn, options, store
 from tofa_edge.device.machine import fingerprint
 from tofa_edge.network.network import Network
 from tofa_edge.selftest.golden import difference
@@ -36,7 +35,6 @@ Array = np.ndarray[Any, Any]
 
 
 def main() -> None:
-    """Measures and writes a JSON file."""
     given = options(__doc__, out=RESULTS / "peers_tflite.json")
     space = spaces()["lite0"]
     supernet = random_supernet(space, 0)

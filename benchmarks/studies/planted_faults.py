@@ -13,7 +13,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from tofa_edge.architecture.arrays import FloatArray, ImageArray
@@ -38,12 +38,11 @@ while True:  # more than its group may keep, so that each page is dropped before
         pass
 """
 
-Change = Callable[[], None]
+Files = Mapping[str, str]  # text by path
 
 
 @contextlib.contextmanager
 def busy_cores(count: int) -> Iterator[None]:
-    """Keeps cores busy with as many processes."""
     spinning = [subprocess.Popen([sys.executable, "-c", SPIN]) for _ in range(count)]
     try:
         time.sleep(0.2)
@@ -85,7 +84,6 @@ def memory_hog() -> Iterator[bool]:
 
 
 def join(group: Path) -> None:
-    """Moves this process into a control group."""
     (group / "cgroup.procs").write_text(str(os.getpid()))
 
 
@@ -134,7 +132,6 @@ class Slowed:
         self._session, self._share, self.unit = session, share, session.unit
 
     def run(self, batch: ImageArray) -> dict[str, FloatArray]:
-        """Runs a batch as the session does, and goes on."""
         begun = time.perf_counter()
         outputs = self._session.run(batch)
         until = begun + (1 + self._share) * (time.perf_counter() - begun)
@@ -143,86 +140,24 @@ class Slowed:
         return outputs
 
     def close(self) -> None:
-        """Closes the session."""
         self._session.close()
 
 
 def recorded_machine(root: Path) -> None:
     """Writes what a quiet machine of four cores says of itself below a root."""
-    busy = "\n".join(f"cpu{n} 100 0 100 90000 0 0 0 0 0 0" for n in range(4))
-    files = {
-        "proc/stat": f"cpu  400 0 400 360000 0 0 0 0 0 0\n{busy}\n",
-        "proc/self/stat": "7 (python) R " + " ".join(["0"] * 10 + ["40", "10"] + ["0"] * 30) + "\n",
-        "proc/self/cgroup": "0::/tofa\n",
-        "proc/meminfo": "MemTotal: 4000000 kB\nMemAvailable: 3000000 kB\n",
-        "proc/vmstat": "pswpin 12\npswpout 40\n",
-        "proc/pressure/memory": _pressure(5000),
-        "sys/fs/cgroup/tofa/cpu.max": "max 100000\n",
-        "sys/fs/cgroup/tofa/cpu.stat": "usage_usec 1\nnr_periods 50\nnr_throttled 3\n",
-        **{
-            f"sys/devices/system/cpu/cpu{n}/cpufreq/{name}": value
-            for n in range(4)
-            for name, value in (
-                ("scaling_governor", "performance\n"),
-                ("scaling_cur_freq", "2400000\n"),
-                ("cpuinfo_max_freq", "2400000\n"),
-            )
-        },
-        "sys/devices/system/cpu/cpu0/thermal_throttle/core_throttle_count": "0\n",
-        "sys/devices/platform/soc/soc:firmware/get_throttled": "0\n",
-        "sys/class/thermal/cooling_device0/type": "cpufreq-cpu0\n",
-        "sys/class/thermal/cooling_device0/cur_state": "0\n",
-        "sys/class/power_supply/BAT0/type": "Battery\n",
-        "sys/class/power_supply/BAT0/status": "Charging\n",
-    }
-    for path, text in files.items():
-        _write(root / path, text)
+    _write(root, QUIET)
 
 
-def throttling(root: Path) -> dict[str, Change]:
-    """Returns ways in which a recorded machine throttles meanwhile, by name."""
-    firmware = root / "sys/devices/platform/soc/soc:firmware/get_throttled"
-    counter = root / "sys/devices/system/cpu/cpu0/thermal_throttle/core_throttle_count"
-    cooling = root / "sys/class/thermal/cooling_device0/cur_state"
-    return {
-        "Raspberry Pi, capped and throttled now": lambda: _write(firmware, "60006\n"),
-        "Raspberry Pi, soft temperature limit now": lambda: _write(firmware, "80008\n"),
-        "Raspberry Pi, throttled in between": lambda: _write(firmware, "40000\n"),
-        "x86, events counted": lambda: _write(counter, "9\n"),
-        "kernel's cooling device": lambda: _write(cooling, "3\n"),
-    }
+def plant(name: str, root: Path) -> None:
+    """Lets one of `DISTURBANCES` befall a recorded machine."""
+    _write(root, DISTURBANCES[name][1])
 
 
-def other_disturbances(root: Path) -> dict[str, tuple[str, Change]]:
-    """Returns what else can befall a recorded machine, by name, each with the reason expected."""
-    group, clocks = root / "sys/fs/cgroup/tofa", "sys/devices/system/cpu/cpu{}/cpufreq/{}"
-
-    def every_core(name: str, value: str) -> None:
-        for core in range(4):
-            _write(root / clocks.format(core, name), value)
-
-    def ramping() -> None:
-        every_core("scaling_governor", "ondemand\n")
-        every_core("scaling_cur_freq", "600000\n")
-
-    stat = "cpu  900400 0 400 360000 0 0 0 0 0 0\n"
-    meminfo = "MemTotal: 4000000 kB\nMemAvailable: 90000 kB\n"
-    supply = root / "sys/class/power_supply/BAT0/status"
-    stopped = "nr_periods 90\nnr_throttled 30\n"
-    return {
-        "background load": ("background load", lambda: _write(root / "proc/stat", stat)),
-        "quota": ("CPU quota", lambda: _write(group / "cpu.stat", stopped)),
-        "few cores": ("CPU quota", lambda: _write(group / "cpu.max", "50000 100000\n")),
-        "stalls": (
-            "memory pressure",
-            lambda: _write(root / "proc/pressure/memory", _pressure(9_000_000)),
-        ),
-        "swap": ("memory pressure", lambda: _write(root / "proc/vmstat", "pswpin 900\n")),
-        "nothing left": ("memory pressure", lambda: _write(root / "proc/meminfo", meminfo)),
-        "battery": ("battery", lambda: _write(supply, "Discharging\n")),
-        "governor": ("governor", ramping),
-        "clock": ("drifting clock", lambda: every_core("scaling_cur_freq", "1500000\n")),
-    }
+def _write(root: Path, files: Files) -> None:
+    for name, text in files.items():
+        path = root / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
 
 
 def _pressure(microseconds: int) -> str:
@@ -230,6 +165,58 @@ def _pressure(microseconds: int) -> str:
     return f"some {averages} total={microseconds}\nfull {averages} total={microseconds // 3}\n"
 
 
-def _write(path: Path, text: str) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(text)
+def _clocks(**texts: str) -> Files:
+    """Returns files of each core's clock."""
+    folder = "sys/devices/system/cpu/cpu{}/cpufreq"
+    return {
+        f"{folder.format(core)}/{name}": f"{text}\n"
+        for core in range(4)
+        for name, text in texts.items()
+    }
+
+
+FIRMWARE = "sys/devices/platform/soc/soc:firmware/get_throttled"
+COUNTER = "sys/devices/system/cpu/cpu0/thermal_throttle/core_throttle_count"
+COOLING = "sys/class/thermal/cooling_device0"
+SUPPLY, GROUP = "sys/class/power_supply/BAT0", "sys/fs/cgroup/tofa"
+CPUS = "".join(f"cpu{core} 100 0 100 90000 0 0 0 0 0 0\n" for core in range(4))
+QUIET: Files = {
+    "proc/stat": f"cpu  400 0 400 360000 0 0 0 0 0 0\n{CPUS}",
+    "proc/self/stat": "7 (python) R " + " ".join(["0"] * 10 + ["40", "10"] + ["0"] * 30) + "\n",
+    "proc/self/cgroup": "0::/tofa\n",
+    "proc/meminfo": "MemTotal: 4000000 kB\nMemAvailable: 3000000 kB\n",
+    "proc/vmstat": "pswpin 12\npswpout 40\n",
+    "proc/pressure/memory": _pressure(5000),
+    f"{GROUP}/cpu.max": "max 100000\n",
+    f"{GROUP}/cpu.stat": "usage_usec 1\nnr_periods 50\nnr_throttled 3\n",
+    **_clocks(
+        scaling_governor="performance", scaling_cur_freq="2400000", cpuinfo_max_freq="2400000"
+    ),
+    COUNTER: "0\n",
+    FIRMWARE: "0\n",
+    f"{COOLING}/type": "cpufreq-cpu0\n",
+    f"{COOLING}/cur_state": "0\n",
+    f"{SUPPLY}/type": "Battery\n",
+    f"{SUPPLY}/status": "Charging\n",
+}
+# what befalls a recorded machine meanwhile: the reason expected, and the files that say so
+DISTURBANCES: Mapping[str, tuple[str, Files]] = {
+    "Raspberry Pi, capped and throttled now": ("throttled", {FIRMWARE: "60006\n"}),
+    "Raspberry Pi, soft temperature limit now": ("throttled", {FIRMWARE: "80008\n"}),
+    "Raspberry Pi, throttled in between": ("throttled", {FIRMWARE: "40000\n"}),
+    "x86, events counted": ("throttled", {COUNTER: "9\n"}),
+    "kernel's cooling device": ("throttled", {f"{COOLING}/cur_state": "3\n"}),
+    "background load": ("background load", {"proc/stat": "cpu  900400 0 400 360000 0 0 0 0 0 0\n"}),
+    "quota": ("CPU quota", {f"{GROUP}/cpu.stat": "nr_periods 90\nnr_throttled 30\n"}),
+    "few cores": ("CPU quota", {f"{GROUP}/cpu.max": "50000 100000\n"}),
+    "stalls": ("memory pressure", {"proc/pressure/memory": _pressure(9_000_000)}),
+    "swap": ("memory pressure", {"proc/vmstat": "pswpin 900\n"}),
+    "nothing left": (
+        "memory pressure",
+        {"proc/meminfo": "MemTotal: 4000000 kB\nMemAvailable: 90000 kB\n"},
+    ),
+    "battery": ("battery", {f"{SUPPLY}/status": "Discharging\n"}),
+    "governor": ("governor", _clocks(scaling_governor="ondemand", scaling_cur_freq="600000")),
+    "clock": ("drifting clock", _clocks(scaling_cur_freq="1500000")),
+}
+THROTTLING = [name for name, (reason, _) in DISTURBANCES.items() if reason == "throttled"]

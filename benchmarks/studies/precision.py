@@ -23,9 +23,15 @@ import tofa_edge
 from tofa_edge.architecture.space import Subnet
 from tofa_edge.architecture.zoo import efficientnet_lite0
 from tofa_edge.backends.protocol import Engine, Target
-from tofa_edge.benchmarks.studies.command import Row, bootstrap_interval, options, random_subnets
+from tofa_edge.benchmarks.studies.command import (
+    Row,
+    bootstrap_interval,
+    options,
+    random_subnets,
+    store,
+    stored,
+)
 from tofa_edge.benchmarks.studies.memory import measured_growth
-from tofa_edge.benchmarks.studies.provenance import store, stored
 from tofa_edge.benchmarks.studies.zip_photos import photos_to_test
 from tofa_edge.bundle.bundle import Bundle
 from tofa_edge.cutting.accuracy_drop import drop, logits_of
@@ -44,7 +50,6 @@ PARTS = ("speed", "accuracy", "budgets")
 
 
 def main() -> None:
-    """Measures what is missing, and prints it."""
     parts = {"nargs": "*", "default": PARTS, "choices": PARTS}
     threads, out = (1, "of the budgets"), Path("precision.json")
     given = options(__doc__, "bundle", "images", parts=parts, threads=threads, out=out)

@@ -194,12 +194,10 @@ def read(path: Path) -> list[Row]:
 
 
 def file_name(profile: Profile) -> str:
-    """Returns what the profile's file is called."""
     return "_".join(profile.name.lower().replace(",", "").split()) + ".json"
 
 
 def main() -> None:
-    """Writes a file for each board."""
     date = (DATE, "when the table was read, YYYY-MM-DD")
     given = options(__doc__, "table", out=Path("device_profiles"), date=date)
     for profile in profiles(read(given.table), given.date):

@@ -25,17 +25,8 @@ from tofa_edge.architecture.arrays import FloatArray, IndexArray
 from tofa_edge.architecture.space import SearchSpace, Subnet
 from tofa_edge.backends.protocol import Engine, Target
 from tofa_edge.backends.registry import backend
-from tofa_edge.benchmarks.studies.command import RESULTS, Row, bootstrap_interval, options
-from tofa_edge.benchmarks.studies.provenance import store
-from tofa_edge.benchmarks.studies.training_study import (
-    WORK,
-    Data,
-    Study,
-    read_zip,
-    save,
-    show,
-    study_supernet,
-)
+from tofa_edge.benchmarks.studies.command import RESULTS, Row, bootstrap_interval, options, store
+from tofa_edge.benchmarks.studies.training_study import WORK, Data, Study, read_zip, save, show
 from tofa_edge.benchmarks.studies.transfer import study_config, trained_path
 from tofa_edge.cutting.accuracy_drop import logits_of
 from tofa_edge.cutting.calibration import cut_network
@@ -60,7 +51,6 @@ Right = NDArray[np.bool_]  # whether each subnet classified each test image righ
 
 
 def main() -> None:
-    """Trains what is missing, tests it, prints and stores the comparison."""
     rate = (LAST_RATE, "over that of training")
     out = RESULTS / "quantisation_aware.json"
     given = options(__doc__, "images", work=WORK, draw=0, steps=150, rate=rate, out=out)
@@ -120,7 +110,7 @@ def _trained_on(
     """Returns the arrays of a supernet trained on for some steps."""
     if not kept.exists():
         config = study_config(given.steps, labels, RATIO, given.draw, len(study.data.images))
-        supernet = study_supernet(len(study.data.classes), start)
+        supernet = study.data.supernet(start)
         supernet.load_arrays(start)
         objective = _objective(study, supernet, labels, config.batch_size)
         rate = given.rate * config.learning_rate
@@ -156,7 +146,7 @@ def _tested(arrays: dict[str, FloatArray], data: Data, kept: Path) -> dict[str, 
     right = {name: np.zeros((0, len(data.test_labels)), np.float32) for name in PRECISIONS}
     if kept.exists():
         right = dict(safetensors.numpy.load_file(kept))
-    space = study_supernet(len(data.classes), arrays).space
+    space = data.supernet(arrays).space
     rng = np.random.default_rng(SUBNET_SEED)
     others = [space.sample(rng) for _ in range(RANDOM_SUBNETS)]
     subnets = [space.largest(), space.middle(), space.smallest(), *others]

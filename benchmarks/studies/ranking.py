@@ -1,42 +1,41 @@
 """How well subnets are ranked without labels: Kendall's τ to their accuracy on the test images.
 
 `python -m tofa_edge.benchmarks.studies.ranking cifar10-jpeg.zip --work study`, after
-`tofa_edge.benchmarks.studies.transfer` has trained a supernet there.
+`tofa_edge.benchmarks.studies.transfer` has trained a supernet there for each draw of labels.
 """
 
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 import numpy as np
 import safetensors.numpy
 
 from tofa_edge.architecture.cost import macs
 from tofa_edge.architecture.layers import layers
-from tofa_edge.benchmarks.studies.agreement import rank
-from tofa_edge.benchmarks.studies.command import options
-from tofa_edge.benchmarks.studies.provenance import store
-from tofa_edge.benchmarks.studies.training_study import (
-    WORK,
-    accuracy_on_test,
-    read_zip,
-    study_space,
-)
+from tofa_edge.benchmarks.studies.best_subnets import rank
+from tofa_edge.benchmarks.studies.command import Row, options, store
+from tofa_edge.benchmarks.studies.training_study import WORK, Data, read_zip
 from tofa_edge.measurement.order_statistics import kendall_tau
 
 UNLABELLED = 2000
 
 
 def main() -> None:
-    """Ranks random subnets, then reads the test images."""
-    given = options(__doc__, "images", work=WORK, trained="trained-25-1.safetensors", subnets=24)
+    trained = [f"trained-25-{draw}.safetensors" for draw in range(3)]
+    given = options(__doc__, "images", work=WORK, trained=trained, subnets=24)
     data = read_zip(given.images)
-    space = study_space(len(data.classes))
-    arrays = dict(safetensors.numpy.load_file(given.work / given.trained))
+    rows = [_row(data, given.work / name, given.subnets) for name in given.trained]
+    store(given.work / "ranking.json", {"draws": rows})
+
+
+def _row(data: Data, trained: Path, count: int) -> Row:
+    space, arrays = data.space(), safetensors.numpy.load_file(trained)
     rng = np.random.default_rng(11)
-    subnets = [space.sample(rng) for _ in range(given.subnets)]
+    subnets = [space.sample(rng) for _ in range(count)]
     ranking = rank(space, arrays, subnets, data.images[:UNLABELLED])
-    truth = np.array([accuracy_on_test(space, subnet, arrays, data) for subnet in subnets])
+    truth = np.array([data.accuracy(space, subnet, arrays) for subnet in subnets])
     costs = np.array([macs(layers(space, subnet)) for subnet in subnets], np.float64)
     row = {
         "subnets": len(subnets),
@@ -46,8 +45,8 @@ def main() -> None:
         "tau_agreement": kendall_tau(ranking.agreement, truth),
         "tau_macs": kendall_tau(costs, truth),
     }
-    store(given.work / "ranking.json", row)
-    print(json.dumps(row))
+    print(json.dumps(row), flush=True)
+    return row
 
 
 if __name__ == "__main__":

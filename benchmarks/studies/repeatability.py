@@ -13,7 +13,6 @@ from pathlib import Path
 
 import numpy as np
 
-from tofa_edge.backends.protocol import Engine
 from tofa_edge.benchmarks.studies.command import Row, options, resume_trials, study_answer
 from tofa_edge.benchmarks.suite.bench import chosen_engines
 from tofa_edge.benchmarks.suite.fields import latency_fields
@@ -29,7 +28,6 @@ MEDIAN_SPREAD, TAIL_SPREAD, MOST_FLAGGED = 0.03, 0.10, 2
 
 
 def main() -> None:
-    """Measures ten times, or once in this process."""
     given = options(
         __doc__, "bundle", out=Path("repeatability.json"), one=(False, "in this process"),
         engine=("", "by default the first with one thread"),
@@ -63,7 +61,9 @@ def _summary(rows: list[Row]) -> Row:
 def _bench(path: Path, name: str) -> Row:
     """Returns the latency of the middle subnet, and whether it counts."""
     bundle = Bundle.open(path)
-    engine = _engine(bundle, name)
+    engines = passing_engines(bundle)
+    one_thread = [engine for engine in engines if engine.target.threads == 1]
+    engine = chosen_engines(engines, [name])[0] if name else one_thread[0]
     with one_at_a_time() as alone:
         measurer = measurer_of(bundle, [engine], alone)
         with measurer.finisher.finished(bundle.space.middle(), engine).model as model:
@@ -71,13 +71,6 @@ def _bench(path: Path, name: str) -> Row:
             recording, reasons = measurer.recorded(run, engine.target.threads, EFFORT)
     row = {"engine": str(engine), "latency": latency_fields(recording)}
     return {**row, "valid": not reasons, "reasons": list(reasons)}
-
-
-def _engine(bundle: Bundle, name: str) -> Engine:
-    engines = passing_engines(bundle)
-    if name:
-        return chosen_engines(engines, [name])[0]
-    return next(engine for engine in engines if engine.target.threads == 1)
 
 
 if __name__ == "__main__":

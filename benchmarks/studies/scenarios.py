@@ -27,14 +27,7 @@ from tofa_edge.benchmarks.studies.scenario_costs import (
     cost_ratios,
     equal_compute_steps,
 )
-from tofa_edge.benchmarks.studies.training_study import (
-    WORK,
-    Study,
-    read_zip,
-    study_results,
-    study_space,
-    subnets,
-)
+from tofa_edge.benchmarks.studies.training_study import WORK, Study, read_zip, subnets
 from tofa_edge.benchmarks.studies.transfer import measured_on_test, study_run
 from tofa_edge.train.config import Progress
 from tofa_edge.train.data.photos import forget_labels
@@ -44,14 +37,13 @@ WARM_UP = 2  # rounds of steps
 
 
 def main() -> None:
-    """Runs what is missing of the study."""
     given = options(
         __doc__, "images", work=WORK, labels=(25, "a class"), draws=[0, 1], pretrain_steps=1500,
         steps=1400, rounds=(12, "of timed steps"),
     )  # fmt: skip
-    shared = study_results(given.work, "transfer.json")
-    results = study_results(given.work, "scenarios.json")
     study = Study(read_zip(given.images), given.work, given.pretrain_steps, given.steps)
+    shared = study.results("transfer.json")
+    results = study.results("scenarios.json")
     results.once(COSTS, partial(_step_costs, study, given.labels, given.rounds))
     costs = results.rows[COSTS]["processor_s"]
     longer = equal_compute_steps(costs, given.steps)
@@ -72,7 +64,7 @@ def main() -> None:
 
 
 def _alone(study: Study, labels: IndexArray, ratio: int, steps: int, seed: int, name: str) -> Row:
-    only = _only(subnets(study_space(len(study.data.classes)))[name])
+    only = _only(subnets(study.data.space())[name])
     trained, row = study_run(study, study.start(), labels, ratio, steps, seed, only)
     return {**row, **measured_on_test(trained, study.data, [name])}
 
@@ -83,7 +75,7 @@ def _only(subnet: Subnet) -> Choose:
 
 def _step_costs(study: Study, count: int, rounds: int) -> Row:
     """Returns the median processor seconds of a step that trains all, and one subnet, in turn."""
-    named = subnets(study_space(len(study.data.classes)))
+    named = subnets(study.data.space())
     ways = {SHARED: sandwich, **{name: _only(subnet) for name, subnet in named.items()}}
     turn = itertools.cycle(ways.values())
     times: list[float] = []

@@ -18,8 +18,7 @@ from tofa_edge.architecture.arrays import DoubleArray
 from tofa_edge.architecture.encodings import Encodings, distinct, sample
 from tofa_edge.architecture.space import SearchSpace
 from tofa_edge.architecture.tables import tables
-from tofa_edge.benchmarks.studies.command import Row, options
-from tofa_edge.benchmarks.studies.provenance import store
+from tofa_edge.benchmarks.studies.command import Row, options, store
 from tofa_edge.bundle.bundle import Bundle
 from tofa_edge.deployment.forecast import Forecast
 from tofa_edge.deployment.search import Score, maximise
@@ -32,7 +31,6 @@ REPEATS = 5
 
 
 def main() -> None:
-    """Searches, enumerates, compares."""
     given = options(__doc__, "bundle", out=Path("searching.json"))
     bundle = Bundle.open(given.bundle)
     predictor = bundle.accuracy_predictor()

@@ -22,8 +22,7 @@ from tofa_edge.architecture.layers import Add, Convolution, layers
 from tofa_edge.architecture.space import Subnet
 from tofa_edge.backends.protocol import Engine
 from tofa_edge.benchmarks.studies import step_times
-from tofa_edge.benchmarks.studies.command import RESULTS, Row, options
-from tofa_edge.benchmarks.studies.provenance import store, stored
+from tofa_edge.benchmarks.studies.command import RESULTS, Row, options, store, stored
 from tofa_edge.benchmarks.studies.step_times import engines, photos
 from tofa_edge.cutting.accuracy_drop import logits_of
 from tofa_edge.cutting.calibration import calibrate
@@ -40,7 +39,6 @@ PARTS = (
 
 
 def main() -> None:
-    """Measures what is asked for, prints it, and puts it into the result."""
     parts = {"nargs": "*", "default": PARTS, "choices": PARTS}
     given = options(__doc__, subnets=200, parts=parts, out=RESULTS / "torch_parity.json")
     space, arrays = load_lite("lite0")

@@ -14,8 +14,7 @@ from unittest import mock
 import numpy as np
 import torch
 
-from tofa_edge.benchmarks.studies.command import RESULTS, options, study_answer
-from tofa_edge.benchmarks.studies.provenance import store
+from tofa_edge.benchmarks.studies.command import RESULTS, options, store, study_answer
 from tofa_edge.benchmarks.studies.training_study import study_supernet
 from tofa_edge.train.config import Progress
 from tofa_edge.train.objective.objectives import SemiSupervised
@@ -27,7 +26,6 @@ WARM_UP = 3  # steps
 
 
 def main() -> None:
-    """Measures blocks in turn and stores the medians."""
     given = options(
         __doc__, steps=(10, "of a block"), blocks=(5, "of each"),
         block={"choices": ("kept", "given back"), "help": "run one, print its seconds"},

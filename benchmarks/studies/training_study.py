@@ -56,6 +56,18 @@ class Data:
     test_images: ImageArray
     test_labels: IndexArray
 
+    def space(self) -> SearchSpace:
+        return study_space(len(self.classes))
+
+    def supernet(self, arrays: dict[str, FloatArray] | None) -> Supernet:
+        return study_supernet(len(self.classes), arrays)
+
+    def accuracy(self, space: SearchSpace, subnet: Subnet, arrays: Arrays) -> float:
+        """Returns the accuracy of a subnet, calibrated with training images, on the test images."""
+        seen = self.images[:CALIBRATION_IMAGES]
+        logits = subnet_logits(space, subnet, arrays, LITE_PREPROCESSING, seen, self.test_images)
+        return accuracy(logits, self.test_labels)
+
 
 def read_data(source: Path) -> Data:
     """Returns the images of a zip, or of the named sets "elpv" and "fashion-mnist"."""
@@ -116,12 +128,6 @@ def _order(labels: IndexArray) -> IndexArray:
     return np.random.default_rng(0).permutation(len(labels))
 
 
-def study_results(work: Path, name: str) -> Results:
-    """Returns the finished runs in a folder of studies, which is made if need be."""
-    work.mkdir(parents=True, exist_ok=True)
-    return Results(work / name, threads=torch.get_num_threads())
-
-
 @dataclass(frozen=True, eq=False)
 class Study:
     """What the runs of a study share, made once and kept in its folder.
@@ -137,6 +143,11 @@ class Study:
     work: Path
     pretrain_steps: int = 0
     steps: int = 0
+
+    def results(self, name: str) -> Results:
+        """Returns the finished runs of a file in the folder, which is made if need be."""
+        self.work.mkdir(parents=True, exist_ok=True)
+        return Results(self.work / name, threads=torch.get_num_threads())
 
     def teacher_outputs(self) -> tuple[TeacherOutputs, ...]:
         """Returns the teachers' logits and features of the training images."""
@@ -205,15 +216,7 @@ def study_supernet(classes: int, arrays: dict[str, FloatArray] | None = None) ->
     return supernet
 
 
-def accuracy_on_test(space: SearchSpace, subnet: Subnet, arrays: Arrays, data: Data) -> float:
-    """Returns the accuracy of a subnet, calibrated with training images, on the test images."""
-    seen = data.images[:CALIBRATION_IMAGES]
-    logits = subnet_logits(space, subnet, arrays, LITE_PREPROCESSING, seen, data.test_images)
-    return accuracy(logits, data.test_labels)
-
-
 def show(progress: Progress) -> None:
-    """Prints every fiftieth step."""
     if progress.step % 50 == 0 or progress.step == progress.steps:
         losses = " ".join(f"{loss:.2f}" for loss in progress.losses)
         figures = " ".join(f"{name} {value:.2f}" for name, value in progress.metrics.items())

@@ -30,13 +30,10 @@ from tofa_edge.benchmarks.studies.training_study import (
     WORK,
     Data,
     Study,
-    accuracy_on_test,
     read_data,
     save,
     show,
-    study_results,
     study_space,
-    study_supernet,
     subnets,
 )
 from tofa_edge.train.config import OnStep, TrainingConfig
@@ -62,14 +59,13 @@ Start = dict[str, FloatArray] | None
 
 
 def main() -> None:
-    """Runs what is missing of the study."""
     given = options(
         __doc__, "images", work=WORK, labels=[25], draws=[0, 1, 2], pretrain_steps=1500, steps=1400,
         kinds={"nargs": "*", "default": list(KINDS), "choices": list(KINDS)},
         eight_only=(False, "search no subnets below ceilings"),
     )  # fmt: skip
-    results = study_results(given.work, "transfer.json")
     study = Study(read_data(given.images), given.work, given.pretrain_steps, given.steps)
+    results = study.results("transfer.json")
     names = list(subnets(study_space(1))) if given.eight_only else []
     for count, draw in itertools.product(given.labels, given.draws):
         labels = forget_labels(study.data.labels, count, draw)
@@ -129,7 +125,7 @@ def study_run(
     if teacher_outputs is None:
         teacher_outputs = study.teacher_outputs() if ratio else ()
     config = study_config(steps, labels, ratio, seed, len(data.images))
-    supernet = study_supernet(len(data.classes), start)
+    supernet = data.supernet(start)
     begun = time.perf_counter()
     more: dict[str, Any] = {"choose": choose, "teacher_outputs": teacher_outputs}
     trained = optimise(supernet, data.images[used], labels[used], config, on_step, **more)
@@ -167,7 +163,7 @@ def measured_on_test(supernet: Supernet, data: Data, names: Sequence[str] = ()) 
         chosen |= {name: best[ceiling] for name, ceiling in CEILINGS.items()}
     return {
         "mmacs": {name: round(macs(layers(space, s)) / 1e6, 1) for name, s in chosen.items()},
-        "accuracy": {name: accuracy_on_test(space, s, arrays, data) for name, s in chosen.items()},
+        "accuracy": {name: data.accuracy(space, s, arrays) for name, s in chosen.items()},
     }
 
 

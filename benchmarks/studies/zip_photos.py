@@ -28,7 +28,6 @@ def names_of(path: Path, role: str) -> list[str]:
 
 
 def read_photos(path: Path, names: list[str]) -> Iterator[Photo]:
-    """Yields the photos of some names."""
     with zipfile.ZipFile(path) as archive:
         for name in names:
             with Image.open(io.BytesIO(archive.read(name))) as image:

@@ -24,9 +24,7 @@ from tofa_edge._version import __version__
 from tofa_edge.backends.protocol import Engine
 from tofa_edge.backends.registry import working
 from tofa_edge.benchmarks.report.write import write_beside
-from tofa_edge.benchmarks.suite.benchmark import Benchmark
 from tofa_edge.benchmarks.suite.extras import (
-    profile_fields,
     profile_of,
     run_sustained,
     scenarios,
@@ -35,7 +33,7 @@ from tofa_edge.benchmarks.suite.extras import (
 from tofa_edge.benchmarks.suite.fields import engine_name
 from tofa_edge.benchmarks.suite.front import measured_front
 from tofa_edge.benchmarks.suite.row import QUICK, Effort, measurer_of
-from tofa_edge.benchmarks.suite.schedule import Schedule
+from tofa_edge.benchmarks.suite.schedule import Benchmark, Schedule
 from tofa_edge.bundle.bundle import Bundle
 from tofa_edge.deployment.profile import keep_first
 from tofa_edge.device.machine import State, fingerprint, state
@@ -149,7 +147,9 @@ def _measure(
         _measure_all(run, options)
     finally:
         profile = profile_of(run, from_plain(State, result["state_before"]))
-        result["profile"] = profile_fields(profile)
+        if profile is not None:
+            fields = {"schema_version": profile.schema_version}
+            result["profile"] = fields | dict(to_plain(profile))
     if profile is not None and not options.quick and not options.engines:
         with contextlib.suppress(ProfileError):  # deployments do without
             keep_first(profile)

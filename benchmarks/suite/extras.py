@@ -9,10 +9,10 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from tofa_edge.backends.protocol import Engine
-from tofa_edge.benchmarks.suite.benchmark import Benchmark
 from tofa_edge.benchmarks.suite.fields import latency_of, row_key, subnet_of
 from tofa_edge.benchmarks.suite.fresh_process import cold_start, peak_memory
 from tofa_edge.benchmarks.suite.loadgen import SCENARIOS, scenario
+from tofa_edge.benchmarks.suite.schedule import Benchmark
 from tofa_edge.benchmarks.suite.sustained import sustained
 from tofa_edge.deployment.profile import assembled, measurement
 from tofa_edge.device.machine import State
@@ -20,7 +20,6 @@ from tofa_edge.device_profiles.profile import Measurement, Profile
 from tofa_edge.errors import BackendError
 from tofa_edge.measurement.validity import kind
 from tofa_edge.selftest.golden import specimen_images
-from tofa_edge.storage.plain import to_plain
 
 COLD_STARTS, QUICK_COLD_STARTS = 5, 1
 SCENARIO_S, QUICK_SCENARIO_S = 20.0, 2.0
@@ -91,13 +90,6 @@ def profile_of(run: Benchmark, began: State) -> Profile | None:
             add(run.engine_of(row), measurement(subnet_of(row), latency, row["mmacs"], flags))
     rows = {engine: tuple(each.values()) for engine, each in measured.items()}
     return assembled(finisher.bundle.space.name, rows, began) if rows else None
-
-
-def profile_fields(profile: Profile | None) -> dict[str, Any] | None:
-    """Returns a profile as `device_profiles` writes it."""
-    if profile is None:
-        return None
-    return {"schema_version": profile.schema_version} | dict(to_plain(profile))
 
 
 def _configuration(row: Mapping[str, Any]) -> dict[str, Any]:

@@ -12,6 +12,11 @@ from tofa_edge.backends.protocol import Engine
 from tofa_edge.measurement.order_statistics import interval
 from tofa_edge.measurement.stopwatch import Latency, Recording
 
+FIGURES = (
+    "latency", "curve_ms", "cold_start", "throughput", "peak_memory_bytes", "artefact_bytes",
+    "energy", "accuracy", "parity", "layers",
+)  # fmt: skip
+
 
 def heading(role: str, subnet: Subnet, engine: Engine) -> dict[str, Any]:
     """Returns what stands in a row before anything is measured.
@@ -33,16 +38,7 @@ def heading(role: str, subnet: Subnet, engine: Engine) -> dict[str, Any]:
         "failed": None,
         "valid": False,
         "reasons": [],
-        "latency": None,
-        "curve_ms": None,
-        "cold_start": None,
-        "throughput": None,
-        "peak_memory_bytes": None,
-        "artefact_bytes": None,
-        "energy": None,
-        "accuracy": None,
-        "parity": None,
-        "layers": None,
+        **dict.fromkeys(FIGURES),
     }
 
 
@@ -63,11 +59,6 @@ def row_key(row: Mapping[str, Any]) -> str:
 def subnet_of(row: Mapping[str, Any]) -> Subnet:
     """Returns the subnet of a row."""
     return Subnet.from_json(json.dumps(row["subnet"]))
-
-
-def is_of(row: Mapping[str, Any], engine: Engine) -> bool:
-    """Whether a row is of an engine."""
-    return engine_name(row) == str(engine)
 
 
 def latency_of(row: Mapping[str, Any]) -> Latency:

@@ -17,22 +17,6 @@ from tofa_edge import backends
 from tofa_edge.backends.protocol import Engine, Target
 from tofa_edge.errors import BackendError
 
-DEPLOY = """
-import json, sys, time
-begun = time.perf_counter()
-from tofa_edge import deploy
-imported = time.perf_counter()
-model = deploy(sys.argv[1], remember=json.loads(sys.argv[2]))
-deployed = time.perf_counter()
-import numpy
-model(numpy.zeros((model.input_size, model.input_size, 3), numpy.uint8))
-done = time.perf_counter()
-parts = {f"deploy_{name}": spent for name, spent in model.explanation.seconds.items()}
-print(json.dumps({
-    "import": imported - begun, "deploy": deployed - imported,
-    "first_prediction": done - deployed, "processor": time.process_time(), **parts,
-}))
-"""
 COLD = """
 import json, sys, time
 begun = time.perf_counter()
@@ -50,37 +34,6 @@ PATIENCE_S = 300.0
 SERVED = 10
 
 
-def starts(
-    bundle: Path,
-    repeats: int,
-    python: str | Path = sys.executable,
-    environment: Mapping[str, str] | None = None,
-    remember: bool = False,
-) -> dict[str, float]:
-    """Returns medians in seconds of the parts of a whole deployment, each in a new process.
-
-    "process" is the whole, from outside; "processor" is how long cores worked for it.
-
-    Args:
-        bundle: deployed without a budget.
-        repeats: how often.
-        python: that runs it.
-        environment: of the process; None is this one's.
-        remember: whether what was chosen before is used and kept.
-
-    Raises:
-        BackendError: it fails.
-    """
-    words = ["-c", DEPLOY, str(bundle), json.dumps(remember)]
-    rows = []
-    for _ in range(repeats):
-        spent, parts = in_new_process(
-            [str(python), *words], f"{bundle}: its deployment", environment=environment
-        )
-        rows.append({"process": spent, **parts})
-    return _medians(rows)
-
-
 def cold_start(bundle: Path, engine: Engine, subnet: str, repeats: int) -> dict[str, float]:
     """Returns what the parts of a first start take, each in a new process, medians in seconds.
 
@@ -94,9 +47,9 @@ def cold_start(bundle: Path, engine: Engine, subnet: str, repeats: int) -> dict[
     for _ in range(repeats):
         spent, parts = in_new_process(words, f"{engine}: a start")
         rows.append({"process_s": spent, **parts})
-    found = _medians(rows)
-    found["peak_memory_bytes"] = int(found["peak_memory_bytes"])
-    return {**found, "runs": repeats}
+    medians = {name: round(float(np.median([row[name] for row in rows])), 4) for name in rows[0]}
+    peak = int(medians["peak_memory_bytes"])
+    return {**medians, "peak_memory_bytes": peak, "runs": repeats}
 
 
 def peak_memory(artefact: bytes, engine: Engine, size: int) -> int:
@@ -125,26 +78,30 @@ def parts_of_a_start(bundle: str, engine: Engine, subnet: str) -> dict[str, floa
     from tofa_edge.selftest.golden import specimen_images
     from tofa_edge.selftest.records import calibrator
 
-    parts: dict[str, float] = {}
-    clock = _Laps(parts)
+    times = {"begin": time.perf_counter()}
+
+    def done(part: str) -> None:
+        times[part] = time.perf_counter()
+
     opened, wanted = Bundle.open(Path(bundle)), Subnet.from_json(subnet)
-    clock.lap("open_s")
+    done("open_s")
     cutter = Cutter(opened)
     cutter.stored_network(wanted)
-    clock.lap("cut_s")
+    done("cut_s")
     by = calibrator(engine, opened)
     network = cutter.network(wanted, by)
-    clock.lap("calibrate_s")
+    done("calibrate_s")
     if engine.target.is_integer:
         network = ready(network, engine.target, cutter.images(wanted.resolution), by)
-        clock.lap("quantise_s")
+        done("quantise_s")
     artefact = engine.backend.build(network, engine.target)
-    clock.lap("build_s")
+    done("build_s")
     session = engine.backend.load(artefact, engine.target)
-    clock.lap("load_s")
+    done("load_s")
     session.run(specimen_images(wanted.resolution)[:1])
-    clock.lap("first_run_s")
-    return {**parts, "peak_memory_bytes": _peak()}
+    done("first_run_s")
+    seconds = np.diff([*times.values()]).tolist()
+    return dict(zip([*times][1:], seconds, strict=True)) | {"peak_memory_bytes": _peak()}
 
 
 def peak_of_serving(path: str, engine: Engine, size: int) -> int:
@@ -155,17 +112,6 @@ def peak_of_serving(path: str, engine: Engine, size: int) -> int:
     for _ in range(SERVED):
         session.run(specimen_images(size, 1))
     return _peak()
-
-
-class _Laps:
-    """Records the seconds since the last lap."""
-
-    def __init__(self, parts: dict[str, float]) -> None:
-        self._parts, self._last = parts, time.perf_counter()
-
-    def lap(self, name: str) -> None:
-        now = time.perf_counter()
-        self._parts[name], self._last = now - self._last, now
 
 
 def _peak() -> int:
@@ -183,19 +129,14 @@ def engine_words(engine: Engine) -> str:
 
 
 def in_new_process(
-    command: list[str],
-    what: str,
-    patience_s: float = PATIENCE_S,
-    environment: Mapping[str, str] | None = None,
-    folder: str | None = None,
+    command: list[str], what: str, patience_s: float = PATIENCE_S, folder: str | None = None
 ) -> tuple[float, Any]:
     """Returns the seconds that a command takes, and the JSON in the last line it prints."""
     begun = time.perf_counter()
     try:
         done = subprocess.run(
-            command, env=environment, capture_output=True, text=True, check=False,
-            timeout=patience_s, cwd=folder,
-        )  # fmt: skip
+            command, capture_output=True, text=True, check=False, timeout=patience_s, cwd=folder
+        )
     except subprocess.TimeoutExpired as error:
         raise BackendError(f"{what} took more than {patience_s:g} s") from error
     spent = time.perf_counter() - begun
@@ -203,8 +144,3 @@ def in_new_process(
         last = done.stderr.strip().splitlines()[-1:]
         raise BackendError(f"{what} failed in a new process: {last}")
     return spent, json.loads(done.stdout.splitlines()[-1])
-
-
-def _medians(rows: list[dict[str, float]]) -> dict[str, float]:
-    names = rows[0]
-    return {name: round(float(np.median([row.get(name, 0) for row in rows])), 4) for name in names}

@@ -15,9 +15,9 @@ import numpy as np
 from tofa_edge.architecture.encodings import encoded
 from tofa_edge.architecture.space import Subnet
 from tofa_edge.backends.protocol import Engine
-from tofa_edge.benchmarks.suite.benchmark import Benchmark
 from tofa_edge.benchmarks.suite.fields import latency_of, rounded
 from tofa_edge.benchmarks.suite.row import QUICK_POINT, Effort
+from tofa_edge.benchmarks.suite.schedule import Benchmark
 from tofa_edge.budget import Budget
 from tofa_edge.deployment.choose import Chooser, Pick
 from tofa_edge.deployment.forecast import expected_accuracy, expected_drop

@@ -14,7 +14,6 @@ import json
 import re
 import sys
 import tempfile
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -87,7 +86,8 @@ def _play(name: str, session: Any, images: Any, seconds: float) -> int:
 
     def issue(samples: list[Any]) -> None:
         nonlocal answered
-        for part in _parts(samples):
+        for start in range(0, len(samples), OFFLINE_BATCH):
+            part = samples[start : start + OFFLINE_BATCH]
             session.run(images[[sample.index for sample in part]])
             responses = [loadgen.QuerySampleResponse(sample.id, 0, 0) for sample in part]
             loadgen.QuerySamplesComplete(responses)
@@ -110,11 +110,6 @@ def _play(name: str, session: Any, images: Any, seconds: float) -> int:
     loadgen.DestroyQSL(library)
     loadgen.DestroySUT(system)
     return answered
-
-
-def _parts(samples: list[Any]) -> Iterator[list[Any]]:
-    for start in range(0, len(samples), OFFLINE_BATCH):
-        yield samples[start : start + OFFLINE_BATCH]
 
 
 def _expected_s(session: Any, images: Any, batch: int) -> float:

@@ -1,9 +1,16 @@
-"""A plan of what is measured within a time, and when it will be done."""
+"""What every part of a benchmark needs, and the plan of what is measured within a time."""
 
 from __future__ import annotations
 
 import logging
 import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from tofa_edge.backends.protocol import Engine
+from tofa_edge.benchmarks.suite.fields import engine_name
+from tofa_edge.benchmarks.suite.row import Measurer
 
 log = logging.getLogger(__name__)
 
@@ -57,3 +64,18 @@ class Schedule:
 
     def _each(self) -> float:
         return (time.monotonic() - self._part_begun) / self._done if self._done else 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Benchmark:
+    """A benchmark that is running; its parts add to the result."""
+
+    result: dict[str, Any]
+    measurer: Measurer
+    engines: Sequence[Engine]  # and their thread counts, all that are measured
+    quick: bool
+    schedule: Schedule
+
+    def engine_of(self, row: Mapping[str, Any]) -> Engine:
+        """Returns the engine of a row."""
+        return next(engine for engine in self.engines if str(engine) == engine_name(row))

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +11,7 @@ import numpy as np
 
 from tofa_edge.device.machine import state
 from tofa_edge.measurement.energy import Meter
+from tofa_edge.measurement.stopwatch import Run
 from tofa_edge.measurement.validity import LEAST_RUNS, invalid_reasons, snapshot
 
 log = logging.getLogger(__name__)
@@ -19,8 +19,6 @@ log = logging.getLogger(__name__)
 POINTS = 120
 LEAST_POINT_S = 1.0
 FADED = 0.10  # of the median from the first tenth to the last
-
-Run = Callable[[], object]
 
 
 def sustained(run: Run, seconds: float, threads: int, root: Path = Path("/")) -> dict[str, Any]:
@@ -37,9 +35,13 @@ def sustained(run: Run, seconds: float, threads: int, root: Path = Path("/")) ->
     for _ in range(5):
         run()
     before, begun = snapshot(root), time.monotonic()
-    interrupted = False
+    logged, length, interrupted = 0.0, max(LEAST_POINT_S, seconds / POINTS), False
     try:
-        _trace(points, run, seconds, begun, meter, root)
+        while (spent := time.monotonic() - begun) < seconds:
+            points.append(_point(run, min(length, seconds - spent), begun, meter, root))
+            if spent - logged > seconds / 10:
+                logged, p50 = spent, points[-1]["p50_ms"]
+                log.info(f"sustained: p50 {p50:.2f} ms, {seconds - spent:.0f} s left")
     except KeyboardInterrupt:
         interrupted = True
     reasons = [*invalid_reasons(before, snapshot(root), None, threads), *_trace_reasons(points)]
@@ -50,24 +52,6 @@ def sustained(run: Run, seconds: float, threads: int, root: Path = Path("/")) ->
         "reasons": list(dict.fromkeys(reasons)),
         "interrupted": interrupted,
     }
-
-
-def _trace(
-    points: list[dict[str, Any]],
-    run: Run,
-    seconds: float,
-    begun: float,
-    meter: Meter | None,
-    root: Path,
-) -> None:
-    logged = 0.0
-    length = max(LEAST_POINT_S, seconds / POINTS)
-    while (spent := time.monotonic() - begun) < seconds:
-        points.append(_point(run, min(length, seconds - spent), begun, meter, root))
-        if spent - logged > seconds / 10:
-            logged = spent
-            p50 = points[-1]["p50_ms"]
-            log.info(f"sustained: p50 {p50:.2f} ms, {seconds - spent:.0f} s left")
 
 
 def _point(

@@ -33,7 +33,7 @@ import numpy as np
 
 from tests.fuzz import fields, file, images, manifest, tensors
 from tests.fuzz.crafted import DamagedFile, Sample
-from tofa_edge.benchmarks.studies.provenance import store
+from tofa_edge.benchmarks.studies.command import store
 from tofa_edge.bundle.bundle import Bundle
 from tofa_edge.errors import BundleError
 from tofa_edge.selftest.small_bundle import small_bundle

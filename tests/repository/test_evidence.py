@@ -21,7 +21,7 @@ from tofa_edge.benchmarks.evidence.evidence import (
     unbacked,
     unused,
 )
-from tofa_edge.benchmarks.studies.provenance import provenance
+from tofa_edge.benchmarks.studies.command import provenance
 
 RESULTS = sorted(claims.RESULTS.glob("*.json"))
 PAGES = pages()
@@ -102,4 +102,4 @@ def test_new_results_say_it_too() -> None:
         assert module is not None
         assert module.origin is not None
         source = Path(module.origin).read_text()
-        assert re.search(r"\b(store|Results|study_results|resume_trials)\(", source), module.name
+        assert re.search(r"\b(store|results|resume_trials)\(", source), module.name

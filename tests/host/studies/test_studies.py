@@ -21,8 +21,7 @@ from tofa_edge.architecture.zoo import tiny
 from tofa_edge.benchmarks.evidence.training_plot import draw
 from tofa_edge.benchmarks.studies import best_subnets, scenarios
 from tofa_edge.benchmarks.studies.ablation import ALPHA_RATIO, alpha_divergence
-from tofa_edge.benchmarks.studies.agreement import rank
-from tofa_edge.benchmarks.studies.best_subnets import best_below
+from tofa_edge.benchmarks.studies.best_subnets import best_below, rank
 from tofa_edge.benchmarks.studies.scenario_costs import (
     SCENARIOS,
     SHARED,
@@ -108,7 +107,8 @@ def test_steps_in_turn_are_timed_each_for_itself(monkeypatch: pytest.MonkeyPatch
     monkeypatch.setattr(scenarios, "study_run", study_run)
     monkeypatch.setattr(time, "process_time", lambda: spent[0])
     study: Any = SimpleNamespace(
-        data=SimpleNamespace(classes=range(10), labels=np.zeros(10, np.int64)), start=dict
+        data=SimpleNamespace(space=lambda: study_space(10), labels=np.zeros(10, np.int64)),
+        start=dict,
     )
     costs = scenarios._step_costs(study, 4, rounds=3)["processor_s"]
     space = study_space(10)

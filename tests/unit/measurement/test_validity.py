@@ -10,19 +10,12 @@ import numpy as np
 import pytest
 
 from tofa_edge.benchmarks.studies.disturbances import noticed, trials
-from tofa_edge.benchmarks.studies.planted_faults import (
-    other_disturbances,
-    recorded_machine,
-    throttling,
-)
+from tofa_edge.benchmarks.studies.planted_faults import DISTURBANCES, recorded_machine
 from tofa_edge.measurement.order_statistics import curve, interval, least_count
 from tofa_edge.measurement.stopwatch import Recording, percentiles
 from tofa_edge.measurement.validity import LEAST_RUNS, invalid_reasons, kind, snapshot
 
-VARIANTS = {
-    **dict.fromkeys(throttling(Path()), "throttled"),
-    **{name: expected for name, (expected, _) in other_disturbances(Path()).items()},
-}
+VARIANTS = {name: expected for name, (expected, _) in DISTURBANCES.items()}
 
 
 def recording(values: list[float], slowdown: float = 1.0) -> Recording:

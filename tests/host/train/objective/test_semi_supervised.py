@@ -17,7 +17,7 @@ from PIL import Image
 from tofa_edge.architecture.arrays import FloatArray
 from tofa_edge.architecture.layers import LOGITS
 from tofa_edge.architecture.zoo import tiny
-from tofa_edge.benchmarks.studies.agreement import rank
+from tofa_edge.benchmarks.studies.best_subnets import rank
 from tofa_edge.bundle.bundle import Bundle
 from tofa_edge.errors import DataError, TrainingError
 from tofa_edge.measurement.order_statistics import kendall_tau
