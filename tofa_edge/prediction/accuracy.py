@@ -198,14 +198,14 @@ def _fit(features: DoubleArray, targets: DoubleArray) -> AccuracyPredictor:
     for choice in product(LENGTHS, LINES, SMOOTH, NOISES):
         settings = np.array(choice)
         covariance = _covariance(inputs, inputs, settings) + choice[3] * np.eye(len(inputs))
-        lower: DoubleArray = np.linalg.cholesky(covariance)
+        lower = np.asarray(np.linalg.cholesky(covariance), np.float64)
         white = np.linalg.solve(lower, values)
         evidence = -0.5 * float(white @ white) - float(np.log(np.diag(lower)).sum())
         if best is None or evidence > best[0]:
             best = (evidence, settings, lower)
     assert best is not None
     _, settings, lower = best
-    factor: DoubleArray = np.linalg.inv(lower)
+    factor = np.asarray(np.linalg.inv(lower), np.float64)
     weights = factor.T @ (factor @ values)
     levels = np.array([level]), np.array([size])
     unknown = np.full(2, np.nan)
