@@ -57,7 +57,7 @@ from tofa_edge.selftest.golden import specimen_images
 from tofa_edge.storage.plain import to_plain
 from tofa_edge.train.data.photos import forget_labels, resized
 from tofa_edge.train.run.loop import sandwich
-from tofa_edge.train.run.phases import optimise
+from tofa_edge.train.run.phases import TrainingRun, optimise
 from tofa_edge.train.run.subnet_accuracy import host_engine
 from tofa_edge.train.supernet.supernet import Supernet
 
@@ -127,9 +127,8 @@ def _trained(study: Study, count: int, draw: int, steps: int) -> tuple[Supernet,
     supernet = Supernet(at_all_sizes(start.space), LITE_PREPROCESSING)
     supernet.load_arrays(start.to_arrays())
     begun, outputs = time.process_time(), study.teacher_outputs()
-    trained = optimise(
-        supernet, data.images, labels, config, show, choose=ladder, teacher_outputs=outputs
-    )
+    run = TrainingRun(config, show)
+    trained = optimise(supernet, data.images, labels, run, choose=ladder, teacher_outputs=outputs)
     return trained, time.process_time() - begun
 
 

@@ -32,7 +32,7 @@ from tofa_edge.train.after.integer_drop import integer_engine
 from tofa_edge.train.config import Progress, Report, TrainingConfig
 from tofa_edge.train.data.augment import resize, weak
 from tofa_edge.train.data.photos import decode_all, read_folder, split
-from tofa_edge.train.run.phases import optimise
+from tofa_edge.train.run.phases import TrainingRun, optimise
 from tofa_edge.train.supernet.supernet import Supernet
 from tofa_edge.train.trainer import train
 
@@ -131,7 +131,9 @@ def test_progress_is_printed_in_lines(
         show(Progress(step, 100, (), step / 2, 2.0, "testing subnets", seconds_left=60.0))
     lines = capsys.readouterr().err.splitlines()
     assert len(lines) == 20
-    assert lines[-2] == "testing subnets 95/100, 2 a second, 2 s left, 60 s with the phases after it"
+    assert (
+        lines[-2] == "testing subnets 95/100, 2 a second, 2 s left, 60 s with the phases after it"
+    )
     clock[0] += 61
     show(Progress(1, 100, (1.0, 2.0), 61.0, 2.0))
     assert capsys.readouterr().err.startswith("training 1/100, loss largest 1.00 smallest 2.00, ")
@@ -348,7 +350,7 @@ def test_loss_that_is_not_finite_names_the_step() -> None:
                 supernet.arrays()["head.weight"].fill_(float("nan"))
 
     with pytest.raises(TrainingError, match="not finite at step 3"):
-        optimise(supernet, images, labels, TINY, poison)
+        optimise(supernet, images, labels, TrainingRun(TINY, poison))
 
 
 @pytest.mark.parametrize(

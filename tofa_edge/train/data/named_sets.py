@@ -68,7 +68,11 @@ def fashion_mnist(role: str = "train") -> Raw:
 
 
 def digits() -> Raw:
-    """Returns 1,797 images of 8 by 8 pixels (UCI; scikit-learn's copy)."""
+    """Returns 1,797 images of 8 by 8 pixels (UCI; scikit-learn's copy).
+
+    Raises:
+        DataError: scikit-learn is not installed.
+    """
     try:
         from sklearn.datasets import load_digits
     except ImportError as error:

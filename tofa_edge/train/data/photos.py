@@ -38,6 +38,10 @@ class Photos:
     images: ImageArray
     labels: IndexArray
 
+    def take(self, indices: IndexArray) -> Photos:
+        """Returns the images at `indices`, (N,)."""
+        return Photos(self.classes, self.images[indices], self.labels[indices])
+
 
 @dataclass(frozen=True)
 class LabelledPaths:
@@ -112,21 +116,18 @@ def forget_labels(labels: IndexArray, per_class: int | None, seed: int) -> Index
     return kept
 
 
-def read_folder(root: Path, labelled: bool = True, least_classes: int = 2) -> LabelledPaths:
+def read_folder(root: Path, least_classes: int = 2) -> LabelledPaths:
     """Returns the images of `root/<class>/*`, classes in alphabetical order.
 
     Those in a folder `unlabelled` have no label.
 
     Args:
         root: the folder.
-        labelled: False takes every image at any depth, without classes.
         least_classes: how many there must be.
 
     Raises:
         DataError: the folder cannot be read, has too few classes, or an empty one.
     """
-    if not labelled:
-        return _all_files(root)
     try:
         folders = sorted(p for p in root.iterdir() if p.is_dir() and not p.name.startswith("."))
         files = {folder.name: files_in(folder) for folder in folders}
@@ -155,7 +156,12 @@ def _unreadable(root: Path, error: OSError) -> str:
     return f"{error.filename or root}: cannot be read: {error.strerror or error}"
 
 
-def _all_files(root: Path) -> LabelledPaths:
+def list_files(root: Path) -> LabelledPaths:
+    """Returns every image in the folder `root`, at any depth, without classes.
+
+    Raises:
+        DataError: the folder cannot be read, or has none.
+    """
     if not root.is_dir():
         found = "it is a file" if root.exists() else "there is none"
         raise DataError(f"{root}: wanted a folder of photos, {found}")
