@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from tofa_edge.architecture.arrays import ImageArray, IndexArray
-from tofa_edge.bundle.images import SUFFIXES, files_in, prepare, stack
+from tofa_edge.bundle.images import SUFFIXES, ImageSource, files_in, prepare, stack
 from tofa_edge.errors import DataError, ImageError
 from tofa_edge.train.config import READING, OnStep, counter, silent
 
@@ -242,10 +242,10 @@ def decode_all(
     return images, data.take(np.array(kept, np.int64))
 
 
-def decoded(path: Path, size: int) -> ImageArray | ImageError:
-    """Returns a file's image, uint8 (size, size, 3) of a `size`, or why there is none."""
+def decoded(source: ImageSource, size: int) -> ImageArray | ImageError:
+    """Returns a `source`'s image, uint8 (size, size, 3) of a `size`, or why there is none."""
     try:
-        return prepare(path, size)
+        return prepare(source, size)
     except ImageError as error:
         return error
 
