@@ -57,6 +57,7 @@ MAY_DIFFER = {  # between an interrupted run and the one that resumes it
     "device", "calibration_photos", "check_photos", "predictor_subnets", "half_precision",
     "learning_rate",
 }  # fmt: skip
+NO_LABELS: IndexArray = np.zeros(0, np.int64)
 
 
 def train(
@@ -161,7 +162,7 @@ def _pretrain(supernet: Supernet, listed: LabelledPaths, out: Path, run: Trainin
     decoded, _ = decode_all(listed, space.resolutions[-1], run.on_step)
     decoded = decoded[np.random.default_rng(config.seed).permutation(len(decoded))]
     classes = tuple(f"imagenet {index}" for index in range(space.classes))
-    run.checkpoints.identify(_identity(Photos(classes, decoded, np.zeros(0, np.int64)), config))
+    run.checkpoints.identify(_identity(Photos(classes, decoded, NO_LABELS), config))
     log.info(f"{len(decoded)} photos, {space.count():.1e} subnets up to {space.resolutions[-1]} px")
     begun, device = time.perf_counter(), used_device(config)
     with _saying_how_to_resume(run.checkpoints):
@@ -198,15 +199,13 @@ def _with_time_left(
     run: TrainingRun, supernet: Supernet, listed: LabelledPaths | Photos
 ) -> TrainingRun:
     """Logs how long a run will take; returns one that reports the time left with each step."""
-    if listed.classes:
-        roles, labels = _divided(listed, run.config)
-        costs = PhaseCosts.of(supernet, len(labels))
-        expected = expected_seconds(costs, listed, labels, run.config)
-        expected |= seconds_after_training(costs, len(labels), len(roles["validation"]), run.config)
-    else:
-        costs = PhaseCosts.of(supernet)
-        expected = expected_seconds(costs, listed, np.zeros(0, np.int64), run.config)
-        expected |= {PACKING: PACKING_SECONDS}
+    roles, labels = _divided(listed, run.config) if listed.classes else ({}, NO_LABELS)
+    costs = PhaseCosts.of(supernet, len(labels))
+    expected = expected_seconds(costs, listed, labels, run.config)
+    if roles:
+        validated = len(roles["validation"])
+        expected |= seconds_after_training(costs, len(labels), validated, run.config)
+    expected[PACKING] = PACKING_SECONDS
     time_left = TimeLeft(expected, run.on_step)
     time_left.resume(run.checkpoints.found)
     log.info(f"{time_left} on this machine")

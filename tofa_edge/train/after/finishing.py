@@ -12,14 +12,12 @@ import numpy as np
 from tofa_edge.budget import MAX_ACCURACY_DROP
 from tofa_edge.cutting.cutter import CALIBRATION_IMAGES
 from tofa_edge.errors import TrainingError
-from tofa_edge.network.network import LITE_PREPROCESSING
 from tofa_edge.prediction.accuracy import AccuracyPredictor
 from tofa_edge.train.after import integer_drop, subnet_tests
 from tofa_edge.train.after.packing import Contents, pack
 from tofa_edge.train.config import (
     EVALUATION,
     INTEGER_DROP,
-    PACKING,
     TESTING,
     OnStep,
     Report,
@@ -30,8 +28,7 @@ from tofa_edge.train.data.sources import read_some
 from tofa_edge.train.run.early_stopping import EarlyStopping
 from tofa_edge.train.run.subnet_accuracy import accuracy, fit_temperature
 from tofa_edge.train.run.time_estimate import PhaseCosts
-from tofa_edge.train.supernet.efficientnet_lite import load_lite
-from tofa_edge.train.supernet.once_for_all import load_once_for_all
+from tofa_edge.train.supernet.start import read_weights
 from tofa_edge.train.supernet.supernet import Supernet
 
 log = logging.getLogger(__name__)
@@ -129,7 +126,7 @@ def _report_drop(points: float, error: float) -> None:
 def seconds_after_training(
     costs: PhaseCosts, trained: int, validated: int, config: TrainingConfig
 ) -> dict[str, float]:
-    """Returns about how long each phase after training will take, in seconds.
+    """Returns about how long each phase from training to packing will take, in seconds.
 
     There are so many photos `trained` on and `validated`.
     """
@@ -141,7 +138,6 @@ def seconds_after_training(
         expected[TESTING] = config.predictor_subnets * each
         subnets, images = integer_drop.SUBNETS, min(integer_drop.IMAGES, trained)
         expected[INTEGER_DROP] = subnets * 2 * costs.evaluation(images)
-    expected[PACKING] = PACKING_SECONDS
     return expected
 
 
@@ -158,13 +154,10 @@ def bundle_as_is(data: Path | None, out: Path, config: TrainingConfig) -> Report
     """
     if not config.is_plain and config.pretrained is None:
         raise TrainingError(f"--epochs 0 wants pretrained weights, {config.start} has none")
-    if config.pretrained is None:
-        space, arrays = load_lite(config.start)
-        preprocessing = LITE_PREPROCESSING
-    else:
-        space, arrays, preprocessing = load_once_for_all(Path(config.pretrained))
-    supernet = Supernet(space, replace(preprocessing, crop=IMAGENET_CROP))
-    supernet.load_arrays(arrays)
+    start = read_weights(config)
+    space = start.space
+    supernet = Supernet(space, replace(start.preprocessing, crop=IMAGENET_CROP))
+    supernet.load_arrays(start.arrays or {})
     size = space.resolutions[-1]
     calibration = np.zeros((0, size, size, 3), np.uint8)
     if data is not None:

@@ -83,7 +83,7 @@ def pretrain_supernet(
     student.mixed = supernet.mixed
     student = student.to(next(supernet.parameters()).device)
     objective = Distillation(images, teacher.logits, teacher.features, PRETRAINING_BATCH, processes)
-    learned = _trained(student, objective, phase, run.on_step, run.checkpoints)
+    learned = train_phase(student, objective, phase, run.on_step, run.checkpoints)
     if supernet.space.classes == space.classes:
         return learned
     kept = {name: supernet.to_arrays()[name] for name in (f"{LOGITS}.weight", f"{LOGITS}.bias")}
@@ -121,13 +121,14 @@ def optimise(
     rate = NEW_RATE if config.starts_from_nothing else 1.0
     phase = Phase(TRAINING, steps, config.learning_rate, config.seed, choose, rate, run.processes)
     if not checkpoints.is_at(QUANTISATION_AWARE):
-        supernet = _trained(supernet, objective, phase, run.on_step, checkpoints, early_stopping)
+        supernet = train_phase(supernet, objective, phase, run.on_step, checkpoints, early_stopping)
     if not config.quantisation_aware_epochs:
         return supernet
     _, steps = training_plan(labels, last(config))
     rate = LAST_RATE * config.learning_rate
     phase = Phase(QUANTISATION_AWARE, steps, rate, config.seed, choose, 1.0, run.processes, True)
-    return train_on(supernet, objective, phase, run.on_step, checkpoints)
+    objective.settled = True
+    return train_phase(supernet, objective, phase, run.on_step, checkpoints)
 
 
 def _task(
@@ -157,29 +158,6 @@ def _task(
     return objective, steps
 
 
-def train_on(
-    supernet: Supernet,
-    objective: SemiSupervised,
-    phase: Phase,
-    on_step: OnStep = silent,
-    checkpoints: Checkpoints | None = None,
-) -> Supernet:
-    """Returns a trained `supernet`, trained on a little.
-
-    Loss, sandwich and optimiser are those of the training before. If the phase is a rounded one,
-    every subnet learns to be robust to 8-bit integers; the averaged supernet, which gives the
-    targets and ships, is not rounded.
-
-    Args:
-        objective: of the training before, with what it has learned; the weight of the initial
-            pseudo-labels is at its least.
-        on_step: called after each step.
-        checkpoints: of the run; None writes none.
-    """
-    objective.settled = True
-    return _trained(supernet, objective, phase, on_step, checkpoints or Checkpoints())
-
-
 def training_plan(labels: IndexArray, config: TrainingConfig) -> tuple[int, int]:
     """Returns unlabelled images a step, and steps of training, for labels (N,)."""
     known = int((labels >= 0).sum())
@@ -198,16 +176,21 @@ def pretraining_steps(count: int, config: TrainingConfig) -> int:
     return max(1, int(config.pretrain_epochs * max(1, count // PRETRAINING_BATCH)))
 
 
-def _trained(
+def train_phase(
     supernet: Supernet,
     objective: Objective,
     phase: Phase,
-    on_step: OnStep,
-    checkpoints: Checkpoints,
+    on_step: OnStep = silent,
+    checkpoints: Checkpoints | None = None,
     early_stopping: EarlyStopping | None = None,
 ) -> Supernet:
-    """Returns the averaged supernet of a phase, gone on with or run from its first step."""
+    """Returns the averaged `supernet` of a phase, gone on with or run from its first step.
+
+    Raises:
+        TrainingError: a loss is not finite; the step is named.
+    """
     state = begin(supernet, objective, phase)
+    checkpoints = checkpoints or Checkpoints()
     checkpoints.restore(state, phase)
     saved = time.perf_counter()
 
