@@ -55,5 +55,5 @@ def integer_drop(
 
 def integer_engine() -> Engine | None:
     """Returns the first engine that works here in int8 on the CPU, on one thread."""
-    able = [e for e in passing_engines() if (e.target.unit, e.target.precision) == ("cpu", "int8")]
-    return able[0] if able else None
+    able = (e for e in passing_engines() if (e.target.unit, e.target.precision) == ("cpu", "int8"))
+    return next(able, None)

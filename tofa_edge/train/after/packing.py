@@ -123,14 +123,15 @@ def _members(contents: Contents, count: Callable[[], None]) -> dict[str, Any]:
 
 
 def _origin(config: TrainingConfig) -> dict[str, str | int]:
-    """Returns what made a bundle, when, and from what; a start without its folder."""
-    name = Path(config.pretrained or config.start).name[:MOST_NAME]
-    return {
-        "made_by": f"tofa-edge {__version__}",
-        "made_on": datetime.date.today().isoformat(),
-        "start": "".join(letter if printable(letter) else "?" for letter in name),
-        "seed": config.seed,
-    }
+    """Returns what made a bundle, when, and from what."""
+    made = {"made_by": f"tofa-edge {__version__}", "made_on": datetime.date.today().isoformat()}
+    return {**made, "start": _name(config.pretrained or config.start), "seed": config.seed}
+
+
+def _name(start: str) -> str:
+    """Returns the name of a start without its folder, as a bundle may hold it."""
+    name = Path(start).name[:MOST_NAME]
+    return "".join(letter if printable(letter) else "?" for letter in name)
 
 
 def _packed(supernet: Supernet, contents: Contents) -> dict[str, FloatArray]:

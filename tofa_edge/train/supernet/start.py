@@ -62,12 +62,10 @@ def read_start(config: TrainingConfig) -> Start:
         TrainingError: the weights are not installed, or the resolution is below the space's.
     """
     start = read_weights(config)
-    sizes = start.space.resolutions
-    resolutions = tuple(size for size in sizes if size <= config.resolution)
+    resolutions = tuple(size for size in start.space.resolutions if size <= config.resolution)
     if not resolutions:
-        raise TrainingError(
-            f"wanted a resolution of {sizes[0]} px or more, got {config.resolution}"
-        )
+        least = start.space.resolutions[0]
+        raise TrainingError(f"wanted a resolution of {least} px or more, got {config.resolution}")
     return replace(start, space=replace(start.space, resolutions=resolutions))
 
 
