@@ -46,11 +46,11 @@ from tofa_edge.device.machine import fingerprint
 from tofa_edge.network.network import LITE_PREPROCESSING
 from tofa_edge.network.slicing import Arrays
 from tofa_edge.selftest.golden import specimen_images
+from tofa_edge.selftest.records import calibrating_engine
 from tofa_edge.storage.plain import to_plain
 from tofa_edge.train.data.photos import forget_labels, resized
 from tofa_edge.train.run.loop import sandwich
-from tofa_edge.train.run.phases import optimise
-from tofa_edge.train.run.subnet_accuracy import host_engine
+from tofa_edge.train.run.phases import TrainingRun, optimise
 from tofa_edge.train.supernet.supernet import Supernet
 
 SIZES = (32, 40, 48, 56, 64)  # pixels of the fixed network
@@ -118,9 +118,8 @@ def _trained(study: Study, count: int, draw: int, steps: int) -> tuple[Supernet,
     supernet = Supernet(at_all_sizes(start.space), LITE_PREPROCESSING)
     supernet.load_arrays(start.to_arrays())
     begun, outputs = time.process_time(), study.teacher_outputs()
-    trained = optimise(
-        supernet, data.images, labels, config, show, choose=ladder, teacher_outputs=outputs
-    )
+    run = TrainingRun(config, show)
+    trained = optimise(supernet, data.images, labels, run, choose=ladder, teacher_outputs=outputs)
     return trained, time.process_time() - begun
 
 
@@ -131,7 +130,7 @@ class Runnable:
         self, space: SearchSpace, subnet: Subnet, arrays: Arrays, engine: Engine, data: Data
     ) -> None:
         seen = resized(data.images[:CALIBRATION_IMAGES], subnet.resolution)
-        network = cut_network(space, subnet, arrays, LITE_PREPROCESSING, seen, host_engine())
+        network = cut_network(space, subnet, arrays, LITE_PREPROCESSING, seen, calibrating_engine())
         self.subnet, self.data, self.session = subnet, data, engine.load(network)
         self.mmacs = round(macs(layers(space, subnet)) / 1e6, 1)
         self.run = partial(self.session.run, specimen_images(subnet.resolution)[:1])

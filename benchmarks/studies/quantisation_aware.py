@@ -37,7 +37,7 @@ from tofa_edge.train.data.photos import forget_labels, resized
 from tofa_edge.train.objective.linear_probe import fit_linear_probe
 from tofa_edge.train.objective.objectives import SemiSupervised
 from tofa_edge.train.run.loop import Phase
-from tofa_edge.train.run.phases import LAST_RATE, train_on
+from tofa_edge.train.run.phases import LAST_RATE, train_phase
 from tofa_edge.train.run.subnet_accuracy import subnet_logits
 from tofa_edge.train.supernet.supernet import Supernet
 
@@ -115,7 +115,8 @@ def _trained_on(
         objective = _objective(study, supernet, labels, config.batch_size)
         rate = given.rate * config.learning_rate
         phase = Phase(kept.stem, given.steps, rate, config.seed, rounded=rounded)
-        save(train_on(supernet, objective, phase, show).to_arrays(), kept)
+        objective.settled = True
+        save(train_phase(supernet, objective, phase, show).to_arrays(), kept)
     return dict(safetensors.numpy.load_file(kept))
 
 

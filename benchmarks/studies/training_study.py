@@ -22,7 +22,7 @@ from tofa_edge.train.config import Progress, TrainingConfig
 from tofa_edge.train.data.named_sets import elpv, fashion_mnist
 from tofa_edge.train.data.photos import resized
 from tofa_edge.train.objective.teachers import TeacherOutputs, run_teacher
-from tofa_edge.train.run.phases import pretrain_supernet
+from tofa_edge.train.run.phases import TrainingRun, pretrain_supernet
 from tofa_edge.train.run.subnet_accuracy import accuracy, subnet_logits
 from tofa_edge.train.supernet.efficientnet_lite import load_lite, new_classifier
 from tofa_edge.train.supernet.supernet import Supernet
@@ -170,7 +170,9 @@ class Study:
             config = TrainingConfig(pretrain_epochs=epochs, resolution=RESOLUTION)
             outputs, begun = self.teacher_outputs()[0], time.perf_counter()
             supernet = study_supernet(1000)
-            supernet = pretrain_supernet(supernet, self.data.images, outputs, config, show)
+            supernet = pretrain_supernet(
+                supernet, self.data.images, outputs, TrainingRun(config, show)
+            )
             print(f"pretrained in {time.perf_counter() - begun:.0f} s", flush=True)
             save(supernet.to_arrays(), path)
         return dict(safetensors.numpy.load_file(path))

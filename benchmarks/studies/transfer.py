@@ -42,7 +42,7 @@ from tofa_edge.train.objective.class_prior import class_prior
 from tofa_edge.train.objective.linear_probe import fit_linear_probe, probe_accuracy
 from tofa_edge.train.objective.teachers import TeacherOutputs
 from tofa_edge.train.run.loop import Choose, sandwich
-from tofa_edge.train.run.phases import optimise
+from tofa_edge.train.run.phases import TrainingRun, optimise
 from tofa_edge.train.supernet.supernet import Supernet
 
 PRETRAINING_STEP = 0.6  # its MACs over those of a semi-supervised one: 64 images, no averaged view
@@ -128,7 +128,9 @@ def study_run(
     supernet = data.supernet(start)
     begun = time.perf_counter()
     more: dict[str, Any] = {"choose": choose, "teacher_outputs": teacher_outputs}
-    trained = optimise(supernet, data.images[used], labels[used], config, on_step, **more)
+    trained = optimise(
+        supernet, data.images[used], labels[used], TrainingRun(config, on_step), **more
+    )
     return trained, {"training_s": round(time.perf_counter() - begun, 1)}
 
 

@@ -46,12 +46,9 @@ OutPath = Annotated[Path, typer.Option("--out", help="The bundle to write.")]
 
 
 def configured(*names: str) -> Callable[[Callable[..., None]], Callable[..., None]]:
-    """Gives a command an option for each named attribute of `TrainingConfig`.
+    """Gives a command an option for each attribute of `TrainingConfig` in `*names`.
 
     Default, type and help are the attribute's; the command gets the whole as `config`.
-
-    Args:
-        *names: of attributes.
     """
 
     def decorate(command: Callable[..., None]) -> Callable[..., None]:
@@ -59,8 +56,8 @@ def configured(*names: str) -> Callable[[Callable[..., None]], Callable[..., Non
         def with_config(**given: Any) -> None:
             values = {name: given.pop(name) for name in names}
             if "teachers" in values:
-                teachers = values["teachers"].split(",")
-                values["teachers"] = tuple(name.strip() for name in teachers if name.strip())
+                teachers = map(str.strip, values["teachers"].split(","))
+                values["teachers"] = tuple(filter(None, teachers))
             command(config=TrainingConfig(**values), **given)
 
         own = inspect.signature(command, eval_str=True).parameters

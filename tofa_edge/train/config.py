@@ -92,11 +92,11 @@ class TrainingConfig:
             raise TrainingError(
                 f"no start {self.start!r}; there are {', '.join(STARTS)} and bundles (*.tofa)"
             )
-        if self.device not in DEVICES:
-            raise TrainingError(f"no device {self.device!r}; there are {', '.join(DEVICES)}")
-        for teacher in self.teachers:
-            if teacher not in PRETRAINED:
-                raise TrainingError(f"no teacher {teacher!r}; there are {', '.join(PRETRAINED)}")
+        choices = [("device", self.device, DEVICES)]
+        choices += [("teacher", teacher, PRETRAINED) for teacher in self.teachers]
+        for kind, value, known in choices:
+            if value not in known:
+                raise TrainingError(f"no {kind} {value!r}; there are {', '.join(known)}")
         for name, least in LEAST.items():
             value = getattr(self, name)
             if value is not None and not least <= value < math.inf:

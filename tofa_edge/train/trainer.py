@@ -7,7 +7,7 @@ import hashlib
 import logging
 import time
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import numpy as np
@@ -37,16 +37,15 @@ from tofa_edge.train.data.photos import (
     Photos,
     decode_all,
     forget_labels,
-    read_folder,
+    list_files,
     split,
 )
 from tofa_edge.train.data.sources import decode_photos, list_photos
 from tofa_edge.train.distributed import Processes
-from tofa_edge.train.objective.teachers import run_teacher, run_teachers
-from tofa_edge.train.run import checkpoint
+from tofa_edge.train.objective.teachers import run_teacher
 from tofa_edge.train.run.checkpoint import Checkpoints
 from tofa_edge.train.run.early_stopping import LEAST_LABELS, EarlyStopping
-from tofa_edge.train.run.phases import optimise, pretrain_supernet
+from tofa_edge.train.run.phases import TrainingRun, optimise, pretrain_supernet
 from tofa_edge.train.run.time_estimate import PhaseCosts, TimeLeft, expected_seconds
 from tofa_edge.train.supernet.start import new_supernet, read_start, used_device
 from tofa_edge.train.supernet.supernet import Supernet
@@ -58,6 +57,7 @@ MAY_DIFFER = {  # between an interrupted run and the one that resumes it
     "device", "calibration_photos", "check_photos", "predictor_subnets", "half_precision",
     "learning_rate",
 }  # fmt: skip
+NO_LABELS: IndexArray = np.zeros(0, np.int64)
 
 
 def train(
@@ -97,27 +97,30 @@ def train(
     if data is None:
         raise TrainingError("training wants a folder of photos; only --epochs 0 goes without")
     start, listed = read_start(config), list_photos(data)
-    checkpoints = Checkpoints.open(checkpoint.beside(out), resume)
-    supernet = new_supernet(start, config, len(listed.classes))
-    on_step = _estimated(supernet, listed, config, checkpoints, on_step)
-    photos = decode_photos(listed, start.space.resolutions[-1], on_step)  # uint8 (N, S, S, 3)
-    roles, labels = _divided(photos, config)
-    log.info(_summary(photos, roles, labels, supernet))
-    checkpoints.identify(_identity(photos, config))
+    run = TrainingRun(config, on_step, Checkpoints.open(out, resume), processes)
+    return _train(new_supernet(start, config, len(listed.classes)), listed, out, run)
+
+
+def _train(
+    supernet: Supernet, listed: LabelledPaths | Photos, out: Path, run: TrainingRun
+) -> Report:
+    run = _with_time_left(run, supernet, listed)
+    photos = decode_photos(listed, supernet.space.resolutions[-1], run.on_step)
+    roles, labels = _divided(photos, run.config)
+    parts = {role: photos.take(chosen) for role, chosen in roles.items()}
+    log.info(_summary(parts, labels, supernet))
+    run.checkpoints.identify(_identity(photos, run.config))
     begun = time.perf_counter()
-    with _saying_how_to_resume(checkpoints):
-        images = photos.images[roles["train"]]
-        early_stopping = _early_stopping(photos, roles, labels, processes)
-        supernet = _trained(
-            supernet, images, labels, config, on_step, checkpoints, processes, early_stopping
-        )
+    with _saying_how_to_resume(run.checkpoints):
+        early_stopping = _early_stopping(parts, labels) if run.processes.first else None
+        supernet = _trained(supernet, parts["train"].images, labels, run, early_stopping)
     seconds = time.perf_counter() - begun
-    processes.leave()
-    if not processes.first:
+    run.processes.leave()
+    if not run.processes.first:
         return Report(out, {}, seconds, written=False)
-    report = pack_trained(out, config, _to_ship(supernet), photos, roles, seconds, on_step)
-    checkpoints.remove()
-    return report
+    accuracies = pack_trained(out, run.config, _to_ship(supernet), parts, run.on_step)
+    run.checkpoints.remove()
+    return Report(out, accuracies, seconds)
 
 
 def pretrain(
@@ -149,28 +152,29 @@ def pretrain(
         raise TrainingError("pretraining wants pretrain_epochs of more than 0, got 0")
     check_writable(out)
     processes, on_step = _join(config, on_step)
-    supernet, listed = new_supernet(read_start(config), config), read_folder(images, labelled=False)
-    checkpoints = Checkpoints.open(checkpoint.beside(out), resume)
-    on_step = _estimated(supernet, listed, config, checkpoints, on_step)
-    space = supernet.space
-    decoded, _ = decode_all(listed, space.resolutions[-1], on_step)
+    supernet, listed = new_supernet(read_start(config), config), list_files(images)
+    run = TrainingRun(config, on_step, Checkpoints.open(out, resume), processes)
+    return _pretrain(supernet, listed, out, run)
+
+
+def _pretrain(supernet: Supernet, listed: LabelledPaths, out: Path, run: TrainingRun) -> Report:
+    run, config, space = _with_time_left(run, supernet, listed), run.config, supernet.space
+    decoded, _ = decode_all(listed, space.resolutions[-1], run.on_step)
     decoded = decoded[np.random.default_rng(config.seed).permutation(len(decoded))]
     classes = tuple(f"imagenet {index}" for index in range(space.classes))
-    checkpoints.identify(_identity(Photos(classes, decoded, np.zeros(0, np.int64)), config))
+    run.checkpoints.identify(_identity(Photos(classes, decoded, NO_LABELS), config))
     log.info(f"{len(decoded)} photos, {space.count():.1e} subnets up to {space.resolutions[-1]} px")
-    begun = time.perf_counter()
-    with _saying_how_to_resume(checkpoints):
-        teacher = run_teacher(config.start, decoded, used_device(config), on_step, processes)
-        supernet = pretrain_supernet(
-            supernet, decoded, teacher, config, on_step, checkpoints, processes
-        )
-    processes.leave()
-    if processes.first:
+    begun, device = time.perf_counter(), used_device(config)
+    with _saying_how_to_resume(run.checkpoints):
+        teacher = run_teacher(config.start, decoded, device, run.on_step, run.processes)
+        supernet = pretrain_supernet(supernet, decoded, teacher, run)
+    run.processes.leave()
+    if run.processes.first:
         contents = Contents(classes, decoded[: config.calibration_photos])
         counts = {"pretrain_epochs": config.pretrain_epochs, "pretrained_on_photos": len(decoded)}
-        pack(out, config, _to_ship(supernet), contents, counts, on_step)
-        checkpoints.remove()
-    return Report(out, {}, time.perf_counter() - begun, written=processes.first)
+        pack(out, config, _to_ship(supernet), contents, counts, run.on_step)
+        run.checkpoints.remove()
+    return Report(out, {}, time.perf_counter() - begun, written=run.processes.first)
 
 
 def _join(config: TrainingConfig, on_step: OnStep) -> tuple[Processes, OnStep]:
@@ -191,48 +195,40 @@ def _divided(
     return roles, kept
 
 
-def _estimated(
-    supernet: Supernet,
-    listed: LabelledPaths | Photos,
-    config: TrainingConfig,
-    checkpoints: Checkpoints,
-    on_step: OnStep,
-) -> OnStep:
-    """Logs how long training will take; returns what corrects that, and calls `on_step`."""
-    if listed.classes:
-        roles, labels = _divided(listed, config)
-        costs = PhaseCosts.of(supernet, len(labels))
-        expected = expected_seconds(costs, listed, labels, config)
-        expected |= seconds_after_training(costs, len(labels), len(roles["validation"]), config)
-    else:
-        costs = PhaseCosts.of(supernet)
-        expected = expected_seconds(costs, listed, np.zeros(0, np.int64), config)
-        expected |= {PACKING: PACKING_SECONDS}
-    time_left = TimeLeft(expected, on_step)
-    time_left.resume(checkpoints.found)
+def _with_time_left(
+    run: TrainingRun, supernet: Supernet, listed: LabelledPaths | Photos
+) -> TrainingRun:
+    """Logs how long a run will take; returns one that reports the time left with each step."""
+    roles, labels = _divided(listed, run.config) if listed.classes else ({}, NO_LABELS)
+    costs = PhaseCosts.of(supernet, len(labels))
+    expected = expected_seconds(costs, listed, labels, run.config)
+    if roles:
+        validated = len(roles["validation"])
+        expected |= seconds_after_training(costs, len(labels), validated, run.config)
+    expected[PACKING] = PACKING_SECONDS
+    time_left = TimeLeft(expected, run.on_step)
+    time_left.resume(run.checkpoints.found)
     log.info(f"{time_left} on this machine")
-    return time_left
+    return replace(run, on_step=time_left)
 
 
 def _trained(
     supernet: Supernet,
     images: ImageArray,
     labels: IndexArray,
-    config: TrainingConfig,
-    on_step: OnStep,
-    checkpoints: Checkpoints,
-    processes: Processes,
+    run: TrainingRun,
     early_stopping: EarlyStopping | None,
 ) -> Supernet:
     """Returns the trained supernet; a checkpoint may hold what came of the teachers."""
-    run = (config, on_step, checkpoints, processes)
-    resumed = checkpoints.is_at(TRAINING, QUANTISATION_AWARE)
+    config = run.config
+    resumed = run.checkpoints.is_at(TRAINING, QUANTISATION_AWARE)
     names = () if resumed else config.teachers_to_run(bool((labels < 0).any()))
-    outputs = run_teachers(names, images, used_device(config), on_step, processes)
+    device = used_device(config)
+    outputs = {n: run_teacher(n, images, device, run.on_step, run.processes) for n in names}
     if config.is_plain and config.pretrain_epochs and not resumed:
-        supernet = pretrain_supernet(supernet, images, outputs[config.start], *run)
+        supernet = pretrain_supernet(supernet, images, outputs[config.start], run)
     teacher_outputs = [outputs[name] for name in config.teachers if name in outputs]
-    return optimise(supernet, images, labels, *run, early_stopping, teacher_outputs=teacher_outputs)
+    return optimise(supernet, images, labels, run, early_stopping, teacher_outputs=teacher_outputs)
 
 
 def _to_ship(supernet: Supernet) -> Supernet:
@@ -246,38 +242,30 @@ def _saying_how_to_resume(checkpoints: Checkpoints) -> Iterator[None]:
     try:
         yield
     except KeyboardInterrupt:
-        if checkpoints.path.exists():
+        if checkpoints.path is not None and checkpoints.path.exists():
             log.info(f"stopped; go on with --resume (checkpoint: {checkpoints.path})")
         raise
 
 
-def _early_stopping(
-    photos: Photos, roles: Mapping[str, IndexArray], labels: IndexArray, processes: Processes
-) -> EarlyStopping | None:
-    fewest = int(np.bincount(labels[labels >= 0], minlength=len(photos.classes)).min())
-    if not processes.first:
-        return None
+def _early_stopping(parts: Mapping[str, Photos], labels: IndexArray) -> EarlyStopping:
+    train, validation = parts["train"], parts["validation"]
+    fewest = int(np.bincount(labels[labels >= 0], minlength=len(train.classes)).min())
     stops = fewest >= LEAST_LABELS
     if not stops:
         count = "1 label" if fewest == 1 else f"{fewest} labels"
         log.info(f"{count} of a class, fewer than {LEAST_LABELS}: training does not stop early")
-    validated = roles["validation"]
-    calibration = photos.images[roles["train"][:CALIBRATION_IMAGES]]
-    return EarlyStopping(photos.images[validated], photos.labels[validated], calibration, stops)
+    calibration = train.images[:CALIBRATION_IMAGES]
+    return EarlyStopping(validation.images, validation.labels, calibration, stops)
 
 
-def _summary(
-    photos: Photos,
-    roles: Mapping[str, IndexArray],
-    labels: IndexArray,
-    supernet: Supernet,
-) -> str:
+def _summary(parts: Mapping[str, Photos], labels: IndexArray, supernet: Supernet) -> str:
     space, unlabelled = supernet.space, int((labels < 0).sum())
     without = f" ({unlabelled} without a label)" if unlabelled else ""
+    counts = {role: len(part.labels) for role, part in parts.items()}
     return (
-        f"{len(photos.images)} photos of {len(photos.classes)} classes: "
-        f"{len(roles['train'])} to train on{without}, {len(roles['validation'])} to validate, "
-        f"{len(roles['check'])} to check on devices; "
+        f"{sum(counts.values())} photos of {space.classes} classes: "
+        f"{counts['train']} to train on{without}, {counts['validation']} to validate, "
+        f"{counts['check']} to check on devices; "
         f"{space.count():.1e} subnets up to {space.resolutions[-1]} px"
     )
 

@@ -25,7 +25,7 @@ from tofa_edge.architecture.zoo import tiny
 from tofa_edge.train.config import TrainingConfig
 from tofa_edge.train.distributed import Processes
 from tofa_edge.train.run.checkpoint import Checkpoints
-from tofa_edge.train.run.phases import optimise
+from tofa_edge.train.run.phases import TrainingRun, optimise
 from tofa_edge.train.supernet.supernet import Supernet
 from tofa_edge.train.run.early_stopping import EarlyStopping
 
@@ -38,7 +38,8 @@ config = TrainingConfig(start="tiny", epochs=6, batch_size=16, learning_rate=1e-
 """
 LOSSES = """
 losses = []
-optimise(supernet, images, labels, config, lambda p: losses.append(p.losses), processes=processes)
+run = TrainingRun(config, lambda p: losses.append(p.losses), processes=processes)
+optimise(supernet, images, labels, run)
 if processes.first:
     with open(sys.argv[1], "w") as file:
         json.dump(losses, file)
@@ -53,10 +54,8 @@ class Scripted(EarlyStopping):
         state.averaged.arrays()["stem.shift"].fill_(7.0)
 if processes.first:
     watch = Scripted(images, labels, images)
-trained = optimise(
-    supernet, images, labels, config, lambda p: seen["watched"].append(p.step),
-    processes=processes, early_stopping=watch,
-)
+run = TrainingRun(config, lambda p: seen["watched"].append(p.step), processes=processes)
+trained = optimise(supernet, images, labels, run, early_stopping=watch)
 seen["shift"] = float(trained.arrays()["stem.shift"][0])
 seen["mean"] = float(trained.arrays()["stem.mean"][0])
 def interrupted(progress):
@@ -70,7 +69,8 @@ class Slow(Checkpoints):
         super().save(state, phase)
 checkpoints = Slow(Path(sys.argv[1]), {})
 try:
-    optimise(trained, images, labels, config, interrupted, checkpoints, processes)
+    run = TrainingRun(config, interrupted, checkpoints, processes)
+    optimise(trained, images, labels, run)
 except KeyboardInterrupt:
     seen["kept"] = checkpoints.path.exists()
 with open(f"{sys.argv[1]}-{processes.rank}", "w") as file:

@@ -32,7 +32,7 @@ from tofa_edge.train.after.integer_drop import integer_engine
 from tofa_edge.train.config import Progress, Report, TrainingConfig
 from tofa_edge.train.data.augment import resize, weak
 from tofa_edge.train.data.photos import decode_all, read_folder, split
-from tofa_edge.train.run.phases import optimise
+from tofa_edge.train.run.phases import TrainingRun, optimise
 from tofa_edge.train.supernet.supernet import Supernet
 from tofa_edge.train.trainer import train
 
@@ -353,7 +353,7 @@ def test_loss_that_is_not_finite_names_the_step() -> None:
                 supernet.arrays()["head.weight"].fill_(float("nan"))
 
     with pytest.raises(TrainingError, match="not finite at step 3"):
-        optimise(supernet, images, labels, TINY, poison)
+        optimise(supernet, images, labels, TrainingRun(TINY, poison))
 
 
 @pytest.mark.parametrize(

@@ -111,16 +111,10 @@ def judged(
     confidence = np.exp(log_softmax(logits)).max(axis=1)
     confusion = np.zeros((logits.shape[1],) * 2, np.int64)
     np.add.at(confusion, (labels, guesses), 1)
-    return Evaluation(
-        name,
-        subnet,
-        cost,
-        len(labels),
-        float(right.mean()),
-        wilson(int(right.sum()), len(labels)),
-        calibration_error(confidence, right),
-        confusion,
-    )
+    interval = wilson(int(right.sum()), len(labels))
+    error = calibration_error(confidence, right)
+    share = float(right.mean())
+    return Evaluation(name, subnet, cost, len(labels), share, interval, error, confusion)
 
 
 def calibration_error(confidence: FloatArray, right: NDArray[np.bool_]) -> float:

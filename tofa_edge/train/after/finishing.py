@@ -9,18 +9,15 @@ from pathlib import Path
 
 import numpy as np
 
-from tofa_edge.architecture.arrays import IndexArray
 from tofa_edge.budget import MAX_ACCURACY_DROP
 from tofa_edge.cutting.cutter import CALIBRATION_IMAGES
 from tofa_edge.errors import TrainingError
-from tofa_edge.network.network import LITE_PREPROCESSING
 from tofa_edge.prediction.accuracy import AccuracyPredictor
 from tofa_edge.train.after import integer_drop, subnet_tests
 from tofa_edge.train.after.packing import Contents, pack
 from tofa_edge.train.config import (
     EVALUATION,
     INTEGER_DROP,
-    PACKING,
     TESTING,
     OnStep,
     Report,
@@ -31,8 +28,7 @@ from tofa_edge.train.data.sources import read_some
 from tofa_edge.train.run.early_stopping import EarlyStopping
 from tofa_edge.train.run.subnet_accuracy import accuracy, fit_temperature
 from tofa_edge.train.run.time_estimate import PhaseCosts
-from tofa_edge.train.supernet.efficientnet_lite import load_lite
-from tofa_edge.train.supernet.once_for_all import load_once_for_all
+from tofa_edge.train.supernet.start import read_weights
 from tofa_edge.train.supernet.supernet import Supernet
 
 log = logging.getLogger(__name__)
@@ -45,63 +41,69 @@ def pack_trained(
     out: Path,
     config: TrainingConfig,
     supernet: Supernet,
-    photos: Photos,
-    roles: Mapping[str, IndexArray],
-    seconds: float,
+    parts: Mapping[str, Photos],
     on_step: OnStep,
-) -> Report:
-    """Writes the bundle of a trained supernet, and returns how accurate it is.
+) -> dict[str, float]:
+    """Writes the bundle of a trained supernet; returns the accuracy of its three named subnets.
 
     Args:
         out: the bundle to write.
         config: how it was trained.
         supernet: on the CPU.
-        photos: all of them.
-        roles: indices of photos, (N,), by "train", "validation" and "check".
-        seconds: that the training took.
+        parts: the photos by role: "train", "validation" and "check".
         on_step: called after each evaluated subnet and each step of packing.
-
-    Raises:
-        BundleError: the bundle cannot be written there.
     """
-    trained, validated = roles["train"], roles["validation"]
-    check = roles["check"][: config.check_photos]
-    images, labels = photos.images[validated], photos.labels[validated]
-    evaluation = EarlyStopping(images, labels, photos.images[trained[:CALIBRATION_IMAGES]])
+    trained, labels = parts["train"].images, parts["validation"].labels
+    calibration = trained[:CALIBRATION_IMAGES]
+    evaluation = EarlyStopping(parts["validation"].images, labels, calibration)
     logits = evaluation.logits(supernet, on_step)
     accuracies = {name: accuracy(each, labels) for name, each in logits.items()}
     temperature = fit_temperature(np.stack(list(logits.values())), labels)
     predictor = None
     if len(labels) and config.predictor_subnets:
-        predictor = _predictor(supernet, config, photos, roles, temperature, on_step)
-    calibration = photos.images[trained[: config.calibration_photos]]
-    checked = photos.images[check], photos.labels[check]
-    contents = Contents(photos.classes, calibration, *checked, temperature, predictor)
+        predictor = _predictor(supernet, config, parts, temperature, on_step)
+    calibration, check = trained[: config.calibration_photos], parts["check"]
+    images, check_labels = check.images[: config.check_photos], check.labels[: config.check_photos]
+    contents = Contents(check.classes, calibration, images, check_labels, temperature, predictor)
+    counts = {"photos_trained_on": len(trained), "photos_validated_on": len(labels)}
+    provenance = {**_provenance(config, accuracies, predictor), **counts}
+    pack(out, config, supernet, contents, provenance, on_step)
+    return accuracies
+
+
+def _provenance(
+    config: TrainingConfig, accuracies: Mapping[str, float], predictor: AccuracyPredictor | None
+) -> dict[str, float]:
+    """Returns how a supernet was trained, and how good it became, by name."""
     provenance = {f"accuracy_{name}": value for name, value in accuracies.items()}
     if predictor is not None:
         provenance |= {"predictor_error": predictor.error, "predictor_tau": predictor.tau}
         provenance |= {"integer_drop": predictor.integer_drop}
-    provenance |= {"epochs": config.epochs}
-    provenance |= {"pretrain_epochs": config.pretrain_epochs if config.is_plain else 0}
-    provenance |= {"quantisation_aware_epochs": config.quantisation_aware_epochs}
-    provenance |= {"photos_trained_on": len(trained), "photos_validated_on": len(validated)}
-    pack(out, config, supernet, contents, provenance, on_step)
-    return Report(out, accuracies, seconds)
+    return provenance | {
+        "epochs": config.epochs,
+        "pretrain_epochs": config.pretrain_epochs if config.is_plain else 0,
+        "quantisation_aware_epochs": config.quantisation_aware_epochs,
+    }
 
 
 def _predictor(
     supernet: Supernet,
     config: TrainingConfig,
-    photos: Photos,
-    roles: Mapping[str, IndexArray],
+    parts: Mapping[str, Photos],
     temperature: float,
     on_step: OnStep,
 ) -> AccuracyPredictor:
     whole = (supernet.space, supernet.to_arrays(), supernet.preprocessing)
-    unlabelled, validated = photos.images[roles["train"]], roles["validation"]
-    images, labels = photos.images[validated], photos.labels[validated]
-    count, seed = config.predictor_subnets, config.seed
-    tested = subnet_tests.evaluate_subnets(*whole, unlabelled, images, labels, count, seed, on_step)
+    unlabelled, validated = parts["train"].images, parts["validation"]
+    tested = subnet_tests.evaluate_subnets(
+        *whole,
+        unlabelled,
+        validated.images,
+        validated.labels,
+        config.predictor_subnets,
+        config.seed,
+        on_step,
+    )
     rounding = integer_drop.integer_drop(*whole, unlabelled, tested.encodings, temperature, on_step)
     predictor = tested.predictor()
     if rounding is None:
@@ -124,7 +126,7 @@ def _report_drop(points: float, error: float) -> None:
 def seconds_after_training(
     costs: PhaseCosts, trained: int, validated: int, config: TrainingConfig
 ) -> dict[str, float]:
-    """Returns about how long each phase after training will take, in seconds.
+    """Returns about how long each phase from training to packing will take, in seconds.
 
     There are so many photos `trained` on and `validated`.
     """
@@ -136,7 +138,6 @@ def seconds_after_training(
         expected[TESTING] = config.predictor_subnets * each
         subnets, images = integer_drop.SUBNETS, min(integer_drop.IMAGES, trained)
         expected[INTEGER_DROP] = subnets * 2 * costs.evaluation(images)
-    expected[PACKING] = PACKING_SECONDS
     return expected
 
 
@@ -153,13 +154,10 @@ def bundle_as_is(data: Path | None, out: Path, config: TrainingConfig) -> Report
     """
     if not config.is_plain and config.pretrained is None:
         raise TrainingError(f"--epochs 0 wants pretrained weights, {config.start} has none")
-    if config.pretrained is None:
-        space, arrays = load_lite(config.start)
-        preprocessing = LITE_PREPROCESSING
-    else:
-        space, arrays, preprocessing = load_once_for_all(Path(config.pretrained))
-    supernet = Supernet(space, replace(preprocessing, crop=IMAGENET_CROP))
-    supernet.load_arrays(arrays)
+    start = read_weights(config)
+    space = start.space
+    supernet = Supernet(space, replace(start.preprocessing, crop=IMAGENET_CROP))
+    supernet.load_arrays(start.arrays or {})
     size = space.resolutions[-1]
     calibration = np.zeros((0, size, size, 3), np.uint8)
     if data is not None:

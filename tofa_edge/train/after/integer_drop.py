@@ -14,10 +14,9 @@ from tofa_edge.cutting.cutter import CALIBRATION_IMAGES
 from tofa_edge.cutting.ranges import NARROW_LEVELS, ready
 from tofa_edge.network.network import Preprocessing
 from tofa_edge.network.slicing import Arrays
-from tofa_edge.selftest.records import passing_engines
+from tofa_edge.selftest.records import calibrating_engine, passing_engines
 from tofa_edge.train.config import INTEGER_DROP, OnStep, counted, silent
 from tofa_edge.train.data.photos import resized
-from tofa_edge.train.run.subnet_accuracy import host_engine
 
 SUBNETS = 12
 IMAGES = 1000
@@ -41,7 +40,7 @@ def integer_drop(
     integers = integer_engine()
     if integers is None:
         return None
-    float32 = host_engine()
+    float32 = calibrating_engine()
     subnets = decoded(space, encodings[:: max(1, len(encodings) // SUBNETS)][:SUBNETS])
     losses = []
     for subnet in counted(INTEGER_DROP, subnets, on_step, min(IMAGES, len(images))):
@@ -56,5 +55,5 @@ def integer_drop(
 
 def integer_engine() -> Engine | None:
     """Returns the first engine that works here in int8 on the CPU, on one thread."""
-    able = [e for e in passing_engines() if (e.target.unit, e.target.precision) == ("cpu", "int8")]
-    return able[0] if able else None
+    able = (e for e in passing_engines() if (e.target.unit, e.target.precision) == ("cpu", "int8"))
+    return next(able, None)

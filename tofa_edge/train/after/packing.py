@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import datetime
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -96,6 +97,20 @@ def pack(
     supernet.load_arrays({name: array.astype(np.float32) for name, array in stored.items()})
     golden = golden_cases(supernet, config.seed)
     count()
+    write_bundle(
+        out,
+        space=supernet.space,
+        preprocessing=supernet.preprocessing,
+        arrays=stored,
+        golden=golden,
+        provenance={**_origin(config), **provenance},
+        **_members(contents, count),
+    )
+    count()
+
+
+def _members(contents: Contents, count: Callable[[], None]) -> dict[str, Any]:
+    """Returns the contents as `write_bundle` takes them, photos encoded; counts the two kinds."""
     calibration = [_encoded(image) for image in contents.calibration]
     count()
     check: list[tuple[bytes, int]] = []
@@ -103,22 +118,20 @@ def pack(
         photos = [_encoded(image) for image in contents.check]
         check = list(zip(photos, contents.check_labels.tolist(), strict=True))
     count()
-    origin = {"made_by": f"tofa-edge {__version__}", "made_on": datetime.date.today().isoformat()}
-    start = _name(config.pretrained or config.start)
-    write_bundle(
-        out,
-        space=supernet.space,
-        classes=contents.classes,
-        preprocessing=supernet.preprocessing,
-        arrays=stored,
-        golden=golden,
-        calibration=calibration,
-        check=check,
-        temperature=contents.temperature,
-        predictor=contents.predictor,
-        provenance={**origin, "start": start, "seed": config.seed, **provenance},
-    )
-    count()
+    measured = {"temperature": contents.temperature, "predictor": contents.predictor}
+    return {"classes": contents.classes, "calibration": calibration, "check": check, **measured}
+
+
+def _origin(config: TrainingConfig) -> dict[str, str | int]:
+    """Returns what made a bundle, when, and from what."""
+    made = {"made_by": f"tofa-edge {__version__}", "made_on": datetime.date.today().isoformat()}
+    return {**made, "start": _name(config.pretrained or config.start), "seed": config.seed}
+
+
+def _name(start: str) -> str:
+    """Returns the name of a start without its folder, as a bundle may hold it."""
+    name = Path(start).name[:MOST_NAME]
+    return "".join(letter if printable(letter) else "?" for letter in name)
 
 
 def _packed(supernet: Supernet, contents: Contents) -> dict[str, FloatArray]:
@@ -129,12 +142,6 @@ def _packed(supernet: Supernet, contents: Contents) -> dict[str, FloatArray]:
         seen = subnet_features(supernet, supernet.space.largest(), contents.calibration, "stored")
         weight, bias = without_dead_inputs(weight, bias, seen.cpu().numpy())
     return {**arrays, f"{LOGITS}.weight": weight, f"{LOGITS}.bias": bias}
-
-
-def _name(start: str) -> str:
-    """Returns the name of a start without its folder, as a bundle may hold it."""
-    name = Path(start).name[:MOST_NAME]
-    return "".join(letter if printable(letter) else "?" for letter in name)
 
 
 def _encoded(image: ImageArray) -> bytes:

@@ -10,18 +10,13 @@ import numpy as np
 
 from tofa_edge.architecture.arrays import ImageArray, IndexArray
 from tofa_edge.errors import DataError
-from tofa_edge.train.data.photos import UNLABELLED, Photos
+from tofa_edge.train.data.photos import UNLABELLED
 
 FASHION_FOLDER = Path("/usr/share/datasets/fashion-mnist")  # where the Debian package puts it
 FASHION = ("t-shirt", "trouser", "pullover", "dress", "coat", "sandal", "shirt", "sneaker", "bag",
            "ankle boot")  # fmt: skip
 
 Raw = tuple[tuple[str, ...], ImageArray, IndexArray]
-
-
-def installed(name: str) -> Photos:
-    """Returns a set's training images as they are installed."""
-    return Photos(*_READERS[name]())
 
 
 def elpv() -> Raw:
@@ -82,9 +77,8 @@ def digits() -> Raw:
     return tuple(str(n) for n in range(10)), grey, np.asarray(digits.target, np.int64)
 
 
-_READERS: dict[str, Callable[[], Raw]] = {
+SETS: dict[str, Callable[[], Raw]] = {
     "elpv": elpv,
     "fashion-mnist": fashion_mnist,
     "digits": digits,
 }
-NAMES = tuple(_READERS)

@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from tofa_edge.architecture.arrays import ImageArray, IndexArray
-from tofa_edge.bundle.images import SUFFIXES, files_in, prepare, stack
+from tofa_edge.bundle.images import SUFFIXES, ImageSource, files_in, prepare, stack
 from tofa_edge.errors import DataError, ImageError
 from tofa_edge.train.config import READING, OnStep, counter, silent
 
@@ -37,6 +37,10 @@ class Photos:
     classes: tuple[str, ...]
     images: ImageArray
     labels: IndexArray
+
+    def take(self, indices: IndexArray) -> Photos:
+        """Returns the images at `indices`, (N,)."""
+        return Photos(self.classes, self.images[indices], self.labels[indices])
 
 
 @dataclass(frozen=True)
@@ -112,21 +116,18 @@ def forget_labels(labels: IndexArray, per_class: int | None, seed: int) -> Index
     return kept
 
 
-def read_folder(root: Path, labelled: bool = True, least_classes: int = 2) -> LabelledPaths:
+def read_folder(root: Path, least_classes: int = 2) -> LabelledPaths:
     """Returns the images of `root/<class>/*`, classes in alphabetical order.
 
     Those in a folder `unlabelled` have no label.
 
     Args:
         root: the folder.
-        labelled: False takes every image at any depth, without classes.
         least_classes: how many there must be.
 
     Raises:
         DataError: the folder cannot be read, has too few classes, or an empty one.
     """
-    if not labelled:
-        return _all_files(root)
     try:
         folders = sorted(p for p in root.iterdir() if p.is_dir() and not p.name.startswith("."))
         files = {folder.name: files_in(folder) for folder in folders}
@@ -155,7 +156,12 @@ def _unreadable(root: Path, error: OSError) -> str:
     return f"{error.filename or root}: cannot be read: {error.strerror or error}"
 
 
-def _all_files(root: Path) -> LabelledPaths:
+def list_files(root: Path) -> LabelledPaths:
+    """Returns every image in the folder `root`, at any depth, without classes.
+
+    Raises:
+        DataError: the folder cannot be read, or has none.
+    """
     if not root.is_dir():
         found = "it is a file" if root.exists() else "there is none"
         raise DataError(f"{root}: wanted a folder of photos, {found}")
@@ -236,10 +242,10 @@ def decode_all(
     return images, data.take(np.array(kept, np.int64))
 
 
-def decoded(path: Path, size: int) -> ImageArray | ImageError:
-    """Returns a file's image, uint8 (size, size, 3) of a `size`, or why there is none."""
+def decoded(source: ImageSource, size: int) -> ImageArray | ImageError:
+    """Returns a `source`'s image, uint8 (size, size, 3) of a `size`, or why there is none."""
     try:
-        return prepare(path, size)
+        return prepare(source, size)
     except ImageError as error:
         return error
 

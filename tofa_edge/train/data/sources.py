@@ -11,7 +11,7 @@ from tofa_edge.bundle.images import prepare, stack
 from tofa_edge.bundle.manifest import MOST_NAME, printable
 from tofa_edge.errors import DataError
 from tofa_edge.train.config import READING, OnStep, counted, silent
-from tofa_edge.train.data.named_sets import NAMES, installed
+from tofa_edge.train.data.named_sets import SETS
 from tofa_edge.train.data.photos import LabelledPaths, Photos, decode_all, read_csv, read_folder
 
 
@@ -19,14 +19,14 @@ def list_photos(source: Path, least_classes: int = 2) -> LabelledPaths | Photos:
     """Returns the images of a folder, a CSV file or a named set with their labels, not decoded.
 
     Args:
-        source: as for `read_folder` or `read_csv`, or the name of a set (`named_sets.NAMES`).
+        source: as for `read_folder` or `read_csv`, or the name of a set (`named_sets.SETS`).
         least_classes: how many there must be.
 
     Raises:
         DataError: it cannot be read, or a class has a name that no bundle can hold.
     """
-    if str(source) in NAMES and not source.exists():
-        return installed(str(source))
+    if str(source) in SETS and not source.exists():
+        return Photos(*SETS[str(source)]())
     read = read_csv if source.suffix.lower() == ".csv" else read_folder
     listed = read(source, least_classes=least_classes)
     for name in listed.classes:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor
@@ -39,7 +39,7 @@ def start_from_probe(
     al., "Fine-Tuning can Distort Pretrained Features", ICLR 2022).
 
     Args:
-        supernet: whose largest subnet gives the features; its classifier is replaced.
+        supernet: its largest subnet gives the features; its classifier is replaced.
         images: uint8, (N, S, S, 3), in mixed order.
         labels: class indices, −1 where unlabelled, (N,).
         teacher_outputs: of the images; may be none.
@@ -56,6 +56,23 @@ def start_from_probe(
     features = own
     if teacher_outputs:
         features = torch.cat([teacher.features for teacher in teacher_outputs], dim=1).to(own)
+    probe, pseudo_labels, prior = _from_features(features, labels, classes, self_training, count)
+    classifier = fit_to(own, pseudo_labels) if teacher_outputs or self_training else probe
+    fitted = {"weight": classifier.weight, "bias": classifier.bias}
+    arrays = {f"{LOGITS}.{role}": value.cpu().numpy() for role, value in fitted.items()}
+    supernet.load_arrays({**supernet.to_arrays(), **arrays})
+    count()
+    return pseudo_labels, prior
+
+
+def _from_features(
+    features: Tensor,
+    labels: IndexArray,
+    classes: int,
+    self_training: bool,
+    count: Callable[[], None],
+) -> tuple[Probe, Tensor, Tensor]:
+    """Returns a fitted probe, its pseudo-labels, and the class prior; counts the three steps."""
     if self_training:
         prior, rounds = class_prior(features, labels, classes), SELF_TRAINING_ROUNDS
     else:
@@ -63,16 +80,12 @@ def start_from_probe(
     count()
     probe = fit_linear_probe(features, labels, classes, rounds, prior)
     count()
-    pseudo_labels = (
-        spread(probe, features, labels) if self_training else probe.probabilities(features)
-    )
+    if self_training:
+        pseudo_labels = spread(probe, features, labels)
+    else:
+        pseudo_labels = probe.probabilities(features)
     count()
-    classifier = fit_to(own, pseudo_labels) if teacher_outputs or self_training else probe
-    fitted = {"weight": classifier.weight, "bias": classifier.bias}
-    arrays = {f"{LOGITS}.{role}": value.cpu().numpy() for role, value in fitted.items()}
-    supernet.load_arrays({**supernet.to_arrays(), **arrays})
-    count()
-    return pseudo_labels, prior
+    return probe, pseudo_labels, prior
 
 
 def spread(probe: Probe, features: Tensor, labels: IndexArray) -> Tensor:

@@ -94,11 +94,8 @@ def fit_linear_probe(
     for number in range(rounds if len(unlabelled) else 0):
         guesses = (standard[unlabelled] @ weight.T + bias).softmax(dim=1)
         part = (number + 1) / (rounds + 1)
-        chosen, named = _most_confident(guesses, part, own if prior is None else prior)
-        targets[unlabelled] = guesses
-        targets[unlabelled[chosen]] = F.one_hot(named, classes).float()
-        weights[unlabelled] = 0.0
-        weights[unlabelled[chosen]] = TRUST
+        frequencies = own if prior is None else prior
+        targets[unlabelled], weights[unlabelled] = _most_confident(guesses, part, frequencies)
         weight, bias = _regression(standard, targets, weights, (weight, bias))
     return _on_raw_features(weight, bias, mean, deviation)
 
@@ -112,17 +109,18 @@ def fit_to(features: Tensor, probabilities: Tensor) -> Probe:
 
 
 def _most_confident(guesses: Tensor, part: float, prior: Tensor) -> tuple[Tensor, Tensor]:
-    """Returns the rows that are surely of their predicted class, and that class, (P,) each.
+    """Returns targets, (N, classes), and weights, 0 but for rows surely of their class, (N,).
 
     Of each class a part of as many rows as there should be by the prior.
     """
-    rows, named = [], []
+    targets, weights = guesses.clone(), torch.zeros_like(guesses[:, 0])
     for index, frequency in enumerate(prior.tolist()):
         quota = max(1, int(part * frequency * len(guesses)))
         best = guesses[:, index].topk(min(quota, len(guesses))).indices
-        rows.append(best[guesses[best].argmax(dim=1) == index])
-        named.append(torch.full_like(rows[-1], index))
-    return torch.cat(rows), torch.cat(named)
+        rows = best[guesses[best].argmax(dim=1) == index]
+        targets[rows] = torch.eye(len(prior)).to(guesses)[index]
+        weights[rows] = TRUST
+    return targets, weights
 
 
 def _on_raw_features(weight: Tensor, bias: Tensor, mean: Tensor, deviation: Tensor) -> Probe:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
-from typing import Protocol
 
 import numpy as np
 import torch
@@ -25,15 +25,18 @@ from tofa_edge.train.supernet.supernet import Supernet
 PROBE_LEAST = 0.3  # the weight of initial pseudo-labels from half of training on; 1 at first
 
 
-class Objective(Protocol):
+class Objective(ABC):
     """A phase of training.
 
     Attributes:
-        images_per_step: how many images a step learns from.
+        images: uint8, (N, S, S, 3).
+        images_per_step: how many images a step draws.
     """
 
+    images: ImageArray
     images_per_step: int
 
+    @abstractmethod
     def losses(
         self, step: Step, supernet: Supernet, averaged: Supernet, subnets: Sequence[Subnet]
     ) -> Iterator[Tensor]:
@@ -48,16 +51,18 @@ class Objective(Protocol):
 
     def state(self) -> dict[str, Tensor]:
         """Returns what it keeps from step to step, for a checkpoint."""
+        return {}
 
-    def load_state(self, state: dict[str, Tensor]) -> None:
+    def load_state(self, state: dict[str, Tensor]) -> None:  # noqa: B027
         """Goes on from a `state`."""
 
     def metrics(self) -> dict[str, float]:
         """Returns figures of the last step."""
+        return {}
 
 
 @dataclass(eq=False)
-class Distillation:
+class Distillation(Objective):
     """Makes every subnet like a frozen pretrained network. Needs no labels.
 
     The students get weak views of images that the teacher was given once and whole.
@@ -68,7 +73,6 @@ class Distillation:
         features: the teacher's, pooled, (N, channels).
         batch_size: images a step.
         processes: that share a batch.
-        images_per_step: images that one step draws.
     """
 
     images: ImageArray
@@ -76,7 +80,6 @@ class Distillation:
     features: Tensor
     batch_size: int
     processes: Processes = ALONE
-    images_per_step: int = field(init=False)
 
     def __post_init__(self) -> None:
         self.images_per_step = self.batch_size
@@ -93,20 +96,9 @@ class Distillation:
         taught = (self.logits[mine].to(device), self.features[mine].to(device))
         yield from distilled(supernet, images, taught, subnets)
 
-    def state(self) -> dict[str, Tensor]:
-        """See `Objective`."""
-        return {}
-
-    def load_state(self, state: dict[str, Tensor]) -> None:
-        """See `Objective`."""
-
-    def metrics(self) -> dict[str, float]:
-        """See `Objective`."""
-        return {}
-
 
 @dataclass(eq=False)
-class SemiSupervised:
+class SemiSupervised(Objective):
     """The one loss on labelled and unlabelled images; supervised where there are none.
 
     Attributes:
@@ -122,7 +114,6 @@ class SemiSupervised:
             labels' own. Pseudo-labels are aligned to it, and labels are weighted by it.
         settled: whether initial pseudo-labels have their least weight from the first step on.
         pseudo: what is kept of the pseudo-labels from step to step.
-        images_per_step: images that one step draws, labelled or not.
     """
 
     images: ImageArray
@@ -135,7 +126,6 @@ class SemiSupervised:
     settled: bool = False
     prior: Tensor | None = None
     pseudo: PseudoLabels = field(init=False)
-    images_per_step: int = field(init=False)
 
     def __post_init__(self) -> None:
         prior = labelled_prior(self.labels, self.classes) if self.prior is None else self.prior

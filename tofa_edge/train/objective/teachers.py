@@ -11,7 +11,6 @@ pseudo-labels. On the 10,000 CIFAR-10-JPEG images with 25 labels a class, such a
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import torch
@@ -86,20 +85,6 @@ def run_teacher(
         outputs.append(tuple(value.float().flatten(1).cpu() for value in values))
     every = (torch.cat(parts) for parts in zip(*outputs, strict=True))
     return TeacherOutputs(*(_gathered(value, len(images), processes) for value in every))
-
-
-def run_teachers(
-    names: Sequence[str],
-    images: ImageArray,
-    device: torch.device,
-    on_step: OnStep = silent,
-    processes: Processes = ALONE,
-) -> dict[str, TeacherOutputs]:
-    """Returns the outputs of pretrained networks by their `names`; see `run_teacher`.
-
-    Of `images`, uint8, (N, S, S, 3); `on_step` is called after each 64.
-    """
-    return {name: run_teacher(name, images, device, on_step, processes) for name in names}
 
 
 def _gathered(mine: Tensor, count: int, processes: Processes) -> Tensor:

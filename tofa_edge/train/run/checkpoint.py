@@ -39,31 +39,44 @@ class Checkpoint:
     identity: Mapping[str, str]
     tensors: Mapping[str, Tensor]
 
+    def under(self, prefix: str) -> dict[str, Tensor]:
+        """Returns the tensors whose names begin with a `prefix`, by the rest of the name."""
+        named = self.tensors.items()
+        return {k.removeprefix(prefix): v for k, v in named if k.startswith(prefix)}
+
+    def tensor(self, name: str, like: Tensor) -> Tensor:
+        """Returns the tensor of a `name`, of the shape of `like`, or raises a TrainingError."""
+        tensor = self.tensors.get(name)
+        if tensor is None:
+            raise TrainingError(f"{self.path}: {name} is missing")
+        wanted, got = tuple(like.shape), tuple(tensor.shape)
+        if wanted != got:
+            raise TrainingError(f"{self.path}: {name}: wanted shape {wanted}, got {got}")
+        return tensor
+
 
 @dataclass(eq=False)
 class Checkpoints:
     """The checkpoint of a run: refuses one of another run, restores a phase from it.
 
     Attributes:
-        path: of the file.
+        path: of the file; None writes none.
         identity: what the run was started with, by name.
         found: what an interrupted run left, until it is used.
     """
 
-    path: Path
+    path: Path | None = None
     identity: Mapping[str, str] = field(default_factory=dict)
     found: Checkpoint | None = None
 
     @staticmethod
-    def open(path: Path, resume: bool) -> Checkpoints:
-        """Returns the checkpoints in a file, with what is there to `resume` from.
-
-        Args:
-            path: of the file.
+    def open(out: Path, resume: bool) -> Checkpoints:
+        """Returns those beside the bundle `out`, with what is there to `resume` from.
 
         Raises:
             TrainingError: there is none to resume from, or there is one and not resuming.
         """
+        path = out.with_name(out.name + ".checkpoint")
         if resume:
             return Checkpoints(path, found=read(path))
         if path.exists():
@@ -94,46 +107,57 @@ class Checkpoints:
 
     def restore(self, state: TrainingState, phase: Phase) -> None:
         """Puts the state of a phase to where an interrupted run was."""
-        if self.found is not None and self.found.phase == phase.name:
-            restore(self.found, state)
-            self.found = None
+        if self.found is None or self.found.phase != phase.name:
+            return
+        found, self.found = self.found, None
+        with torch.no_grad():
+            for prefix, supernet in (("supernet", state.supernet), ("averaged", state.averaged)):
+                for name, value in supernet.arrays().items():
+                    value.copy_(found.tensor(f"{prefix}/{name}", value))
+        for name, parameter in state.supernet.named_parameters():
+            keys = [key for key in MOMENTS if f"moments/{name}/{key}" in found.tensors]
+            moments = {}
+            for key in keys:
+                like = parameter if key != "step" else torch.zeros(())
+                moment = found.tensor(f"moments/{name}/{key}", like)
+                moments[key] = torch.empty_like(like, requires_grad=False).copy_(moment)
+            if moments:
+                state.optimiser.state[parameter] = moments
+        state.objective.load_state(found.under("objective/"))
+        state.extra = found.under("extra/")
+        state.step, state.seconds = found.step, found.seconds
 
     def save(self, state: TrainingState, phase: Phase) -> None:
-        """Writes the checkpoint."""
-        save(self.path, state, phase, self.identity)
+        """Writes the checkpoint.
+
+        Raises:
+            TrainingError: it cannot be written; an older one is still there.
+        """
+        if self.path is None:
+            return
+        tensors: dict[str, Tensor] = {}
+        for prefix, supernet in (("supernet", state.supernet), ("averaged", state.averaged)):
+            tensors |= {f"{prefix}/{name}": value for name, value in supernet.arrays().items()}
+        for name, parameter in state.supernet.named_parameters():
+            moments = state.optimiser.state.get(parameter, {})
+            tensors |= {f"moments/{name}/{key}": moments[key] for key in MOMENTS if key in moments}
+        tensors |= {f"objective/{name}": value for name, value in state.objective.state().items()}
+        tensors |= {f"extra/{name}": value for name, value in state.extra.items()}
+        content = {n: value.detach().cpu().contiguous().clone() for n, value in tensors.items()}
+        progress = {"phase": phase.name, "step": str(state.step), "seconds": repr(state.seconds)}
+        metadata = {**progress, "identity": json.dumps(dict(self.identity))}
+        try:
+            with whole_file(self.path) as stream:
+                safetensors.torch.save_file(content, Path(stream.name), metadata)
+        except (OSError, safetensors.SafetensorError) as error:
+            raise TrainingError(
+                f"{self.path}: the checkpoint cannot be written: {error}"
+            ) from error
 
     def remove(self) -> None:
         """Removes it: the run is done."""
-        self.path.unlink(missing_ok=True)
-
-
-def beside(out: Path) -> Path:
-    """Returns where the checkpoint of the training of a bundle `out` lies."""
-    return out.with_name(out.name + ".checkpoint")
-
-
-def save(path: Path, state: TrainingState, phase: Phase, identity: Mapping[str, str]) -> None:
-    """Writes a checkpoint of the run with this `identity`.
-
-    Raises:
-        TrainingError: it cannot be written; an older one is still there.
-    """
-    tensors: dict[str, Tensor] = {}
-    for prefix, supernet in (("supernet", state.supernet), ("averaged", state.averaged)):
-        tensors |= {f"{prefix}/{name}": value for name, value in supernet.arrays().items()}
-    for name, parameter in state.supernet.named_parameters():
-        moments = state.optimiser.state.get(parameter, {})
-        tensors |= {f"moments/{name}/{key}": moments[key] for key in MOMENTS if key in moments}
-    tensors |= {f"objective/{name}": value for name, value in state.objective.state().items()}
-    tensors |= {f"extra/{name}": value for name, value in state.extra.items()}
-    progress = {"phase": phase.name, "step": str(state.step), "seconds": repr(state.seconds)}
-    metadata = {**progress, "identity": json.dumps(dict(identity))}
-    content = {name: value.detach().cpu().contiguous().clone() for name, value in tensors.items()}
-    try:
-        with whole_file(path) as stream:
-            safetensors.torch.save_file(content, Path(stream.name), metadata)
-    except (OSError, safetensors.SafetensorError) as error:
-        raise TrainingError(f"{path}: the checkpoint cannot be written: {error}") from error
+        if self.path is not None:
+            self.path.unlink(missing_ok=True)
 
 
 def read(path: Path) -> Checkpoint:
@@ -155,38 +179,3 @@ def read(path: Path) -> Checkpoint:
         raise TrainingError(
             f"{path}: the checkpoint cannot be read ({error}); remove it and start again"
         ) from error
-
-
-def restore(checkpoint: Checkpoint, state: TrainingState) -> None:
-    """Puts a state back to where the checkpoint was made."""
-    tensors = checkpoint.tensors
-    with torch.no_grad():
-        for prefix, supernet in (("supernet", state.supernet), ("averaged", state.averaged)):
-            for name, value in supernet.arrays().items():
-                value.copy_(_fitting(checkpoint, f"{prefix}/{name}", value))
-    for name, parameter in state.supernet.named_parameters():
-        keys = [key for key in MOMENTS if f"moments/{name}/{key}" in tensors]
-        moments = {}
-        for key in keys:
-            like = parameter if key != "step" else torch.zeros(())
-            moment = _fitting(checkpoint, f"moments/{name}/{key}", like)
-            moments[key] = torch.empty_like(like, requires_grad=False).copy_(moment)
-        if moments:
-            state.optimiser.state[parameter] = moments
-    state.objective.load_state(_under("objective/", tensors))
-    state.extra = _under("extra/", tensors)
-    state.step, state.seconds = checkpoint.step, checkpoint.seconds
-
-
-def _under(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    return {k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)}
-
-
-def _fitting(checkpoint: Checkpoint, name: str, like: Tensor) -> Tensor:
-    tensor = checkpoint.tensors.get(name)
-    if tensor is None:
-        raise TrainingError(f"{checkpoint.path}: {name} is missing")
-    wanted, got = tuple(like.shape), tuple(tensor.shape)
-    if wanted != got:
-        raise TrainingError(f"{checkpoint.path}: {name}: wanted shape {wanted}, got {got}")
-    return tensor

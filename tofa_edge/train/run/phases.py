@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 
 import torch
 
@@ -29,9 +29,10 @@ from tofa_edge.train.distributed import ALONE, Processes
 from tofa_edge.train.objective.initial_pseudo_labels import start_from_probe
 from tofa_edge.train.objective.objectives import Distillation, Objective, SemiSupervised
 from tofa_edge.train.objective.teachers import TeacherOutputs
+from tofa_edge.train.run import loop
 from tofa_edge.train.run.checkpoint import Checkpoints
 from tofa_edge.train.run.early_stopping import EarlyStopping, has_stopped
-from tofa_edge.train.run.loop import Choose, Phase, TrainingState, begin, run, sandwich
+from tofa_edge.train.run.loop import Choose, Phase, TrainingState, begin, sandwich
 from tofa_edge.train.supernet.efficientnet_lite import load_lite
 from tofa_edge.train.supernet.supernet import Supernet
 
@@ -41,29 +42,38 @@ NEW_RATE = 3.0  # the learning rate of a classifier that starts from nothing, ov
 SECONDS_BETWEEN_CHECKPOINTS = 120.0
 
 
+@dataclass(frozen=True, eq=False)
+class TrainingRun:
+    """How to train, and what a run reports to, keeps and shares.
+
+    Attributes:
+        config: how to train.
+        on_step: called after each step of each phase.
+        checkpoints: of the run; by default none are written.
+        processes: that train together.
+    """
+
+    config: TrainingConfig
+    on_step: OnStep = silent
+    checkpoints: Checkpoints = field(default_factory=Checkpoints)
+    processes: Processes = ALONE
+
+
 def pretrain_supernet(
-    supernet: Supernet,
-    images: ImageArray,
-    teacher: TeacherOutputs,
-    config: TrainingConfig,
-    on_step: OnStep = silent,
-    checkpoints: Checkpoints | None = None,
-    processes: Processes = ALONE,
+    supernet: Supernet, images: ImageArray, teacher: TeacherOutputs, run: TrainingRun
 ) -> Supernet:
-    """Returns a supernet whose subnets are like the plain pretrained network of `config.start`.
+    """Returns a supernet whose subnets are like the plain pretrained network it starts from.
 
     Args:
         supernet: holds its weights; of any number of classes: the classifier is not trained.
         images: uint8, (N, S, S, 3), in mixed order.
         teacher: the pretrained network's outputs for them.
-        config: how to train.
-        on_step: called after each step.
-        checkpoints: of the run; None writes none.
-        processes: that train together.
+        run: how to train.
 
     Raises:
         TrainingError: a loss is not finite; the step is named.
     """
+    config, processes = run.config, run.processes
     space, arrays = load_lite(config.start)
     processes.check(PRETRAINING_BATCH)
     steps = pretraining_steps(len(images), config)
@@ -73,7 +83,7 @@ def pretrain_supernet(
     student.mixed = supernet.mixed
     student = student.to(next(supernet.parameters()).device)
     objective = Distillation(images, teacher.logits, teacher.features, PRETRAINING_BATCH, processes)
-    learned = _finish(_run(student, objective, phase, on_step, checkpoints), images)
+    learned = train_phase(student, objective, phase, run.on_step, run.checkpoints)
     if supernet.space.classes == space.classes:
         return learned
     kept = {name: supernet.to_arrays()[name] for name in (f"{LOGITS}.weight", f"{LOGITS}.bias")}
@@ -85,87 +95,67 @@ def optimise(
     supernet: Supernet,
     images: ImageArray,
     labels: IndexArray,
-    config: TrainingConfig,
-    on_step: OnStep = silent,
-    checkpoints: Checkpoints | None = None,
-    processes: Processes = ALONE,
+    run: TrainingRun,
     early_stopping: EarlyStopping | None = None,
     choose: Choose = sandwich,
     teacher_outputs: Sequence[TeacherOutputs] = (),
 ) -> Supernet:
-    """Returns a supernet all of whose subnets were trained for a task.
+    """Returns a `supernet` all of whose subnets were trained for a task.
 
     Args:
-        supernet: to start from; trained with the sandwich rule, every step the largest, the
-            smallest and two random subnets.
         images: uint8, (N, S, S, 3), in mixed order, S the largest resolution of the space.
         labels: class indices, −1 where unlabelled, (N,).
-        config: how to train.
-        on_step: called after each step.
-        checkpoints: of the run; None writes none.
-        processes: that train together.
+        run: how to train.
         early_stopping: evaluates, and may end training; the first process's.
-        choose: the subnets of a step; by default the sandwich rule.
+        choose: the subnets of a step; by default the largest, the smallest, two random ones.
         teacher_outputs: for the images; none: initial pseudo-labels come from the supernet's own
             features.
 
     Raises:
-        TrainingError: a loss is not finite; the step is named.
+        TrainingError: no photo is labelled, or a loss is not finite; the step is named.
     """
     if not (labels >= 0).any():
         raise TrainingError("wanted labelled photos, all are unlabelled; `pretrain` needs none")
-    unlabelled, steps = training_plan(labels, config)
-    processes.check(config.batch_size, unlabelled)
-    begins = checkpoints is None or not checkpoints.is_at(TRAINING, QUANTISATION_AWARE)
-    probe, prior = None, None
-    if begins and not config.starts_from_nothing:
-        probe, prior = start_from_probe(
-            supernet, images, labels, teacher_outputs, bool(unlabelled), on_step
-        )
-        processes.agree([probe, prior])
+    config, checkpoints = run.config, run.checkpoints
+    objective, steps = _task(supernet, images, labels, run, teacher_outputs)
     rate = NEW_RATE if config.starts_from_nothing else 1.0
-    phase = Phase(TRAINING, steps, config.learning_rate, config.seed, choose, rate, processes)
-    classes, batch = supernet.space.classes, config.batch_size
-    objective = SemiSupervised(
-        images, labels, classes, batch, unlabelled, probe, processes, prior=prior
-    )
-    if checkpoints is None or not checkpoints.is_at(QUANTISATION_AWARE):
-        state = _run(supernet, objective, phase, on_step, checkpoints, early_stopping)
-        supernet = _finish(state, images)
+    phase = Phase(TRAINING, steps, config.learning_rate, config.seed, choose, rate, run.processes)
+    if not checkpoints.is_at(QUANTISATION_AWARE):
+        supernet = train_phase(supernet, objective, phase, run.on_step, checkpoints, early_stopping)
     if not config.quantisation_aware_epochs:
         return supernet
     _, steps = training_plan(labels, last(config))
     rate = LAST_RATE * config.learning_rate
-    phase = Phase(QUANTISATION_AWARE, steps, rate, config.seed, choose, 1.0, processes, True)
-    return train_on(supernet, objective, phase, on_step, checkpoints)
-
-
-def train_on(
-    supernet: Supernet,
-    objective: SemiSupervised,
-    phase: Phase,
-    on_step: OnStep = silent,
-    checkpoints: Checkpoints | None = None,
-) -> Supernet:
-    """Returns a trained supernet, trained on a little.
-
-    Loss, sandwich and optimiser are those of the training before. If the phase is a rounded one,
-    every subnet learns to be robust to 8-bit integers; the averaged supernet, which gives the
-    targets and ships, is not rounded.
-
-    Args:
-        supernet: trained.
-        objective: of the training before, with what it has learned; the weight of the initial
-            pseudo-labels is at its least.
-        phase: to run.
-        on_step: called after each step.
-        checkpoints: of the run; None writes none.
-
-    Raises:
-        TrainingError: a loss is not finite; the step is named.
-    """
+    phase = Phase(QUANTISATION_AWARE, steps, rate, config.seed, choose, 1.0, run.processes, True)
     objective.settled = True
-    return _finish(_run(supernet, objective, phase, on_step, checkpoints), objective.images)
+    return train_phase(supernet, objective, phase, run.on_step, checkpoints)
+
+
+def _task(
+    supernet: Supernet,
+    images: ImageArray,
+    labels: IndexArray,
+    run: TrainingRun,
+    teacher_outputs: Sequence[TeacherOutputs],
+) -> tuple[SemiSupervised, int]:
+    """Returns what training minimises, and its steps; fits the classifier to pseudo-labels.
+
+    A checkpoint holds the pseudo-labels; from random weights there are none.
+    """
+    config, processes = run.config, run.processes
+    unlabelled, steps = training_plan(labels, config)
+    processes.check(config.batch_size, unlabelled)
+    probe, prior = None, None
+    if not (run.checkpoints.is_at(TRAINING, QUANTISATION_AWARE) or config.starts_from_nothing):
+        probe, prior = start_from_probe(
+            supernet, images, labels, teacher_outputs, bool(unlabelled), run.on_step
+        )
+        processes.agree([probe, prior])
+    classes, batch = supernet.space.classes, config.batch_size
+    objective = SemiSupervised(
+        images, labels, classes, batch, unlabelled, probe, processes, prior=prior
+    )
+    return objective, steps
 
 
 def training_plan(labels: IndexArray, config: TrainingConfig) -> tuple[int, int]:
@@ -186,23 +176,27 @@ def pretraining_steps(count: int, config: TrainingConfig) -> int:
     return max(1, int(config.pretrain_epochs * max(1, count // PRETRAINING_BATCH)))
 
 
-def _run(
+def train_phase(
     supernet: Supernet,
     objective: Objective,
     phase: Phase,
-    on_step: OnStep,
-    checkpoints: Checkpoints | None,
+    on_step: OnStep = silent,
+    checkpoints: Checkpoints | None = None,
     early_stopping: EarlyStopping | None = None,
-) -> TrainingState:
+) -> Supernet:
+    """Returns the averaged `supernet` of a phase, gone on with or run from its first step.
+
+    Raises:
+        TrainingError: a loss is not finite; the step is named.
+    """
     state = begin(supernet, objective, phase)
-    if checkpoints is not None:
-        checkpoints.restore(state, phase)
-    saves = checkpoints if phase.processes.first else None
+    checkpoints = checkpoints or Checkpoints()
+    checkpoints.restore(state, phase)
     saved = time.perf_counter()
 
     def keep() -> None:
-        if saves is not None:
-            saves.save(state, phase)
+        if phase.processes.first:
+            checkpoints.save(state, phase)
 
     def hook(progress: Progress, state: TrainingState) -> bool:
         nonlocal saved
@@ -213,21 +207,20 @@ def _run(
         return ends
 
     if not has_stopped(state):  # before it was interrupted
-        run(state, phase, on_step, hook, keep)
+        loop.run(state, phase, on_step, hook, keep)
     if early_stopping is not None and early_stopping.stops:
         early_stopping.restore_best(state)
     phase.processes.agree(state.averaged.arrays().values())  # the first one may have restored
-    return state
+    _set_statistics(state.averaged, objective.images)
+    return state.averaged
 
 
-def _finish(state: TrainingState, images: ImageArray) -> Supernet:
-    """Returns the trained supernet: averaged weights, and the largest subnet's own statistics."""
-    averaged = state.averaged
-    device = next(averaged.parameters()).device
+def _set_statistics(supernet: Supernet, images: ImageArray) -> None:
+    """Gives a supernet the BatchNorm statistics of its largest subnet."""
+    device = next(supernet.parameters()).device
     pixels = torch.from_numpy(images[: 4 * CALIBRATION_IMAGES]).permute(0, 3, 1, 2)
     parts = torch.tensor_split(pixels, math.ceil(len(pixels) / CALIBRATION_IMAGES))  # weigh alike
     with torch.no_grad():
         for number, part in enumerate(parts):
-            averaged.momentum = 1 / (number + 1)
-            averaged(part.to(device).float(), averaged.space.largest(), update=True)
-    return averaged
+            supernet.momentum = 1 / (number + 1)
+            supernet(part.to(device).float(), supernet.space.largest(), update=True)

@@ -7,7 +7,6 @@ import numpy as np
 from tofa_edge.architecture.arrays import FloatArray, ImageArray, IndexArray
 from tofa_edge.architecture.layers import LOGITS
 from tofa_edge.architecture.space import SearchSpace, Subnet
-from tofa_edge.backends.protocol import Engine
 from tofa_edge.cutting.calibration import cut_network
 from tofa_edge.network.network import Preprocessing
 from tofa_edge.network.slicing import Arrays
@@ -15,11 +14,6 @@ from tofa_edge.selftest.records import calibrating_engine
 from tofa_edge.train.data.photos import resized
 
 BATCH = 64
-
-
-def host_engine() -> Engine:
-    """Returns the engine that evaluates: the first that works and calibrates, on most threads."""
-    return calibrating_engine()
 
 
 def subnet_logits(
@@ -40,7 +34,7 @@ def subnet_logits(
         calibration: images for BatchNorm calibration, shuffled, uint8, (M, S, S, 3), any S.
         images: to classify, uint8, (N, S, S, 3).
     """
-    engine, size = host_engine(), subnet.resolution
+    engine, size = calibrating_engine(), subnet.resolution
     few = resized(calibration, size)
     network = cut_network(space, subnet, supernet, preprocessing, few, engine)
     session = engine.load(network)

@@ -19,8 +19,7 @@ import torch
 from tofa_edge.architecture.arrays import IndexArray
 from tofa_edge.architecture.cost import macs
 from tofa_edge.architecture.layers import layers
-from tofa_edge.architecture.space import SearchSpace
-from tofa_edge.bundle.images import prepare
+from tofa_edge.architecture.space import SearchSpace, Subnet
 from tofa_edge.cutting.cutter import CALIBRATION_IMAGES
 from tofa_edge.train.config import (
     PRETRAINING,
@@ -86,17 +85,15 @@ class PhaseCosts:
     def of(supernet: Supernet, trained: int = CALIBRATION_IMAGES) -> PhaseCosts:
         """Returns the costs of a supernet with so many photos `trained` on; measures a moment."""
         space, rng = supernet.space, np.random.default_rng(0)
-        random = np.mean([macs(layers(space, space.sample(rng))) for _ in range(SAMPLES)])
+        random = np.mean([_macs(space, space.sample(rng)) for _ in range(SAMPLES)])
         parameters = sum(value.numel() for value in supernet.parameters())
         calibration = min(CALIBRATION_IMAGES, trained)
         return PhaseCosts(space, seconds_per_mac(supernet), parameters, float(random), calibration)
 
     def steps(self, count: int, batch: int, targets: int = 0) -> float:
         """Returns the seconds of a `count` of steps on a `batch`, some with `targets`."""
-        largest, smallest = (
-            macs(layers(self.space, subnet))
-            for subnet in (self.space.largest(), self.space.smallest())
-        )
+        largest = _macs(self.space, self.space.largest())
+        smallest = _macs(self.space, self.space.smallest())
         sandwich = largest + smallest + RANDOM_SUBNETS * self.random
         work = batch * sandwich + targets * FORWARD * largest
         return count * (STEP * work * self.mac + self.parameters * STEP_PER_PARAMETER)
@@ -114,7 +111,7 @@ class PhaseCosts:
     def three_evaluations(self, images: int) -> float:
         """Returns the seconds to evaluate the smallest, middle and largest subnet on `images`."""
         named = named_subnets(self.space).values()
-        return sum(self.evaluation(images, macs(layers(self.space, each))) for each in named)
+        return sum(self.evaluation(images, _macs(self.space, each)) for each in named)
 
 
 def expected_seconds(
@@ -135,7 +132,7 @@ def expected_seconds(
     for name in teachers:
         teacher = load_lite(name)[0]
         scale = (teacher_resolution(space.resolutions[-1]) / teacher.resolutions[-1]) ** 2
-        work = count * macs(layers(teacher, teacher.largest())) * scale
+        work = count * _macs(teacher, teacher.largest()) * scale
         expected[teacher_features(name)] = LOAD_SECONDS + work * factor * costs.mac
     if config.is_plain and config.pretrain_epochs:
         steps = pretraining_steps(count, config)
@@ -155,11 +152,10 @@ def expected_seconds(
 
 
 def _pseudo_labels(costs: PhaseCosts, count: int, classes: int, teachers: Sequence[str]) -> float:
-    largest = macs(layers(costs.space, costs.space.largest()))
     channels = CHANNELS * max(1, len(teachers))
     probes = PROBE_SECONDS * count * channels * classes
     spreading = SPREAD_SECONDS * count * min(count, BLOCK) * channels
-    own = count * largest * costs.mac * FEATURES
+    own = count * _macs(costs.space, costs.space.largest()) * costs.mac * FEATURES
     return own + (probes + spreading) / torch.get_num_threads()
 
 
@@ -170,28 +166,29 @@ def seconds_per_mac(supernet: Supernet) -> float:
     device = next(supernet.parameters()).device
     images = torch.zeros(IMAGES, 3, size, size, device=device)
     images += torch.arange(size, device=device)  # all alike would make denormals
-    parameters = list(supernet.parameters())
-    best = float("inf")
+    parameters, seconds = list(supernet.parameters()), []
     for _ in range(REPEATS):
         begun = time.perf_counter()
         (logits,) = supernet(images, space.largest())
         torch.autograd.grad(logits.square().mean(), parameters, allow_unused=True)
         if device.type == "cuda":
             torch.cuda.synchronize(device)  # it returns before it is done
-        best = min(best, time.perf_counter() - begun)
-    return best / IMAGES / macs(layers(space, space.largest()))
+        seconds.append(time.perf_counter() - begun)
+    return min(seconds) / IMAGES / _macs(space, space.largest())
+
+
+def _macs(space: SearchSpace, subnet: Subnet) -> int:
+    return macs(layers(space, subnet))
 
 
 def seconds_to_read(listed: LabelledPaths | Photos, size: int) -> float:
     """Returns about how long decoding will take; decodes a few images to measure it."""
     count = len(listed.labels)
+    sources = listed.images if isinstance(listed, Photos) else listed.paths
     chosen = np.linspace(0, count - 1, min(count, SAMPLES)).astype(int)
     begun = time.perf_counter()
     for index in chosen:
-        if isinstance(listed, Photos):
-            prepare(listed.images[index], size)
-        else:
-            decoded(listed.paths[index], size)
+        decoded(sources[index], size)
     seconds = (time.perf_counter() - begun) / len(chosen) * count
     return seconds if isinstance(listed, Photos) else seconds / (os.cpu_count() or 1)
 
@@ -232,8 +229,8 @@ class TimeLeft:
             return
         kept = dict(self.seconds)
         self._skip_to(found.phase)
-        again = {READING, *(name for name in kept if found.phase == PRETRAINING)}
-        self.seconds |= {name: kept[name] for name in again if name in kept}
+        again = kept if found.phase == PRETRAINING else kept.keys() & {READING}
+        self.seconds |= {name: kept[name] for name in again}
         self.seconds[found.phase] = max(0.0, kept[found.phase] - found.seconds)
 
     def _skip_to(self, phase: str) -> None:

@@ -24,7 +24,7 @@ from tofa_edge.architecture.space import SearchSpace
 from tofa_edge.architecture.zoo import named
 from tofa_edge.errors import TrainingError
 
-LITE_ROLES = dict(
+TORCH_ROLES = dict(
     zip(NORMALISED_ROLES, ("weight", "bias", "running_mean", "running_var"), strict=True)
 )
 LITE_LAYERS = {"expand": ("_expand_conv", "_bn0"), "depthwise": ("_depthwise_conv", "_bn1"),
@@ -60,12 +60,7 @@ def load_lite(name: str) -> tuple[SearchSpace, dict[str, FloatArray]]:
 
 def _lite_arrays(space: SearchSpace, state: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
     sources = {"stem": ("_conv_stem", "_bn0"), "head": ("_conv_head", "_bn1")}
-    blocks = dict.fromkeys(
-        layer.name.rsplit("_", 1)[0]
-        for layer in layers(space, space.largest())
-        if layer.name.startswith("stage")
-    )
-    for number, block in enumerate(blocks):
+    for number, block in enumerate(blocks(space)):
         for part, (convolution, norm) in LITE_LAYERS.items():
             prefix = f"_blocks.{number}."
             sources[f"{block}_{part}"] = (prefix + convolution, prefix + norm)
@@ -74,9 +69,15 @@ def _lite_arrays(space: SearchSpace, state: Mapping[str, torch.Tensor]) -> dict[
         layer, role = name.split(".")
         if layer in sources:
             convolution, norm = sources[layer]
-            source = convolution + ".weight" if role == "weight" else f"{norm}.{LITE_ROLES[role]}"
+            source = convolution + ".weight" if role == "weight" else f"{norm}.{TORCH_ROLES[role]}"
             arrays[name] = state[source]
     return arrays
+
+
+def blocks(space: SearchSpace) -> list[str]:
+    """Returns the names of all blocks of the stages, in order: what their layers begin with."""
+    names = (layer.name for layer in layers(space, space.largest()))
+    return [*dict.fromkeys(n.rsplit("_", 1)[0] for n in names if n.startswith("stage"))]
 
 
 def order_by_importance(

@@ -10,20 +10,18 @@ import torch
 from torch import Tensor
 
 from tofa_edge.architecture.arrays import FloatArray
-from tofa_edge.architecture.layers import LOGITS, NORMALISED_ROLES, layers, supernet_shapes
+from tofa_edge.architecture.layers import LOGITS, supernet_shapes
 from tofa_edge.architecture.space import SearchSpace
 from tofa_edge.architecture.zoo import mobilenet_v3
 from tofa_edge.errors import TrainingError
 from tofa_edge.network.network import Preprocessing
+from tofa_edge.train.supernet.efficientnet_lite import TORCH_ROLES, blocks
 
 IMAGENET = Preprocessing((123.675, 116.28, 103.53), (58.395, 57.12, 57.375))
 DOUBLED = re.compile(r"\.(conv|bn|linear)\.\1\.")
 PARTS = {"expand": "inverted_bottleneck", "depthwise": "depth_conv", "project": "point_linear"}
 EXCITATION = {"reduce": "depth_conv.se.fc.reduce", "excite": "depth_conv.se.fc.expand"}
 ENDS = {"stem": "first_conv", "head": "final_expand_layer", "features": "feature_mix_layer"}
-STATISTICS = dict(
-    zip(NORMALISED_ROLES, ("weight", "bias", "running_mean", "running_var"), strict=True)
-)
 WIDTHS = {16: 1.0, 24: 1.2}  # of the first convolution, by width multiplier
 STEM = "first_conv.conv.weight"
 
@@ -124,9 +122,7 @@ def _keys(content: Mapping[object, object] | Mapping[str, Tensor]) -> str:
 def _sources(space: SearchSpace) -> dict[str, str]:
     """Returns the checkpoint's name of each layer."""
     sources = {**ENDS, LOGITS: "classifier.linear"}
-    names = [layer.name for layer in layers(space, space.largest())]
-    blocks = dict.fromkeys(n.rsplit("_", 1)[0] for n in names if n.startswith("stage"))
-    for number, block in enumerate(blocks):
+    for number, block in enumerate(blocks(space)):
         for part, source in {**PARTS, **EXCITATION}.items():
             sources[f"{block}_{part}"] = f"blocks.{number}.conv.{source}"
     return sources
@@ -135,7 +131,7 @@ def _sources(space: SearchSpace) -> dict[str, str]:
 def _source(layer: str, role: str) -> str:
     if role.startswith("transform_"):
         return f"{layer}.conv.{role.removeprefix('transform_')}_matrix"
-    if role in STATISTICS:
-        return f"{layer}.bn.{STATISTICS[role]}"
+    if role in TORCH_ROLES:
+        return f"{layer}.bn.{TORCH_ROLES[role]}"
     plain = layer == "classifier.linear" or ".se." in layer
     return f"{layer}.{role}" if plain else f"{layer}.conv.{role}"

@@ -26,7 +26,7 @@ class Start:
     """What training starts from.
 
     Attributes:
-        space: with its resolutions up to the wanted one, and the classes of the weights.
+        space: with the classes of the weights.
         preprocessing: of every subnet.
         arrays: the weights; None draws them.
     """
@@ -36,30 +36,37 @@ class Start:
     arrays: dict[str, FloatArray] | None
 
 
+def read_weights(config: TrainingConfig) -> Start:
+    """Reads what training starts from, with all resolutions.
+
+    Raises:
+        TrainingError: the weights are not installed.
+        BundleError: the bundle cannot be used.
+    """
+    if config.pretrained is not None:
+        space, arrays, preprocessing = load_once_for_all(Path(config.pretrained))
+        return Start(space, preprocessing, arrays)
+    if config.start.endswith(".tofa"):
+        bundle = Bundle.open(config.start)
+        return Start(bundle.space, replace(bundle.preprocessing, crop=1.0), bundle.supernet())
+    if config.start in PRETRAINED:
+        space, arrays = load_lite(config.start)
+        return Start(space, LITE_PREPROCESSING, arrays)
+    return Start(named(config.start), LITE_PREPROCESSING, None)
+
+
 def read_start(config: TrainingConfig) -> Start:
-    """Reads what training starts from.
+    """Reads what training starts from, without resolutions above the configured one.
 
     Raises:
         TrainingError: the weights are not installed, or the resolution is below the space's.
-        BundleError: the bundle cannot be used.
     """
-    preprocessing, arrays = LITE_PREPROCESSING, None
-    space: SearchSpace
-    if config.pretrained is not None:
-        space, arrays, preprocessing = load_once_for_all(Path(config.pretrained))
-    elif config.start.endswith(".tofa"):
-        bundle = Bundle.open(config.start)
-        space, arrays = bundle.space, bundle.supernet()
-        preprocessing = replace(bundle.preprocessing, crop=1.0)
-    elif config.start in PRETRAINED:
-        space, arrays = load_lite(config.start)
-    else:
-        space = named(config.start)
-    resolutions = tuple(size for size in space.resolutions if size <= config.resolution)
+    start = read_weights(config)
+    resolutions = tuple(size for size in start.space.resolutions if size <= config.resolution)
     if not resolutions:
-        least = space.resolutions[0]
+        least = start.space.resolutions[0]
         raise TrainingError(f"wanted a resolution of {least} px or more, got {config.resolution}")
-    return Start(replace(space, resolutions=resolutions), preprocessing, arrays)
+    return replace(start, space=replace(start.space, resolutions=resolutions))
 
 
 def new_supernet(start: Start, config: TrainingConfig, classes: int | None = None) -> Supernet:

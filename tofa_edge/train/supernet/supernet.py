@@ -182,12 +182,10 @@ class Supernet(nn.Module):
         names = (f"{layer.name}.{role}" for role in NORMALISED_ROLES)
         scale, shift, mean, variance = (take(layer, name, arrays) for name in names)
         training = statistics == "batch"
-        if training and self.across is not None:
-            if not update:
-                mean = variance = None
-            return self._shared_batch_norm(layer, value, (scale, shift, mean, variance))
         if training and not update:
             mean = variance = None
+        if training and self.across is not None:
+            return self._shared_batch_norm(layer, value, (scale, shift, mean, variance))
         momentum, epsilon = self.momentum, layer.epsilon
         return F.batch_norm(value, mean, variance, scale, shift, training, momentum, epsilon)
 

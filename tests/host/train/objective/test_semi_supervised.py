@@ -26,7 +26,7 @@ from tofa_edge.train import trainer
 from tofa_edge.train.config import OnStep, Progress, TrainingConfig, silent
 from tofa_edge.train.data.augment import strong
 from tofa_edge.train.data.named_sets import FASHION_FOLDER
-from tofa_edge.train.data.photos import forget_labels, read_csv, read_folder, split
+from tofa_edge.train.data.photos import forget_labels, list_files, read_csv, read_folder, split
 from tofa_edge.train.data.sources import read_photos
 from tofa_edge.train.data.steps import Step
 from tofa_edge.train.objective.class_prior import class_prior, labelled_prior
@@ -37,7 +37,7 @@ from tofa_edge.train.objective.pseudo_labels import PseudoLabels
 from tofa_edge.train.run.early_stopping import EarlyStopping
 from tofa_edge.train.run.logs import logged
 from tofa_edge.train.run.loop import Phase, begin
-from tofa_edge.train.run.phases import optimise
+from tofa_edge.train.run.phases import TrainingRun, optimise
 from tofa_edge.train.run.subnet_accuracy import fit_temperature
 from tofa_edge.train.supernet.supernet import Supernet
 from tofa_edge.train.trainer import pretrain, train
@@ -335,7 +335,7 @@ def test_folder_of_unlabelled_photos(photos: Path) -> None:
     assert (folder.labels == -1).sum() == 20
     parts = split(folder.labels, trainer.PARTS, 0)
     assert all((folder.labels[parts[role]] >= 0).all() for role in ("validation", "check"))
-    assert len(read_folder(photos, labelled=False)) == 100
+    assert len(list_files(photos)) == 100
 
 
 def test_csv_lists_photos(photos: Path, tmp_path: Path) -> None:
@@ -383,7 +383,7 @@ def test_labels_are_forgotten_by_class() -> None:
 def test_nothing_labelled_is_refused() -> None:
     images = np.zeros((8, 16, 16, 3), np.uint8)
     with pytest.raises(TrainingError, match="all are unlabelled"):
-        optimise(supernet(), images, np.full(8, -1), SHORT)
+        optimise(supernet(), images, np.full(8, -1), TrainingRun(SHORT))
 
 
 def test_steps_are_logged(tmp_path: Path) -> None:

@@ -200,7 +200,7 @@ def test_run_interrupted_after_an_early_stop_ends_where_it_stopped(
 def test_signal_that_comes_while_the_checkpoint_is_written_spares_it(
     photos: Path, whole: dict[str, FloatArray], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    out, save = tmp_path / "x.tofa", checkpoint.save
+    out, save = tmp_path / "x.tofa", checkpoint.Checkpoints.save
 
     def disturbed(*given: Any) -> None:
         os.kill(os.getpid(), signal.SIGTERM)
@@ -211,7 +211,7 @@ def test_signal_that_comes_while_the_checkpoint_is_written_spares_it(
             os.kill(os.getpid(), signal.SIGINT)
 
     with monkeypatch.context() as patched, default_handlers():
-        patched.setattr(checkpoint, "save", disturbed)
+        patched.setattr(checkpoint.Checkpoints, "save", disturbed)
         with pytest.raises(KeyboardInterrupt):
             train(photos, out, CONFIG, interrupt)
     report = train(photos, out, CONFIG, resume=True)
@@ -327,7 +327,8 @@ def test_statistics_at_the_end_weigh_every_image_alike() -> None:
         expected.momentum = 1.0
         every = torch.from_numpy(images).permute(0, 3, 1, 2).float()
         expected(every, expected.space.largest(), update=True)
-    found = phases._finish(state, images).arrays()["stem.mean"]
+    phases._set_statistics(state.averaged, images)
+    found = state.averaged.arrays()["stem.mean"]
     torch.testing.assert_close(found, expected.arrays()["stem.mean"], rtol=0.02, atol=1e-3)
 
 

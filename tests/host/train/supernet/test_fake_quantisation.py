@@ -29,7 +29,7 @@ from tofa_edge.train.config import QUANTISATION_AWARE, TRAINING, Progress, Train
 from tofa_edge.train.data.photos import Photos, resized
 from tofa_edge.train.objective.objectives import SemiSupervised
 from tofa_edge.train.run.loop import Phase, begin
-from tofa_edge.train.run.phases import train_on
+from tofa_edge.train.run.phases import train_phase
 from tofa_edge.train.run.subnet_accuracy import log_softmax
 from tofa_edge.train.run.time_estimate import PhaseCosts, expected_seconds
 from tofa_edge.train.supernet import supernet as supernet_module
@@ -185,10 +185,10 @@ def int8_loss(supernet: Supernet, images: ImageArray, labels: IndexArray) -> flo
 def test_last_phase_lowers_the_loss_in_integers() -> None:
     images, labels = coloured(64, 32)
     objective = SemiSupervised(images, labels, 2, 16, 0)
-    start = train_on(made(), objective, Phase("float", 12, 5e-3))
+    start = train_phase(made(), objective, Phase("float", 12, 5e-3))
     before = int8_loss(start, images, labels)
     seen: list[Progress] = []
-    ended = train_on(start, objective, Phase("last", 12, 2e-3, rounded=True), seen.append)
+    ended = train_phase(start, objective, Phase("last", 12, 2e-3, rounded=True), seen.append)
     assert len(seen) == 12
     assert all(np.isfinite(step.losses).all() for step in seen)
     assert int8_loss(ended, images, labels) < before

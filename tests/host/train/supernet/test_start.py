@@ -19,7 +19,7 @@ from tofa_edge.errors import BundleError, DataError, TrainingError
 from tofa_edge.train.after import packing
 from tofa_edge.train.after.evaluation import check_plot, evaluate
 from tofa_edge.train.config import Progress, TrainingConfig, silent
-from tofa_edge.train.data.photos import read_folder, split
+from tofa_edge.train.data.photos import list_files, read_folder, split
 from tofa_edge.train.data.sources import read_photos, read_some
 from tofa_edge.train.run import checkpoint
 from tofa_edge.train.run.time_estimate import TimeLeft, duration
@@ -122,9 +122,9 @@ def test_folders_are_told_from_what_they_are_not(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"found only unlabelled photos \(.*unlabelled\)"):
         read_folder(tmp_path)
     with pytest.raises(DataError, match="wanted a folder of photos, it is a file"):
-        read_folder(path, labelled=False)
+        list_files(path)
     with pytest.raises(DataError, match="wanted a folder of photos, there is none"):
-        read_folder(tmp_path / "nowhere", labelled=False)
+        list_files(tmp_path / "nowhere")
 
 
 def test_a_plot_is_checked_before(tmp_path: Path) -> None:
@@ -167,9 +167,9 @@ def test_photos_that_cannot_be_looked_for_are_not_passed_over(
         return scandir(path)
 
     monkeypatch.setattr(os, "scandir", refused)
-    for labelled in (True, False):
+    for read in (read_folder, list_files):
         with pytest.raises(DataError, match=r"b/more: cannot be read: Permission denied"):
-            read_folder(tmp_path, labelled)
+            read(tmp_path)
 
 
 @pytest.mark.parametrize("name", ["a\tb", "x" * 201])
