@@ -29,6 +29,7 @@ PRETRAINING, TRAINING = "pretraining", "training"
 QUANTISATION_AWARE = "quantisation-aware training"
 EVALUATION, TESTING = "evaluation", "testing subnets"
 INTEGER_DROP, PACKING = "accuracy drop in integers", "packing"
+PREDICTOR = "accuracy predictor"
 
 
 def teacher_features(name: str) -> str:

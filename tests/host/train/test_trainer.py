@@ -111,7 +111,7 @@ def test_every_phase_is_counted_and_estimated(trained: Trained) -> None:
     ends = {step.phase: step for step in every}
     phases = ["reading photos", "training", "evaluation", "testing subnets"]
     drop = ["accuracy drop in integers"] if integer_engine() is not None else []
-    assert [*ends] == [*phases, *drop, "packing"]
+    assert [*ends] == [*phases, *drop, "accuracy predictor", "packing"]
     assert all(step.step == step.steps for step in ends.values())
     left = [step.seconds_left or 0.0 for step in ends.values()]
     assert left == sorted(left, reverse=True)

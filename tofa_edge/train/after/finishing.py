@@ -18,6 +18,7 @@ from tofa_edge.train.after.packing import Contents, pack
 from tofa_edge.train.config import (
     EVALUATION,
     INTEGER_DROP,
+    PREDICTOR,
     TESTING,
     OnStep,
     Report,
@@ -35,6 +36,7 @@ log = logging.getLogger(__name__)
 
 IMAGENET_CROP = 0.875  # how EfficientNet-Lite's published accuracies were measured
 PACKING_SECONDS = 1.0
+PREDICTOR_SECONDS = 3.0  # with 240 subnets, two cores
 
 
 def pack_trained(
@@ -105,7 +107,7 @@ def _predictor(
         on_step,
     )
     rounding = integer_drop.integer_drop(*whole, unlabelled, tested.encodings, temperature, on_step)
-    predictor = tested.predictor()
+    predictor = tested.predictor(on_step)
     if rounding is None:
         return predictor
     _report_drop(*(100 * rounding).tolist())
@@ -138,6 +140,7 @@ def seconds_after_training(
         expected[TESTING] = config.predictor_subnets * each
         subnets, images = integer_drop.SUBNETS, min(integer_drop.IMAGES, trained)
         expected[INTEGER_DROP] = subnets * 2 * costs.evaluation(images)
+        expected[PREDICTOR] = PREDICTOR_SECONDS * (config.predictor_subnets / 240) ** 3
     return expected
 
 

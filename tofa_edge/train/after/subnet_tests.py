@@ -20,8 +20,8 @@ from tofa_edge.architecture.space import SearchSpace
 from tofa_edge.cutting.cutter import CALIBRATION_IMAGES
 from tofa_edge.network.network import Preprocessing
 from tofa_edge.network.slicing import Arrays
-from tofa_edge.prediction.accuracy import AccuracyPredictor, fit_accuracy
-from tofa_edge.train.config import TESTING, OnStep, counted, silent
+from tofa_edge.prediction.accuracy import FITS, AccuracyPredictor, fit_accuracy
+from tofa_edge.train.config import PREDICTOR, TESTING, OnStep, counted, counter, silent
 from tofa_edge.train.run.subnet_accuracy import log_softmax, subnet_logits
 
 SECONDS = 1.0  # for each subnet, about: images are left out to keep it
@@ -46,11 +46,12 @@ class Tested:
     divergences: DoubleArray
     right: NDArray[np.bool_]
 
-    def predictor(self) -> AccuracyPredictor:
+    def predictor(self, on_step: OnStep = silent) -> AccuracyPredictor:
         """Returns an accuracy predictor fitted to them."""
         accuracies = self.right.mean(axis=1)
         expected = expected_accuracies(self.divergences, accuracies, self.right.shape[1])
-        return fit_accuracy(self.space, self.encodings, expected)
+        count = counter(PREDICTOR, FITS, on_step)
+        return fit_accuracy(self.space, self.encodings, expected, count)
 
 
 def evaluate_subnets(
