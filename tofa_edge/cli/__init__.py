@@ -6,18 +6,17 @@ import contextlib
 import io
 import os
 import sys
+from importlib import import_module
 
 INTERRUPTED = 130
 STANDARD_STREAMS = 3
+COMMANDS = ("checks", "device", "export", "host", "results")  # modules that have them
 
 
 def load_commands() -> None:
     """Registers all commands with `tofa_edge.cli.app.app`, in the order that --help lists."""
-    from tofa_edge.cli import checks, device, export, host, results
-    from tofa_edge.cli.app import app
-
-    modules = [module.__name__ for module in (checks, device, export, host, results)]
-    app.registered_commands.sort(key=lambda item: modules.index(item.callback.__module__))
+    for name in COMMANDS:
+        import_module(f"{__name__}.{name}")
 
 
 def main() -> None:

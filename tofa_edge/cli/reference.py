@@ -12,7 +12,7 @@ import re
 import typer.main
 from typer.cli import get_docs_for_click
 
-from tofa_edge.cli import load_commands
+from tofa_edge.cli import COMMANDS, load_commands
 
 INTRODUCTION = """\
 # Commands
@@ -28,6 +28,8 @@ def page() -> str:
     load_commands()
     from tofa_edge.cli.app import app
 
+    modules = [f"tofa_edge.cli.{name}" for name in COMMANDS]  # whichever was imported before
+    app.registered_commands.sort(key=lambda item: modules.index(item.callback.__module__))
     command = typer.main.get_command(app)
     text = get_docs_for_click(obj=command, ctx=typer.Context(command), name="tofa-edge", title=" ")
     body = text.partition("\n\n")[2].replace("* `--help`: Show this message and exit.\n", "")
