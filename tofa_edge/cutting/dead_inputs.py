@@ -18,7 +18,7 @@ from tofa_edge.cutting.calibration import outputs_of
 from tofa_edge.network.network import Network
 
 FLOOR = 0.05  # of the typical deviation: a channel below it hardly ever fires
-OUTSIZED = 100.0  # times the median weight: honest classifiers stay below 30
+OUTSIZED = 30.0  # times the median weight: above what honest classifiers have
 
 
 def has_outsized_weights(weight: FloatArray) -> bool:

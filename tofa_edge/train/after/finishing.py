@@ -139,7 +139,7 @@ def seconds_after_training(
         each = costs.evaluation(min(used, trained) + min(used, validated))
         expected[TESTING] = config.predictor_subnets * each
         subnets, images = integer_drop.SUBNETS, min(integer_drop.IMAGES, trained)
-        expected[INTEGER_DROP] = subnets * 2 * costs.evaluation(images)
+        expected[INTEGER_DROP] = subnets * 1.2 * costs.evaluation(images)
         expected[PREDICTOR] = PREDICTOR_SECONDS * (config.predictor_subnets / 240) ** 3
     return expected
 
