@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import cached_property
 
 import numpy as np
 
@@ -73,9 +74,14 @@ class Cutter:
         kept = keeps_statistics(self.space, subnet)
         images = stack([], size) if kept else self.images(size, most_images)
         network = cut_network(self.space, subnet, self._supernet, preprocessing, images, engine)
-        if has_outsized_weights(self._supernet[f"{LOGITS}.weight"]) and self.can_calibrate():
+        if self._wants_mending and self.can_calibrate():
             return mended(network, self.images(size, most_images), engine)
         return network
+
+    @cached_property
+    def _wants_mending(self) -> bool:
+        """Whether the classifier, which all subnets share, has weights on dead channels."""
+        return has_outsized_weights(self._supernet[f"{LOGITS}.weight"])
 
     def stored_network(self, subnet: Subnet) -> Network:
         """Returns a subnet with the supernet's stored statistics: exact, but not accurate.
