@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from tofa_edge.bundle.bundle import Bundle
     from tofa_edge.deployment.deploy import deploy
     from tofa_edge.deployment.export import export
+    from tofa_edge.deployment.request import DeployOptions
     from tofa_edge.errors import (
         BackendError,
         BudgetError,
@@ -47,6 +48,7 @@ __all__ = [
     "Bundle",
     "BundleError",
     "DataError",
+    "DeployOptions",
     "ExportError",
     "ImageError",
     "LatencyError",
@@ -68,6 +70,7 @@ __all__ = [
 _HOMES = {
     "Budget": "budget",
     "Bundle": "bundle.bundle",
+    "DeployOptions": "deployment.request",
     "Model": "serving.model",
     "Prediction": "serving.prediction",
     "SearchSpace": "architecture.space",

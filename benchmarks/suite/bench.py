@@ -169,7 +169,7 @@ def _measure_all(run: Benchmark, options: BenchOptions) -> None:
 
 def _rows(run: Benchmark) -> None:
     """Measures every engine; then starts and memory, each in processes of their own."""
-    space, schedule = run.measurer.finisher.bundle.space, run.schedule
+    space, schedule = run.measurer.bundle.space, run.schedule
     subnets = {"middle": space.middle()} | ({} if run.quick else {"largest": space.largest()})
     schedule.part(len(run.engines) * len(subnets), ROWS_SHARE)
     # an early end should leave something of each engine: one thread first, float first

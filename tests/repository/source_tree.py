@@ -14,7 +14,7 @@ LEVELS: tuple[tuple[str, ...], ...] = (
     ("backends", "backends.onnx", "prediction"),
     (
         "backends.onnxruntime", "backends.openvino", "backends.reference", "backends.tensorrt",
-        "backends.tflite", "bundle", "train.config", "train.distributed",
+        "backends.tflite", "bundle", "search", "train.config", "train.distributed",
     ),
     ("cutting", "train.data", "train.supernet"),
     ("selftest", "serving", "train.objective"),

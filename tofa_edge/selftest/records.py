@@ -167,13 +167,18 @@ def passing_engines(
     return [engine for engine in able if threads in (None, engine.target.threads)]
 
 
+def calibrates_itself(engine: Engine) -> bool:
+    """Whether an engine is trusted with BatchNorm statistics: on the CPU in fp32 alone."""
+    exact = (engine.target.unit, engine.target.precision) == ("cpu", "fp32")
+    return engine.backend.calibrates and exact
+
+
 def calibrator(engine: Engine, bundle: Bundle | None = None) -> Engine:
     """Returns the engine that estimates BatchNorm statistics for another: itself, if it can.
 
-    Only the CPU in fp32 is trusted with it, after it computed a bundle's golden cases.
+    The other one computes a bundle's golden cases.
     """
-    exact = (engine.target.unit, engine.target.precision) == ("cpu", "fp32")
-    return engine if engine.backend.calibrates and exact else calibrating_engine(bundle)
+    return engine if calibrates_itself(engine) else calibrating_engine(bundle)
 
 
 def calibrating_engine(bundle: Bundle | None = None) -> Engine:
@@ -181,9 +186,14 @@ def calibrating_engine(bundle: Bundle | None = None) -> Engine:
 
     It computes a bundle's golden cases; the reference at worst.
     """
-    able = [e for e in passing_engines(bundle) if e.backend.calibrates and e.target.unit == "cpu"]
     trusted = Engine(backends.backend(TRUSTED), Target())
-    return max(able, key=lambda engine: engine.target.threads, default=trusted)
+    return calibrating_among(passing_engines(bundle)) or trusted
+
+
+def calibrating_among(engines: Iterable[Engine]) -> Engine | None:
+    """Returns the first of `engines` that calibrates, on most threads; None for none."""
+    able = filter(calibrates_itself, engines)
+    return max(able, key=lambda engine: engine.target.threads, default=None)
 
 
 def _self_test(

@@ -175,7 +175,9 @@ def test_trained_bundle_predicts_accuracy(trained: Trained) -> None:
 def test_trained_bundle_deploys_and_knows_colours(trained: Trained, which: str) -> None:
     bundle = Bundle.open(trained[0].bundle)
     subnet = bundle.space.largest() if which == "largest" else bundle.space.smallest()
-    with tofa_edge.deploy(bundle, subnet=subnet, threads=1) as model:
+    with tofa_edge.deploy(
+        bundle, subnet=subnet, options=tofa_edge.DeployOptions(threads=1)
+    ) as model:
         images, labels = bundle.check_images(model.input_size)
         right = [p.index == label for p, label in zip(model.batch(images), labels, strict=True)]
         assert np.mean(right) > 0.8
@@ -199,7 +201,9 @@ def test_half_precision_is_half_as_large(photos: Path, tmp_path: Path) -> None:
     bundle = Bundle.open(train(photos, tmp_path / "half.tofa", config).bundle)
     bundle.verify()
     assert bundle.half_precision
-    with tofa_edge.deploy(bundle, threads=1) as model:  # its golden cases hold
+    with tofa_edge.deploy(
+        bundle, options=tofa_edge.DeployOptions(threads=1)
+    ) as model:  # its golden cases hold
         assert model.explanation.difference is not None
 
 

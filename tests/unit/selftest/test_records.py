@@ -75,7 +75,7 @@ def test_application_survives_and_the_next_engine_serves(
     offer: Offer, impatient: None, tiny_bundle: Path, name: str
 ) -> None:
     offer(name, "sound")
-    with tofa_edge.deploy(tiny_bundle, threads=1) as model:
+    with tofa_edge.deploy(tiny_bundle, options=tofa_edge.DeployOptions(threads=1)) as model:
         served = model.engine
         text = model.explain()
     assert FAULTS[name][0] in text
@@ -175,7 +175,11 @@ def test_engine_that_does_not_calibrate_leaves_it_to_another(
     assert calibrator(engine, bundle) is engine
     found["talking"].calibrates = False
     assert calibrator(engine, bundle).backend.name == "sound"
-    with tofa_edge.deploy(tiny_bundle, backend="talking", subnet=bundle.space.smallest()) as model:
+    with tofa_edge.deploy(
+        tiny_bundle,
+        subnet=bundle.space.smallest(),
+        options=tofa_edge.DeployOptions(backend="talking"),
+    ) as model:
         assert model.engine.backend.name == "talking"
 
 
