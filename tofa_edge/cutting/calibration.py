@@ -108,6 +108,6 @@ def outputs_of(network: Network, engine: Engine, images: ImageArray, name: str) 
 
 
 def batches(images: ImageArray, network: Sequence[Layer]) -> list[ImageArray]:
-    """Returns images, uint8 (N, S, S, 3), in batches: activations of a network fit in 96 MiB."""
+    """Returns images, uint8 (N, S, S, 3), in batches: a `network` takes 96 MiB for each."""
     size = chunk_size(network, MEMORY_BYTES)
     return [images[start : start + size] for start in range(0, len(images), size)]
