@@ -65,6 +65,9 @@ class GoldenCase:
 class Bundle:
     """An opened bundle. Its manifest is read; all else is read, and its hash checked, when asked.
 
+    It holds its file open: a bundle that is replaced meanwhile goes on as the one that was opened;
+    one that is cut short or overwritten in place raises `BundleError` when it is read next.
+
     Attributes:
         path: of the file.
         space: all subnets that can be cut from it.
@@ -89,11 +92,26 @@ class Bundle:
 
         Raises:
             BundleError: it cannot be read, is damaged, hostile, or of a newer schema; or `path` is
-                no path.
+                no path of a file.
         """
         if not isinstance(path, str | Path):
             raise BundleError(f"wanted the path of a .tofa file, got {path!r}")
-        archive = Archive.open(Path(path))
+        return Bundle._of(Archive.open(Path(path)))
+
+    @staticmethod
+    def from_descriptor(descriptor: int, path: Path) -> Bundle:
+        """Opens the bundle behind a file `descriptor`, which stays the caller's to close.
+
+        For a process that was handed another one's: both read the same file, whatever `path`, the
+        name for messages, has come to mean.
+
+        Raises:
+            BundleError: as `open` does.
+        """
+        return Bundle._of(Archive.from_descriptor(descriptor, path))
+
+    @staticmethod
+    def _of(archive: Archive) -> Bundle:
         content = archive.read(MANIFEST, MOST_MANIFEST_BYTES)
         manifest = read_manifest(archive.path, content, archive.sizes)
         return Bundle(
@@ -134,6 +152,14 @@ class Bundle:
             return AccuracyPredictor.from_arrays(stored, self.space)
         except (ValueError, AttributeError) as error:
             raise BundleError(f"{self.path}: {PREDICTORS} is damaged: {one_line(error)}") from error
+
+    @property
+    def descriptor(self) -> int:
+        """The descriptor of its file, open for reading until the bundle is dropped; do not close.
+
+        To hand it to a child process, pass it on (`subprocess`'s `pass_fds`), and hold the bundle.
+        """
+        return self._archive.descriptor
 
     @property
     def half_precision(self) -> bool:

@@ -149,7 +149,7 @@ def test_what_could_not_be_opened_is_not_written(tmp_path: Path, changes: Arrays
 def test_no_bundle_there(tmp_path: Path) -> None:
     with pytest.raises(BundleError, match="No such file"):
         Bundle.open(tmp_path / "missing.tofa")
-    with pytest.raises(BundleError, match="Is a directory"):
+    with pytest.raises(BundleError, match=r"wanted a .tofa file, this is a folder"):
         Bundle.open(tmp_path)
     with pytest.raises(BundleError, match="No such file"):
         written(tmp_path / "missing" / "x.tofa")
