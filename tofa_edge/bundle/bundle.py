@@ -24,6 +24,7 @@ from tofa_edge.architecture.arrays import FloatArray, ImageArray, IndexArray
 from tofa_edge.architecture.layers import supernet_shapes
 from tofa_edge.architecture.space import SearchSpace, Subnet
 from tofa_edge.bundle.archive import Archive
+from tofa_edge.bundle.costs import bearable
 from tofa_edge.bundle.images import decode, stack
 from tofa_edge.bundle.manifest import (
     GOLDEN,
@@ -178,6 +179,11 @@ class Bundle:
         return self._archive.sizes
 
     @property
+    def golden_subnets(self) -> tuple[Subnet, ...]:
+        """The subnets of its golden cases, which need not be read for it."""
+        return self._manifest.golden
+
+    @property
     def calibration_count(self) -> int:
         """How many unlabelled photos it carries."""
         return len(self._names("calibration"))
@@ -231,8 +237,9 @@ class Bundle:
         """Reads and checks every member.
 
         Raises:
-            BundleError: naming the first that is damaged.
+            BundleError: naming the first that is damaged, or a cost beyond all reason (`costs.py`).
         """
+        bearable(self, None)
         self.supernet()
         self.golden_cases()
         self.accuracy_predictor()
