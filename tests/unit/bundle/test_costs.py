@@ -1,4 +1,4 @@
-"""BundleCosts are counted before they are paid: bundles that ask for too much are refused at once."""
+"""Costs are counted before they are paid: bundles that ask for too much are refused at once."""
 
 from __future__ import annotations
 
