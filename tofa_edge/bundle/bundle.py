@@ -36,6 +36,7 @@ from tofa_edge.bundle.manifest import (
     read_manifest,
     sha256,
 )
+from tofa_edge.bundle.numbers import check_golden, checked
 from tofa_edge.errors import BundleError, ImageError
 from tofa_edge.network.network import Preprocessing
 from tofa_edge.prediction.accuracy import AccuracyPredictor
@@ -130,7 +131,8 @@ class Bundle:
         """Returns the supernet's arrays, float32, by name, shaped as in `supernet_shapes`.
 
         Raises:
-            BundleError: they are damaged, of other shapes, or not finite.
+            BundleError: they are damaged, of other shapes, or not finite or so large that networks
+                overflow; the message names the array.
         """
         shapes = supernet_shapes(self.space)
         expected = sum(4 * int(np.prod(shape)) for shape in shapes.values())
@@ -138,7 +140,8 @@ class Bundle:
         if stored.keys() != shapes.keys():
             differing = one_line(", ".join(sorted(stored.keys() ^ shapes.keys())[:3]))
             raise BundleError(f"{self.path}: weights do not fit the space: {differing}")
-        return {name: self._checked(name, stored.pop(name), shapes[name]) for name in shapes}
+        where = str(self.path)
+        return {name: checked(where, name, stored.pop(name), shapes[name]) for name in shapes}
 
     def accuracy_predictor(self) -> AccuracyPredictor | None:
         """Returns what predicts the accuracy of subnets, or None where the bundle has none.
@@ -214,21 +217,17 @@ class Bundle:
         """Returns the golden cases.
 
         Raises:
-            BundleError: they are damaged or do not fit their subnets.
+            BundleError: they are damaged, do not fit their subnets, or prove nothing because their
+                logits are all but equal.
         """
         stored = self._tensors(GOLDEN, MOST_GOLDEN_BYTES)
         cases = []
         for index, subnet in enumerate(self._manifest.golden):
-            images, logits = stored.get(f"images_{index}"), stored.get(f"logits_{index}")
-            size = subnet.resolution
-            if images is None or images.dtype != np.uint8 or images.shape[1:] != (size, size, 3):
-                raise BundleError(f"{self.path}: golden case {index} has no fitting images")
-            shape = (len(images), len(self.classes))
-            if logits is None or logits.dtype != np.float32 or logits.shape != shape:
-                raise BundleError(f"{self.path}: golden case {index} has no fitting logits")
-            if not len(images) or not np.isfinite(logits).all():
-                raise BundleError(f"{self.path}: golden case {index} is empty or not finite")
-            cases.append(GoldenCase(subnet, images, logits))
+            arrays = stored.get(f"images_{index}"), stored.get(f"logits_{index}")
+            where, classes = f"{self.path}: golden case {index}", len(self.classes)
+            cases.append(
+                GoldenCase(subnet, *check_golden(where, subnet.resolution, classes, *arrays))
+            )
         if len(stored) != 2 * len(cases):
             raise BundleError(f"{self.path}: {GOLDEN} holds more than {len(cases)} cases")
         return tuple(cases)
@@ -267,18 +266,6 @@ class Bundle:
 
     def _images(self, names: Sequence[str], size: int) -> ImageArray:
         return stack(list(self._decoded(names, size)), size)
-
-    def _checked(self, name: str, array: NDArray[Any], shape: tuple[int, ...]) -> FloatArray:
-        if array.shape != shape:
-            raise BundleError(f"{self.path}: {name}: wanted shape {shape}, got {array.shape}")
-        if array.dtype not in (np.float32, np.float16):
-            raise BundleError(f"{self.path}: {name}: wanted float32 or 16, got {array.dtype}")
-        numbers = array.astype(np.float32, copy=False)
-        if not np.isfinite(numbers).all():
-            raise BundleError(f"{self.path}: {name} holds numbers that are not finite")
-        if name.endswith(".variance") and (numbers < 0).any():
-            raise BundleError(f"{self.path}: {name} holds negative variances")
-        return numbers
 
     def _tensors(self, name: str, most_bytes: int) -> dict[str, NDArray[Any]]:
         (content,) = self._read_each([name], most_bytes)
