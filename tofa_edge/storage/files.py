@@ -1,15 +1,17 @@
-"""Files that are whole or not there, and errors on one line."""
+"""Files that are whole or not there, names that are safe in paths, and errors on one line."""
 
 from __future__ import annotations
 
 import contextlib
 import os
+import re
 import secrets
 from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO
 
 MOST_MESSAGE = 200
+MOST_NAME = 64
 
 
 def one_line(message: object) -> str:
@@ -17,6 +19,15 @@ def one_line(message: object) -> str:
     text = str(message)
     short = text if len(text) <= MOST_MESSAGE else f"{text[:MOST_MESSAGE]}…"
     return "".join(letter if letter.isprintable() else "?" for letter in short)
+
+
+def safe_name(text: str) -> str:
+    """Returns a `text` that came from a file as one part of a path, the same if it is safe already.
+
+    ASCII letters, digits, `-`, `_` and `.`, no dot in front, 1 to 64 of them; others become `-`.
+    """
+    kept = re.sub(r"[^A-Za-z0-9._-]+", "-", text[: 4 * MOST_NAME]).lstrip(".")[:MOST_NAME]
+    return kept or "unnamed"
 
 
 @contextlib.contextmanager

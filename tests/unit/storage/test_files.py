@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tofa_edge.storage.files import one_line, whole_file
+from tofa_edge.storage.files import one_line, safe_name, whole_file
 
 
 @pytest.mark.parametrize(("private", "mode"), [(False, 0o644), (True, 0o600)])
@@ -34,3 +34,22 @@ def test_nothing_is_left_after_an_error(tmp_path: Path) -> None:
 def test_one_line_is_short_and_printable() -> None:
     assert one_line(ValueError("a\nb\x1b[0m")) == "a?b?[0m"
     assert one_line("x" * 300) == "x" * 200 + "…"
+
+
+@pytest.mark.parametrize("name", ["mobilenet_v3_w1.0", "tiny", "a-b", "9", "x" * 64, "a..b", "-"])
+def test_safe_names_stay(name: str) -> None:
+    assert safe_name(name) == name
+
+
+@pytest.mark.parametrize(
+    ("name", "safe"),
+    [
+        ("../../victim/x", "-..-victim-x"), ("..", "unnamed"), ("", "unnamed"),
+        (".hidden", "hidden"), ("a/b", "a-b"), ("a\0b\n", "a-b-"),
+        ("猫", "-"), ("C:\\x", "C-x"), ("x" * 10**6, "x" * 64),
+    ],
+)  # fmt: skip
+def test_other_names_become_safe(name: str, safe: str, tmp_path: Path) -> None:
+    assert safe_name(name) == safe == safe_name(safe)
+    (tmp_path / safe).touch()
+    assert [path.name for path in tmp_path.iterdir()] == [safe]
