@@ -97,9 +97,8 @@ def watched(name: str, watch: Watch, start: int = 0) -> Ending:
         arguments, passed = [name, "--start", str(start)], [writer.fileno()]
         arguments += ["--report", str(writer.fileno())]
         if watch.bundle is not None:  # the file that was opened, whatever its path means by now
-            copy = stack.enter_context(os.fdopen(_raised(os.dup(watch.bundle.descriptor)), "rb", 0))
-            passed.append(copy.fileno())
-            arguments += ["--bundle", str(watch.bundle.path), "--descriptor", str(copy.fileno())]
+            passed.append(stack.enter_context(_passable(watch.bundle.descriptor)))
+            arguments += ["--bundle", str(watch.bundle.path), "--descriptor", str(passed[-1])]
         output = stack.enter_context(_scratch())
         process = stack.enter_context(_started(watch.interpreter, arguments, passed, output))
         stack.callback(watch.allowance.release, process.pid)
@@ -140,6 +139,16 @@ def _raised(descriptor: int) -> int:
         return fcntl.fcntl(descriptor, fcntl.F_DUPFD_CLOEXEC, STANDARD_STREAMS)
     finally:
         os.close(descriptor)
+
+
+@contextlib.contextmanager
+def _passable(descriptor: int) -> Iterator[int]:
+    """Yields a descriptor, or a copy where the child's standard streams would take its place."""
+    if descriptor >= STANDARD_STREAMS:
+        yield descriptor
+        return
+    with os.fdopen(_raised(os.dup(descriptor)), "rb", 0) as copy:
+        yield copy.fileno()
 
 
 @contextlib.contextmanager
