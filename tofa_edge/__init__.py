@@ -38,6 +38,7 @@ if TYPE_CHECKING:
         TofaError,
         TrainingError,
     )
+    from tofa_edge.selftest.interpreter import self_test_support
     from tofa_edge.serving.model import Model
     from tofa_edge.serving.prediction import Prediction
 
@@ -65,6 +66,7 @@ __all__ = [
     "__version__",
     "deploy",
     "export",
+    "self_test_support",
 ]
 
 _HOMES = {
@@ -77,6 +79,7 @@ _HOMES = {
     "Subnet": "architecture.space",
     "deploy": "deployment.deploy",
     "export": "deployment.export",
+    "self_test_support": "selftest.interpreter",
 }
 
 

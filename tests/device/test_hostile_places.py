@@ -97,7 +97,7 @@ PLACES = {
     "lock that nobody may open": Place(
         "touch tmp/tofa-edge-measuring.lock; chmod 0 tmp/tofa-edge-measuring.lock"
     ),
-    "few open files": Place("ulimit -n 10"),
+    "few open files": Place("ulimit -n 11"),
     "no open files left": Place(
         "ulimit -n 6", refused=r"no process to test it in .*Too many open files.*: allow more"
     ),
