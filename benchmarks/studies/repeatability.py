@@ -18,7 +18,7 @@ from tofa_edge.benchmarks.suite.bench import chosen_engines
 from tofa_edge.benchmarks.suite.fields import latency_fields
 from tofa_edge.benchmarks.suite.row import Effort, measurer_of
 from tofa_edge.bundle.bundle import Bundle
-from tofa_edge.measurement.stopwatch import one_at_a_time
+from tofa_edge.measurement.turns import measuring_turn
 from tofa_edge.selftest.golden import specimen_images
 from tofa_edge.selftest.records import passing_engines
 
@@ -64,8 +64,8 @@ def _bench(path: Path, name: str) -> Row:
     engines = passing_engines(bundle)
     one_thread = [engine for engine in engines if engine.target.threads == 1]
     engine = chosen_engines(engines, [name])[0] if name else one_thread[0]
-    with one_at_a_time() as alone:
-        measurer = measurer_of(bundle, [engine], alone)
+    with measuring_turn() as turn:
+        measurer = measurer_of(bundle, [engine], turn != "busy")
         with measurer.finisher.finished(bundle.space.middle(), engine).model as model:
             run = partial(model, specimen_images(model.input_size)[0])
             recording, reasons = measurer.recorded(run, engine.target.threads, EFFORT)

@@ -32,7 +32,7 @@ from tofa_edge.deployment.screen import Candidate, EngineFilter, candidates_here
 from tofa_edge.device.machine import fingerprint
 from tofa_edge.device_profiles.profile import Profile
 from tofa_edge.errors import BackendError, BudgetError, LimitError, SubnetError
-from tofa_edge.measurement.stopwatch import one_at_a_time
+from tofa_edge.measurement.turns import measuring_turn
 from tofa_edge.serving.model import Model
 from tofa_edge.storage.cache import decision_key
 from tofa_edge.storage.plain import to_plain
@@ -155,8 +155,8 @@ def _finished(
 ) -> Finished:
     """Returns the subnet given, else the largest without limits, else the best within them."""
     space, profiles = finisher.bundle.space, known_profiles()
-    with one_at_a_time() as alone:
-        if not alone:
+    with measuring_turn(deadline=until) as turn:
+        if turn == "busy":
             finisher.note("another process measures here, too: latencies may be too high")
         fixed = subnet or (space.largest() if finisher.budget.is_free else None)
         exact = fixed is not None or not finisher.cutter.can_calibrate()

@@ -39,7 +39,8 @@ from tofa_edge.device_profiles.profile import (
     shipped,
 )
 from tofa_edge.errors import BackendError, ProfileError, SpaceError
-from tofa_edge.measurement.stopwatch import Latency, one_at_a_time
+from tofa_edge.measurement.stopwatch import Latency
+from tofa_edge.measurement.turns import measuring_turn
 from tofa_edge.prediction.memory import MEGA
 from tofa_edge.selftest.records import passing_engines
 from tofa_edge.storage.cache import cache_folder
@@ -74,9 +75,9 @@ def profile(
     offered = passing_engines(bundle, backend, threads)
     subnets = decoded(space, distinct(space, sample(space, np.random.default_rng(0), count)))
     began = state()
-    with one_at_a_time() as alone:
+    with measuring_turn() as turn:
         finisher.stand_beside(reference_run(finisher, offered))
-        rows = _measured(finisher, subnets, offered, () if alone else ("not alone",))
+        rows = _measured(finisher, subnets, offered, ("not alone",) if turn == "busy" else ())
     return assembled(space.name, rows, began)
 
 
