@@ -29,7 +29,7 @@ from tofa_edge.benchmarks.suite.compare import compare
 from tofa_edge.benchmarks.suite.fields import heading, latency_fields
 from tofa_edge.benchmarks.suite.row import Effort, measurer_of
 from tofa_edge.bundle.bundle import Bundle
-from tofa_edge.measurement.stopwatch import one_at_a_time
+from tofa_edge.measurement.turns import measuring_turn
 from tofa_edge.selftest.golden import specimen_images
 from tofa_edge.selftest.records import passing_engines
 
@@ -72,8 +72,8 @@ def _result(path: Path, slower: float) -> Row:
     """Returns a result of schema 2, as far as `compare` reads it: some subnets on one engine."""
     bundle, rows = Bundle.open(path), []
     engine = next(e for e in passing_engines(bundle) if e.target.threads == 1)
-    with one_at_a_time() as alone:
-        measurer = measurer_of(bundle, [engine], alone)
+    with measuring_turn() as turn:
+        measurer = measurer_of(bundle, [engine], turn != "busy")
         for subnet in random_subnets(bundle.space, 5, NETWORKS):
             session: Session = engine.load(measurer.device.stored(subnet, engine))
             run = (Slowed(session, slower) if slower else session).run

@@ -21,7 +21,7 @@ from tofa_edge.benchmarks.studies.command import RESULTS, Row, options, random_s
 from tofa_edge.bundle.bundle import Bundle
 from tofa_edge.cutting.cutter import Cutter
 from tofa_edge.deployment.screen import side_by_side
-from tofa_edge.measurement.stopwatch import one_at_a_time
+from tofa_edge.measurement.turns import measuring_turn
 from tofa_edge.selftest.golden import specimen_images
 from tofa_edge.selftest.records import passing_engines
 
@@ -46,7 +46,7 @@ def main() -> None:
             options=tofa_edge.DeployOptions(threads=given.threads),
         ) as model:
             chosen = str(model.engine)
-        with one_at_a_time():
+        with measuring_turn():
             times = _medians_ms(cutter, subnet, engines, given.rounds)
         best = min(times, key=lambda name: times[name])
         row = {

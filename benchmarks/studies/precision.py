@@ -39,7 +39,7 @@ from tofa_edge.cutting.calibration import MAX_CHUNK
 from tofa_edge.cutting.cutter import Cutter
 from tofa_edge.cutting.ranges import ready
 from tofa_edge.deployment.screen import side_by_side
-from tofa_edge.measurement.stopwatch import one_at_a_time
+from tofa_edge.measurement.turns import measuring_turn
 from tofa_edge.selftest.records import calibrating_engine, passing_engines
 from tofa_edge.selftest.specimens import calibrated, photos, random_supernet
 
@@ -84,7 +84,7 @@ def _speed(bundle: Bundle) -> Row:
         built = time.perf_counter() - begun
         runs[engine] = partial(session.run, images[:1])
         rows[str(engine)] = {"artefact_mb": len(artefact) / 1e6, "build_and_load_s": built}
-    with one_at_a_time():
+    with measuring_turn():
         for engine, milliseconds in side_by_side(runs, rounds=20, drop=float("inf")):
             rows[str(engine)]["p50_ms"] = milliseconds
     for engine in engines:

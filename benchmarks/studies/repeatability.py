@@ -19,7 +19,7 @@ from tofa_edge.benchmarks.suite.fields import latency_fields
 from tofa_edge.benchmarks.suite.row import Effort, measurer_of
 from tofa_edge.bundle.bundle import Bundle
 from tofa_edge.deployment.measure import unexplained
-from tofa_edge.measurement.stopwatch import one_at_a_time
+from tofa_edge.measurement.turns import measuring_turn
 from tofa_edge.selftest.golden import specimen_images
 from tofa_edge.selftest.records import passing_engines
 
@@ -65,8 +65,8 @@ def _bench(path: Path, name: str) -> Row:
     engines = passing_engines(bundle)
     one_thread = [engine for engine in engines if engine.target.threads == 1]
     engine = chosen_engines(engines, [name])[0] if name else one_thread[0]
-    with one_at_a_time() as alone:
-        measurer = measurer_of(bundle, [engine], alone)
+    with measuring_turn() as turn:
+        measurer = measurer_of(bundle, [engine], turn != "busy")
         finished = measurer.device.finish(bundle.space.middle(), engine)
         subnet = finished.measured.subnet
         with unexplained(bundle, finished.session, subnet, engine) as model:

@@ -38,7 +38,7 @@ from tofa_edge.bundle.bundle import Bundle
 from tofa_edge.deployment.profile import keep_first
 from tofa_edge.device.machine import State, fingerprint, state
 from tofa_edge.errors import BackendError, BundleError, ProfileError
-from tofa_edge.measurement.stopwatch import one_at_a_time
+from tofa_edge.measurement.turns import measuring_turn
 from tofa_edge.selftest.records import engine_records, passing_engines
 from tofa_edge.storage.files import whole_file
 from tofa_edge.storage.plain import from_plain, to_plain
@@ -91,8 +91,8 @@ def bench(bundle: Path, out: Path, options: BenchOptions = BenchOptions()) -> di
     result = _head(opened, options, begun)
     schedule = Schedule(QUICK_SECONDS if options.quick else math.inf)
     try:
-        with one_at_a_time() as alone:
-            result["alone"] = alone
+        with measuring_turn() as turn:
+            result["alone"] = turn != "busy"
             _measure(result, opened, options, schedule)
     except KeyboardInterrupt:
         result["interrupted"] = True

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-import dataclasses
 import json
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 from tofa_edge.architecture.space import Subnet
 from tofa_edge.backends.protocol import Engine
 from tofa_edge.measurement.order_statistics import interval
-from tofa_edge.measurement.stopwatch import Latency, Recording
+from tofa_edge.measurement.stopwatch import Latency, Recording, percentiles
 
+LATENCY = (
+    "p50_ms", "p90_ms", "p95_ms", "p99_ms", "count", "relative_error", "slowdown", "flags",
+)  # fmt: skip
 FIGURES = (
     "latency", "curve_ms", "cold_start", "throughput", "peak_memory_bytes", "artefact_bytes",
     "energy", "accuracy", "parity", "layers",
@@ -63,13 +66,18 @@ def subnet_of(row: Mapping[str, Any]) -> Subnet:
 
 def latency_of(row: Mapping[str, Any]) -> Latency:
     """Returns the latency of a row that has one."""
-    fields = {name: row["latency"][name] for name in Latency.__slots__}
+    fields = {name: row["latency"][name] for name in LATENCY}
     return Latency(**{**fields, "flags": tuple(fields["flags"])})
 
 
 def latency_fields(recording: Recording) -> dict[str, Any]:
-    """Returns a latency with intervals of 95 %, from order statistics; None where runs are few."""
-    found, values = rounded(recording.latency), milliseconds(recording)
+    """Returns a latency by the wall clock, as observed.
+
+    It has intervals of 95 %, from order statistics; None where runs are few.
+    """
+    own, walls = recording.latency, percentiles(recording.seconds)
+    found = rounded(replace(walls, slowdown=own.slowdown, flags=own.flags))
+    values = milliseconds(recording)
     for percentile in (50, 95, 99):
         ends = interval(values, percentile)
         found[f"p{percentile}_interval_ms"] = ends and [round(end, 4) for end in ends]
@@ -78,7 +86,7 @@ def latency_fields(recording: Recording) -> dict[str, Any]:
 
 def rounded(latency: Latency) -> dict[str, Any]:
     """Returns the fields of a latency, milliseconds to four decimals."""
-    fields = dataclasses.asdict(latency)
+    fields = {name: getattr(latency, name) for name in LATENCY}
     return {k: round(v, 4) if isinstance(v, float) else v for k, v in fields.items()}
 
 

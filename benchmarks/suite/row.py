@@ -155,7 +155,7 @@ class Measurer:
             "artefact_bytes": len(finished.artefact),
             "accuracy": self._accuracy(model),
             "parity": self._parity(finished, model, effort.photos),
-            "layers": self._shares(model.subnet, recording.latency.p50_ms),
+            "layers": self._shares(model.subnet, recording.latency.observed_ms(50)),
             "layers_how": LAYERS_HOW,
         }
         meter = Meter.here(self._root)

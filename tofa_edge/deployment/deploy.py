@@ -35,7 +35,7 @@ from tofa_edge.deployment.trace import Trace
 from tofa_edge.device.machine import fingerprint
 from tofa_edge.device_profiles.profile import Profile
 from tofa_edge.errors import BudgetError
-from tofa_edge.measurement.stopwatch import one_at_a_time
+from tofa_edge.measurement.turns import measuring_turn
 from tofa_edge.prediction.accuracy import AccuracyPredictor
 from tofa_edge.search.candidates import Candidate, fastest_candidates
 from tofa_edge.search.chooser import Chooser
@@ -118,8 +118,8 @@ def _chosen(request: Request, trace: Trace) -> tuple[Finished, AccuracyPredictor
             f"{bundle.path} has no accuracy predictor, so a budget cannot ask for an "
             "accuracy: train it with --predictor-subnets 240"
         )
-    with one_at_a_time() as alone:
-        if not alone:
+    with measuring_turn(deadline=request.until) as turn:
+        if turn == "busy":
             trace.note("another process measures here, too: latencies may be too high")
         exact = fixed is not None or not cutter.can_calibrate()
         allowed = EngineFilter(options.backend, options.threads, options.precision, exact)

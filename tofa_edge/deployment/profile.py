@@ -38,7 +38,8 @@ from tofa_edge.device_profiles.profile import (
     shipped,
 )
 from tofa_edge.errors import BackendError, ProfileError, SpaceError
-from tofa_edge.measurement.stopwatch import Latency, one_at_a_time
+from tofa_edge.measurement.stopwatch import Latency
+from tofa_edge.measurement.turns import measuring_turn
 from tofa_edge.prediction.memory import MEGA
 from tofa_edge.search.forecast import Forecast
 from tofa_edge.storage.cache import cache_folder
@@ -71,11 +72,11 @@ def profile(
     space, cutter = bundle.space, Cutter(bundle)
     subnets = decoded(space, distinct(space, sample(space, np.random.default_rng(0), count)))
     began = state()
-    with one_at_a_time() as alone:
+    with measuring_turn() as turn:
         trace = Trace()
         engines = working_engines(bundle, EngineFilter(backend, threads), trace)
         device = local_device(cutter, engines.offered, engines.calibrating, trace)
-        rows = _measured(device, subnets, engines.offered, () if alone else ("not alone",))
+        rows = _measured(device, subnets, engines.offered, ("not alone",) if turn == "busy" else ())
     return assembled(space.name, rows, began)
 
 

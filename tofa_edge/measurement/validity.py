@@ -21,11 +21,11 @@ from tofa_edge.device.machine import State, state
 from tofa_edge.device.problems import RAMPING
 from tofa_edge.device.sensors import maximum_clock_mhz
 from tofa_edge.device.sources import control_groups, memory_fields, quota_cores
+from tofa_edge.measurement.counters import TICKS, processor_counts, quota_stops
 from tofa_edge.measurement.order_statistics import least_count
-from tofa_edge.measurement.stopwatch import SLOWED, UNSTEADY, Recording
+from tofa_edge.measurement.stopwatch import SLOWED, UNSTEADY, Recording, percentiles
 
 LEAST_RUNS = least_count(95)  # fewer do not bound the p95
-TICKS = 100.0  # of a second, in /proc (USER_HZ, the same on every machine that Linux runs on)
 BACKGROUND_CORES = 0.2  # that other programs may keep busy
 BACKGROUND_SHARE = 0.05  # of all cores, where that is more
 LEAST_BACKGROUND_S = 0.1  # the kernel counts in ticks
@@ -63,7 +63,7 @@ def snapshot(root: Path = Path("/"), at_s: float | None = None) -> Snapshot:
     A recorded machine's moment is `at_s`.
     """
     files = Files(Path(root))
-    cores, busy, stolen = _processor(files)
+    cores, busy, stolen = processor_counts(files)
     memory = memory_fields(files)
     available, present = memory.get("MemAvailable"), memory.get("MemTotal")
     swapped = re.search(r"^pswpin (\d{1,18})$", files.text("proc/vmstat") or "", re.MULTILINE)
@@ -73,7 +73,7 @@ def snapshot(root: Path = Path("/"), at_s: float | None = None) -> Snapshot:
         busy_s=busy,
         own_s=_own(files),
         stolen_s=stolen,
-        stopped=_stopped(files),
+        stopped=quota_stops(files),
         quota_cores=quota_cores(files),
         stalled_s=_stalled(files),
         swapped_pages=int(swapped[1]) if swapped else None,
@@ -110,13 +110,14 @@ def kind(reason: str) -> str:
 
 
 def _runs(recording: Recording) -> Iterator[str]:
-    latency, values = recording.latency, np.asarray(recording.seconds)
+    latency, values = percentiles(recording.seconds), np.asarray(recording.seconds)
+    slowdown = recording.latency.slowdown
     if latency.count < LEAST_RUNS:
         yield f"too few runs: {latency.count}, and {LEAST_RUNS} bound the p95"
     if latency.count and latency.relative_error > UNSTEADY:
         yield f"unsteady: the median is known to ±{2 * latency.relative_error:.0%}"
-    if latency.slowdown > SLOWED:
-        yield f"drifting clock: a fixed reference ran {latency.slowdown:.2f} × slower than before"
+    if slowdown > SLOWED:
+        yield f"drifting clock: a fixed reference ran {slowdown:.2f} × slower than before"
     elif len(values) >= LEAST_RUNS:
         yield from _drift(values)
 
@@ -202,19 +203,6 @@ def _grown(before: float | None, after: float | None) -> float | None:
     return None if before is None or after is None else max(0.0, after - before)
 
 
-def _processor(files: Files) -> tuple[int | None, float | None, float | None]:
-    """Returns the cores, and the seconds that all were busy and that were stolen (proc(5))."""
-    text = files.text("proc/stat") or ""
-    total = re.match(r"cpu +([0-9 ]{1,300})$", text, re.MULTILINE)
-    cores = len(re.findall(r"^cpu[0-9]+ ", text, re.MULTILINE)) or None
-    counts = [int(word) for word in total[1].split()] if total else []
-    if len(counts) < 4:
-        return cores, None, None
-    user, nice, system, _, _, *rest = [*counts, 0, 0][: max(len(counts), 8)]
-    interrupts, stolen = sum(rest[:2]), rest[2] if len(rest) > 2 else 0
-    return cores, (user + nice + system + interrupts) / TICKS, stolen / TICKS
-
-
 def _own(files: Files) -> float | None:
     """Returns the processor time of this process: utime and stime, fields 14 and 15."""
     text = files.text("proc/self/stat") or ""
@@ -222,15 +210,6 @@ def _own(files: Files) -> float | None:
     if len(words) < 13 or not all(word.isdecimal() for word in words[11:13]):
         return None
     return (int(words[11]) + int(words[12])) / TICKS
-
-
-def _stopped(files: Files) -> int | None:
-    counts = []
-    for folder in dict.fromkeys(control_groups(files, "cpu")):
-        text = files.text(f"{folder}/cpu.stat") or ""
-        count = re.search(r"^nr_throttled ([0-9]{1,18})$", text, re.MULTILINE)
-        counts += [int(count[1])] if count else []
-    return sum(counts) if counts else None
 
 
 def _stalled(files: Files) -> float | None:

@@ -48,7 +48,7 @@ def photos(count: int, size: int = 32) -> ImageArray:
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     """Measures a few runs only, and for no time."""
 
-    def once(stopwatch: Stopwatch, run: Callable[[], object]) -> Latency:
+    def once(stopwatch: Stopwatch, run: Callable[[], object], deadline: float) -> Latency:
         return percentiles([timeit.timeit(run, number=1) for _ in range(5)])
 
     monkeypatch.setattr(Stopwatch, "_once", once)

@@ -1,0 +1,134 @@
+"""A call's own latency: what it takes without the time that other programs make it wait.
+
+Best is the wall time less the time spent waiting for a core, which the kernel counts: every run
+counts. Where it does not count, processor time of a call whose work is done by one thread; then the
+runs in which no core was taken away; then the wall time as it is.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Sequence
+from typing import Literal, NamedTuple
+
+import numpy as np
+
+from tofa_edge.architecture.arrays import DoubleArray
+from tofa_edge.measurement.counters import Counters, Reading
+
+Measure = Literal["wall", "less waiting", "thread time", "undisturbed runs"]
+
+LEAST_UNDISTURBED = 10  # runs
+SAME_WORK = 0.95  # of the wall time: the thread does all the work
+MARGIN = 1.1  # of the wall time: more is a clock too coarse, or a second thread
+NEARLY_ALL = 0.98  # of the runs
+READING_S = 30e-6  # that reading the counters may add to processor time
+
+
+class TimedRun(NamedTuple):
+    """One run: its wall time and what was counted meanwhile, in seconds.
+
+    Attributes:
+        wall_s: by the clock.
+        thread_s: processor time of the calling thread.
+        process_s: of all threads.
+        switches: times that a core was taken from the calling thread; None where not told.
+        waited_s: the calling thread, for a core; None where not told.
+        other_ran_s: of the other threads, the one that ran and waited longest.
+        other_waited_s: the same one.
+    """
+
+    wall_s: float
+    thread_s: float = 0.0
+    process_s: float = 0.0
+    switches: int | None = None
+    waited_s: float | None = None
+    other_ran_s: float = 0.0
+    other_waited_s: float = 0.0
+
+
+def timed_runs(
+    run: Callable[[], object], count: int, clock: Callable[[], float], counters: Counters
+) -> list[TimedRun]:
+    """Returns `count` consecutive calls of `run`; what is counted is read outside of their time."""
+    counters.list_threads()
+    found = []
+    for _ in range(count):
+        before = counters.read()
+        start = clock()
+        run()
+        wall = clock() - start
+        found.append((wall, before, counters.read()))
+    return [_between(*each) for each in found]
+
+
+def own_seconds(runs: Sequence[TimedRun], stopped: bool = False) -> tuple[DoubleArray, Measure]:
+    """Returns the own time of runs, in order, and how it was measured.
+
+    Of "undisturbed runs" there are fewer than runs. A call on several threads is estimated: what
+    its calling thread waited is subtracted, and of another's waiting as much as the calling thread
+    slept meanwhile; the work of all threads remains, shared out evenly over the cores.
+
+    Args:
+        runs: of one call.
+        stopped: a quota stopped the process meanwhile. That is no other program: it will again.
+    """
+    wall = np.array([run.wall_s for run in runs], np.float64)
+    if stopped or not runs:
+        return wall, "wall"
+    waited = [run.waited_s for run in runs if run.waited_s is not None]
+    if len(waited) == len(runs):
+        return _less_waiting(runs, wall, np.array(waited)), "less waiting"
+    for busy in (_column(runs, "thread_s"), _column(runs, "process_s")):
+        if _does_all_the_work(busy, wall):
+            return np.minimum(busy, wall), "thread time"
+    quiet = np.array([run.switches == 0 for run in runs])
+    if quiet.sum() >= LEAST_UNDISTURBED:
+        return wall[quiet], "undisturbed runs"
+    return wall, "wall"
+
+
+def _less_waiting(runs: Sequence[TimedRun], wall: DoubleArray, waited: DoubleArray) -> DoubleArray:
+    thread = _column(runs, "thread_s")
+    ran, other_waited = _column(runs, "other_ran_s"), _column(runs, "other_waited_s")
+    slept = np.maximum(wall - thread - waited, 0.0)
+    in_vain = np.minimum(np.minimum(slept, other_waited), wall - waited - ran)
+    own = wall - waited - np.maximum(in_vain, 0.0)
+    # more threads than cores wait for each other, which is their own doing
+    work = np.maximum(thread, _column(runs, "process_s") / _usable_cores())
+    return np.minimum(np.maximum(own, work), wall)
+
+
+def _does_all_the_work(busy: DoubleArray, wall: DoubleArray) -> bool:
+    """Whether processor time explains the wall time of the quickest runs, and never exceeds it."""
+    share = float(np.percentile(busy / np.maximum(wall, 1e-9), 90))
+    fits = float(np.mean(busy <= MARGIN * wall + READING_S))
+    return share >= SAME_WORK and fits >= NEARLY_ALL
+
+
+def _between(wall_s: float, before: Reading, after: Reading) -> TimedRun:
+    switches = waited = None
+    if before.switches is not None and after.switches is not None:
+        switches = after.switches - before.switches
+    if before.waited_s is not None and after.waited_s is not None:
+        waited = after.waited_s - before.waited_s
+    pairs = zip(before.others, after.others, strict=True)
+    others = [(new[0] - old[0], new[1] - old[1]) for old, new in pairs]
+    return TimedRun(
+        wall_s,
+        after.thread_s - before.thread_s,
+        after.process_s - before.process_s,
+        switches,
+        waited,
+        *max(others, key=sum, default=(0.0, 0.0)),
+    )
+
+
+def _column(runs: Sequence[TimedRun], name: str) -> DoubleArray:
+    return np.array([getattr(run, name) for run in runs], np.float64)
+
+
+def _usable_cores() -> int:
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
