@@ -17,8 +17,9 @@ import signal
 import subprocess
 import sys
 import tempfile
+import time
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -30,7 +31,7 @@ from tests.fuzz.watched import GRACE_S, LOCK, still_alive
 from tofa_edge.selftest.small_bundle import small_bundle
 
 PHOTOS = 24
-LONGEST_S = 12.0  # of life before a signal
+LONGEST_S = 15.0  # of life before a signal; no more than a command takes that is left alone
 PATIENCE_S = 90.0  # for a command that is left alone, or ends by itself after a signal
 MOST_LEFT = 8  # files in each folder that no finished command would have left
 MOST_CACHED = 400
@@ -47,6 +48,7 @@ class Killed:
         command: its name in `COMMANDS`.
         sent: the signal.
         after_s: the start.
+        ended: whether the command had ended by itself before.
         faults: what was the worse for it.
     """
 
@@ -54,10 +56,12 @@ class Killed:
     command: str
     sent: signal.Signals
     after_s: float
+    ended: bool = False
     faults: list[str] = field(default_factory=list)
 
     def __str__(self) -> str:
-        return f"kill {self.number}: {self.command}, {self.sent.name} after {self.after_s:.2f} s"
+        when = f"{self.after_s:.2f} s{', when it had ended' if self.ended else ''}"
+        return f"kill {self.number}: {self.command}, {self.sent.name} after {when}"
 
 
 ENGINE = ("--backend", "tflite")
@@ -134,19 +138,42 @@ class Place:
                 yield f"{path.relative_to(self.path)} is no JSON: {error}"
 
 
-def kill(place: Place, seed: int, number: int) -> Killed:
-    """Starts a command, kills it, and returns what is the worse for it."""
+def lifetimes(place: Place, names: Iterable[str] = COMMANDS) -> dict[str, float]:
+    """Returns how long commands take that are left alone, in seconds, at most `LONGEST_S`."""
+    found = {}
+    for name in names:
+        begun = time.monotonic()
+        process = place.started(COMMANDS[name])
+        try:
+            if process.wait(LONGEST_S):
+                raise RuntimeError(f"{name} does not work here: {place.printed()}")
+        except subprocess.TimeoutExpired:
+            process.terminate()
+            process.wait(PATIENCE_S)
+        found[name] = min(LONGEST_S, time.monotonic() - begun)
+    return found
+
+
+def kill(place: Place, seed: int, number: int, lives: Mapping[str, float]) -> Killed:
+    """Starts a command, kills it, and returns what is the worse for it.
+
+    Args:
+        place: where it runs.
+        seed: of all kills.
+        number: of the kill.
+        lives: what commands take, in seconds; those that are named here take turns.
+    """
     rng = np.random.default_rng([seed, number])
-    names = list(COMMANDS)
-    name = names[number % len(names)]
+    name = list(lives)[number % len(lives)]
     signals = (signal.SIGKILL, signal.SIGTERM, signal.SIGHUP)
     sent = pick(rng, signals) if name == "bench" else signal.SIGKILL
-    found = Killed(number, name, sent, float(rng.uniform(0.02, 1)) ** 2 * LONGEST_S)
+    after_s = float(rng.uniform(0.02, 1)) * lives[name]
     if name == "deploy, cold":
         place.clear_cache()
     before = place.results()
     process = place.started(COMMANDS[name])
-    children = _children_after(process, found.after_s)
+    children = _children_after(process, after_s)
+    found = Killed(number, name, sent, after_s, ended=process.poll() is not None)
     process.send_signal(sent)
     try:
         process.wait(1 if sent == signal.SIGKILL else PATIENCE_S)
@@ -155,7 +182,7 @@ def kill(place: Place, seed: int, number: int) -> Killed:
         process.kill()
         process.wait()
     found.faults.extend(f"{child.pid} still runs" for child in still_alive(children, GRACE_S))
-    if sent != signal.SIGKILL:
+    if sent != signal.SIGKILL and not found.ended:
         found.faults.extend(_lost(place, before, process.returncode))
     found.faults.extend(place.unreadable())
     found.faults.extend(_next_start(place))
@@ -200,10 +227,11 @@ def _next_start(place: Place) -> Iterator[str]:
 def table(kills: Sequence[Killed]) -> str:
     """Returns how many kills of each command and signal there were, and how many did harm."""
     kinds = Counter((each.command, each.sent.name) for each in kills)
+    ended = Counter((each.command, each.sent.name) for each in kills if each.ended)
     harmed = Counter((each.command, each.sent.name) for each in kills if each.faults)
-    lines = [f"{'command':20}{'signal':>10}{'kills':>8}{'with harm':>12}"]
+    lines = [f"{'command':20}{'signal':>10}{'kills':>8}{'too late':>10}{'with harm':>12}"]
     lines += [
-        f"{name:20}{sent:>10}{count:>8}{harmed[name, sent]:>12}"
+        f"{name:20}{sent:>10}{count:>8}{ended[name, sent]:>10}{harmed[name, sent]:>12}"
         for (name, sent), count in sorted(kinds.items())
     ]
     return "\n".join([*lines, f"all: {len(kills)} kills, {sum(harmed.values())} with harm"])
@@ -219,8 +247,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     kills = []
     with tempfile.TemporaryDirectory() as folder:
         place = Place(Path(folder))
+        lives = lifetimes(place)
         for number in range(options.first, options.first + options.kills):
-            kills.append(kill(place, options.seed, number))
+            kills.append(kill(place, options.seed, number, lives))
             faults = "".join(f"\n  {fault}" for fault in kills[-1].faults)
             print(f"{kills[-1]}: {'HARM' if faults else 'fine'}{faults}", flush=True)
     print(table(kills))

@@ -12,7 +12,7 @@ import safetensors.numpy
 from numpy.typing import NDArray
 
 from tests.fuzz.crafted import MANIFEST, seal
-from tofa_edge.architecture.arrays import FloatArray
+from tofa_edge.architecture.arrays import ImageArray
 from tofa_edge.architecture.cost import macs
 from tofa_edge.architecture.layers import LOGITS, layers, supernet_shapes
 from tofa_edge.architecture.space import SearchSpace, Subnet
@@ -119,21 +119,20 @@ def usual_predictor(space: SearchSpace, rng: np.random.Generator, count: int = L
 
 def fill_golden(draft: Draft, rng: np.random.Generator) -> None:
     """Adds golden cases, true ones where they are quick to compute."""
-    arrays = {name: array.astype(np.float32) for name, array in draft.arrays.items()}
     for subnet in (draft.space.smallest(), draft.space.largest()):
         if not draft.golden or macs(layers(draft.space, subnet)) <= MOST_GOLDEN_MACS:
-            draft.golden.append(_golden(draft.space, subnet, arrays, rng))
+            shape = (1, subnet.resolution, subnet.resolution, 3)
+            images = rng.integers(0, 256, shape, dtype=np.uint8)
+            draft.golden.append(true_case(draft, subnet, images))
 
 
-def _golden(
-    space: SearchSpace, subnet: Subnet, arrays: Mapping[str, FloatArray], rng: np.random.Generator
-) -> GoldenCase:
-    shape = (1, subnet.resolution, subnet.resolution, 3)
-    images = rng.integers(0, 256, shape, dtype=np.uint8)
-    logits = np.zeros((1, space.classes), np.float32)
-    network = layers(space, subnet)
+def true_case(draft: Draft, subnet: Subnet, images: ImageArray) -> GoldenCase:
+    """Returns a golden case of images, uint8, (N, S, S, 3); zero where that takes too long."""
+    logits = np.zeros((len(images), draft.space.classes), np.float32)
+    network = layers(draft.space, subnet)
     if macs(network) <= MOST_GOLDEN_MACS:
         with np.errstate(all="ignore"):
+            arrays = {name: array.astype(np.float32) for name, array in draft.arrays.items()}
             finished = fold(network, cut(network, arrays), LITE_PREPROCESSING)
             logits = ReferenceSession(finished).run(images)[LOGITS]
     return GoldenCase(subnet, images, np.nan_to_num(logits))

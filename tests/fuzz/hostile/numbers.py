@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 
 from tests.fuzz.crafted import pick
-from tests.fuzz.hostile.draft import Arrays, Draft, Mutation, usual_predictor
+from tests.fuzz.hostile.draft import Arrays, Draft, Mutation, true_case, usual_predictor
 from tofa_edge.bundle.manifest import MOST_GOLDEN_CASES
 
 
@@ -96,9 +96,11 @@ def golden_many(draft: Draft, rng: np.random.Generator) -> str:
 
 
 def golden_images(draft: Draft, rng: np.random.Generator) -> str:
-    """Images that are all black, all white, or all of one colour, with the same logits."""
+    """Images of one colour, with the logits that belong to them."""
     value = pick(rng, (0, 128, 255))
-    draft.golden = [replace(case, images=np.full_like(case.images, value)) for case in draft.golden]
+    draft.golden = [
+        true_case(draft, case.subnet, np.full_like(case.images, value)) for case in draft.golden
+    ]
     return f"golden images of {value}"
 
 
