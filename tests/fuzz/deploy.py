@@ -119,7 +119,7 @@ def _verdict(ending: Ending) -> tuple[str, str]:
     if "error" in report:
         message = report["message"]
         if not message.isprintable() or not 5 < len(message) <= MOST_MESSAGE:
-            return "no clear line", ascii(message)
+            return "no clear line", f"{len(message)} characters: {message!a}"
     elif not report["finite"] or abs(report["sum"] - 1) > 1e-3:
         return "no probabilities", f"finite: {report['finite']}, sum {report['sum']}"
     if report["warnings"]:
@@ -146,8 +146,11 @@ def run(
     """Yields the outcomes of cases as they come; bundles that fail are kept in a folder."""
     os.environ["OPENBLAS_NUM_THREADS"] = "1"  # a process that forks has one thread
     context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(jobs, mp_context=context, initializer=_import) as pool:
+    pool = ProcessPoolExecutor(jobs, mp_context=context, initializer=_import)
+    try:
         yield from pool.map(partial(_one, keep, work, seed), numbers)
+    finally:
+        pool.shutdown(cancel_futures=True)
 
 
 def _import() -> None:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import operator
 import os
+import signal
 import subprocess
 import sys
 import tempfile
@@ -15,15 +17,13 @@ from typing import Any
 import numpy as np
 import pytest
 
+from tests.fuzz.crafted import Sample, member_list
 from tests.fuzz.deploy import Outcome, judge, main, summary, table
 from tests.fuzz.hostile.case import ENGINES, MUTATIONS, Case, case, made
 from tests.fuzz.watched import watched
-from tofa_edge.bundle.bundle import Bundle
-from tofa_edge.errors import TofaError
 
 MOST_BYTES, MOST_SECONDS = 300_000_000, 2.0
-DEPLOYED = (7, 16, 21, 24, 28, 32)  # numbers of cases that give a network
-REFUSED = (10, 13, 33)
+QUICK = (9, 11, 12, 13, 16, 17, 18, 21, 24, 25, 26, 27, 28, 30, 31, 35)  # numbers of cases
 
 
 def fine(_path: Path, _which: Case) -> dict[str, Any]:
@@ -31,7 +31,8 @@ def fine(_path: Path, _which: Case) -> dict[str, Any]:
 
 
 def crash(_path: Path, _which: Case) -> dict[str, Any]:
-    os.abort()
+    os.kill(os.getpid(), signal.SIGKILL)
+    return {}
 
 
 def other_exception(_path: Path, _which: Case) -> dict[str, Any]:
@@ -124,27 +125,20 @@ def test_cases_follow_from_seed_and_number() -> None:
     assert seen == set(MUTATIONS)
 
 
-@pytest.mark.parametrize("name", sorted(MUTATIONS))
-def test_hashes_and_sizes_are_in_order(name: str, tmp_path: Path) -> None:
-    path = tmp_path / "case.tofa"
-    content, _ = made(5, Case(0, (name,), ENGINES[0], None))
-    path.write_bytes(content)
-    message = ""
-    try:
-        Bundle.open(path).verify()
-    except TofaError as error:
-        message = str(error)
-    assert not any(word in message for word in ("copy", "sizes", "differ", "missing"))
+@pytest.mark.parametrize("name", sorted(MUTATIONS.keys() - {"bomb"}))  # slow to make
+def test_hashes_and_sizes_are_in_order(name: str) -> None:
+    sample = Sample.of(made(5, Case(0, (name,), ENGINES[0], None))[0])
+    assert sample.manifest()["members"] == member_list(sample.members)
 
 
 def test_some_hostile_bundles(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     resume = tmp_path / "outcomes.jsonl"
     words = ["--resume", str(resume), "--keep", str(tmp_path / "kept")]
-    numbers = [str(number) for number in (*DEPLOYED, *REFUSED)]
+    numbers = [str(number) for number in QUICK]
     assert main(["--only", *numbers, *words]) == 0, capsys.readouterr().out
     rows = [json.loads(line) for line in resume.read_text().splitlines()]
-    verdicts = {row["number"]: row["verdict"] for row in rows}
-    assert verdicts == dict.fromkeys(DEPLOYED, "deployed") | dict.fromkeys(REFUSED, "refused")
+    assert [row["number"] for row in rows] == list(QUICK)
+    assert {row["verdict"] for row in rows} == {"deployed", "refused"}
     assert main(["--only", *numbers, *words]) == 0  # nothing is left to do
     assert len(resume.read_text().splitlines()) == len(rows)
 
@@ -153,8 +147,9 @@ def test_a_failure_is_reported_and_its_bundle_kept(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     kept = tmp_path / "kept"
-    assert main(["--only", "7", "--seed", "2", "--keep", str(kept)], crash) == 1
-    assert "CRASH --seed 2 --only 7" in capsys.readouterr().out
+    work: Any = operator.add  # of a path and a case: a TypeError
+    assert main(["--only", "7", "--seed", "2", "--keep", str(kept)], work) == 1
+    assert "OTHER EXCEPTION --seed 2 --only 7" in capsys.readouterr().out
     assert made(2, case(2, 7))[0] == (kept / "2-7.tofa").read_bytes()
 
 
