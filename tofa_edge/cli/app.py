@@ -17,7 +17,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     help="One supernet, trained once; every device cuts the best network for itself out of one "
     "file. Exit codes: 0 done, 1 error, 2 wrong usage, 3 no network within the budget, "
-    "130 interrupted.",
+    "130 interrupted (143 by SIGTERM, 129 by SIGHUP).",
 )
 
 BundlePath = Annotated[Path, typer.Argument(metavar="BUNDLE", help="A .tofa file.")]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import signal
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -11,6 +12,7 @@ import typer
 
 from tofa_edge.cli.app import BundlePath, Json, app
 from tofa_edge.cli.output import ReportedExit, out, print_json, print_lines, table, tell
+from tofa_edge.interruption import SIGNALLED, interruption
 
 if TYPE_CHECKING:
     from tofa_edge.benchmarks.suite.compare import Comparison
@@ -38,21 +40,23 @@ def bench(
 ) -> None:
     """Measures every engine with a bundle, and the best networks at several latencies (the front).
 
-    Ctrl-C ends it and keeps what was measured.
+    Ctrl-C, SIGTERM and SIGHUP (a lost connection) end it and keep what was measured.
     """
     from tofa_edge.benchmarks.suite.bench import BenchOptions
     from tofa_edge.benchmarks.suite.bench import bench as measured
 
     names = tuple(name.strip() for name in engines.split(",") if name.strip())
     options = BenchOptions(quick=quick, engines=names, sustain_s=sustain, scenarios=scenarios)
-    result = measured(bundle, out_path, options)
-    if as_json:
-        print_json(result)
-    else:
-        _print_result(result)
+    with interruption() as asked:
+        result = measured(bundle, out_path, options)
+        if result["interrupted"]:
+            tell("tofa-edge: interrupted; what was measured until then is written")
+        if as_json:
+            print_json(result)
+        else:
+            _print_result(result)
     if result["interrupted"]:
-        tell("tofa-edge: interrupted; what was measured until then is written")
-        raise ReportedExit(130)
+        raise ReportedExit(SIGNALLED + (asked.number or signal.SIGINT))
 
 
 def _print_result(result: dict[str, Any]) -> None:

@@ -69,8 +69,8 @@ def train(
 ) -> Report:
     """Trains a supernet on photos and writes the bundle.
 
-    A checkpoint lies beside `out` meanwhile: written every two minutes and on Ctrl-C or SIGTERM,
-    removed when the bundle is there.
+    A checkpoint lies beside `out` meanwhile: written every two minutes and on Ctrl-C, SIGTERM or
+    SIGHUP, removed when the bundle is there.
 
     Args:
         data: a folder with a folder of photos per class (`unlabelled` holds those without), a CSV

@@ -446,7 +446,10 @@ def test_split_follows_its_seed() -> None:
     assert made[0] == made[1] != made[2]
 
 
-def test_interrupted_training_says_so_and_leaves_nothing(photos: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_interrupted_training_says_so_and_leaves_nothing(
+    photos: Path, tmp_path: Path, number: signal.Signals
+) -> None:
     command = [sys.executable, "-m", "tofa_edge", "train", str(photos)]
     command += ["--out", str(tmp_path / "x.tofa"), "--from", "tiny", "--epochs", "100000"]
     command += ["--resolution", "16"]
@@ -459,8 +462,9 @@ def test_interrupted_training_says_so_and_leaves_nothing(photos: Path, tmp_path:
         assert running.stderr is not None
         assert any("to train on" in line for line in iter(running.stderr.readline, ""))
         time.sleep(0.5)
-        running.send_signal(signal.SIGINT)
+        running.send_signal(number)
         said = running.stderr.read()
-    assert running.returncode == 130, said
-    assert said.strip().splitlines()[-1] == "tofa-edge: interrupted; no bundle was written"
+    assert running.returncode == 128 + number, said
+    by = "" if number == signal.SIGINT else " by SIGTERM"
+    assert said.strip().splitlines()[-1] == f"tofa-edge: interrupted{by}, before it was done"
     assert {path.suffix for path in tmp_path.iterdir()} <= {".checkpoint"}
