@@ -7,6 +7,7 @@ predicted first and then measured. What the figures mean stands in `result_schem
 from __future__ import annotations
 
 import contextlib
+import itertools
 import json
 import logging
 import math
@@ -109,7 +110,7 @@ def _benched(opened: Bundle, out: Path, options: BenchOptions) -> tuple[dict[str
     result |= {"skipped": schedule.skipped, "state_after": to_plain(state())}
     result["seconds"] = round(time.time() - begun, 1)
     name = time.strftime("%Y%m%d-%H%M%S", time.gmtime(begun))
-    path = out / f"bench-{opened.path.stem}-{name}.json"
+    path = _unused(out / f"bench-{opened.path.stem}-{name}.json")
     _write(path, result)
     return result, path
 
@@ -227,6 +228,12 @@ def _summary(row: dict[str, Any]) -> str:
         return f"{name}: failed, {row['failed']}"
     verdict = "VALID" if row["valid"] else f"INVALID, {'; '.join(row['reasons'])}"
     return f"{name}: p50 {latency['p50_ms']:.2f} ms, p95 {latency['p95_ms']:.2f} ms; {verdict}"
+
+
+def _unused(path: Path) -> Path:
+    """Returns a path, with a number if another result has its name."""
+    names = (path.with_stem(f"{path.stem}-{number}") for number in itertools.count(2))
+    return next(each for each in itertools.chain([path], names) if not each.exists())
 
 
 def _write(path: Path, result: dict[str, Any]) -> None:

@@ -201,6 +201,12 @@ def test_profile_is_kept_and_written(tiny_bundle: Path, tmp_path: Path) -> None:
     found = json.loads((tmp_path / "here.json").read_text())
     assert found["space"] == "tiny"
     assert len(found["targets"][0]["measurements"]) == 3
+    (tmp_path / "here.json").write_text("notes")
+    refused = cli("profile", tiny_bundle, *asked, "--out", tmp_path / "here.json", code=1).stderr
+    assert "here.json exists: choose another name, or --force" in refused
+    assert (tmp_path / "here.json").read_text() == "notes"
+    cli("profile", tiny_bundle, *asked, "--out", tmp_path / "here.json", "--force")
+    assert json.loads((tmp_path / "here.json").read_text())["space"] == "tiny"
 
 
 def test_report_makes_one_page_of_results(tmp_path: Path) -> None:
@@ -216,6 +222,9 @@ def test_report_makes_one_page_of_results(tmp_path: Path) -> None:
     (tmp_path / "other.json").write_text("{}")
     refused = cli("report", tmp_path / "other.json", "--out", out, code=1).stderr
     assert "is no result of tofa-edge bench" in refused
+    refused = cli("report", *results, "--out", out, code=1).stderr
+    assert "page.html exists: choose another name, or --force" in refused
+    cli("report", *results, "--out", out, "--force")
 
 
 @pytest.mark.parametrize("number", [*INTERRUPTIONS])

@@ -20,6 +20,7 @@ app = typer.Typer(
     "130 interrupted (143 by SIGTERM, 129 by SIGHUP).",
 )
 
+Force = Annotated[bool, typer.Option("--force", help="Replace a file of that name.")]
 BundlePath = Annotated[Path, typer.Argument(metavar="BUNDLE", help="A .tofa file.")]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON for machines.")]
 LatencyMs = Annotated[float | None, typer.Option(help="Budget: p95 of one prediction, in ms.")]

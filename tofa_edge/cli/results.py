@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from tofa_edge.cli.app import BundlePath, Json, app
+from tofa_edge.cli.app import BundlePath, Force, Json, app
 from tofa_edge.cli.output import ReportedExit, out, print_json, print_lines, table, tell
 from tofa_edge.interruption import SIGNALLED, interruption
 
@@ -125,6 +125,7 @@ def compare(
         Path | None,
         typer.Option(metavar="FOLDER", help="Write one table and device profiles of all results."),
     ] = None,
+    force: Force = False,
     as_json: Json = False,
 ) -> None:
     """Compares results of bench with the first one, and says whether a difference is noise.
@@ -136,7 +137,7 @@ def compare(
 
     paths = files_of(results)
     if merge is not None:
-        files = merged(paths, merge)
+        files = merged(paths, merge, force)
         if not as_json:
             print_lines(f"wrote {path}" for path in files)
         if len(paths) < 2 or fail_above is None:
@@ -172,9 +173,10 @@ def report(
     out_path: Annotated[
         Path, typer.Option("--out", help="HTML file; Markdown and CSV go beside it.")
     ] = Path("report.html"),
+    force: Force = False,
 ) -> None:
     """Makes an HTML page of results of bench that opens offline, with Markdown and CSV."""
     from tofa_edge.benchmarks.report.write import report as written
     from tofa_edge.benchmarks.suite.merge import files_of
 
-    print_lines(f"wrote {path}" for path in written(files_of(results), out_path))
+    print_lines(f"wrote {path}" for path in written(files_of(results), out_path, force))

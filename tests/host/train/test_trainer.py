@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -34,7 +35,7 @@ from tofa_edge.train.data.augment import resize, weak
 from tofa_edge.train.data.photos import decode_all, read_folder, split
 from tofa_edge.train.run.phases import TrainingRun, optimise
 from tofa_edge.train.supernet.supernet import Supernet
-from tofa_edge.train.trainer import train
+from tofa_edge.train.trainer import pretrain, train
 
 pytestmark = pytest.mark.usefixtures("known_engines")
 
@@ -444,6 +445,30 @@ def test_split_follows_its_seed() -> None:
     labels: IndexArray = np.repeat(np.arange(2), 50).astype(np.int64)
     made = [split(labels, trainer.PARTS, seed)["check"].tolist() for seed in (1, 1, 2)]
     assert made[0] == made[1] != made[2]
+
+
+def test_a_bundle_is_replaced_only_if_asked(photos: Path, tmp_path: Path) -> None:
+    steps: list[Progress] = []
+    out = tmp_path / "x.tofa"
+    out.write_text("trained for hours")
+    for config in (SHORT, replace(SHORT, epochs=0)):
+        with pytest.raises(BundleError, match=r"x.tofa exists: choose another name, or --force"):
+            train(photos, out, config, steps.append)
+    with pytest.raises(BundleError, match="exists"):
+        pretrain(photos, out, TrainingConfig(), steps.append)
+    with pytest.raises(TrainingError, match="no checkpoint to resume from"):
+        train(photos, out, SHORT, steps.append, resume=True)
+    assert not steps
+    assert out.read_text() == "trained for hours"
+
+    def stop(progress: Progress) -> None:
+        if progress.losses:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        train(photos, out, SHORT, stop, overwrite=True)
+    assert out.read_text() == "trained for hours"
+    assert Bundle.open(train(photos, out, SHORT, resume=True).bundle)
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
