@@ -8,7 +8,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
 LEVELS: tuple[tuple[str, ...], ...] = (
-    ("errors", "_version", "storage"),
+    ("errors", "_version", "interruption", "storage"),
     ("architecture", "device", "budget"),
     ("network", "measurement", "device_profiles", "backends.labelling"),
     ("backends", "backends.onnx", "prediction"),

@@ -49,7 +49,7 @@ def play(folder: Path, epochs: int, seed: int) -> dict[str, object]:
     from tofa_edge.train.trainer import train  # torch
 
     with training_progress() as on_step:
-        train(data / "train", bundle, config, on_step)
+        train(data / "train", bundle, config, on_step, overwrite=True)
     rows = list(_rows(bundle, read_folder(data / "test")))
     _print(rows)
     seconds = time.perf_counter() - begin
@@ -67,7 +67,7 @@ def _deploy_unchanged(bundle: Path) -> dict[str, int]:
     tell("1. EfficientNet-Lite0, bundled unchanged, on 20 ImageNet photos")
     from tofa_edge.train.trainer import train  # torch
 
-    train(None, bundle, TrainingConfig(epochs=0))
+    train(None, bundle, TrainingConfig(epochs=0), overwrite=True)
     photos = imagenet_photos()
     truth = [int(photo.stem.rsplit("_", 1)[1]) for photo in photos]
     right = {}

@@ -94,13 +94,18 @@ def profile(
     subnets: Annotated[int, typer.Option(min=1, help="Subnets to measure on each engine.")] = 40,
     backend: shared.BackendName = None,
     threads: shared.Threads = None,
+    force: shared.Force = False,
     as_json: Json = False,
 ) -> None:
     """Measures this device once, so that later deployments on it predict latency better."""
     from tofa_edge.bundle.bundle import Bundle
     from tofa_edge.deployment import profile as profiling
     from tofa_edge.device_profiles.profile import to_json
+    from tofa_edge.errors import ProfileError
+    from tofa_edge.storage.files import check_place
 
+    if out_path is not None:
+        check_place(out_path, force, ProfileError)
     device_profile = profiling.profile(Bundle.open(bundle), subnets, backend, threads)
     paths = profiling.keep(device_profile, out_path)
     if as_json:

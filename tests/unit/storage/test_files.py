@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tofa_edge.storage.files import one_line, safe_name, whole_file
+from tofa_edge.storage.files import check_place, one_line, safe_name, whole_file
 
 
 @pytest.mark.parametrize(("private", "mode"), [(False, 0o644), (True, 0o600)])
@@ -29,6 +29,42 @@ def test_nothing_is_left_after_an_error(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
     with pytest.raises(OSError, match="missing"), whole_file(tmp_path / "missing" / "file"):
         pass
+
+
+class Refused(Exception):
+    pass
+
+
+def test_a_file_is_replaced_only_if_asked(tmp_path: Path) -> None:
+    path = tmp_path / "notes.json"
+    check_place(path, False, Refused)
+    assert list(tmp_path.iterdir()) == []
+    path.write_text("mine")
+    with pytest.raises(Refused, match=r"notes.json exists: choose another name, or --force"):
+        check_place(path, False, Refused)
+    check_place(path, True, Refused)
+    assert path.read_text() == "mine"
+    (tmp_path / "link").symlink_to(tmp_path / "nowhere")
+    with pytest.raises(Refused, match="exists"):
+        check_place(tmp_path / "link", False, Refused)
+
+
+@pytest.mark.parametrize(
+    ("place", "said"),
+    [
+        ("folder", "is a folder"),
+        ("missing/file", "cannot be written: there is no folder"),
+        ("/dev/null", "no regular file"),
+        ("/proc/file", "cannot be written"),
+        ("x" * 250, "cannot be written: File name too long"),
+        ("a\0b", "cannot be written: embedded null byte"),
+    ],
+)
+def test_place_that_takes_no_file(tmp_path: Path, place: str, said: str) -> None:
+    (tmp_path / "folder").mkdir()
+    with pytest.raises(Refused, match=said):
+        check_place(tmp_path / place, True, Refused)
+    assert list(tmp_path.iterdir()) == [tmp_path / "folder"]
 
 
 def test_one_line_is_short_and_printable() -> None:
