@@ -37,6 +37,7 @@ from tofa_edge.benchmarks.suite.row import QUICK, Effort, measurer_of
 from tofa_edge.benchmarks.suite.schedule import Benchmark, Schedule
 from tofa_edge.bundle.bundle import Bundle
 from tofa_edge.deployment.profile import keep_first
+from tofa_edge.deployment.request import opened as bearable_bundle
 from tofa_edge.device.machine import State, fingerprint, state
 from tofa_edge.errors import BackendError, BundleError, ProfileError
 from tofa_edge.interruption import interruption
@@ -87,7 +88,7 @@ def bench(bundle: Path, out: Path, options: BenchOptions = BenchOptions()) -> di
         BundleError: the bundle is damaged, or the folder cannot be written.
         BackendError: no engine works here, or one that was asked for does not.
     """
-    opened = Bundle.open(bundle)
+    opened = bearable_bundle(bundle)
     _check_folder(out)
     with interruption():  # until all is written
         result, path = _benched(opened, out, options)

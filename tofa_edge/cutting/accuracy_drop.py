@@ -8,12 +8,13 @@ first it loses more than allowed, or by the second with 95 % confidence.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from tofa_edge.architecture.arrays import FloatArray, ImageArray, IndexArray
-from tofa_edge.architecture.layers import LOGITS
+from tofa_edge.architecture.layers import LOGITS, Layer
 from tofa_edge.backends.protocol import Engine, Session
 from tofa_edge.bundle.bundle import Bundle
 from tofa_edge.cutting.calibration import batches, outputs_of
@@ -125,12 +126,12 @@ def logits_of(network: Network, engine: Engine, images: ImageArray) -> FloatArra
     return outputs_of(network, engine, images, LOGITS)
 
 
-def logits_by(session: Session, network: Network, images: ImageArray) -> FloatArray:
+def logits_by(session: Session, network: Sequence[Layer], images: ImageArray) -> FloatArray:
     """Returns what a loaded network computes for images, uint8, (N, S, S, 3): (N, classes).
 
-    They go through in batches that the activations of `network` decide.
+    They go through in batches that the activations of the `network`'s layers decide.
     """
-    parts = batches(images, network.layers)
+    parts = batches(images, network)
     return np.concatenate([session.run(part)[LOGITS] for part in parts])
 
 

@@ -14,7 +14,7 @@ from tofa_edge.errors import BackendError, BudgetError
 from tofa_edge.search.chooser import Chooser, Pick
 from tofa_edge.serving.explanation import Measured
 
-TRIES = 3
+TRIES, OBSERVED_TRIES = 3, 5  # what is observed varies more than what is predicted
 CAUTIOUS = 0.6  # of the budget is aimed at when all tries were over it
 
 
@@ -49,15 +49,32 @@ def best_within(device: Device, chooser: Chooser) -> Finished:
         with device.trace.timed("measure"):
             chooser.measure(lambda subnet, engine: device.measure(subnet, engine).latency)
     best: Finished | None = None
-    tries = 0
-    while tries < TRIES:
+    tries, most = 0, OBSERVED_TRIES if chooser.budget.is_observed else TRIES
+    while tries < most:
         with device.trace.timed("search"):
             pick = chooser.pick(better_than=best.measured.accuracy if best else None)
         if pick is None or (best is not None and time.monotonic() > chooser.until):
             break
         best, counts = _better(device, chooser, best, pick)
         tries += counts
-    return best or _fallback(device, chooser)
+    best = best or _fallback(device, chooser)
+    if chooser.budget.is_observed:
+        _note_own_choice(device, chooser, best)
+    return best
+
+
+def _note_own_choice(device: Device, chooser: Chooser, best: Finished) -> None:
+    """Tells what own latency would choose, beside what the observed one did."""
+    own = chooser.by_own_latency()
+    if own is None:
+        device.trace.note("by own latency no network is expected within the budget either")
+    elif own.subnet == best.measured.subnet:
+        device.trace.note("by own latency the choice would be the same")
+    else:
+        device.trace.note(
+            f"by own latency the choice would be {own.subnet} on {own.engine}, expected at "
+            f"{own.predicted_ms:.2f} ms"
+        )
 
 
 def exactly(device: Device, subnet: Subnet, engine: Engine, budget: Budget) -> Finished:

@@ -8,6 +8,8 @@ the prediction and try again → Model
 
 from __future__ import annotations
 
+import time
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -22,7 +24,16 @@ from tofa_edge.deployment.choice import best_within, exactly
 from tofa_edge.deployment.local_device import Finished, local_device
 from tofa_edge.deployment.measure import model_of
 from tofa_edge.deployment.profile import known_forecasts, known_profiles, promising
-from tofa_edge.deployment.remember import decision_key_of, keep, recalled
+from tofa_edge.deployment.provisional import (
+    Provisional,
+    is_due,
+    judged,
+    look_now_and_then,
+    note_disturbance,
+    start_again,
+)
+from tofa_edge.deployment.remember import decision_key_of, keep, one_chooser, recall, recalled
+from tofa_edge.deployment.remember import remember as remember_decision
 from tofa_edge.deployment.request import (
     DeployOptions,
     Request,
@@ -36,13 +47,12 @@ from tofa_edge.device.machine import fingerprint
 from tofa_edge.device_profiles.profile import Profile
 from tofa_edge.errors import BudgetError
 from tofa_edge.measurement.turns import measuring_turn
+from tofa_edge.measurement.validity import snapshot
 from tofa_edge.prediction.accuracy import AccuracyPredictor
 from tofa_edge.search.candidates import Candidate, fastest_candidates
 from tofa_edge.search.chooser import Chooser
 from tofa_edge.search.forecast import Forecast
 from tofa_edge.serving.model import Model
-
-UNSTEADY = 3.0  # p95 over p50 that tells of background load
 
 
 def deploy(
@@ -86,27 +96,103 @@ def deploy(
     limits = checked_limits(latency_ms, memory_mb, budget, subnet)
     request, trace = requested(bundle, limits, subnet, options), Trace()
     key = decision_key_of(request) if remember and not options.calibration else None
-    model = recalled(request, key, trace, unknown_below) if key else None
-    if model is not None:
-        return model
-    finished, predictor = _chosen(request, trace)
-    check = checked(finished, request, trace)
+    model = _remembered(request, key, trace, unknown_below)
+    if model is None:
+        with one_chooser(key, request.until):
+            model = _remembered(request, key, trace, unknown_below)  # by another process
+            model = model or chosen_and_kept(request, key, trace, unknown_below)
+    return model
+
+
+def chosen_and_kept(request: Request, key: str | None, trace: Trace, unknown_below: float) -> Model:
+    """Chooses a network, checks it, remembers it, and returns its model.
+
+    Args:
+        request: what is wanted.
+        key: to remember it under; None for not at all.
+        trace: of what was done so far.
+        unknown_below: of the model.
+    """
+    choice = _chosen(request, trace)
+    finished, provisional = choice.finished, choice.provisional
+    check = checked(finished, request, choice.cutter, choice.calibrating, choice.predictor, trace)
+    if provisional.reason:
+        trace.note(
+            f"provisional, for {provisional.reason}: it is made again in the background when the "
+            "load is clearly lower, at most once an hour"
+        )
     explanation = trace.explanation(
         request.bundle.path,
-        limits,
+        request.budget,
         finished.measured,
-        predictor is not None,
+        choice.predictor is not None,
         difference=finished.difference,
-        check=check,
+        check=None if check is None else (check.right, check.count),
     )
-    if key is not None:
-        keep(key, finished, explanation)
-    served = finished.measured.subnet, finished.engine, explanation, unknown_below
-    return model_of(request.bundle, finished.session, *served)
+    if key is not None and keep(key, finished, explanation, provisional) and provisional.reason:
+        look_now_and_then(lambda: _make_again(request, key))
+    subnet, engine = finished.measured.subnet, finished.engine
+    return model_of(request.bundle, finished.session, subnet, engine, explanation, unknown_below)
 
 
-def _chosen(request: Request, trace: Trace) -> tuple[Finished, AccuracyPredictor | None]:
-    """Returns the network to serve, and what predicted its accuracy."""
+def _remembered(
+    request: Request, key: str | None, trace: Trace, unknown_below: float
+) -> Model | None:
+    """Returns the model of what was chosen before; a provisional choice may be made again."""
+    found = recalled(request, key, trace) if key is not None else None
+    if found is None or key is None:
+        return None
+    served, decision = found
+    if decision.provisional and not _make_again(request, key):
+        look_now_and_then(lambda: _make_again(request, key))
+    explanation = trace.explanation(
+        request.bundle.path,
+        request.budget,
+        served.measured,
+        decision.predicts_accuracy,
+        remembered="\n".join(decision.explanation),
+    )
+    subnet, engine = served.measured.subnet, served.engine
+    return model_of(request.bundle, served.session, subnet, engine, explanation, unknown_below)
+
+
+def _make_again(request: Request, key: str) -> bool:
+    """Starts a process that makes a provisional choice again if that is due.
+
+    Returns whether nothing is left to do.
+    """
+    found = recall(key)
+    if found is None or not found[0].provisional:
+        return True
+    decision, artefact = found
+    if not is_due(decision.load, decision.decided_s):
+        return False
+    if remember_decision(key, replace(decision, decided_s=time.time()), artefact):
+        start_again(request)
+    return False
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class Choice:
+    """The network to serve, and what it was made with.
+
+    Attributes:
+        finished: the network.
+        provisional: whether the choice stands.
+        cutter: that it was cut with.
+        calibrating: the engine that computes in float for others.
+        predictor: of accuracy; None where the bundle has none.
+    """
+
+    finished: Finished
+    provisional: Provisional
+    cutter: Cutter
+    calibrating: Engine
+    predictor: AccuracyPredictor | None
+
+
+def _chosen(request: Request, trace: Trace) -> Choice:
+    """Returns the network to serve: the very one asked for, or the best within the budget."""
     bundle, options, fixed = request.bundle, request.options, request.fixed
     with trace.timed("read"):
         cutter = Cutter(bundle, options.calibration, options.frames_share)
@@ -118,19 +204,20 @@ def _chosen(request: Request, trace: Trace) -> tuple[Finished, AccuracyPredictor
             f"{bundle.path} has no accuracy predictor, so a budget cannot ask for an "
             "accuracy: train it with --predictor-subnets 240"
         )
+    exact = fixed is not None or not cutter.can_calibrate()
+    allowed = EngineFilter(options.backend, options.threads, options.precision, exact)
+    with trace.timed("self_test"):
+        engines = working_engines(bundle, allowed, trace, options.python)
     with measuring_turn(deadline=request.until) as turn:
         if turn == "busy":
             trace.note("another process measures here, too: latencies may be too high")
-        exact = fixed is not None or not cutter.can_calibrate()
-        allowed = EngineFilter(options.backend, options.threads, options.precision, exact)
-        with trace.timed("self_test"):
-            engines = working_engines(bundle, allowed, trace)
-        profiles = known_profiles()
+        before, profiles = snapshot(), known_profiles()
         offered = promising(engines.offered, bundle.space, profiles)
         with trace.timed("screen"):
             device = local_device(
-                cutter, offered, engines.calibrating, trace, request.budget, predictor
-            )
+                cutter, offered, engines.calibrating, trace, request.budget, predictor,
+                request.until,
+            )  # fmt: skip
             candidates = screen(device, fixed or bundle.space.middle(), offered)
         if fixed is not None:
             with trace.timed("screen"):
@@ -139,8 +226,11 @@ def _chosen(request: Request, trace: Trace) -> tuple[Finished, AccuracyPredictor
         else:
             chooser = chooser_for(request, predictor, candidates, profiles)
             finished = best_within(device, chooser)
-    _note_disturbance(finished, trace)
-    return finished, predictor
+        provisional = judged(before, snapshot(), finished.measured)
+        if finished.measured.latency.is_disturbed:
+            smallest = device.measured_as_stored(bundle.space.smallest(), finished.engine)
+            note_disturbance(finished.measured, smallest, trace)
+    return Choice(finished, provisional, cutter, engines.calibrating, predictor)
 
 
 def chooser_for(
@@ -158,12 +248,3 @@ def chooser_for(
     rng = np.random.default_rng(request.options.seed)
     two = fastest_candidates(candidates)
     return Chooser(space, predictor, request.budget, two, rng, request.until, known)
-
-
-def _note_disturbance(finished: Finished, trace: Trace) -> None:
-    latency = finished.measured.latency
-    if latency.p95_ms > UNSTEADY * latency.p50_ms:
-        trace.note(
-            f"p95 is {latency.p95_ms / latency.p50_ms:.0f} × p50: other programs kept this machine "
-            "busy; deploy again when it is idle (--no-cache, remember=False)"
-        )

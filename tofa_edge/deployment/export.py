@@ -20,7 +20,7 @@ from tofa_edge.cutting.accuracy_drop import Drop, drop, logits_of, photos_of, so
 from tofa_edge.cutting.cutter import Cutter
 from tofa_edge.cutting.ranges import NARROW_LEVELS, ready
 from tofa_edge.deployment.deploy import deploy
-from tofa_edge.deployment.request import DeployOptions, checked_limits
+from tofa_edge.deployment.request import DeployOptions, checked_limits, requested
 from tofa_edge.errors import BackendError, BudgetError, ExportError, LimitError
 from tofa_edge.network.integers import MOST_LEVELS
 from tofa_edge.network.network import Network
@@ -117,9 +117,8 @@ def export(
     bits = _weight_bits(weight_bits, target)
     _check_place(path, overwrite)
     budget = checked_limits(latency_ms, memory_mb, None, subnet)
-    opened = bundle if isinstance(bundle, Bundle) else Bundle.open(bundle)
-    if subnet is not None:
-        opened.space.validate(subnet)
+    request = requested(bundle, budget, subnet, DeployOptions(precision=precision))
+    opened = request.bundle
     checker, measured = _checker(opened, kind, target), ""
     if not budget.is_free:
         name = checker.backend.name if checker else None

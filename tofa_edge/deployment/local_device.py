@@ -59,6 +59,7 @@ class LocalDevice:
         predictor: of accuracy; None where the bundle has none.
         stopwatches: that time.
         trace: where everything measured is written down.
+        until: when measuring must end, by `time.monotonic`.
     """
 
     cutter: Cutter
@@ -67,12 +68,13 @@ class LocalDevice:
     predictor: AccuracyPredictor | None
     stopwatches: Stopwatches
     trace: Trace
+    until: float = float("inf")
 
     def measure(self, subnet: Subnet, engine: Engine) -> Measured:
         """Returns a subnet measured to learn from: calibrated with few images, timed shortly."""
         network = calibrated_shortly(self.cutter, subnet, engine, self.computing_in_float(engine))
         with unexplained(self.cutter.bundle, engine.load(network), subnet, engine) as model:
-            latency = timed(model, self.stopwatches.quick)
+            latency = timed(model, self.stopwatches.quick, self.until)
         found = measured(self.cutter.space, subnet, engine, latency, self.predictor)
         self.trace.measured.append(found)
         log.info(f"measured {found}")
@@ -106,7 +108,7 @@ class LocalDevice:
         try:
             with trace.timed("measure"):
                 model = unexplained(cutter.bundle, session, subnet, engine)
-                latency = timed_carefully(model, self.stopwatches.careful, self.budget)
+                latency = timed_carefully(model, self.stopwatches.careful, self.budget, self.until)
         except BaseException:
             session.close()
             raise
@@ -122,7 +124,12 @@ class LocalDevice:
         """Returns the latency of a subnet with stored statistics: calibrated, it takes as long."""
         session = engine.load(self.stored(subnet, engine))
         with unexplained(self.cutter.bundle, session, subnet, engine) as model:
-            return timed(model, self.stopwatches.quick)
+            return timed(model, self.stopwatches.quick, self.until)
+
+    def measured_as_stored(self, subnet: Subnet, engine: Engine) -> Measured:
+        """Returns a subnet with stored statistics measured, to compare with another."""
+        latency = self.time_stored(subnet, engine)
+        return measured(self.cutter.space, subnet, engine, latency, self.predictor)
 
     def stored(self, subnet: Subnet, engine: Engine) -> Network:
         """Returns a subnet with stored statistics, as an engine runs it: exact, not accurate."""
@@ -140,10 +147,12 @@ def local_device(
     trace: Trace,
     budget: Budget = Budget(),  # noqa: B008 (frozen)
     predictor: AccuracyPredictor | None = None,
+    until: float = float("inf"),
 ) -> LocalDevice:
     """Returns this machine, where stopwatches run beside a reference on an engine `offered`.
 
     Statistics come from the engine `calibrating` for those that can't; see `LocalDevice`.
     """
-    stopwatches = Stopwatches.beside(reference_run(cutter, offered, calibrating))
-    return LocalDevice(cutter, budget, calibrating, predictor, stopwatches, trace)
+    reference = reference_run(cutter, offered, calibrating)
+    stopwatches = Stopwatches.beside(reference, budget.is_observed)
+    return LocalDevice(cutter, budget, calibrating, predictor, stopwatches, trace, until)

@@ -23,6 +23,7 @@ from tofa_edge.backends.registry import working
 from tofa_edge.bundle.bundle import Bundle
 from tofa_edge.cutting.cutter import Cutter
 from tofa_edge.deployment.local_device import LocalDevice, local_device
+from tofa_edge.deployment.request import opened
 from tofa_edge.deployment.screen import EngineFilter, working_engines
 from tofa_edge.deployment.trace import Trace
 from tofa_edge.device.machine import Fingerprint, State, fingerprint, state
@@ -69,7 +70,7 @@ def profile(
         BundleError: the bundle is damaged.
         BackendError: no engine works here.
     """
-    space, cutter = bundle.space, Cutter(bundle)
+    space, cutter = bundle.space, Cutter(opened(bundle))
     subnets = decoded(space, distinct(space, sample(space, np.random.default_rng(0), count)))
     began = state()
     with measuring_turn() as turn:

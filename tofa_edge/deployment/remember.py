@@ -1,96 +1,184 @@
-"""The second start: the network chosen before is loaded again, measured shortly, and kept."""
+"""What this machine chose, kept so that its second start is warm: loaded, measured shortly, served.
+
+A decision holds under the same bundle, device, budget and versions: its key is a hash of all of
+them. The engine's artefact lies beside it. Nothing here may fail a deployment: what cannot be
+written is not remembered, what cannot be read or was touched is decided anew.
+"""
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
+import hashlib
+import json
 import logging
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
 
-from tofa_edge._version import __version__
 from tofa_edge.architecture.cost import macs
 from tofa_edge.architecture.layers import layers
 from tofa_edge.architecture.space import Subnet
-from tofa_edge.backends.protocol import Engine
+from tofa_edge.backends.protocol import Engine, Session, Target
 from tofa_edge.backends.registry import working
 from tofa_edge.bundle.bundle import Bundle
-from tofa_edge.deployment import decisions
-from tofa_edge.deployment.decisions import Decision
 from tofa_edge.deployment.local_device import Finished
-from tofa_edge.deployment.measure import model_of, timed, unexplained
+from tofa_edge.deployment.measure import timed, unexplained
+from tofa_edge.deployment.provisional import Provisional
 from tofa_edge.deployment.request import Request
 from tofa_edge.deployment.trace import Trace
 from tofa_edge.device.machine import fingerprint
-from tofa_edge.errors import BackendError
+from tofa_edge.errors import BackendError, SpaceError, SubnetError
 from tofa_edge.measurement.stopwatch import Stopwatch
+from tofa_edge.selftest.conditions import conditions
 from tofa_edge.selftest.records import passing_engines
 from tofa_edge.serving.explanation import Explanation, Measured
-from tofa_edge.serving.model import Model
-from tofa_edge.storage.cache import decision_key
-from tofa_edge.storage.plain import to_plain
+from tofa_edge.storage.cache import CacheFolder, decision_key
+from tofa_edge.storage.locks import exclusive
+from tofa_edge.storage.plain import from_plain, to_plain
 
 log = logging.getLogger(__name__)
 
+WAIT_S = 900.0  # for another process's choice; some engines build for minutes
 LEAST_RUNS, MOST_RUNS, SECONDS = 12, 30, 0.05
+MOST_REMEMBERED = 20
+MOST_BYTES = 256 * 2**20
+CACHE = CacheFolder("decisions", MOST_REMEMBERED, MOST_REMEMBERED * MOST_BYTES, MOST_BYTES)
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """What was chosen.
+
+    Attributes:
+        subnet: as JSON.
+        backend: name of the engine.
+        target: of it.
+        accuracy: expected, 0..1, or its stand-in.
+        predicts_accuracy: whether the bundle has an accuracy predictor.
+        explanation: how it was chosen, in lines.
+        artefact_sha256: of the engine's artefact, hexadecimal.
+        provisional: why it is to be made again; empty where it is not.
+        load: cores that other programs kept busy meanwhile.
+        decided_s: when, or when it was last tried to decide it again; seconds since 1970.
+    """
+
+    subnet: str
+    backend: str
+    target: Target
+    accuracy: float
+    predicts_accuracy: bool
+    explanation: tuple[str, ...]
+    artefact_sha256: str = ""
+    provisional: str = ""
+    load: float = 0.0
+    decided_s: float = 0.0
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class Served:
+    """A remembered network, loaded and measured again; whoever holds this closes the session."""
+
+    engine: Engine
+    session: Session
+    measured: Measured
 
 
 def decision_key_of(request: Request) -> str:
-    """Returns the key that the choice for a request is remembered under on this machine."""
-    options = request.options
+    """Returns the key that the choice for a request is remembered under on this machine.
+
+    It depends on software, processor and cores, and not on what changes without meaning: the
+    kernel's patch level, or a few kB of memory.
+    """
+    options, machine = request.options, fingerprint()
     asked = [options.backend, options.threads, options.precision, options.seed]
     return decision_key(
         {
             "bundle": request.bundle.digest,
             "budget": dataclasses.asdict(request.budget),
             "asked": [request.subnet and request.subnet.to_json(), *asked],
-            "device": to_plain(fingerprint()),
-            "versions": [__version__, *(item.version() for item in working().values())],
+            "device": [machine.board, machine.quota_cores, machine.maximum_clock_mhz],
+            "conditions": conditions(working()),
         }
     )
 
 
-def recalled(request: Request, key: str, trace: Trace, unknown_below: float) -> Model | None:
-    """Returns the model chosen the last time if it still keeps the budget, else None.
+def recall(key: str) -> tuple[Decision, bytes] | None:
+    """Returns a remembered decision with its artefact, or None."""
+    fields, artefact = CACHE.read(f"{key}.json"), CACHE.read(f"{key}.artefact")
+    with contextlib.suppress(ValueError, RecursionError):
+        decision = from_plain(Decision, json.loads(fields or b""))
+        if hashlib.sha256(artefact or b"").hexdigest() == decision.artefact_sha256:
+            return decision, artefact or b""
+    return None
 
-    Args:
-        key: of the decision.
-        unknown_below: of the model.
+
+def remember(key: str, decision: Decision, artefact: bytes) -> bool:
+    """Keeps a decision and its artefact, and drops the least recently used beyond 20.
+
+    Returns whether it is kept.
     """
-    remembered = decisions.recall(key)
+    lines = ("".join(c if c.isprintable() else " " for c in ln) for ln in decision.explanation)
+    digest = hashlib.sha256(artefact).hexdigest()
+    sealed = replace(decision, explanation=tuple(lines), artefact_sha256=digest)
+    written = CACHE.write(f"{key}.artefact", artefact)
+    return written and CACHE.write(f"{key}.json", json.dumps(to_plain(sealed)).encode())
+
+
+def forget(key: str) -> None:
+    """Drops a decision, if it is there."""
+    CACHE.forget(key)
+
+
+@contextlib.contextmanager
+def one_chooser(key: str | None, until: float) -> Iterator[None]:
+    """Waits while another process chooses under the same `key`; its decision can be recalled then.
+
+    `until` is a time by `time.monotonic`. None for a key waits for nobody.
+    """
+    with contextlib.ExitStack() as stack:
+        if key is not None and stack.enter_context(exclusive(key, 0.0)) == "busy":
+            log.info("another process is choosing the same here: waiting for its decision")
+            stack.enter_context(exclusive(key, WAIT_S, until))
+        yield
+
+
+def recalled(request: Request, key: str, trace: Trace) -> tuple[Served, Decision] | None:
+    """Returns the network chosen the last time if it still keeps the budget, and that decision.
+
+    A decision that is damaged, or that no engine takes any more, is forgotten.
+    """
+    remembered = recall(key)
     if remembered is None:
         return None
     decision, artefact = remembered
-    bundle, engine = request.bundle, _engine(decision, request.bundle)
-    if engine is None:
-        return None
     try:
+        bundle, subnet = request.bundle, Subnet.from_json(decision.subnet)
+        bundle.space.validate(subnet)
+        engine = _engine(decision, bundle)
         with trace.timed("load"):
             session = engine.backend.load(artefact, engine.target)
-    except BackendError:
-        decisions.forget(key)
+        with trace.timed("measure"):
+            stopwatch = Stopwatch(least_runs=LEAST_RUNS, most_runs=MOST_RUNS, seconds=SECONDS)
+            latency = timed(unexplained(bundle, session, subnet, engine), stopwatch)
+    except (BackendError, SpaceError, SubnetError) as error:
+        trace.note(f"the remembered choice is of no use any more ({error}): choosing again")
+        forget(key)
         return None
-    subnet, limit = Subnet.from_json(decision.subnet), request.budget.latency_ms
-    model = unexplained(bundle, session, subnet, engine)
-    with trace.timed("measure"):
-        stopwatch = Stopwatch(least_runs=LEAST_RUNS, most_runs=MOST_RUNS, seconds=SECONDS)
-        latency = timed(model, stopwatch)
+    limit = request.budget.latency_ms
     if limit is not None and latency.percentile_ms(request.budget.percentile) > limit:
-        model.close()
+        session.close()
         trace.note(f"the remembered {subnet} now takes {latency}: choosing again")
+        forget(key)
         return None
     cost = macs(layers(bundle.space, subnet))
     measured = Measured(subnet, str(engine), cost, decision.accuracy, latency)
     log.info(f"remembered {measured}")
-    explanation = trace.explanation(
-        bundle.path,
-        request.budget,
-        measured,
-        decision.predicts_accuracy,
-        remembered="\n".join(decision.explanation),
-    )
-    return model_of(bundle, session, subnet, engine, explanation, unknown_below)
+    return Served(engine, session, measured), decision
 
 
-def keep(key: str, finished: Finished, explanation: Explanation) -> None:
-    """Remembers what was chosen under a `key`, and how."""
+def keep(key: str, finished: Finished, explanation: Explanation, provisional: Provisional) -> bool:
+    """Remembers what was chosen under a `key`, and how; returns whether it could be kept."""
     engine, measured = finished.engine, finished.measured
     decision = Decision(
         subnet=measured.subnet.to_json(),
@@ -99,13 +187,16 @@ def keep(key: str, finished: Finished, explanation: Explanation) -> None:
         accuracy=measured.accuracy,
         predicts_accuracy=explanation.predicts_accuracy,
         explanation=tuple(str(explanation).splitlines()),
+        provisional=provisional.reason,
+        load=provisional.cores,
+        decided_s=time.time(),
     )
-    decisions.remember(key, decision, finished.artefact)
+    return remember(key, decision, finished.artefact)
 
 
-def _engine(decision: Decision, bundle: Bundle) -> Engine | None:
-    try:
-        offered = passing_engines(bundle, decision.backend, decision.target.threads)
-    except BackendError:
-        return None
-    return next((engine for engine in offered if engine.target == decision.target), None)
+def _engine(decision: Decision, bundle: Bundle) -> Engine:
+    offered = passing_engines(bundle, decision.backend, decision.target.threads)
+    found = next((engine for engine in offered if engine.target == decision.target), None)
+    if found is None:
+        raise BackendError(f"{decision.backend} {decision.target} does not work here")
+    return found

@@ -10,8 +10,10 @@ from pathlib import Path
 from tofa_edge.architecture.space import Subnet
 from tofa_edge.budget import Budget
 from tofa_edge.bundle.bundle import Bundle
+from tofa_edge.bundle.costs import bearable
 from tofa_edge.bundle.images import ImageSource
 from tofa_edge.cutting.cutter import FRAMES_SHARE
+from tofa_edge.device.machine import fingerprint, state
 from tofa_edge.errors import ImageError, LimitError, SubnetError
 
 
@@ -33,6 +35,8 @@ class DeployOptions:
         max_seconds: to measure at most, about; with less, the prediction is worse and so the
             network may be smaller than it could be. It is measured within the budget all the same.
         seed: of the search.
+        python: that tests the engines, where this process runs in a frozen application or another
+            program that embeds Python; by default `tofa_edge.selftest.interpreter` finds one.
 
     Raises:
         LimitError: on construction, when a number is out of its range.
@@ -46,10 +50,13 @@ class DeployOptions:
     frames_share: float = FRAMES_SHARE
     max_seconds: float | None = None
     seed: int = 0
+    python: str | None = None
 
     def __post_init__(self) -> None:
         if self.seed < 0:
             raise LimitError(f"wanted a seed of 0 or more, got {self.seed}")
+        if self.max_seconds is not None and not self.max_seconds >= 0:
+            raise LimitError(f"wanted max_seconds as a number from 0 on, got {self.max_seconds}")
         if not 0 <= self.frames_share <= 1:
             raise ImageError(f"wanted a share of frames from 0 to 1, got {self.frames_share}")
 
@@ -86,14 +93,26 @@ def requested(
     """Opens a bundle and returns what is asked of it.
 
     Raises:
-        BundleError: it is damaged.
+        BundleError: it is damaged, or costs more than there is memory.
         SubnetError: its space does not contain the subnet.
     """
-    opened = bundle if isinstance(bundle, Bundle) else Bundle.open(bundle)
+    bundle = opened(bundle)
     if subnet is not None:
-        opened.space.validate(subnet)
+        bundle.space.validate(subnet)
     seconds = options.max_seconds or float("inf")
-    return Request(opened, budget, subnet, options, time.monotonic() + seconds)
+    return Request(bundle, budget, subnet, options, time.monotonic() + seconds)
+
+
+def opened(bundle: str | Path | Bundle) -> Bundle:
+    """Returns a bundle, open, that this device can bear.
+
+    Raises:
+        BundleError: it is damaged, or costs more than there is memory.
+    """
+    found = bundle if isinstance(bundle, Bundle) else Bundle.open(bundle)
+    known = (state().available_memory_bytes, fingerprint().memory_limit_bytes)
+    bearable(found, min((size for size in known if size is not None), default=None))
+    return found
 
 
 def checked_limits(

@@ -25,7 +25,7 @@ from tofa_edge.selftest.records import (
     calibrating_among,
     calibrating_engine,
     engine_records,
-    passing_engines,
+    passing_among,
 )
 from tofa_edge.serving.explanation import Screened
 
@@ -75,19 +75,25 @@ class WorkingEngines:
     calibrating: Engine
 
 
-def working_engines(bundle: Bundle, allowed: EngineFilter, trace: Trace) -> WorkingEngines:
+def working_engines(
+    bundle: Bundle, allowed: EngineFilter, trace: Trace, python: str | None = None
+) -> WorkingEngines:
     """Returns the engines that pass the self-test with a bundle, and may be used.
+
+    `python` tests them; see `DeployOptions`.
 
     Raises:
         BackendError: the one asked for does not, or none of the precision asked for does.
     """
     name = allowed.backend
-    records = engine_records(bundle, None if name is None else [name])
+    if name is not None:
+        backends.backend(name)  # there is one of this name
+    records = engine_records(bundle, None if name is None else [name], python=python)
     for record in records.values():
         for verdict in record.faults:
             engine = f"{record.backend} {verdict.target or ''}".rstrip()
             trace.screen(Screened(engine, reason=str(verdict)))
-    passing = passing_engines(bundle, name, allowed.threads)
+    passing = passing_among(records, name, allowed.threads)
     offered = allowed.among(passing)
     return WorkingEngines(offered, calibrating_among(passing) or calibrating_engine(bundle))
 
@@ -105,7 +111,7 @@ def screen(device: LocalDevice, subnet: Subnet, offered: list[Engine]) -> list[C
     for engine in offered:
         try:
             with closing(engine.load(device.stored(subnet, engine))) as session:
-                latency = device.stopwatches.quick.time(_run(session, image))
+                latency = device.stopwatches.quick.time(_run(session, image), device.until)
         except BackendError as error:
             trace.screen(Screened(str(engine), reason=str(error)))
             continue
@@ -124,8 +130,8 @@ def fastest(device: LocalDevice, subnet: Subnet, candidates: list[Candidate]) ->
     """
     best = min(candidate.latency.p50_ms for candidate in candidates)
     close = [c.engine for c in candidates if c.latency.p50_ms <= CLOSE * best]
-    if len(close) == 1:
-        return close[0]
+    if len(close) == 1 or time.monotonic() > device.until:
+        return min(candidates, key=lambda candidate: candidate.latency.p50_ms).engine
     image = specimen_images(subnet.resolution)[:1]
     with ExitStack() as stack:
         runs: dict[Engine, Run] = {}

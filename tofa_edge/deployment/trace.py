@@ -47,6 +47,11 @@ class Trace:
         self.notes.append(line)
         log.info(line)
 
+    def warn(self, line: str) -> None:
+        """Adds a `line` to the notes that must not be missed, and to the log as a warning."""
+        self.notes.append(f"WARNING: {line}")
+        log.warning(line)
+
     def screen(self, screened: Screened) -> None:
         """Adds an engine, and tells the log."""
         self.screened.append(screened)

@@ -81,7 +81,7 @@ def verified(built: Built, cutter: Cutter, by: Engine) -> Verified:
             photos, labels = photos_of(cutter.bundle, cutter, built.subnet.resolution)
             exact, rounded = (
                 logits_of(built.exact, by, photos),
-                logits_by(session, built.exact, photos),
+                logits_by(session, built.exact.layers, photos),
             )
             largest = float(np.abs(exact).max())
             drop = compared(exact, rounded, cutter.bundle.temperature, labels)

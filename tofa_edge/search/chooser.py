@@ -137,17 +137,24 @@ class Chooser:
         self._tried.append((self.space.encode(pick.subnet), pick.engine))
         return pick
 
-    def _best(self, budget: Budget) -> Pick | None:
+    def _best(self, budget: Budget, again: bool = False) -> Pick | None:
+        """Returns the best within a budget; with `again`, of those that were tried, too."""
         start = self._tried[-1][0][np.newaxis] if self._tried else None
         best, scores = maximise(
-            self.space, lambda genes: self._score(genes, budget), self.rng, start=start
+            self.space, lambda genes: self._score(genes, budget, again), self.rng, start=start
         )
         if not len(best):
             return None
         accuracy = {e: float(self._accuracy_within(best[:1], e, budget)[0]) for e in self.forecasts}
         most = max(accuracy.values())
-        engine, predicted = self._fastest(best[:1], [e for e in accuracy if accuracy[e] == most])
+        engine, predicted = self._fastest(
+            best[:1], [e for e in accuracy if accuracy[e] == most], budget
+        )
         return Pick(self.space.decode(best[0]), engine, float(scores[0]), predicted)
+
+    def by_own_latency(self) -> Pick | None:
+        """Returns what would be expected to be best if own latency were limited; None for none."""
+        return self._best(replace(self.budget, latency="own"), again=True)
 
     def front(self, count: int) -> list[Pick]:
         """Returns the best subnet expected for each of `count` latencies, the fastest first."""
@@ -159,9 +166,13 @@ class Chooser:
         return sorted(distinct_picks.values(), key=lambda pick: pick.predicted_ms)
 
     def allows(self, subnet: Subnet, latency: Latency, engine: Engine) -> bool:
-        """Whether a measured subnet keeps the budget, with headroom where all cores are needed."""
-        limit = self.budget.latency_ms
-        worst = latency.percentile_ms(self.budget.percentile) * headroom(engine)
+        """Whether a measured subnet keeps the budget, with headroom where all cores are needed.
+
+        What is observed has what other programs take in it already.
+        """
+        limit, observed = self.budget.latency_ms, self.budget.is_observed
+        worst = latency.percentile_ms(self.budget.percentile, observed)
+        worst *= 1.0 if observed else headroom(engine)
         if limit is not None and not worst <= limit:
             return False
         others = replace(self.budget, latency_ms=None)  # the latency was measured
@@ -183,14 +194,16 @@ class Chooser:
 
     def _surely_fits(self, subnet: Subnet, limit: float) -> bool:
         genes = encoded(self.space, [subnet])
-        return any(self._cautious_ms(e, genes)[0] <= SURELY * limit for e in self.forecasts)
+        return any(
+            self._cautious_ms(e, genes, self.budget)[0] <= SURELY * limit for e in self.forecasts
+        )
 
-    def _score(self, genes: Encodings, budget: Budget) -> DoubleArray:
+    def _score(self, genes: Encodings, budget: Budget, again: bool = False) -> DoubleArray:
         accuracy = expected_accuracy(self.space, self.predictor, genes)
         scores: DoubleArray = np.max(
             [self._accuracy_within(genes, e, budget, accuracy) for e in self.forecasts], axis=0
         )
-        for tried, _ in self._tried:
+        for tried, _ in () if again else self._tried:
             scores[(genes == tried).all(axis=1)] = -np.inf
         return scores
 
@@ -207,7 +220,7 @@ class Chooser:
         if self.predictor is not None and budget.accuracy is not None:
             allowed &= accuracy >= budget.accuracy
         if budget.latency_ms is not None:
-            allowed &= self._cautious_ms(engine, genes) <= budget.latency_ms
+            allowed &= self._cautious_ms(engine, genes, budget) <= budget.latency_ms
         within: DoubleArray = np.where(allowed, accuracy, -np.inf)
         return within
 
@@ -227,17 +240,27 @@ class Chooser:
             yield "size", "MB", np.asarray(stored / MEGA, np.float64), budget.size_mb
 
     def _cautious_ms(
-        self, engine: Engine, genes: Encodings, caution: float = CAUTION
+        self, engine: Engine, genes: Encodings, budget: Budget, caution: float = CAUTION
     ) -> DoubleArray:
-        return self._expected_ms(engine, genes, caution) * headroom(engine)
+        room = 1.0 if budget.is_observed else headroom(engine)
+        return self._expected_ms(engine, genes, budget, caution) * room
 
-    def _expected_ms(self, engine: Engine, genes: Encodings, caution: float = 0.0) -> DoubleArray:
-        forecast = self.forecasts[engine]
-        factor = forecast.spread(self.budget.percentile) * np.exp(caution * forecast.deviation())
-        expected: DoubleArray = forecast.median_ms(genes) * factor
+    def _expected_ms(
+        self, engine: Engine, genes: Encodings, budget: Budget, caution: float = 0.0
+    ) -> DoubleArray:
+        forecast, percentile = self.forecasts[engine], budget.percentile
+        medians = forecast.median_ms(genes) * np.exp(caution * forecast.deviation())
+        if budget.is_observed:
+            factors = forecast.observed_spread(percentile, medians)
+        else:
+            factors = np.full(len(medians), forecast.spread(percentile))
+        expected: DoubleArray = medians * factors
         return expected
 
-    def _fastest(self, genes: Encodings, engines: list[Engine]) -> tuple[Engine, float]:
+    def _fastest(
+        self, genes: Encodings, engines: list[Engine], budget: Budget | None = None
+    ) -> tuple[Engine, float]:
         """Returns the engine expected to run a subnet, (1, genes), fastest, and its latency."""
-        engine = min(engines, key=lambda engine: float(self._cautious_ms(engine, genes, 0.0)[0]))
-        return engine, float(self._expected_ms(engine, genes)[0])
+        budget = budget or self.budget
+        engine = min(engines, key=lambda e: float(self._cautious_ms(e, genes, budget, 0.0)[0]))
+        return engine, float(self._expected_ms(engine, genes, budget)[0])

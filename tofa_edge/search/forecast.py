@@ -65,6 +65,20 @@ class Forecast:
         ratios = [latency.percentile_ms(percentile) / latency.p50_ms for latency in self.latencies]
         return float(np.quantile(ratios, 0.75)) if ratios else USUAL_SPREAD
 
+    def observed_spread(self, percentile: int, medians: DoubleArray) -> DoubleArray:
+        """Returns the observed `percentile` over the own median, of subnets of own `medians`, (N,).
+
+        A longer run is interrupted more often: the ratio never falls with the median, and between
+        measurements it is interpolated.
+        """
+        if not self.latencies:
+            return np.full(len(medians), USUAL_SPREAD)
+        order = sorted(self.latencies, key=lambda latency: latency.steady_ms)
+        own = np.log([latency.steady_ms for latency in order])
+        ratios = np.array([each.observed_ms(percentile) / each.steady_ms for each in order])
+        spread: DoubleArray = np.interp(np.log(medians), own, _rising(ratios))
+        return spread
+
     @property
     def _predictor(self) -> LatencyPredictor:
         if self._fitted is None:
@@ -82,6 +96,17 @@ class Forecast:
         medians = [o._predictor.median_ms(features, o._priors(features)) for o in self._others]
         priors: DoubleArray = np.stack([np.log(column) for column in medians], axis=1)
         return priors
+
+
+def _rising(values: DoubleArray) -> DoubleArray:
+    """Returns the nearest values that never fall: neighbours that do are averaged, (N,)."""
+    means: list[tuple[float, int]] = []
+    for value in values:
+        means.append((float(value), 1))
+        while len(means) > 1 and means[-2][0] > means[-1][0]:
+            (first, m), (second, n) = means[-2:]
+            means[-2:] = [((m * first + n * second) / (m + n), m + n)]
+    return np.repeat([mean for mean, _ in means], [count for _, count in means])
 
 
 def expected_drop(predictor: AccuracyPredictor | None, target: Target) -> float:

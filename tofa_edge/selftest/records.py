@@ -196,7 +196,13 @@ def passing_engines(
     """
     if name is not None:
         backends.backend(name)
-    records = engine_records(bundle, None if name is None else [name])
+    return passing_among(engine_records(bundle, None if name is None else [name]), name, threads)
+
+
+def passing_among(
+    records: Mapping[str, Record], name: str | None = None, threads: int | None = None
+) -> list[Engine]:
+    """Returns the engines that work by their `records`; see `passing_engines`."""
     offered = backends.backends()
     able = [Engine(offered[n], target) for n, record in records.items() for target in record.sound]
     if name is not None and not able:

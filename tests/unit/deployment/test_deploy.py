@@ -25,7 +25,7 @@ from tofa_edge.backends.protocol import Backend, Engine, Session, Target
 from tofa_edge.budget import Budget
 from tofa_edge.bundle.bundle import Bundle
 from tofa_edge.cutting.cutter import Cutter
-from tofa_edge.deployment import decisions
+from tofa_edge.deployment import remember as decisions
 from tofa_edge.deployment.remember import decision_key_of
 from tofa_edge.deployment.request import requested
 from tofa_edge.errors import BackendError, BudgetError, BundleError, ImageError, SubnetError

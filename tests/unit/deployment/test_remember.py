@@ -9,8 +9,8 @@ import pytest
 
 from tofa_edge.architecture.zoo import tiny
 from tofa_edge.backends.protocol import Target
-from tofa_edge.deployment import decisions
-from tofa_edge.deployment.decisions import CACHE, Decision
+from tofa_edge.deployment import remember as decisions
+from tofa_edge.deployment.remember import CACHE, Decision
 
 SUBNET = tiny().middle()
 LINES = ("onnxruntime cpu: p50 ≤ 3 ms", "  8 measured")

@@ -1,0 +1,37 @@
+"""`python -m tofa_edge.deployment.again`: makes a provisional choice again, and keeps it.
+
+What is asked for comes as JSON on the standard input (`provisional.Asked`).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import sys
+
+from tofa_edge.architecture.space import Subnet
+from tofa_edge.deployment.deploy import chosen_and_kept
+from tofa_edge.deployment.provisional import Asked, low_priority
+from tofa_edge.deployment.remember import decision_key_of, one_chooser
+from tofa_edge.deployment.request import DeployOptions, requested
+from tofa_edge.deployment.trace import Trace
+from tofa_edge.errors import TofaError
+from tofa_edge.storage.plain import from_plain
+
+
+def main() -> None:
+    """Chooses; a failure leaves the choice that there is."""
+    asked = from_plain(Asked, json.load(sys.stdin))
+    if not asked.budget.is_observed:
+        low_priority()
+    options = DeployOptions(asked.backend, asked.threads, asked.precision, seed=asked.seed)
+    subnet = None if asked.subnet is None else Subnet.from_json(asked.subnet)
+    with contextlib.suppress(TofaError):
+        request = requested(asked.bundle, asked.budget, subnet, options)
+        key = decision_key_of(request)
+        with one_chooser(key, request.until):
+            chosen_and_kept(request, key, Trace(), 0.0).close()
+
+
+if __name__ == "__main__":
+    main()
