@@ -33,15 +33,19 @@ def _discovered() -> dict[str, Backend]:
 
 def _opened(point: EntryPoint) -> Backend:
     """Returns the backend of an entry point, or what stands for it where it is broken."""
+    asked = "cannot be loaded"
     try:
         item = point.load()()
-    except Exception as error:  # a plug-in's code may raise anything
-        return _Broken(point.name, f"{point.value} cannot be loaded ({error!r}): reinstall it")
-    members = {*Backend.__annotations__, *(name for name in vars(Backend) if name[0] != "_")}
-    absent = sorted(name for name in members if not hasattr(item, name))
-    if absent:
-        reason = f"{point.value} lacks {', '.join(absent)} of tofa_edge.backends.Backend: update it"
-        return _Broken(point.name, reason)
+        members = {*Backend.__annotations__, *(name for name in vars(Backend) if name[0] != "_")}
+        absent = sorted(name for name in members if not hasattr(item, name))
+        if absent:
+            lacks = f"lacks {', '.join(absent)} of tofa_edge.backends.Backend: update it"
+            return _Broken(point.name, f"{point.value} {lacks}")
+        for question in ("missing", "version", "remarks"):  # which are asked without a guard
+            asked = f"cannot be asked for {question}()"
+            getattr(item, question)()
+    except (Exception, SystemExit) as error:  # a plug-in's code may raise anything
+        return _Broken(point.name, f"{point.value} {asked} ({error!r}): reinstall it")
     backend: Backend = item
     return backend
 

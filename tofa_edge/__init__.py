@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from tofa_edge.bundle.bundle import Bundle
     from tofa_edge.deployment.deploy import deploy
     from tofa_edge.deployment.export import export
+    from tofa_edge.deployment.request import DeployOptions
     from tofa_edge.errors import (
         BackendError,
         BudgetError,
@@ -37,6 +38,7 @@ if TYPE_CHECKING:
         TofaError,
         TrainingError,
     )
+    from tofa_edge.selftest.interpreter import self_test_support
     from tofa_edge.serving.model import Model
     from tofa_edge.serving.prediction import Prediction
 
@@ -47,6 +49,7 @@ __all__ = [
     "Bundle",
     "BundleError",
     "DataError",
+    "DeployOptions",
     "ExportError",
     "ImageError",
     "LatencyError",
@@ -63,17 +66,20 @@ __all__ = [
     "__version__",
     "deploy",
     "export",
+    "self_test_support",
 ]
 
 _HOMES = {
     "Budget": "budget",
     "Bundle": "bundle.bundle",
+    "DeployOptions": "deployment.request",
     "Model": "serving.model",
     "Prediction": "serving.prediction",
     "SearchSpace": "architecture.space",
     "Subnet": "architecture.space",
     "deploy": "deployment.deploy",
     "export": "deployment.export",
+    "self_test_support": "selftest.interpreter",
 }
 
 

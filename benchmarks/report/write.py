@@ -19,33 +19,40 @@ from tofa_edge.benchmarks.report.tables import (
     scenario_table,
 )
 from tofa_edge.errors import DataError
-from tofa_edge.storage.files import whole_file
+from tofa_edge.storage.files import check_place, whole_file
+
+SUFFIXES = (".html", ".md", ".csv")
 
 
-def report(paths: Sequence[Path], out: Path) -> tuple[Path, ...]:
+def report(paths: Sequence[Path], out: Path, overwrite: bool = False) -> tuple[Path, ...]:
     """Writes results as one HTML file, which needs no network, and as Markdown and CSV beside it.
 
     Args:
         paths: of files that `tofa-edge bench` wrote; several make one page that compares them.
         out: HTML file to write, with the suffix ".html"; the others have ".md" and ".csv".
+        overwrite: whether files of those names may be replaced.
 
     Returns:
         the files written: HTML, Markdown, CSV.
 
     Raises:
-        DataError: there is no result, one is something else, or a file cannot be written.
+        DataError: there is no result, one is something else, or a file exists or cannot be written.
     """
     if not paths:
         raise DataError("wanted one result of tofa-edge bench or more, got none")
     if out.suffix.lower() != ".html":
         raise DataError(f"wanted a file to write that ends in .html, got {out}")
     results = [read(path) for path in paths]
-    texts = {".html": page(results), ".md": _markdown(results), ".csv": csv_text(results)}
-    return tuple(_written(out.with_suffix(suffix), text) for suffix, text in texts.items())
+    _check_places(out, overwrite)
+    texts = page(results), _markdown(results), csv_text(results)
+    places = map(out.with_suffix, SUFFIXES)
+    return tuple(_written(path, text) for path, text in zip(places, texts, strict=True))
 
 
 def write_beside(result: Path) -> tuple[Path, ...]:
-    """Writes the report of one result beside it: the same name with .html, .md and .csv.
+    """Writes the report of one result beside it, in place of an earlier one.
+
+    The files have the same name with .html, .md and .csv.
 
     Args:
         result: a file that `tofa-edge bench` wrote.
@@ -56,12 +63,20 @@ def write_beside(result: Path) -> tuple[Path, ...]:
     Raises:
         DataError: as for `report`.
     """
-    return report([result], result.with_suffix(".html"))
+    return report([result], result.with_suffix(".html"), overwrite=True)
+
+
+def _check_places(out: Path, overwrite: bool) -> None:
+    try:
+        out.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise DataError(f"{out}: cannot be written: {error.strerror or error}") from error
+    for suffix in SUFFIXES:
+        check_place(out.with_suffix(suffix), overwrite, DataError)
 
 
 def _written(path: Path, text: str) -> Path:
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
         with whole_file(path) as stream:
             stream.write(text.encode())
     except OSError as error:

@@ -21,10 +21,10 @@ from tofa_edge.architecture.encodings import Encodings, decoded, distinct, encod
 from tofa_edge.architecture.space import SearchSpace, Subnet
 from tofa_edge.architecture.tables import tables
 from tofa_edge.cutting.cutter import CALIBRATION_IMAGES
-from tofa_edge.deployment.search import maximise
 from tofa_edge.network.network import LITE_PREPROCESSING
 from tofa_edge.network.slicing import Arrays
 from tofa_edge.prediction.accuracy import AccuracyPredictor, fit_accuracy
+from tofa_edge.search.evolution import maximise
 from tofa_edge.train.run.subnet_accuracy import log_softmax, subnet_logits
 from tofa_edge.train.supernet.supernet import Supernet
 

@@ -10,7 +10,6 @@ from __future__ import annotations
 import json
 import time
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -24,8 +23,10 @@ import json, sys, numpy as np, tofa_edge
 from tofa_edge.measurement.stopwatch import Stopwatch
 bundle, subnet, backend, threads, precision = sys.argv[1:]
 chosen, careless = tofa_edge.Subnet.from_json(subnet), tofa_edge.Budget(max_accuracy_drop=None)
-asked = {"backend": backend, "threads": int(threads), "precision": precision}
-with tofa_edge.deploy(bundle, subnet=chosen, budget=careless, remember=False, **asked) as model:
+options = tofa_edge.DeployOptions(backend=backend, threads=int(threads), precision=precision)
+with tofa_edge.deploy(
+    bundle, subnet=chosen, budget=careless, remember=False, options=options
+) as model:
     image = np.random.default_rng(1).integers(0, 256, (model.input_size,) * 2 + (3,), np.uint8)
     latency = Stopwatch(least_runs=200, most_runs=400, seconds=2).time(lambda: model(image))
 print(json.dumps([latency.p50_ms, latency.p95_ms]))
@@ -39,7 +40,7 @@ def main() -> None:
         backend=str, threads=int, precision=str, out=Path,
     )  # fmt: skip
     bundle = tofa_edge.Bundle.open(given.bundle)
-    wanted = {name: getattr(given, name) for name in ("backend", "threads", "precision")}
+    wanted = tofa_edge.DeployOptions(given.backend, given.threads, given.precision)
     low, high = (
         _latency(bundle, subnet, given.percentile, wanted)
         for subnet in (bundle.space.smallest(), bundle.space.largest())
@@ -55,18 +56,23 @@ def main() -> None:
 
 
 def _latency(
-    bundle: tofa_edge.Bundle, subnet: tofa_edge.Subnet, percentile: int, wanted: Any
+    bundle: tofa_edge.Bundle,
+    subnet: tofa_edge.Subnet,
+    percentile: int,
+    wanted: tofa_edge.DeployOptions,
 ) -> float:
-    with tofa_edge.deploy(bundle, subnet=subnet, remember=False, **wanted) as model:
+    with tofa_edge.deploy(bundle, subnet=subnet, remember=False, options=wanted) as model:
         image = np.zeros((model.input_size, model.input_size, 3), np.uint8)
         return Stopwatch().time(lambda: model(image)).percentile_ms(percentile)
 
 
-def _row(bundle: tofa_edge.Bundle, budget_ms: float, percentile: int, wanted: Any) -> Row:
+def _row(
+    bundle: tofa_edge.Bundle, budget_ms: float, percentile: int, wanted: tofa_edge.DeployOptions
+) -> Row:
     begun = time.perf_counter()
     budget = tofa_edge.Budget(latency_ms=budget_ms, percentile=percentile)
     try:
-        model = tofa_edge.deploy(bundle, budget=budget, remember=False, **wanted)
+        model = tofa_edge.deploy(bundle, budget=budget, remember=False, options=wanted)
     except BudgetError as error:
         return {"budget_ms": round(budget_ms, 3), "refused": str(error)}
     with model:

@@ -75,7 +75,7 @@ def _result(path: Path, slower: float) -> Row:
     with measuring_turn() as turn:
         measurer = measurer_of(bundle, [engine], turn != "busy")
         for subnet in random_subnets(bundle.space, 5, NETWORKS):
-            session: Session = engine.load(measurer.finisher.stored(subnet, engine))
+            session: Session = engine.load(measurer.device.stored(subnet, engine))
             run = (Slowed(session, slower) if slower else session).run
             image = specimen_images(subnet.resolution)[:1]
             recording, reasons = measurer.recorded(partial(run, image), 1, EFFORT)

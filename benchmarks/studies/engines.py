@@ -40,7 +40,10 @@ def main() -> None:
     rows = []
     for subnet in random_subnets(space, 3, given.subnets):
         with tofa_edge.deploy(
-            bundle, subnet=subnet, threads=given.threads, remember=False
+            bundle,
+            subnet=subnet,
+            remember=False,
+            options=tofa_edge.DeployOptions(threads=given.threads),
         ) as model:
             chosen = str(model.engine)
         with measuring_turn():

@@ -16,7 +16,6 @@ import json
 import time
 from dataclasses import replace
 from functools import partial
-from typing import Any
 
 import numpy as np
 import safetensors.numpy
@@ -146,8 +145,8 @@ class Runnable:
 def _compared(
     data: Data, arrays: dict[str, FloatArray], bundle: Bundle, engine_name: str
 ) -> list[Row]:
-    wanted: Any = {"backend": engine_name, "threads": 1, "precision": "fp32"}
-    with tofa_edge.deploy(bundle, subnet=bundle.space.middle(), **wanted) as model:
+    wanted = tofa_edge.DeployOptions(backend=engine_name, threads=1, precision="fp32")
+    with tofa_edge.deploy(bundle, subnet=bundle.space.middle(), options=wanted) as model:
         engine = model.engine
     rows, sizes = [], at_all_sizes(bundle.space)
     for size in SIZES:
@@ -175,11 +174,11 @@ def _as_fast(bundle: Bundle, engine: Engine, data: Data, peer: Runnable) -> tupl
     Where that is slower in turn than the peer, the machine changed meanwhile and the budget was
     wrong: it is lowered by as much, at most three times.
     """
-    wanted: Any = {"backend": engine.backend.name, "threads": 1, "precision": "fp32"}
+    wanted = tofa_edge.DeployOptions(engine.backend.name, threads=1, precision="fp32")
     budget_ms = float(np.median(in_turn([peer.run], BLOCKS, BLOCK, WARM_UP)))
     for attempt in range(TRIES):
         budget = Budget(latency_ms=budget_ms, percentile=50)
-        with tofa_edge.deploy(bundle, budget=budget, remember=False, **wanted) as model:
+        with tofa_edge.deploy(bundle, budget=budget, remember=False, options=wanted) as model:
             subnet = model.subnet
         chosen = Runnable(bundle.space, subnet, bundle.supernet(), engine, data)
         peer_ms, chosen_ms = in_turn([peer.run, chosen.run], BLOCKS, BLOCK, WARM_UP)

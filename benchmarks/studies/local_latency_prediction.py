@@ -23,14 +23,13 @@ from tofa_edge.architecture.space import SearchSpace
 from tofa_edge.architecture.tables import tables
 from tofa_edge.backends.protocol import Engine
 from tofa_edge.benchmarks.studies.command import Row, options, provenance, random_encodings, store
-from tofa_edge.budget import Budget
 from tofa_edge.bundle.bundle import Bundle
 from tofa_edge.cutting.cutter import Cutter
-from tofa_edge.deployment.finish import Finisher
-from tofa_edge.deployment.forecast import Forecast
-from tofa_edge.deployment.screen import reference_run
+from tofa_edge.deployment.local_device import local_device
+from tofa_edge.deployment.trace import Trace
 from tofa_edge.measurement.stopwatch import Latency
-from tofa_edge.selftest.records import passing_engines
+from tofa_edge.search.forecast import Forecast
+from tofa_edge.selftest.records import calibrating_among, calibrating_engine, passing_engines
 
 SUBNETS = 240
 MEASURED = 10
@@ -60,9 +59,8 @@ def main() -> None:
 
 
 def _measured(bundle: Bundle, encodings: Encodings, engines: list[Engine]) -> dict[str, Any]:
-    finisher = Finisher(bundle, Budget())
-    finisher.cutter = Cutter(bundle)
-    finisher.stand_beside(reference_run(finisher, engines))
+    calibrating = calibrating_among(engines) or calibrating_engine(bundle)
+    device = local_device(Cutter(bundle), engines, calibrating, Trace())
     subnets = decoded(bundle.space, encodings)
     times = {str(engine): np.zeros((PASSES, len(subnets), 2)) for engine in engines}
     begun = time.perf_counter()
@@ -70,7 +68,7 @@ def _measured(bundle: Bundle, encodings: Encodings, engines: list[Engine]) -> di
         order = np.random.default_rng(number).permutation(len(subnets))
         for place, index in enumerate(order):
             for engine in engines:
-                latency = finisher.timed_as_stored(subnets[index], engine)
+                latency = device.time_stored(subnets[index], engine)
                 times[str(engine)][number, index] = latency.steady_ms, latency.relative_error
             if place % 20 == 0:
                 print(f"pass {number}, {place}: {time.perf_counter() - begun:.0f} s", flush=True)

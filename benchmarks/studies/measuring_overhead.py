@@ -41,7 +41,7 @@ def _overhead(path: Path, name: str, turns: int) -> Row:
     engine = next(e for e in passing_engines(bundle) if e.target.threads == 1)
     subnet = getattr(bundle.space, name)()
     measurer = measurer_of(bundle, [engine], alone=True)
-    session = engine.load(measurer.finisher.stored(subnet, engine))
+    session = engine.load(measurer.device.stored(subnet, engine))
     run = partial(session.run, specimen_images(subnet.resolution)[:1])
     ratios, bare_ms = [], []
     for turn in range(turns):

@@ -27,13 +27,12 @@ from tofa_edge.benchmarks.studies.command import (
     store,
     study_answer,
 )
-from tofa_edge.budget import Budget
 from tofa_edge.bundle.bundle import Bundle
 from tofa_edge.cutting.cutter import Cutter
-from tofa_edge.deployment.finish import Finisher
+from tofa_edge.deployment.build import stored_network
 from tofa_edge.prediction.memory import MEGA, peak_memory_mb
 from tofa_edge.selftest.golden import specimen_images
-from tofa_edge.selftest.records import passing_engines
+from tofa_edge.selftest.records import calibrator, passing_engines
 
 FITTED, TESTED = 16, 30
 TARGETS = {  # backend and precision by the name of a result's row
@@ -63,16 +62,16 @@ def main() -> None:
 
 
 def _growth(bundle: Path, backend: str, precision: str, subnet: str) -> int:
-    finisher = Finisher(Bundle.open(bundle), Budget())
-    cutter = finisher.cutter = Cutter(finisher.bundle)
+    cutter = Cutter(Bundle.open(bundle))
     able = passing_engines(name=backend, threads=1)
     (engine,) = [e for e in able if (e.target.unit, e.target.precision) == ("cpu", precision)]
-    first = engine.load(finisher.stored(cutter.space.smallest(), engine))
+    by = calibrator(engine)
+    first = engine.load(stored_network(cutter, cutter.space.smallest(), engine, by))
     first.run(specimen_images(cutter.space.resolutions[0])[:1])
     first.close()
     chosen = Subnet.from_json(subnet)
-    artefact = engine.backend.build(finisher.stored(chosen, engine), engine.target)
-    del finisher, cutter, first
+    artefact = engine.backend.build(stored_network(cutter, chosen, engine, by), engine.target)
+    del cutter, first, by
     gc.collect()
     ctypes.CDLL("libc.so.6").malloc_trim(0)
     Path("/proc/self/clear_refs").write_text("5")  # the peak counts from here on

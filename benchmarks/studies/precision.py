@@ -35,7 +35,7 @@ from tofa_edge.benchmarks.studies.memory import measured_growth
 from tofa_edge.benchmarks.studies.zip_photos import photos_to_test
 from tofa_edge.bundle.bundle import Bundle
 from tofa_edge.cutting.accuracy_drop import drop, logits_of
-from tofa_edge.cutting.calibration import BATCH
+from tofa_edge.cutting.calibration import MAX_CHUNK
 from tofa_edge.cutting.cutter import Cutter
 from tofa_edge.cutting.ranges import ready
 from tofa_edge.deployment.screen import side_by_side
@@ -134,7 +134,9 @@ def _points(share: Any) -> float:
 
 def _budgets(bundle: Bundle, images: Path, threads: int) -> Row:
     """Returns the accuracy of what is deployed for tight budgets, on images never seen."""
-    with tofa_edge.deploy(bundle, precision="fp32", threads=threads, remember=False) as model:
+    with tofa_edge.deploy(
+        bundle, remember=False, options=tofa_edge.DeployOptions(precision="fp32", threads=threads)
+    ) as model:
         assert model.explanation.chosen is not None
         whole = model.explanation.chosen.latency.p95_ms
     rows = []
@@ -153,14 +155,14 @@ def _budgets(bundle: Bundle, images: Path, threads: int) -> Row:
 def _deployed(
     bundle: Bundle, images: Path, limit: float, threads: int, precision: str | None
 ) -> Row:
-    wanted: Any = {"threads": threads, "precision": precision}
+    wanted = tofa_edge.DeployOptions(threads=threads, precision=precision)
     try:
-        model = tofa_edge.deploy(bundle, latency_ms=limit, remember=False, **wanted)
+        model = tofa_edge.deploy(bundle, latency_ms=limit, remember=False, options=wanted)
     except tofa_edge.BudgetError as error:
         return {"refused": str(error)}
     with model:
         shown, labels = photos_to_test(images, model.input_size)
-        parts = np.array_split(shown, -(-len(shown) // BATCH))
+        parts = np.array_split(shown, -(-len(shown) // MAX_CHUNK))
         classes = np.array([p.index for part in parts for p in model.batch(part)])
         chosen = model.explanation.chosen
         assert chosen is not None

@@ -21,6 +21,7 @@ from tofa_edge.benchmarks.studies.command import options
 from tofa_edge.device.machine import Fingerprint
 from tofa_edge.device_profiles.profile import PUBLISHED, MeasuredTarget, Measurement, Profile, save
 from tofa_edge.errors import ProfileError
+from tofa_edge.storage.files import safe_name
 
 REVISION = "a4d2ea1d4422c9e849f166fd7a4aefb52f942f6a"
 SOURCE = f"https://github.com/Tencent/ncnn/blob/{REVISION}/benchmark/README.md"
@@ -194,7 +195,7 @@ def read(path: Path) -> list[Row]:
 
 
 def file_name(profile: Profile) -> str:
-    return "_".join(profile.name.lower().replace(",", "").split()) + ".json"
+    return safe_name("_".join(profile.name.lower().replace(",", "").split())) + ".json"
 
 
 def main() -> None:

@@ -18,6 +18,7 @@ from tofa_edge.benchmarks.suite.bench import chosen_engines
 from tofa_edge.benchmarks.suite.fields import latency_fields
 from tofa_edge.benchmarks.suite.row import Effort, measurer_of
 from tofa_edge.bundle.bundle import Bundle
+from tofa_edge.deployment.measure import unexplained
 from tofa_edge.measurement.turns import measuring_turn
 from tofa_edge.selftest.golden import specimen_images
 from tofa_edge.selftest.records import passing_engines
@@ -66,7 +67,9 @@ def _bench(path: Path, name: str) -> Row:
     engine = chosen_engines(engines, [name])[0] if name else one_thread[0]
     with measuring_turn() as turn:
         measurer = measurer_of(bundle, [engine], turn != "busy")
-        with measurer.finisher.finished(bundle.space.middle(), engine).model as model:
+        finished = measurer.device.finish(bundle.space.middle(), engine)
+        subnet = finished.measured.subnet
+        with unexplained(bundle, finished.session, subnet, engine) as model:
             run = partial(model, specimen_images(model.input_size)[0])
             recording, reasons = measurer.recorded(run, engine.target.threads, EFFORT)
     row = {"engine": str(engine), "latency": latency_fields(recording)}

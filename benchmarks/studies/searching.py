@@ -20,11 +20,11 @@ from tofa_edge.architecture.space import SearchSpace
 from tofa_edge.architecture.tables import tables
 from tofa_edge.benchmarks.studies.command import Row, options, store
 from tofa_edge.bundle.bundle import Bundle
-from tofa_edge.deployment.forecast import Forecast
-from tofa_edge.deployment.search import Score, maximise
 from tofa_edge.errors import BundleError
 from tofa_edge.measurement.stopwatch import Latency
 from tofa_edge.prediction.accuracy import AccuracyPredictor
+from tofa_edge.search.evolution import Score, maximise
+from tofa_edge.search.forecast import Forecast
 
 BUDGETS = 9
 REPEATS = 5

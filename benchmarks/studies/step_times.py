@@ -129,7 +129,9 @@ def call_overhead() -> Row:
                 subnet = replace(bundle.space.largest(), resolution=size)
                 frames = list(photos(size, 16))
                 with tofa_edge.deploy(
-                    bundle, subnet=subnet, backend=name, threads=1, calibration=frames
+                    bundle,
+                    subnet=subnet,
+                    options=tofa_edge.DeployOptions(backend=name, threads=1, calibration=frames),
                 ) as model:
                     rows[name][f"{size} px"] = _overhead(model, frames[0])
     return rows

@@ -7,6 +7,7 @@ predicted first and then measured. What the figures mean stands in `result_schem
 from __future__ import annotations
 
 import contextlib
+import itertools
 import json
 import logging
 import math
@@ -38,6 +39,7 @@ from tofa_edge.bundle.bundle import Bundle
 from tofa_edge.deployment.profile import keep_first
 from tofa_edge.device.machine import State, fingerprint, state
 from tofa_edge.errors import BackendError, BundleError, ProfileError
+from tofa_edge.interruption import interruption
 from tofa_edge.measurement.turns import measuring_turn
 from tofa_edge.selftest.records import engine_records, passing_engines
 from tofa_edge.storage.files import whole_file
@@ -71,7 +73,7 @@ def bench(bundle: Path, out: Path, options: BenchOptions = BenchOptions()) -> di
     """Measures a bundle on this machine and writes `bench-<bundle>-<date>.json` into a folder.
 
     Beside it lies the same as a page (`.html`), as Markdown and as CSV; see `report`. An interrupt
-    (Ctrl-C) ends it; what was measured until then is written.
+    (Ctrl-C, SIGTERM, SIGHUP) ends it; what was measured until then is written.
 
     Args:
         bundle: a `.tofa` file.
@@ -87,6 +89,15 @@ def bench(bundle: Path, out: Path, options: BenchOptions = BenchOptions()) -> di
     """
     opened = Bundle.open(bundle)
     _check_folder(out)
+    with interruption():  # until all is written
+        result, path = _benched(opened, out, options)
+        for written in (path, *write_beside(path)):
+            log.info(f"wrote {written}")
+    return result
+
+
+def _benched(opened: Bundle, out: Path, options: BenchOptions) -> tuple[dict[str, Any], Path]:
+    """Measures a bundle; returns the result and the file that it is written to."""
     begun = time.time()
     result = _head(opened, options, begun)
     schedule = Schedule(QUICK_SECONDS if options.quick else math.inf)
@@ -99,11 +110,9 @@ def bench(bundle: Path, out: Path, options: BenchOptions = BenchOptions()) -> di
     result |= {"skipped": schedule.skipped, "state_after": to_plain(state())}
     result["seconds"] = round(time.time() - begun, 1)
     name = time.strftime("%Y%m%d-%H%M%S", time.gmtime(begun))
-    path = out / f"bench-{bundle.stem}-{name}.json"
+    path = _unused(out / f"bench-{opened.path.stem}-{name}.json")
     _write(path, result)
-    for written in (path, *write_beside(path)):
-        log.info(f"wrote {written}")
-    return result
+    return result, path
 
 
 def _head(opened: Bundle, options: BenchOptions, begun: float) -> dict[str, Any]:
@@ -169,7 +178,7 @@ def _measure_all(run: Benchmark, options: BenchOptions) -> None:
 
 def _rows(run: Benchmark) -> None:
     """Measures every engine; then starts and memory, each in processes of their own."""
-    space, schedule = run.measurer.finisher.bundle.space, run.schedule
+    space, schedule = run.measurer.bundle.space, run.schedule
     subnets = {"middle": space.middle()} | ({} if run.quick else {"largest": space.largest()})
     schedule.part(len(run.engines) * len(subnets), ROWS_SHARE)
     # an early end should leave something of each engine: one thread first, float first
@@ -219,6 +228,12 @@ def _summary(row: dict[str, Any]) -> str:
         return f"{name}: failed, {row['failed']}"
     verdict = "VALID" if row["valid"] else f"INVALID, {'; '.join(row['reasons'])}"
     return f"{name}: p50 {latency['p50_ms']:.2f} ms, p95 {latency['p95_ms']:.2f} ms; {verdict}"
+
+
+def _unused(path: Path) -> Path:
+    """Returns a path, with a number if another result has its name."""
+    names = (path.with_stem(f"{path.stem}-{number}") for number in itertools.count(2))
+    return next(each for each in itertools.chain([path], names) if not each.exists())
 
 
 def _write(path: Path, result: dict[str, Any]) -> None:

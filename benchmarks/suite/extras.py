@@ -14,6 +14,7 @@ from tofa_edge.benchmarks.suite.fresh_process import cold_start, peak_memory
 from tofa_edge.benchmarks.suite.loadgen import SCENARIOS, scenario
 from tofa_edge.benchmarks.suite.schedule import Benchmark
 from tofa_edge.benchmarks.suite.sustained import sustained
+from tofa_edge.deployment.measure import unexplained
 from tofa_edge.deployment.profile import assembled, measurement
 from tofa_edge.device.machine import State
 from tofa_edge.device_profiles.profile import Measurement, Profile
@@ -29,7 +30,7 @@ Row = dict[str, Any]
 
 def starts_and_memory(run: Benchmark, rows: Sequence[Row]) -> None:
     """Adds to rows what processes of their own take for them, in their order."""
-    path, schedule = run.measurer.finisher.bundle.path, run.schedule
+    path, schedule = run.measurer.bundle.path, run.schedule
     for row in rows:
         engine, subnet = run.engine_of(row), subnet_of(row)
         if not schedule.has_time(f"start and memory of {engine}, {row['size']} subnet"):
@@ -51,7 +52,8 @@ def run_sustained(run: Benchmark, row: Row, seconds: float) -> None:
     """Runs one network for minutes, and sets "sustained" of the result."""
     subnet, engine, measurer = subnet_of(row), run.engine_of(row), run.measurer
     image = specimen_images(subnet.resolution)[0]
-    with measurer.finisher.reloaded(measurer.artefacts[row_key(row)], subnet, engine) as model:
+    session = engine.backend.load(measurer.artefacts[row_key(row)], engine.target)
+    with unexplained(measurer.bundle, session, subnet, engine) as model:
         trace = sustained(lambda: model(image), seconds, engine.target.threads)
     interrupted = trace.pop("interrupted")
     run.result["sustained"] = _configuration(row) | trace
@@ -80,16 +82,19 @@ def profile_of(run: Benchmark, began: State) -> Profile | None:
     def add(engine: Engine, each: Measurement) -> None:
         measured.setdefault(engine, {})[each.subnet or ""] = each
 
-    finisher = run.measurer.finisher
-    for candidate, engine in finisher.on_the_way:
-        add(engine, measurement(candidate.subnet, candidate.latency, candidate.macs / 1e6))
+    engines = {str(engine): engine for engine in run.engines}
+    for candidate in run.measurer.device.trace.measured:
+        add(
+            engines[candidate.engine],
+            measurement(candidate.subnet, candidate.latency, candidate.macs / 1e6),
+        )
     for row in (*run.result["rows"], *run.result["front"]):
         if row["latency"] is not None:
             latency = latency_of(row)
             flags = tuple(dict.fromkeys((*latency.flags, *map(kind, row["reasons"]))))
             add(run.engine_of(row), measurement(subnet_of(row), latency, row["mmacs"], flags))
     rows = {engine: tuple(each.values()) for engine, each in measured.items()}
-    return assembled(finisher.bundle.space.name, rows, began) if rows else None
+    return assembled(run.measurer.bundle.space.name, rows, began) if rows else None
 
 
 def _configuration(row: Mapping[str, Any]) -> dict[str, Any]:

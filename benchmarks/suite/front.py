@@ -19,9 +19,9 @@ from tofa_edge.benchmarks.suite.fields import latency_of, rounded
 from tofa_edge.benchmarks.suite.row import QUICK_POINT, Effort
 from tofa_edge.benchmarks.suite.schedule import Benchmark
 from tofa_edge.budget import Budget
-from tofa_edge.deployment.choose import Chooser, Pick
-from tofa_edge.deployment.forecast import expected_accuracy, expected_drop
-from tofa_edge.deployment.screen import Candidate
+from tofa_edge.search.candidates import Candidate
+from tofa_edge.search.chooser import Chooser, Pick
+from tofa_edge.search.forecast import expected_accuracy, expected_drop
 
 log = logging.getLogger(__name__)
 
@@ -32,16 +32,16 @@ QUICK_RESOLUTIONS = 3
 
 def measured_front(run: Benchmark, row: dict[str, Any]) -> None:
     """Adds the front to the result; a row is the fastest engine's."""
-    result, finisher, engine = run.result, run.measurer.finisher, run.engine_of(row)
-    space, predictor = finisher.bundle.space, finisher.bundle.accuracy_predictor()
+    result, device, engine = run.result, run.measurer.device, run.engine_of(row)
+    space, predictor = device.cutter.space, device.cutter.bundle.accuracy_predictor()
     candidates, rng = [Candidate(engine, latency_of(row))], np.random.default_rng(0)
     chooser = Chooser(space, predictor, Budget(), candidates, rng)
     result["predicts_accuracy"] = predictor is not None
     log.info(f"measuring subnets on {engine} to predict the others")
-    chooser.measure(finisher.quickly_measured)
+    chooser.measure(lambda subnet, engine: device.measure(subnet, engine).latency)
     result["learned_from"] = [
         {"subnet": m.subnet.to_json(), "engine": m.engine, "latency": rounded(m.latency)}
-        for m in finisher.explanation.measured
+        for m in device.trace.measured
     ]
     points = chooser.front(QUICK_POINTS if run.quick else POINTS)
     _measure_points(run, points, _largest_smaller(chooser, engine, run.quick))

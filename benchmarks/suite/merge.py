@@ -17,6 +17,7 @@ from typing import Any
 from tofa_edge.benchmarks.report.reading import content
 from tofa_edge.device_profiles.profile import Profile, from_json, save
 from tofa_edge.errors import DataError, ProfileError
+from tofa_edge.storage.files import check_place, whole_file
 
 COLUMNS = (
     "device", "date", "bundle", "role", "engine", "unit", "precision", "threads", "resolution",
@@ -42,18 +43,19 @@ def files_of(paths: Sequence[Path]) -> list[Path]:
     return files
 
 
-def merged(paths: Sequence[Path], out: Path) -> list[Path]:
+def merged(paths: Sequence[Path], out: Path, overwrite: bool = False) -> list[Path]:
     """Writes table.json, table.csv, table.md and a folder "registry" with profiles.
 
     Args:
         paths: of results, schema 1 or 2; the first has no profile.
         out: folder, made if it is not there.
+        overwrite: whether files there may be replaced.
 
     Returns:
         the files written.
 
     Raises:
-        DataError: a result cannot be read, or the folder cannot be written.
+        DataError: a result cannot be read, a file exists, or the folder cannot be written.
     """
     results = [(path, content(path)) for path in paths]
     results.sort(key=lambda pair: str(pair[1].get("date", "")), reverse=True)
@@ -69,15 +71,19 @@ def merged(paths: Sequence[Path], out: Path) -> list[Path]:
         "table.csv": as_csv(rows),
         "table.md": as_markdown(rows),
     }
+    files = [out / name for name in (*contents, *(f"registry/{name}" for name in profiles))]
     try:
         (out / "registry").mkdir(parents=True, exist_ok=True)
+        for path in files:
+            check_place(path, overwrite, DataError)
         for name, table in contents.items():
-            (out / name).write_text(table)
+            with whole_file(out / name) as stream:
+                stream.write(table.encode())
         for name, profile in profiles.items():
             save(profile, out / "registry" / name)
     except (OSError, ProfileError) as error:
         raise DataError(f"{out}: cannot be written: {error}") from error
-    return [out / name for name in (*contents, *(f"registry/{name}" for name in profiles))]
+    return files
 
 
 def table_rows(result: Row) -> list[Row]:

@@ -19,8 +19,9 @@ from tofa_edge.benchmarks.suite.fields import heading, latency_fields, milliseco
 from tofa_edge.budget import Budget
 from tofa_edge.bundle.bundle import Bundle
 from tofa_edge.cutting.cutter import CALIBRATION_IMAGES, Cutter
-from tofa_edge.deployment.finish import Finished, Finisher
-from tofa_edge.deployment.screen import reference_run
+from tofa_edge.deployment.local_device import Finished, LocalDevice
+from tofa_edge.deployment.measure import Stopwatches, reference_run, unexplained
+from tofa_edge.deployment.trace import Trace
 from tofa_edge.errors import TofaError
 from tofa_edge.measurement.energy import Meter
 from tofa_edge.measurement.order_statistics import curve, wilson
@@ -28,7 +29,7 @@ from tofa_edge.measurement.stopwatch import BLOCK, Recording, Run, Stopwatch
 from tofa_edge.measurement.validity import LEAST_RUNS, invalid_reasons, snapshot
 from tofa_edge.network.network import Network
 from tofa_edge.selftest.golden import difference, reference_logits, specimen_images
-from tofa_edge.selftest.records import calibrating_engine
+from tofa_edge.selftest.records import calibrating_among, calibrating_engine
 from tofa_edge.serving.model import Model
 
 DEPTHWISE = 8.0  # times as slow as dense multiply-accumulates, about, on every processor
@@ -94,7 +95,7 @@ class Measurer:
     """Measures networks of one bundle on this machine.
 
     Args:
-        finisher: with a `OnceCutter`.
+        device: with a `OnceCutter`.
         reference: run between those of a network, see `Stopwatch`.
         alone: whether no other process measures.
         root: of the machine's files.
@@ -104,12 +105,16 @@ class Measurer:
     """
 
     def __init__(
-        self, finisher: Finisher, reference: Run | None, alone: bool, root: Path = Path("/")
+        self, device: LocalDevice, reference: Run | None, alone: bool, root: Path = Path("/")
     ) -> None:
-        self.finisher, self._reference, self._alone, self._root = finisher, reference, alone, root
+        self.device, self._reference, self._alone, self._root = device, reference, alone, root
         self.artefacts: dict[str, bytes] = {}
         self._expected: tuple[Subnet, int, FloatArray] | None = None
-        finisher.careful = Stopwatch(None, least_runs=BLOCK, most_runs=BLOCK, seconds=0.0)
+
+    @property
+    def bundle(self) -> Bundle:
+        """Whose networks it measures."""
+        return self.device.cutter.bundle
 
     def row(self, role: str, subnet: Subnet, engine: Engine, effort: Effort) -> dict[str, Any]:
         """Returns a row as `result_schema.json` describes it; a failure is a row too.
@@ -123,20 +128,22 @@ class Measurer:
         fields = heading(role, subnet, engine)
         fields["mmacs"] = round(sum(map(layer_macs, self._layers(subnet))) / 1e6, 3)
         try:
-            finished = self.finisher.finished(subnet, engine)
+            finished = self.device.finish(subnet, engine)
         except TofaError as error:
             return fields | {"failed": str(error), "valid": False}
-        with finished.model:
+        with unexplained(self.bundle, finished.session, subnet, engine) as model:
             try:
-                self._measure(fields, finished, effort)
+                self._measure(fields, finished, model, effort)
                 if role == "engine":
                     self.artefacts[row_key(fields)] = finished.artefact
             except TofaError as error:
                 return heading(role, subnet, engine) | {"failed": str(error), "valid": False}
         return fields
 
-    def _measure(self, fields: dict[str, Any], finished: Finished, effort: Effort) -> None:
-        model, threads = finished.model, finished.model.engine.target.threads
+    def _measure(
+        self, fields: dict[str, Any], finished: Finished, model: Model, effort: Effort
+    ) -> None:
+        threads = finished.engine.target.threads
         image = specimen_images(model.input_size)[0]
         recording, reasons = self.recorded(lambda: model(image), threads, effort)
         fields |= {
@@ -147,7 +154,7 @@ class Measurer:
             "throughput": [throughput(model, b, effort.batch_seconds) for b in effort.batches],
             "artefact_bytes": len(finished.artefact),
             "accuracy": self._accuracy(model),
-            "parity": self._parity(finished, effort.photos),
+            "parity": self._parity(finished, model, effort.photos),
             "layers": self._shares(model.subnet, recording.latency.observed_ms(50)),
             "layers_how": LAYERS_HOW,
         }
@@ -185,7 +192,7 @@ class Measurer:
         return recording, reasons
 
     def _layers(self, subnet: Subnet) -> Any:
-        return layers(self.finisher.bundle.space, subnet)
+        return layers(self.bundle.space, subnet)
 
     def _shares(self, subnet: Subnet, median_ms: float) -> list[dict[str, Any]]:
         network, rows = self._layers(subnet), []
@@ -204,7 +211,7 @@ class Measurer:
         ]
 
     def _accuracy(self, model: Model) -> dict[str, Any] | None:
-        images, labels = self.finisher.bundle.check_images(model.input_size)
+        images, labels = self.bundle.check_images(model.input_size)
         if not len(images):
             return None
         pairs = zip(images, labels, strict=True)
@@ -212,29 +219,29 @@ class Measurer:
         low, high = wilson(right, len(labels))
         return {"right": right, "of": len(labels), "low": low, "high": high}
 
-    def _parity(self, finished: Finished, photos: int) -> dict[str, Any]:
+    def _parity(self, finished: Finished, model: Model, photos: int) -> dict[str, Any]:
         """Compares with the reference; in integers, with it in the same integers, and in float."""
         drop = finished.measured.drop
         if drop is not None:
             same, of = drop.alike, drop.images
             return {"largest_difference": finished.difference, "same_class": same, "of": of}
-        subnet = finished.model.subnet
+        subnet = model.subnet
         images = self._photos(subnet.resolution, photos)
         if self._expected is None or self._expected[:2] != (subnet, photos):
-            exact = self.finisher.cutter.network(subnet, calibrating_engine(self.finisher.bundle))
+            exact = self.device.cutter.network(subnet, calibrating_engine(self.bundle))
             self._expected = (subnet, photos, reference_logits(exact, images))
         expected = self._expected[2]
-        logits = np.stack([finished.model(image).logits for image in images])
+        logits = np.stack([model(image).logits for image in images])
         same = int((logits.argmax(axis=1) == expected.argmax(axis=1)).sum())
         largest = difference(logits, expected)
         return {"largest_difference": largest, "same_class": same, "of": len(images)}
 
     def _photos(self, size: int, most: int) -> Any:
-        check, _ = self.finisher.bundle.check_images(size)
+        check, _ = self.bundle.check_images(size)
         if len(check):
             return check[:most]
-        if self.finisher.cutter.can_calibrate():
-            return self.finisher.cutter.images(size)[:most]
+        if self.device.cutter.can_calibrate():
+            return self.device.cutter.images(size)[:most]
         return specimen_images(size, min(most, 8))
 
 
@@ -246,11 +253,14 @@ def measurer_of(bundle: Bundle, engines: list[Engine], alone: bool) -> Measurer:
         engines: that will be measured; the first runs the reference.
         alone: whether no other process measures.
     """
-    finisher = Finisher(bundle, Budget(max_accuracy_drop=None))
-    finisher.cutter = OnceCutter(bundle)
-    reference = reference_run(finisher, engines)
-    finisher.stand_beside(reference)
-    return Measurer(finisher, reference, alone)
+    cutter = OnceCutter(bundle)
+    calibrating = calibrating_among(engines) or calibrating_engine(bundle)
+    reference = reference_run(cutter, engines, calibrating)
+    shortly = Stopwatch(None, least_runs=BLOCK, most_runs=BLOCK, seconds=0.0)
+    stopwatches = replace(Stopwatches.beside(reference), careful=shortly)
+    careless, trace = Budget(max_accuracy_drop=None), Trace()
+    device = LocalDevice(cutter, careless, calibrating, None, stopwatches, trace)
+    return Measurer(device, reference, alone)
 
 
 def throughput(model: Model, batch: int, seconds: float) -> dict[str, Any]:

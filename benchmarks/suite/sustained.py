@@ -25,7 +25,7 @@ def sustained(run: Run, seconds: float, threads: int, root: Path = Path("/")) ->
     """Returns the trace of a call that is repeated without a pause.
 
     Between two points the machine's state is read, which takes some milliseconds. An interrupt
-    (Ctrl-C) ends it early.
+    (KeyboardInterrupt) ends it early.
 
     Returns:
         "seconds", "points", "valid", "reasons", "interrupted".

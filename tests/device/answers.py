@@ -18,7 +18,9 @@ def main() -> None:
     photos, _ = bundle.check_images(wanted.resolution)
     for engine in engines:
         begun = time.perf_counter()
-        with tofa_edge.deploy(bundle, subnet=wanted, backend=engine, remember=False) as model:
+        with tofa_edge.deploy(
+            bundle, subnet=wanted, remember=False, options=tofa_edge.DeployOptions(backend=engine)
+        ) as model:
             answers[engine] = {
                 "deploy_s": round(time.perf_counter() - begun, 1),
                 "target": str(model.engine.target),

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
+import os
 import signal
 import subprocess
 import sys
+import termios
 import time
 from importlib.resources import files
 from pathlib import Path
@@ -15,6 +18,7 @@ import pytest
 
 from tofa_edge.benchmarks.suite.bench import finite
 from tofa_edge.device_profiles.profile import load
+from tofa_edge.interruption import INTERRUPTIONS
 
 pytestmark = [pytest.mark.quiet, pytest.mark.usefixtures("known_engines")]
 
@@ -130,24 +134,54 @@ def test_compare_merges_a_folder(result: tuple[Path, str], tmp_path: Path) -> No
     assert "bench-*.json" in cli("compare", tmp_path / "empty", "--merge", out, code=1).stderr
 
 
-def test_an_interrupt_keeps_what_was_measured(tiny_bundle: Path, tmp_path: Path) -> None:
-    program = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler); "
-    program += "from tofa_edge.cli import main; main()"
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_an_interrupt_keeps_what_was_measured(
+    tiny_bundle: Path, tmp_path: Path, number: signal.Signals
+) -> None:
     asked = ["--engines", "onnxruntime", "--sustain", "60", "--quick", "--json", "--out", "."]
     process = subprocess.Popen(
-        [sys.executable, "-c", program, "bench", str(tiny_bundle), *asked],
+        [sys.executable, "-m", "tofa_edge", "bench", str(tiny_bundle), *asked],
         cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        preexec_fn=default_signals,
     )  # fmt: skip
     time.sleep(6)  # with --json nothing tells that it has begun
-    process.send_signal(signal.SIGINT)
+    process.send_signal(number)
+    process.send_signal(number)  # as timeout does, which sends to the process and to its group
     said, errors = process.communicate(timeout=60)
-    assert process.returncode == 130, errors
+    assert process.returncode == 128 + number, errors
     assert errors.endswith("tofa-edge: interrupted; what was measured until then is written\n")
+    assert {path.suffix for path in tmp_path.iterdir()} == {".json", ".html", ".md", ".csv"}
     (path,) = tmp_path.glob("*.json")
     found = json.loads(path.read_text())
     assert found["interrupted"]
     assert faults(found) == []
     assert json.loads(said)["rows"] == found["rows"]
+
+
+def test_a_lost_terminal_keeps_what_was_measured(tiny_bundle: Path, tmp_path: Path) -> None:
+    ours, its = os.openpty()
+    process = subprocess.Popen(
+        [sys.executable, "-m", "tofa_edge", "bench", str(tiny_bundle), "--quick", "--out", "."],
+        cwd=tmp_path, stdin=its, stdout=its, stderr=its, start_new_session=True,
+        preexec_fn=controlled,
+    )  # fmt: skip
+    os.close(its)
+    time.sleep(4)
+    os.close(ours)  # the kernel sends SIGHUP, and what is printed from now on fails
+    assert process.wait(60) == 128 + signal.SIGHUP
+    assert {path.suffix for path in tmp_path.iterdir()} == {".json", ".html", ".md", ".csv"}
+
+
+def default_signals() -> None:
+    """Undoes what the shell that started the tests may have had ignored."""
+    for number, default in INTERRUPTIONS.items():
+        signal.signal(number, default)
+
+
+def controlled() -> None:
+    """Makes the standard input the terminal that controls this process."""
+    default_signals()
+    fcntl.ioctl(0, termios.TIOCSCTTY, 0)
 
 
 def test_refusals(tiny_bundle: Path, tmp_path: Path) -> None:

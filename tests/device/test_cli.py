@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import json
+import os
 import platform
+import signal
 import subprocess
 import sys
 from pathlib import Path
 
 import numpy as np
+import psutil
 import pytest
 from PIL import Image
 
 from tofa_edge.architecture.layers import layers
 from tofa_edge.bundle.bundle import Bundle
+from tofa_edge.interruption import INTERRUPTIONS
 from tofa_edge.selftest.records import passing_engines
 from tofa_edge.selftest.small_bundle import smooth_photo
 
@@ -197,6 +201,12 @@ def test_profile_is_kept_and_written(tiny_bundle: Path, tmp_path: Path) -> None:
     found = json.loads((tmp_path / "here.json").read_text())
     assert found["space"] == "tiny"
     assert len(found["targets"][0]["measurements"]) == 3
+    (tmp_path / "here.json").write_text("notes")
+    refused = cli("profile", tiny_bundle, *asked, "--out", tmp_path / "here.json", code=1).stderr
+    assert "here.json exists: choose another name, or --force" in refused
+    assert (tmp_path / "here.json").read_text() == "notes"
+    cli("profile", tiny_bundle, *asked, "--out", tmp_path / "here.json", "--force")
+    assert json.loads((tmp_path / "here.json").read_text())["space"] == "tiny"
 
 
 def test_report_makes_one_page_of_results(tmp_path: Path) -> None:
@@ -212,6 +222,41 @@ def test_report_makes_one_page_of_results(tmp_path: Path) -> None:
     (tmp_path / "other.json").write_text("{}")
     refused = cli("report", tmp_path / "other.json", "--out", out, code=1).stderr
     assert "is no result of tofa-edge bench" in refused
+    refused = cli("report", *results, "--out", out, code=1).stderr
+    assert "page.html exists: choose another name, or --force" in refused
+    cli("report", *results, "--out", out, "--force")
+
+
+@pytest.mark.parametrize("number", [*INTERRUPTIONS])
+@pytest.mark.parametrize("command", ["deploy", "profile"])
+def test_a_signal_ends_a_command(
+    command: str, number: signal.Signals, tiny_bundle: Path, tmp_path: Path
+) -> None:
+    process = subprocess.Popen(
+        [sys.executable, "-m", "tofa_edge", command, str(tiny_bundle)],
+        cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        env={**os.environ, "XDG_CACHE_HOME": str(tmp_path)},  # so that engines are tested
+        preexec_fn=default_signals,
+    )  # fmt: skip
+    running, self_tests = psutil.Process(process.pid), list[psutil.Process]()
+    while process.poll() is None and not self_tests:
+        self_tests = running.children()
+    process.send_signal(number)
+    said, errors = process.communicate(timeout=30)
+    assert process.returncode == 128 + number, errors
+    by = "" if number == signal.SIGINT else f" by {number.name}"
+    assert errors.splitlines()[-1] == f"tofa-edge: interrupted{by}, before it was done"
+    assert "Traceback" not in errors
+    assert said == ""
+    assert self_tests
+    assert not any(map(psutil.Process.is_running, self_tests))
+    assert [path for path in tmp_path.rglob("*") if path.suffix == ".tmp"] == []
+
+
+def default_signals() -> None:
+    """Undoes what the shell that started the tests may have had ignored."""
+    for number, default in INTERRUPTIONS.items():
+        signal.signal(number, default)
 
 
 INTERRUPTED = """
@@ -237,4 +282,4 @@ def test_interrupt_in_generated_code_has_its_exit_code(tmp_path: Path) -> None:
     command = [sys.executable, "-m", "interrupted"]
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
     assert done.returncode == 130, done.stderr
-    assert done.stderr.endswith("tofa-edge: interrupted; no bundle was written\n")
+    assert done.stderr.endswith("tofa-edge: interrupted, before it was done\n")

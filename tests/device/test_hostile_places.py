@@ -97,7 +97,7 @@ PLACES = {
     "lock that nobody may open": Place(
         "touch tmp/tofa-edge-measuring.lock; chmod 0 tmp/tofa-edge-measuring.lock"
     ),
-    "few open files": Place("ulimit -n 10"),
+    "few open files": Place("ulimit -n 11"),
     "no open files left": Place(
         "ulimit -n 6", refused=r"no process to test it in .*Too many open files.*: allow more"
     ),
@@ -125,7 +125,9 @@ def answer(tiny_bundle: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple
     """What the network says of the photo where nothing is wrong."""
     photo = tmp_path_factory.mktemp("photo") / "photo.jpg"
     photo.write_bytes(smooth_photo(np.random.default_rng(0)))
-    with tofa_edge.deploy(tiny_bundle, backend="reference") as model:
+    with tofa_edge.deploy(
+        tiny_bundle, options=tofa_edge.DeployOptions(backend="reference")
+    ) as model:
         return model(photo).top(1)[0]
 
 
@@ -250,7 +252,8 @@ def test_closed_streams(here: Path, closed: str) -> None:
 def test_library_with_closed_streams(here: Path) -> None:
     code = (
         "import sys, tofa_edge\n"
-        "with tofa_edge.deploy('parts.tofa', backend='onnxruntime') as model:\n"
+        "options = tofa_edge.DeployOptions(backend='onnxruntime')\n"
+        "with tofa_edge.deploy('parts.tofa', options=options) as model:\n"
         "    open('said', 'w').write(model('photo.jpg').label)"
     )
     done = arranged(here, Place("exec <&- >&- 2>&-"), "-c", code)
@@ -319,7 +322,8 @@ def test_thread_with_a_small_stack(here: Path) -> None:
     code = (
         "import threading, tofa_edge\n"
         "def work():\n"
-        "    with tofa_edge.deploy('parts.tofa', latency_ms=1000, threads=1) as model:\n"
+        "    options = tofa_edge.DeployOptions(threads=1)\n"
+        "    with tofa_edge.deploy('parts.tofa', latency_ms=1000, options=options) as model:\n"
         "        print(model('photo.jpg').label)\n"
         "threading.stack_size(128 * 1024)\n"
         "thread = threading.Thread(target=work)\n"

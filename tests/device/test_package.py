@@ -167,7 +167,8 @@ import psutil, tofa_edge
 for name in ("onnxruntime", "openvino", "tflite", "reference"):
     from tofa_edge.backends import backends
     if backends()[name].missing() is None:
-        with tofa_edge.deploy({str(tiny_bundle)!r}, latency_ms=1000, backend=name) as model:
+        options = tofa_edge.DeployOptions(backend=name)
+        with tofa_edge.deploy({str(tiny_bundle)!r}, latency_ms=1000, options=options) as model:
             assert not psutil.Process().net_connections(kind="all"), name
 print("done")
 """

@@ -6,18 +6,27 @@ import ctypes
 import mmap
 import os
 import platform
+import time
 from pathlib import Path
 
 import numpy as np
 
 from tofa_edge.architecture.arrays import FloatArray, ImageArray
 from tofa_edge.architecture.layers import LOGITS
+from tofa_edge.backends import cpu_targets
 from tofa_edge.backends.protocol import Target
 from tofa_edge.backends.reference import Reference, ReferenceSession
 from tofa_edge.errors import BackendError
 from tofa_edge.network.network import Network
 
 UNDEFINED = {"x86_64": b"\x0f\x0b", "aarch64": b"\x00\x00\x00\x00"}  # ud2, udf
+
+
+def count() -> None:
+    """Counts how often an engine is asked."""
+    if "COUNT_IN" in os.environ:
+        with Path(os.environ["COUNT_IN"]).open("a") as file:
+            file.write("asked\n")
 
 
 class Sound(Reference):
@@ -27,11 +36,38 @@ class Sound(Reference):
         return f"sound {os.environ.get('SOUND_VERSION', '1')}"
 
     def targets(self) -> tuple[Target, ...]:
-        """Counts how often it is asked."""
-        if "COUNT_IN" in os.environ:
-            with Path(os.environ["COUNT_IN"]).open("a") as file:
-                file.write("asked\n")
+        count()
         return super().targets()
+
+
+class Threaded(Sound):
+    """Offers as many threads as this process has cores."""
+
+    name = "threaded"
+
+    def targets(self) -> tuple[Target, ...]:
+        count()
+        return cpu_targets()
+
+    def load(self, artefact: bytes, target: Target) -> ReferenceSession:
+        return super().load(artefact, Target())
+
+
+class Large(Reference):
+    """Takes 200 MB for a second: two at once take 400."""
+
+    name = "large"
+
+    def load(self, artefact: bytes, target: Target) -> ReferenceSession:
+        count()
+        taken = np.ones(200 * 2**17)
+        time.sleep(1)
+        taken.fill(0)
+        return super().load(artefact, target)
+
+
+class Larger(Large):
+    name = "larger"
 
 
 class Absent(Reference):
@@ -158,6 +194,7 @@ class Hanging(Reference):
     name = "hanging"
 
     def load(self, artefact: bytes, target: Target) -> ReferenceSession:
+        count()
         ctypes.PyDLL(None).sleep(1000)
         return super().load(artefact, target)
 

@@ -8,13 +8,13 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
 LEVELS: tuple[tuple[str, ...], ...] = (
-    ("errors", "_version", "storage"),
+    ("errors", "_version", "interruption", "storage"),
     ("architecture", "device", "budget"),
     ("network", "measurement", "device_profiles", "backends.labelling"),
     ("backends", "backends.onnx", "prediction"),
     (
         "backends.onnxruntime", "backends.openvino", "backends.reference", "backends.tensorrt",
-        "backends.tflite", "bundle", "train.config", "train.distributed",
+        "backends.tflite", "bundle", "search", "train.config", "train.distributed",
     ),
     ("cutting", "train.data", "train.supernet"),
     ("selftest", "serving", "train.objective"),

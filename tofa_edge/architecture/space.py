@@ -117,7 +117,7 @@ class SearchSpace:
     """All subnets of one supernet.
 
     Attributes:
-        name: for people.
+        name: for people, and part of file names: letters, digits, `-`, `_` and `.`.
         classes: outputs of the classifier.
         resolutions: square input sizes in pixels, ascending.
         stem_width: output channels of the first convolution (3×3, stride 2).

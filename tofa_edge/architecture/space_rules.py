@@ -6,6 +6,8 @@ import math
 from collections.abc import Iterator
 from typing import Any
 
+from tofa_edge.storage.files import MOST_NAME, safe_name
+
 ACTIVATIONS = ("none", "relu", "relu6", "hard_swish", "hard_sigmoid")
 MAX_RESOLUTION = 1024
 MAX_STAGES = 16
@@ -19,8 +21,9 @@ def rules(space: Any) -> Iterator[tuple[str, bool]]:
 
     Its fields may still be of any type: it is checked as it is made.
     """
-    named = isinstance(space.name, str) and len(space.name) <= 200 and space.name.isprintable()
-    yield "the name must be printable text", named
+    named = isinstance(space.name, str) and safe_name(space.name) == space.name
+    letters = f"1 to {MOST_NAME} letters, digits, '-', '_' and '.', without a dot in front"
+    yield f"the name becomes part of file names: it must be {letters}", named
     for what, value, low, high in (
         ("classes", space.classes, 1, MAX_CLASSES),
         ("stem_width", space.stem_width, 1, MAX_CHANNELS),

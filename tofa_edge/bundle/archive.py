@@ -2,16 +2,17 @@
 
 Only what `write_archive` writes is accepted: no compression (so a member is never larger than the
 file), no encryption, no doubled, overlapping or oddly named members, nothing before, between or
-behind. Nothing is ever extracted to a path. zipfile's CRC-32 is checked with every read.
+behind. Nothing is ever extracted to a path. The file is opened once: what was checked is what is
+read, wherever its name points by then. The CRC-32 is checked with every read.
 """
 
 from __future__ import annotations
 
-import contextlib
-import io
 import os
 import re
+import stat
 import struct
+import weakref
 import zipfile
 import zlib
 from collections.abc import Iterator, Mapping, Sequence
@@ -24,105 +25,187 @@ from tofa_edge.storage.files import one_line, whole_file
 MOST_MEMBERS = 20_000
 MOST_BYTES = 2**31
 MOST_DIRECTORY_BYTES = 4 * 2**20
+MOST_NAME_BYTES = 100
 NAME = re.compile(r"[a-z0-9_]+(/[a-z0-9_]+)?\.[a-z]+", re.ASCII)
-END = struct.Struct("<4s4H2LH")  # end of central directory, APPNOTE.TXT section 4.3.16
-LOCAL_HEADER_BYTES = 30
+LOCAL = struct.Struct("<4s5H3L2H")  # local file header, APPNOTE.TXT section 4.3.7
+CENTRAL = struct.Struct("<4s6H3L5H2L")  # entry of the central directory, section 4.3.12
+END = struct.Struct("<4s4H2LH")  # end of the central directory, section 4.3.16
 ZIP64_LOCATOR_BYTES = 20
-DAMAGE = (
-    zipfile.BadZipFile, zipfile.LargeZipFile, zlib.error, struct.error, EOFError, KeyError,
-    NotImplementedError, RuntimeError, ValueError, OverflowError, UnicodeError,
-)  # fmt: skip
+UTF8_NAME = 0x800  # flag
+READING = os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOCTTY
+AGAIN = "copy it again"
+KINDS = {
+    stat.S_IFIFO: "pipe", stat.S_IFDIR: "folder", stat.S_IFCHR: "device", stat.S_IFBLK: "device",
+    stat.S_IFSOCK: "socket",
+}  # fmt: skip
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
+class _Member:
+    name: str
+    size: int  # of the content, in bytes
+    crc: int
+    at: int  # offset of its local header
+
+
+@dataclass(frozen=True, eq=False)
 class Archive:
-    """The members of a stored zip; the file is opened anew for each read."""
+    """The members of a stored zip, read from one descriptor that is held until this is dropped."""
 
-    path: Path  # of the file
+    path: Path  # that was opened, for messages
     sizes: Mapping[str, int]  # of the members in bytes, by name, in the file's order
+    descriptor: int  # of the open file; nobody else moves in it, nobody else closes it
+    _members: Mapping[str, _Member]
 
     @staticmethod
     def open(path: Path) -> Archive:
-        """Reads and checks the directory of a file."""
-        with _reading(path) as stream:
-            count, offset = _check_end(path, stream)
-            with zipfile.ZipFile(stream) as archive:
-                members = archive.infolist()
-            if len(members) != count:
-                raise BundleError(f"{path}: {count} members announced, {len(members)} listed")
-            return Archive(path, _check_members(path, members, offset))
+        """Opens a file, and reads and checks its directory.
+
+        Raises:
+            BundleError: it cannot be read, is no regular file, or no archive as written here.
+        """
+        try:
+            descriptor = os.open(path, READING)
+        except (OSError, ValueError) as error:  # a NUL in the path
+            raise _unreadable(path, error) from error
+        return _opened(path, descriptor)
+
+    @staticmethod
+    def from_descriptor(descriptor: int, path: Path) -> Archive:
+        """Does the same with a file that is open already; its descriptor stays the caller's."""
+        try:
+            own = os.dup(descriptor)
+        except (OSError, OverflowError) as error:
+            raise _unreadable(path, error) from error
+        return _opened(path, own)
 
     def read(self, name: str, most_bytes: int) -> bytes:
         """Returns the content of a member."""
-        return next(self.read_each([name], most_bytes))
+        member = self._members.get(name)
+        if member is None:
+            raise BundleError(f"{self.path}: wanted member {name}, it is missing")
+        if member.size > most_bytes:
+            raise BundleError(f"{self.path}: {name} has {member.size} bytes, over {most_bytes}")
+        start = LOCAL.size + len(name)
+        whole = _read(self.path, self.descriptor, start + member.size, member.at)
+        magic, _, flags, method, *_, crc, _, size, length, extra = LOCAL.unpack_from(whole)
+        told = (magic, flags & ~UTF8_NAME, method, size, length, extra)
+        content = whole[start:]
+        if told != (b"PK\3\4", 0, 0, member.size, len(name), 0) or (
+            whole[LOCAL.size : start] != name.encode()
+        ):
+            raise BundleError(
+                f"{self.path}: not a whole bundle ({name} is not where it says); {AGAIN}"
+            )
+        if not crc == member.crc == zlib.crc32(content):
+            raise BundleError(f"{self.path}: not a whole bundle (bad CRC-32 of {name}); {AGAIN}")
+        return content
 
     def read_each(self, names: Sequence[str], most_bytes: int) -> Iterator[bytes]:
-        """Yields the content of each member named, opening the file once."""
-        with _reading(self.path) as stream, zipfile.ZipFile(stream) as archive:
-            for name in names:
-                size = self.sizes.get(name)
-                if size is None:
-                    raise BundleError(f"{self.path}: wanted member {name}, it is missing")
-                if size > most_bytes:
-                    raise BundleError(f"{self.path}: {name} has {size} bytes, over {most_bytes}")
-                yield archive.read(name)
+        """Yields the content of each member named."""
+        for name in names:
+            yield self.read(name, most_bytes)
 
 
-@contextlib.contextmanager
-def _reading(path: Path) -> Iterator[io.BufferedReader]:
+def _unreadable(path: Path, error: Exception) -> BundleError:
+    reason = getattr(error, "strerror", None) or one_line(error)
+    return BundleError(f"{path}: cannot be read: {reason}")
+
+
+def _opened(path: Path, descriptor: int) -> Archive:
+    """Takes a descriptor over: it is closed with the archive, or after an error."""
     try:
-        with path.open("rb") as stream:
-            yield stream
-    except DAMAGE as error:
-        raise BundleError(
-            f"{path}: not a whole bundle ({one_line(error)}); copy it again"
-        ) from error
-    except OSError as error:
-        raise BundleError(f"{path}: cannot be read: {error.strerror or error}") from error
+        status = os.fstat(descriptor)
+        if not stat.S_ISREG(status.st_mode):
+            kind = KINDS.get(stat.S_IFMT(status.st_mode), "something else")
+            raise BundleError(f"{path}: cannot be read: wanted a .tofa file, this is a {kind}")
+        count, size, offset = _check_end(path, descriptor, status.st_size)
+        listed = _listed(path, _read(path, descriptor, size, offset))
+        if len(listed) != count:
+            raise BundleError(f"{path}: {count} members announced, {len(listed)} listed")
+        members = _check_members(path, listed, offset)
+        sizes = {name: member.size for name, member in members.items()}
+        archive = Archive(path, sizes, descriptor, members)
+    except BaseException:
+        os.close(descriptor)
+        raise
+    weakref.finalize(archive, os.close, descriptor).atexit = False
+    return archive
 
 
-def _check_end(path: Path, stream: io.BufferedReader) -> tuple[int, int]:
-    """Checks the end record before zipfile trusts it.
+def _read(path: Path, descriptor: int, count: int, offset: int) -> bytes:
+    """Returns `count` bytes at an `offset`; the descriptor's own position is not used."""
+    parts: list[bytes] = []
+    while count:
+        try:
+            part = os.pread(descriptor, count, offset)
+        except OSError as error:
+            raise _unreadable(path, error) from error
+        if not part:
+            raise BundleError(f"{path}: not a whole bundle (it ended early); {AGAIN}")
+        parts.append(part)
+        count, offset = count - len(part), offset + len(part)
+    return parts[0] if len(parts) == 1 else b"".join(parts)
+
+
+def _check_end(path: Path, descriptor: int, total: int) -> tuple[int, int, int]:
+    """Checks the end record of a file of `total` bytes.
 
     Returns:
-        How many members there are, and the offset of the directory.
+        How many members there are, and the size and offset of the directory.
     """
-    total = stream.seek(0, os.SEEK_END)
     if not END.size <= total <= MOST_BYTES:
-        raise BundleError(f"{path}: {total} bytes cannot be a bundle; copy it again")
-    stream.seek(max(0, total - END.size - ZIP64_LOCATOR_BYTES))
-    before = stream.read(total - END.size - stream.tell())
-    magic, disk, start, here, count, size, offset, comment = END.unpack(stream.read(END.size))
+        raise BundleError(f"{path}: {total} bytes cannot be a bundle; {AGAIN}")
+    tail = min(total, END.size + ZIP64_LOCATOR_BYTES)
+    last = _read(path, descriptor, tail, total - tail)
+    magic, disk, start, here, count, size, offset, comment = END.unpack(last[-END.size :])
     whole = magic == b"PK\5\6" and not (disk or start or comment) and here == count
-    whole = whole and not before.startswith(b"PK\6\7")  # zipfile would believe zip64 instead
+    whole = whole and not last.startswith(b"PK\6\7")  # other readers would believe zip64 instead
     if not whole or offset + size + END.size != total:
-        raise BundleError(f"{path}: its end is missing or it is no bundle; copy it again")
+        raise BundleError(f"{path}: its end is missing or it is no bundle; {AGAIN}")
     if count > MOST_MEMBERS or size > MOST_DIRECTORY_BYTES:
         raise BundleError(f"{path}: {count} members are over {MOST_MEMBERS}; refused")
-    stream.seek(0)
-    return int(count), int(offset)
+    return int(count), int(size), int(offset)
 
 
-def _check_members(path: Path, members: list[zipfile.ZipInfo], total: int) -> dict[str, int]:
-    sizes: dict[str, int] = {}
-    end = 0
-    for member in sorted(members, key=lambda member: member.header_offset):
-        name = member.orig_filename  # zipfile ends the other at a NUL
-        if not NAME.fullmatch(name) or len(name) > 100:
+def _listed(path: Path, directory: bytes) -> list[_Member]:
+    """Returns the members of a directory."""
+    members, at = [], 0
+    while at < len(directory):
+        if directory[at : at + 4] != b"PK\1\2" or at + CENTRAL.size > len(directory):
+            raise BundleError(f"{path}: not a whole bundle (its directory is damaged); {AGAIN}")
+        fields = CENTRAL.unpack_from(directory, at)
+        flags, method, (crc, packed, size, length, extra, comment) = *fields[3:5], fields[7:13]
+        at += CENTRAL.size
+        name = directory[at : at + length].decode("utf-8", "replace")
+        at += length + extra + comment
+        if not NAME.fullmatch(name) or length > MOST_NAME_BYTES:
             raise BundleError(f"{path}: refused a member named {name[:60]!r}")
-        if name in sizes:
-            raise BundleError(f"{path}: member {name} stands twice; refused")
-        if member.compress_type != zipfile.ZIP_STORED or member.flag_bits & ~0x800:
+        if method != zipfile.ZIP_STORED or flags & ~UTF8_NAME:
             raise BundleError(f"{path}: member {name} is compressed or encrypted; refused")
-        if member.extra or member.comment:
+        if extra or comment:
             raise BundleError(f"{path}: member {name} has extra fields or a comment; refused")
-        if member.file_size != member.compress_size or member.header_offset != end:
-            raise BundleError(f"{path}: the sizes of {name} disagree; copy it again")
-        end += LOCAL_HEADER_BYTES + len(name) + member.file_size
-        sizes[name] = member.file_size
+        if size != packed:
+            raise BundleError(f"{path}: the sizes of {name} disagree; {AGAIN}")
+        members.append(_Member(name, size, crc, fields[16]))
+    return members
+
+
+def _check_members(path: Path, listed: list[_Member], total: int) -> dict[str, _Member]:
+    """Checks that the members listed fill the file from its start to `total`, in one order."""
+    members: dict[str, _Member] = {}
+    end = 0
+    for member in sorted(listed, key=lambda member: member.at):
+        name = member.name
+        if name in members:
+            raise BundleError(f"{path}: member {name} stands twice; refused")
+        if member.at != end:
+            raise BundleError(f"{path}: the sizes of {name} disagree; {AGAIN}")
+        end += LOCAL.size + len(name) + member.size
+        members[name] = member
     if end != total:
-        raise BundleError(f"{path}: its members do not fill it; copy it again")
-    return sizes
+        raise BundleError(f"{path}: its members do not fill it; {AGAIN}")
+    return members
 
 
 def write_archive(path: Path, members: Mapping[str, bytes]) -> None:

@@ -24,6 +24,7 @@ from tofa_edge.architecture.arrays import FloatArray, ImageArray, IndexArray
 from tofa_edge.architecture.layers import supernet_shapes
 from tofa_edge.architecture.space import SearchSpace, Subnet
 from tofa_edge.bundle.archive import Archive
+from tofa_edge.bundle.costs import bearable
 from tofa_edge.bundle.images import decode, stack
 from tofa_edge.bundle.manifest import (
     GOLDEN,
@@ -35,6 +36,7 @@ from tofa_edge.bundle.manifest import (
     read_manifest,
     sha256,
 )
+from tofa_edge.bundle.numbers import check_golden, checked
 from tofa_edge.errors import BundleError, ImageError
 from tofa_edge.network.network import Preprocessing
 from tofa_edge.prediction.accuracy import AccuracyPredictor
@@ -65,6 +67,9 @@ class GoldenCase:
 class Bundle:
     """An opened bundle. Its manifest is read; all else is read, and its hash checked, when asked.
 
+    It holds its file open: a bundle that is replaced meanwhile goes on as the one that was opened;
+    one that is cut short or overwritten in place raises `BundleError` when it is read next.
+
     Attributes:
         path: of the file.
         space: all subnets that can be cut from it.
@@ -89,11 +94,26 @@ class Bundle:
 
         Raises:
             BundleError: it cannot be read, is damaged, hostile, or of a newer schema; or `path` is
-                no path.
+                no path of a file.
         """
         if not isinstance(path, str | Path):
             raise BundleError(f"wanted the path of a .tofa file, got {path!r}")
-        archive = Archive.open(Path(path))
+        return Bundle._of(Archive.open(Path(path)))
+
+    @staticmethod
+    def from_descriptor(descriptor: int, path: Path) -> Bundle:
+        """Opens the bundle behind a file `descriptor`, which stays the caller's to close.
+
+        For a process that was handed another one's: both read the same file, whatever `path`, the
+        name for messages, has come to mean.
+
+        Raises:
+            BundleError: as `open` does.
+        """
+        return Bundle._of(Archive.from_descriptor(descriptor, path))
+
+    @staticmethod
+    def _of(archive: Archive) -> Bundle:
         content = archive.read(MANIFEST, MOST_MANIFEST_BYTES)
         manifest = read_manifest(archive.path, content, archive.sizes)
         return Bundle(
@@ -111,7 +131,8 @@ class Bundle:
         """Returns the supernet's arrays, float32, by name, shaped as in `supernet_shapes`.
 
         Raises:
-            BundleError: they are damaged, of other shapes, or not finite.
+            BundleError: they are damaged, of other shapes, or not finite or so large that networks
+                overflow; the message names the array.
         """
         shapes = supernet_shapes(self.space)
         expected = sum(4 * int(np.prod(shape)) for shape in shapes.values())
@@ -119,7 +140,8 @@ class Bundle:
         if stored.keys() != shapes.keys():
             differing = one_line(", ".join(sorted(stored.keys() ^ shapes.keys())[:3]))
             raise BundleError(f"{self.path}: weights do not fit the space: {differing}")
-        return {name: self._checked(name, stored.pop(name), shapes[name]) for name in shapes}
+        where = str(self.path)
+        return {name: checked(where, name, stored.pop(name), shapes[name]) for name in shapes}
 
     def accuracy_predictor(self) -> AccuracyPredictor | None:
         """Returns what predicts the accuracy of subnets, or None where the bundle has none.
@@ -136,6 +158,14 @@ class Bundle:
             raise BundleError(f"{self.path}: {PREDICTORS} is damaged: {one_line(error)}") from error
 
     @property
+    def descriptor(self) -> int:
+        """The descriptor of its file, open for reading until the bundle is dropped; do not close.
+
+        To hand it to a child process, pass it on (`subprocess`'s `pass_fds`), and hold the bundle.
+        """
+        return self._archive.descriptor
+
+    @property
     def half_precision(self) -> bool:
         """Whether weights are stored in 16 bits, judged by size."""
         total = sum(int(np.prod(shape)) for shape in supernet_shapes(self.space).values())
@@ -150,6 +180,11 @@ class Bundle:
     def member_sizes(self) -> Mapping[str, int]:
         """Bytes of each member by name."""
         return self._archive.sizes
+
+    @property
+    def golden_subnets(self) -> tuple[Subnet, ...]:
+        """The subnets of its golden cases, which need not be read for it."""
+        return self._manifest.golden
 
     @property
     def calibration_count(self) -> int:
@@ -182,21 +217,17 @@ class Bundle:
         """Returns the golden cases.
 
         Raises:
-            BundleError: they are damaged or do not fit their subnets.
+            BundleError: they are damaged, do not fit their subnets, or prove nothing because their
+                logits are all but equal.
         """
         stored = self._tensors(GOLDEN, MOST_GOLDEN_BYTES)
         cases = []
         for index, subnet in enumerate(self._manifest.golden):
-            images, logits = stored.get(f"images_{index}"), stored.get(f"logits_{index}")
-            size = subnet.resolution
-            if images is None or images.dtype != np.uint8 or images.shape[1:] != (size, size, 3):
-                raise BundleError(f"{self.path}: golden case {index} has no fitting images")
-            shape = (len(images), len(self.classes))
-            if logits is None or logits.dtype != np.float32 or logits.shape != shape:
-                raise BundleError(f"{self.path}: golden case {index} has no fitting logits")
-            if not len(images) or not np.isfinite(logits).all():
-                raise BundleError(f"{self.path}: golden case {index} is empty or not finite")
-            cases.append(GoldenCase(subnet, images, logits))
+            arrays = stored.get(f"images_{index}"), stored.get(f"logits_{index}")
+            where, classes = f"{self.path}: golden case {index}", len(self.classes)
+            cases.append(
+                GoldenCase(subnet, *check_golden(where, subnet.resolution, classes, *arrays))
+            )
         if len(stored) != 2 * len(cases):
             raise BundleError(f"{self.path}: {GOLDEN} holds more than {len(cases)} cases")
         return tuple(cases)
@@ -205,8 +236,9 @@ class Bundle:
         """Reads and checks every member.
 
         Raises:
-            BundleError: naming the first that is damaged.
+            BundleError: naming the first that is damaged, or a cost beyond all reason (`costs.py`).
         """
+        bearable(self, None)
         self.supernet()
         self.golden_cases()
         self.accuracy_predictor()
@@ -234,18 +266,6 @@ class Bundle:
 
     def _images(self, names: Sequence[str], size: int) -> ImageArray:
         return stack(list(self._decoded(names, size)), size)
-
-    def _checked(self, name: str, array: NDArray[Any], shape: tuple[int, ...]) -> FloatArray:
-        if array.shape != shape:
-            raise BundleError(f"{self.path}: {name}: wanted shape {shape}, got {array.shape}")
-        if array.dtype not in (np.float32, np.float16):
-            raise BundleError(f"{self.path}: {name}: wanted float32 or 16, got {array.dtype}")
-        numbers = array.astype(np.float32, copy=False)
-        if not np.isfinite(numbers).all():
-            raise BundleError(f"{self.path}: {name} holds numbers that are not finite")
-        if name.endswith(".variance") and (numbers < 0).any():
-            raise BundleError(f"{self.path}: {name} holds negative variances")
-        return numbers
 
     def _tensors(self, name: str, most_bytes: int) -> dict[str, NDArray[Any]]:
         (content,) = self._read_each([name], most_bytes)

@@ -14,6 +14,7 @@ from tofa_edge.architecture.arrays import FloatArray
 from tofa_edge.architecture.space import SearchSpace
 from tofa_edge.bundle.archive import write_archive
 from tofa_edge.bundle.bundle import GoldenCase
+from tofa_edge.bundle.costs import check_bounds, costs
 from tofa_edge.bundle.manifest import (
     GOLDEN,
     MANIFEST,
@@ -65,7 +66,7 @@ def write_bundle(
         temperature: what logits are divided by for calibrated probabilities.
 
     Raises:
-        BundleError: it cannot be written, or `Bundle.open` would refuse it.
+        BundleError: it cannot be written, or `Bundle.open` or every device would refuse it.
     """
     members = _array_members(arrays, golden, predictor)
     members |= {f"calibration/{i:05}.jpg": content for i, content in enumerate(calibration)}
@@ -77,6 +78,7 @@ def write_bundle(
     sizes = {name: len(content) for name, content in members.items()}
     text = manifest.to_bytes(sizes)
     read_manifest(Path(path), text, sizes)  # what could not be read back is not written
+    check_bounds(Path(path), costs(space, subnets, sizes, len(calibration), len(check)))
     write_archive(Path(path), {MANIFEST: text, **members})
 
 

@@ -5,10 +5,13 @@ from __future__ import annotations
 import contextlib
 import io
 import os
+import signal
 import sys
 from importlib import import_module
 
-INTERRUPTED = 130
+from tofa_edge.interruption import INTERRUPTIONS, SIGNALLED, Interruption, interruption
+
+INTERRUPTED = tuple(SIGNALLED + number for number in INTERRUPTIONS)
 STANDARD_STREAMS = 3
 COMMANDS = ("checks", "device", "export", "host", "results")  # modules that have them
 
@@ -23,10 +26,18 @@ def main() -> None:
     """Runs the command line.
 
     Exit codes: 0 done, 1 an error in one line, 2 wrong usage, 3 no network within the budget,
-    130 interrupted.
+    130 interrupted by Ctrl-C, 143 by SIGTERM, 129 by SIGHUP.
     """
-    _settle_streams()
-    load_commands()
+    with interruption() as asked:
+        try:
+            _settle_streams()
+            load_commands()
+            _run(asked)
+        except KeyboardInterrupt:  # before a command began, or after it ended
+            _end_interrupted(asked)
+
+
+def _run(asked: Interruption) -> None:
     from tofa_edge.cli.app import app
     from tofa_edge.cli.output import ReportedExit, show_log, tell
     from tofa_edge.errors import BudgetError, LimitError, TofaError
@@ -34,16 +45,35 @@ def main() -> None:
     show_log()
     try:
         app()
+    except ReportedExit:
+        raise
     except SystemExit as end:
-        if end.code == INTERRUPTED and not isinstance(end, ReportedExit):  # typer, after Ctrl-C
-            tell("tofa-edge: interrupted; no bundle was written")
+        if end.code in INTERRUPTED:  # typer, after a signal
+            _end_interrupted(asked)
         raise
     except Exception as error:
         if "--debug" in sys.argv:
             raise
         tell(f"tofa-edge: {error if isinstance(error, TofaError) else _unexpected(error)}")
         _drop_unwritten()
+        if asked.number is not None:  # the terminal went away, and printing failed
+            sys.exit(SIGNALLED + asked.number)
         sys.exit(2 if isinstance(error, LimitError) else 3 if isinstance(error, BudgetError) else 1)
+
+
+def _end_interrupted(asked: Interruption) -> None:
+    """Says that the command was not done, and exits with the code of the signal.
+
+    Raises:
+        SystemExit: always.
+    """
+    from tofa_edge.cli.output import tell
+
+    number = asked.number or signal.SIGINT  # torchrun had another process interrupted
+    by = "" if number == signal.SIGINT else f" by {signal.Signals(number).name}"
+    tell(f"tofa-edge: interrupted{by}, before it was done")
+    _drop_unwritten()
+    sys.exit(SIGNALLED + number)
 
 
 def _settle_streams() -> None:

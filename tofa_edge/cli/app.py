@@ -17,9 +17,10 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     help="One supernet, trained once; every device cuts the best network for itself out of one "
     "file. Exit codes: 0 done, 1 error, 2 wrong usage, 3 no network within the budget, "
-    "130 interrupted.",
+    "130 interrupted (143 by SIGTERM, 129 by SIGHUP).",
 )
 
+Force = Annotated[bool, typer.Option("--force", help="Replace a file of that name.")]
 BundlePath = Annotated[Path, typer.Argument(metavar="BUNDLE", help="A .tofa file.")]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON for machines.")]
 LatencyMs = Annotated[float | None, typer.Option(help="Budget: p95 of one prediction, in ms.")]

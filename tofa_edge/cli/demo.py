@@ -49,7 +49,7 @@ def play(folder: Path, epochs: int, seed: int) -> dict[str, object]:
     from tofa_edge.train.trainer import train  # torch
 
     with training_progress() as on_step:
-        train(data / "train", bundle, config, on_step)
+        train(data / "train", bundle, config, on_step, overwrite=True)
     rows = list(_rows(bundle, read_folder(data / "test")))
     _print(rows)
     seconds = time.perf_counter() - begin
@@ -67,12 +67,12 @@ def _deploy_unchanged(bundle: Path) -> dict[str, int]:
     tell("1. EfficientNet-Lite0, bundled unchanged, on 20 ImageNet photos")
     from tofa_edge.train.trainer import train  # torch
 
-    train(None, bundle, TrainingConfig(epochs=0))
+    train(None, bundle, TrainingConfig(epochs=0), overwrite=True)
     photos = imagenet_photos()
     truth = [int(photo.stem.rsplit("_", 1)[1]) for photo in photos]
     right = {}
     for name in engine_records(Bundle.open(bundle)):
-        with tofa_edge.deploy(bundle, backend=name) as model:
+        with tofa_edge.deploy(bundle, options=tofa_edge.DeployOptions(backend=name)) as model:
             predicted = [model(photo).index for photo in photos]
             right[name] = sum(p == t for p, t in zip(predicted, truth, strict=True))
             latency = _chosen(model).latency
@@ -122,7 +122,11 @@ def _rows(bundle: Path, test: LabelledPaths) -> Iterator[dict[str, object]]:
         backend, threads = model.engine.backend.name, model.engine.target.threads
     for share in BUDGETS:
         budget = round(share * largest, 3)
-        with tofa_edge.deploy(bundle, latency_ms=budget, backend=backend, threads=threads) as model:
+        with tofa_edge.deploy(
+            bundle,
+            latency_ms=budget,
+            options=tofa_edge.DeployOptions(backend=backend, threads=threads),
+        ) as model:
             yield _row(f"{share:.0%} of its p50", budget, model, test)
 
 

@@ -14,7 +14,7 @@ from tofa_edge.cli.app import BundlePath, Json, app
 from tofa_edge.cli.output import print_json, print_lines
 
 if TYPE_CHECKING:
-    from tofa_edge import Model
+    from tofa_edge import DeployOptions, Model
 
 
 @app.command()
@@ -40,10 +40,10 @@ def deploy(
     as_json: Json = False,
 ) -> None:
     """Chooses, cuts and measures a network on this device, and explains the choice."""
-    budget = (latency_ms, memory_mb, max_accuracy_drop)
-    options = {"backend": backend, "threads": threads, "precision": precision}
-    search = {"max_seconds": max_seconds, "seed": seed, "remember": not no_cache}
-    with _deployed(bundle, budget, subnet, frames, frames_share, **options, **search) as model:
+    limits = (latency_ms, memory_mb, max_accuracy_drop)
+    engine = {"backend": backend, "threads": threads, "precision": precision}
+    options = _options(frames, frames_share, **engine, max_seconds=max_seconds, seed=seed)
+    with _deployed(bundle, limits, subnet, options, remember=not no_cache) as model:
         if as_json:
             print_json(_as_json(model))
         else:
@@ -71,11 +71,9 @@ def run(
     as_json: Json = False,
 ) -> None:
     """Deploys a bundle and classifies photos."""
-    budget = (latency_ms, memory_mb, max_accuracy_drop)
-    options = {"backend": backend, "threads": threads, "precision": precision}
-    with _deployed(
-        bundle, budget, subnet, frames, frames_share, **options, unknown_below=unknown_below
-    ) as model:
+    limits = (latency_ms, memory_mb, max_accuracy_drop)
+    options = _options(frames, frames_share, backend=backend, threads=threads, precision=precision)
+    with _deployed(bundle, limits, subnet, options, unknown_below=unknown_below) as model:
         if as_json:
             predictions = [(str(image), model(image)) for image in images]
             print_json({name: {"known": p.known, "top": p.top(top)} for name, p in predictions})
@@ -96,13 +94,18 @@ def profile(
     subnets: Annotated[int, typer.Option(min=1, help="Subnets to measure on each engine.")] = 40,
     backend: shared.BackendName = None,
     threads: shared.Threads = None,
+    force: shared.Force = False,
     as_json: Json = False,
 ) -> None:
     """Measures this device once, so that later deployments on it predict latency better."""
     from tofa_edge.bundle.bundle import Bundle
     from tofa_edge.deployment import profile as profiling
     from tofa_edge.device_profiles.profile import to_json
+    from tofa_edge.errors import ProfileError
+    from tofa_edge.storage.files import check_place
 
+    if out_path is not None:
+        check_place(out_path, force, ProfileError)
     device_profile = profiling.profile(Bundle.open(bundle), subnets, backend, threads)
     paths = profiling.keep(device_profile, out_path)
     if as_json:
@@ -111,29 +114,34 @@ def profile(
         print_lines(f"wrote {path}" for path in paths)
 
 
-def _deployed(
-    bundle: Path,
-    budget: tuple[float | None, float | None, float],
-    subnet: str | None,
-    frames: Path | None,
-    frames_share: float | None,
-    **options: Any,
-) -> Model:
-    """Deploys; the budget is latency in ms, memory in MB and accuracy drop in points."""
-    import tofa_edge
+def _options(frames: Path | None, frames_share: float | None, **options: Any) -> DeployOptions:
+    from tofa_edge import DeployOptions
     from tofa_edge.bundle.frames import read_frames
 
-    latency_ms, memory_mb, points = budget
-    options["budget"] = tofa_edge.Budget(
-        latency_ms=latency_ms, memory_mb=memory_mb, max_accuracy_drop=points / 100
-    )
     if frames_share is not None:
         options["frames_share"] = frames_share
+    return DeployOptions(calibration=() if frames is None else read_frames(frames), **options)
+
+
+def _deployed(
+    bundle: Path,
+    limits: tuple[float | None, float | None, float],
+    subnet: str | None,
+    options: DeployOptions,
+    **others: Any,
+) -> Model:
+    """Deploys; the limits are latency in ms, memory in MB and accuracy drop in points."""
+    import tofa_edge
+
+    latency_ms, memory_mb, points = limits
     return tofa_edge.deploy(
         bundle,
+        budget=tofa_edge.Budget(
+            latency_ms=latency_ms, memory_mb=memory_mb, max_accuracy_drop=points / 100
+        ),
         subnet=None if subnet is None else tofa_edge.Subnet.from_json(subnet),
-        calibration=() if frames is None else read_frames(frames),
-        **options,
+        options=options,
+        **others,
     )
 
 

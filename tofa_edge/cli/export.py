@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from tofa_edge.cli.app import BundlePath, Json, LatencyMs, MemoryMb, app
+from tofa_edge.cli.app import BundlePath, Force, Json, LatencyMs, MemoryMb, app
 from tofa_edge.cli.output import print_json, print_lines
 
 if TYPE_CHECKING:
@@ -44,7 +44,7 @@ def export(
     memory_mb: MemoryMb = None,
     precision: Precision = "fp32",
     weight_bits: WeightBits = None,
-    force: Annotated[bool, typer.Option("--force", help="Replace a file of that name.")] = False,
+    force: Force = False,
     as_json: Json = False,
 ) -> None:
     """Writes one network as a TFLite or ONNX file for other programs, and checks it.

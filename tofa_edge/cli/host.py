@@ -14,7 +14,7 @@ from typing import Annotated, Any, get_type_hints
 
 import typer
 
-from tofa_edge.cli.app import BundlePath, Json, app
+from tofa_edge.cli.app import BundlePath, Force, Json, app
 from tofa_edge.cli.output import is_first_process, out, print_json, training_progress
 from tofa_edge.errors import TrainingError
 from tofa_edge.train.config import OnStep, Report, TrainingConfig
@@ -31,7 +31,7 @@ OPTIONS: dict[str, Any] = {
     "half_precision": typer.Option("--half"),
 }
 SETTINGS = tuple(field.name for field in dataclasses.fields(TrainingConfig))
-LAST = ("resume", "log", "as_json")
+LAST = ("resume", "force", "log", "as_json")
 OF_PRETRAINING = (
     "start", "pretrain_epochs", "resolution", "learning_rate", "seed", "calibration_photos",
     "half_precision", "device",
@@ -105,13 +105,14 @@ def train(
     ] = None,
     config: TrainingConfig,
     resume: Resume = False,
+    force: Force = False,
     log: Log = None,
     as_json: Json = False,
 ) -> None:
     """Trains a supernet on photos, few of them labelled, and writes a bundle."""
     trainer = _training()
     with _progress(log) as on_step:
-        report = trainer.train(data, out_path, config, on_step, resume)
+        report = trainer.train(data, out_path, config, on_step, resume, force)
     if not as_json and report.written:
         for name, value in report.accuracies.items():
             out.print(f"{name} subnet: accuracy on validation photos {value:.1%}")
@@ -126,13 +127,14 @@ def pretrain(
     out_path: OutPath,
     config: TrainingConfig,
     resume: Resume = False,
+    force: Force = False,
     log: Log = None,
     as_json: Json = False,
 ) -> None:
     """Makes all subnets like a pretrained network, without labels: a start for every task."""
     trainer = _training()
     with _progress(log) as on_step:
-        report = trainer.pretrain(images, out_path, config, on_step, resume)
+        report = trainer.pretrain(images, out_path, config, on_step, resume, force)
     start = quote(str(out_path))
     _show(report, f"tofa-edge train PHOTOS --from {start} --out parts.tofa", as_json)
 
@@ -146,6 +148,7 @@ def evaluate(
     subnets: Annotated[int, typer.Option(min=0, help="Random ones, beside three named ones.")] = 20,
     plot: Annotated[Path | None, typer.Option(help="Picture to draw (.png, .svg).")] = None,
     seed: Annotated[int, typer.Option(min=0, help="Of the random subnets.")] = 0,
+    force: Force = False,
     as_json: Json = False,
 ) -> None:
     """Measures the accuracy of subnets on labelled photos, with intervals."""
@@ -155,7 +158,7 @@ def evaluate(
 
     opened = Bundle.open(bundle)
     if plot is not None:
-        evaluation.check_plot(plot)
+        evaluation.check_plot(plot, force)
     evaluations = evaluation.evaluate(opened, data, subnets, seed)
     if as_json:
         print_json(evaluations_as_json(evaluations))
@@ -164,14 +167,14 @@ def evaluate(
         if len(opened.classes) <= MOST_CONFUSED:
             out.print(confusion_table(evaluations[0], opened.classes))
     if plot is not None:
-        evaluation.plot(evaluations, opened.classes, plot)
+        evaluation.plot(evaluations, opened.classes, plot, force)
 
 
 @app.command()
 def demo(
-    folder: Annotated[Path, typer.Option(help="Where to keep its photos and bundles.")] = Path(
-        "demo"
-    ),
+    folder: Annotated[
+        Path, typer.Option(help="Of its photos and bundles; those of an earlier demo are replaced.")
+    ] = Path("demo"),
     epochs: Annotated[
         int, typer.Option(help="Of training on the solar-cell photos.")
     ] = DEMO_EPOCHS,

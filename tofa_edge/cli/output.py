@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import logging
 import os
@@ -33,8 +34,12 @@ out, err = _console(stderr=False), _console(stderr=True)
 
 
 def tell(line: str) -> None:
-    """Prints a line for people to the error stream: the other one is for results."""
-    err.print(line, markup=False)
+    """Prints a line for people to the error stream: the other one is for results.
+
+    Where nobody can read it any more (the connection was lost), work goes on without.
+    """
+    with contextlib.suppress(OSError):
+        err.print(line, markup=False)
 
 
 class ReportedExit(SystemExit):

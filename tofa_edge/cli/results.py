@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import dataclasses
+import signal
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from tofa_edge.cli.app import BundlePath, Json, app
+from tofa_edge.cli.app import BundlePath, Force, Json, app
 from tofa_edge.cli.output import ReportedExit, out, print_json, print_lines, table, tell
+from tofa_edge.interruption import SIGNALLED, interruption
 
 if TYPE_CHECKING:
     from tofa_edge.benchmarks.suite.compare import Comparison
@@ -38,21 +40,23 @@ def bench(
 ) -> None:
     """Measures every engine with a bundle, and the best networks at several latencies (the front).
 
-    Ctrl-C ends it and keeps what was measured.
+    Ctrl-C, SIGTERM and SIGHUP (a lost connection) end it and keep what was measured.
     """
     from tofa_edge.benchmarks.suite.bench import BenchOptions
     from tofa_edge.benchmarks.suite.bench import bench as measured
 
     names = tuple(name.strip() for name in engines.split(",") if name.strip())
     options = BenchOptions(quick=quick, engines=names, sustain_s=sustain, scenarios=scenarios)
-    result = measured(bundle, out_path, options)
-    if as_json:
-        print_json(result)
-    else:
-        _print_result(result)
+    with interruption() as asked:
+        result = measured(bundle, out_path, options)
+        if result["interrupted"]:
+            tell("tofa-edge: interrupted; what was measured until then is written")
+        if as_json:
+            print_json(result)
+        else:
+            _print_result(result)
     if result["interrupted"]:
-        tell("tofa-edge: interrupted; what was measured until then is written")
-        raise ReportedExit(130)
+        raise ReportedExit(SIGNALLED + (asked.number or signal.SIGINT))
 
 
 def _print_result(result: dict[str, Any]) -> None:
@@ -121,6 +125,7 @@ def compare(
         Path | None,
         typer.Option(metavar="FOLDER", help="Write one table and device profiles of all results."),
     ] = None,
+    force: Force = False,
     as_json: Json = False,
 ) -> None:
     """Compares results of bench with the first one, and says whether a difference is noise.
@@ -132,7 +137,7 @@ def compare(
 
     paths = files_of(results)
     if merge is not None:
-        files = merged(paths, merge)
+        files = merged(paths, merge, force)
         if not as_json:
             print_lines(f"wrote {path}" for path in files)
         if len(paths) < 2 or fail_above is None:
@@ -168,9 +173,10 @@ def report(
     out_path: Annotated[
         Path, typer.Option("--out", help="HTML file; Markdown and CSV go beside it.")
     ] = Path("report.html"),
+    force: Force = False,
 ) -> None:
     """Makes an HTML page of results of bench that opens offline, with Markdown and CSV."""
     from tofa_edge.benchmarks.report.write import report as written
     from tofa_edge.benchmarks.suite.merge import files_of
 
-    print_lines(f"wrote {path}" for path in written(files_of(results), out_path))
+    print_lines(f"wrote {path}" for path in written(files_of(results), out_path, force))

@@ -14,9 +14,9 @@ import numpy as np
 
 from tofa_edge.architecture.arrays import FloatArray, ImageArray, IndexArray
 from tofa_edge.architecture.layers import LOGITS
-from tofa_edge.backends.protocol import Engine
+from tofa_edge.backends.protocol import Engine, Session
 from tofa_edge.bundle.bundle import Bundle
-from tofa_edge.cutting.calibration import outputs_of
+from tofa_edge.cutting.calibration import batches, outputs_of
 from tofa_edge.cutting.cutter import Cutter
 from tofa_edge.measurement.order_statistics import wilson
 from tofa_edge.network.network import Network
@@ -123,6 +123,15 @@ def logits_of(network: Network, engine: Engine, images: ImageArray) -> FloatArra
         BackendError: it refuses the network, or fails.
     """
     return outputs_of(network, engine, images, LOGITS)
+
+
+def logits_by(session: Session, network: Network, images: ImageArray) -> FloatArray:
+    """Returns what a loaded network computes for images, uint8, (N, S, S, 3): (N, classes).
+
+    They go through in batches that the activations of `network` decide.
+    """
+    parts = batches(images, network.layers)
+    return np.concatenate([session.run(part)[LOGITS] for part in parts])
 
 
 def photos_of(bundle: Bundle, cutter: Cutter, size: int) -> tuple[ImageArray, IndexArray]:

@@ -21,7 +21,7 @@ from tofa_edge.network.slicing import Arrays, calibration_network, cut, fold
 
 RunBatch = Callable[[ImageArray], dict[str, FloatArray]]
 
-BATCH = 64
+MEMORY_BYTES = 96 * 2**20  # for activations
 MIN_CHUNK, MAX_CHUNK = 4, 64
 WORKSPACE = 1.5  # what an engine needs for a map's re-ordered copies, over our layer-wise count
 
@@ -38,7 +38,7 @@ def calibrate(
     images: ImageArray,
     preprocessing: Preprocessing,
     engine: Engine,
-    memory_bytes: int = 96 * 2**20,
+    memory_bytes: int = MEMORY_BYTES,
 ) -> dict[str, FloatArray]:
     """Returns a subnet's arrays with BatchNorm statistics estimated from images.
 
@@ -102,6 +102,12 @@ def pooled_statistics(
 
 def outputs_of(network: Network, engine: Engine, images: ImageArray, name: str) -> FloatArray:
     """Returns the output `name` for images, uint8, (N, S, S, 3), in batches: float32, (N, …)."""
-    parts = [images[start : start + BATCH] for start in range(0, len(images), BATCH)]
     with closing(engine.load(network)) as session:
+        parts = batches(images, network.layers)
         return np.concatenate([session.run(part)[name] for part in parts])
+
+
+def batches(images: ImageArray, network: Sequence[Layer]) -> list[ImageArray]:
+    """Returns images, uint8 (N, S, S, 3), in batches: a `network` takes 96 MiB for each."""
+    size = chunk_size(network, MEMORY_BYTES)
+    return [images[start : start + size] for start in range(0, len(images), size)]

@@ -143,8 +143,8 @@ class Cutter:
             raise BundleError(
                 f"{bundle.path}: calibration wants {LEAST_CALIBRATION_IMAGES} images or more, got "
                 f"{bundle.calibration_count} photos of the bundle's and {len(self.frames)} "
-                f"frames{alike}: pass deploy(calibration=frames) of different scenes, or deploy "
-                "the largest subnet, which needs none"
+                f"frames{alike}: pass frames of different scenes (DeployOptions.calibration), or "
+                "deploy the largest subnet, which needs none"
             )
         frame_count, photo_count = self._shares(most)
         crop = bundle.preprocessing.crop

@@ -19,7 +19,8 @@ from tofa_edge.bundle.bundle import Bundle
 from tofa_edge.cutting.accuracy_drop import Drop, drop, logits_of, photos_of, softmax
 from tofa_edge.cutting.cutter import Cutter
 from tofa_edge.cutting.ranges import NARROW_LEVELS, ready
-from tofa_edge.deployment.deploy import checked_limits, deploy
+from tofa_edge.deployment.deploy import deploy
+from tofa_edge.deployment.request import DeployOptions, checked_limits
 from tofa_edge.errors import BackendError, BudgetError, ExportError, LimitError
 from tofa_edge.network.integers import MOST_LEVELS
 from tofa_edge.network.network import Network
@@ -122,7 +123,8 @@ def export(
     checker, measured = _checker(opened, kind, target), ""
     if not budget.is_free:
         name = checker.backend.name if checker else None
-        with deploy(opened, budget=budget, backend=name, precision=precision) as model:
+        options = DeployOptions(backend=name, precision=precision)
+        with deploy(opened, budget=budget, options=options) as model:
             subnet, measured = model.subnet, str(model.explanation.chosen)
     subnet = subnet or opened.space.largest()
     cutter, by = Cutter(opened), calibrating_engine(opened)

@@ -20,12 +20,11 @@ from tofa_edge.architecture.tables import tables
 from tofa_edge.architecture.zoo import whole
 from tofa_edge.backends.protocol import INTEGERS, Engine
 from tofa_edge.backends.registry import working
-from tofa_edge.budget import Budget
 from tofa_edge.bundle.bundle import Bundle
 from tofa_edge.cutting.cutter import Cutter
-from tofa_edge.deployment.finish import Finisher
-from tofa_edge.deployment.forecast import Forecast
-from tofa_edge.deployment.screen import reference_run
+from tofa_edge.deployment.local_device import LocalDevice, local_device
+from tofa_edge.deployment.screen import EngineFilter, working_engines
+from tofa_edge.deployment.trace import Trace
 from tofa_edge.device.machine import Fingerprint, State, fingerprint, state
 from tofa_edge.device_profiles.matching import nearest
 from tofa_edge.device_profiles.profile import (
@@ -42,7 +41,7 @@ from tofa_edge.errors import BackendError, ProfileError, SpaceError
 from tofa_edge.measurement.stopwatch import Latency
 from tofa_edge.measurement.turns import measuring_turn
 from tofa_edge.prediction.memory import MEGA
-from tofa_edge.selftest.records import passing_engines
+from tofa_edge.search.forecast import Forecast
 from tofa_edge.storage.cache import cache_folder
 
 log = logging.getLogger(__name__)
@@ -70,27 +69,27 @@ def profile(
         BundleError: the bundle is damaged.
         BackendError: no engine works here.
     """
-    space, finisher = bundle.space, Finisher(bundle, Budget())
-    finisher.cutter = Cutter(bundle)
-    offered = passing_engines(bundle, backend, threads)
+    space, cutter = bundle.space, Cutter(bundle)
     subnets = decoded(space, distinct(space, sample(space, np.random.default_rng(0), count)))
     began = state()
     with measuring_turn() as turn:
-        finisher.stand_beside(reference_run(finisher, offered))
-        rows = _measured(finisher, subnets, offered, ("not alone",) if turn == "busy" else ())
+        trace = Trace()
+        engines = working_engines(bundle, EngineFilter(backend, threads), trace)
+        device = local_device(cutter, engines.offered, engines.calibrating, trace)
+        rows = _measured(device, subnets, engines.offered, ("not alone",) if turn == "busy" else ())
     return assembled(space.name, rows, began)
 
 
 def _measured(
-    finisher: Finisher, subnets: list[Subnet], offered: list[Engine], flags: tuple[str, ...]
+    device: LocalDevice, subnets: list[Subnet], offered: list[Engine], flags: tuple[str, ...]
 ) -> dict[Engine, list[Measurement]]:
     """Times subnets on engines in turn, without those that fail; `flags` go with each latency."""
     rows: dict[Engine, list[Measurement]] = {engine: [] for engine in offered}
     for number, subnet in enumerate(subnets, 1):
-        mmacs = macs(layers(finisher.bundle.space, subnet)) / MEGA
+        mmacs = macs(layers(device.cutter.space, subnet)) / MEGA
         for engine in list(rows):
             try:
-                latency = finisher.timed_as_stored(subnet, engine)
+                latency = device.time_stored(subnet, engine)
             except BackendError as error:
                 log.info(f"{engine}: left out, {error}")
                 del rows[engine]

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import logging
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from contextlib import ExitStack, closing
 from dataclasses import dataclass
 
@@ -14,32 +13,26 @@ from tofa_edge import backends
 from tofa_edge.architecture.arrays import ImageArray
 from tofa_edge.architecture.space import Subnet
 from tofa_edge.backends.protocol import Engine, Session, Target
-from tofa_edge.deployment.finish import Finisher
+from tofa_edge.bundle.bundle import Bundle
+from tofa_edge.deployment.local_device import LocalDevice
+from tofa_edge.deployment.trace import Trace
 from tofa_edge.errors import BackendError
-from tofa_edge.measurement.stopwatch import Latency, Run, timed
+from tofa_edge.measurement.stopwatch import Run, timed
+from tofa_edge.search.candidates import Candidate
 from tofa_edge.selftest.golden import specimen_images
-from tofa_edge.selftest.records import TRUSTED, engine_records, passing_engines
-from tofa_edge.serving.explanation import Screened, headroom
-
-log = logging.getLogger(__name__)
+from tofa_edge.selftest.records import (
+    TRUSTED,
+    calibrating_among,
+    calibrating_engine,
+    engine_records,
+    passing_engines,
+)
+from tofa_edge.serving.explanation import Screened
 
 CLOSE = 2.2  # of the fastest, alone: on two threads the time by itself says little
 BEHIND = 1.2
 ROUNDS, TURN = 10, 15
 REST_S = 0.03  # threads of a pool spin for some 10 ms after a run, and take a core from the next
-
-
-@dataclass(frozen=True, slots=True)
-class Candidate:
-    """An engine that may be used, and its latency with one subnet."""
-
-    engine: Engine
-    latency: Latency
-
-    @property
-    def cost_ms(self) -> float:
-        """The median, with its headroom."""
-        return self.latency.p50_ms * headroom(self.engine)
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,53 +62,62 @@ class EngineFilter:
         return fitting
 
 
-def candidates_here(
-    finisher: Finisher,
-    subnet: Subnet,
-    allowed: EngineFilter,
-    preselect: Callable[[list[Engine]], list[Engine]] = list,
-) -> list[Candidate]:
-    """Returns the engines that compute the bundle's golden cases, the fastest first."""
-    with finisher.timed("self_test"):
-        name = allowed.backend
-        records = engine_records(finisher.bundle, None if name is None else [name])
-        for record in records.values():
-            for verdict in record.faults:
-                engine = f"{record.backend} {verdict.target or ''}".rstrip()
-                finisher.explanation.screened.append(Screened(engine, reason=str(verdict)))
-                log.info(f"engine {engine}: not used, {verdict}")
-        passing = passing_engines(finisher.bundle, name, allowed.threads)
-        offered = preselect(allowed.among(passing))
-    with finisher.timed("screen"):
-        finisher.stand_beside(reference_run(finisher, offered))
-        return screen(finisher, subnet, offered)
+@dataclass(frozen=True, eq=False, slots=True)
+class WorkingEngines:
+    """Engines that compute the bundle's golden cases here.
+
+    Attributes:
+        offered: those that may be used, in no order of merit.
+        calibrating: what computes BatchNorm statistics for those that can't.
+    """
+
+    offered: list[Engine]
+    calibrating: Engine
 
 
-def screen(finisher: Finisher, subnet: Subnet, offered: list[Engine]) -> list[Candidate]:
+def working_engines(bundle: Bundle, allowed: EngineFilter, trace: Trace) -> WorkingEngines:
+    """Returns the engines that pass the self-test with a bundle, and may be used.
+
+    Raises:
+        BackendError: the one asked for does not, or none of the precision asked for does.
+    """
+    name = allowed.backend
+    records = engine_records(bundle, None if name is None else [name])
+    for record in records.values():
+        for verdict in record.faults:
+            engine = f"{record.backend} {verdict.target or ''}".rstrip()
+            trace.screen(Screened(engine, reason=str(verdict)))
+    passing = passing_engines(bundle, name, allowed.threads)
+    offered = allowed.among(passing)
+    return WorkingEngines(offered, calibrating_among(passing) or calibrating_engine(bundle))
+
+
+def screen(device: LocalDevice, subnet: Subnet, offered: list[Engine]) -> list[Candidate]:
     """Returns the engines that run a subnet, the fastest first.
 
     An engine that needs every core to be less than a fifth faster comes after.
+
+    Raises:
+        BackendError: none does.
     """
-    screened = finisher.explanation.screened
-    image = specimen_images(subnet.resolution)[:1]
+    trace, image = device.trace, specimen_images(subnet.resolution)[:1]
     candidates: list[Candidate] = []
     for engine in offered:
         try:
-            with closing(engine.load(finisher.stored(subnet, engine))) as session:
-                latency = finisher.quick.time(_run(session, image))
+            with closing(engine.load(device.stored(subnet, engine))) as session:
+                latency = device.stopwatches.quick.time(_run(session, image))
         except BackendError as error:
-            screened.append(Screened(str(engine), reason=str(error)))
+            trace.screen(Screened(str(engine), reason=str(error)))
             continue
-        screened.append(Screened(str(engine), latency))
-        log.info(f"engine {engine}: {latency}")
+        trace.screen(Screened(str(engine), latency))
         candidates.append(Candidate(engine, latency))
     if not candidates:
-        reasons = "; ".join(str(each) for each in screened if each.reason)
+        reasons = "; ".join(str(each) for each in trace.screened if each.reason)
         raise BackendError(f"no engine works here: {reasons or 'none is installed'}")
     return sorted(candidates, key=lambda candidate: candidate.cost_ms)
 
 
-def fastest(finisher: Finisher, subnet: Subnet, candidates: list[Candidate]) -> Engine:
+def fastest(device: LocalDevice, subnet: Subnet, candidates: list[Candidate]) -> Engine:
     """Returns the engine that runs a subnet in the shortest median time.
 
     Those that came close are measured side by side, in turn, until one is left or time is up.
@@ -128,7 +130,7 @@ def fastest(finisher: Finisher, subnet: Subnet, candidates: list[Candidate]) -> 
     with ExitStack() as stack:
         runs: dict[Engine, Run] = {}
         for engine in close:
-            session = stack.enter_context(closing(engine.load(finisher.stored(subnet, engine))))
+            session = stack.enter_context(closing(engine.load(device.stored(subnet, engine))))
             runs[engine] = _run(session, image)
         return side_by_side(runs)[0][0]
 
@@ -164,21 +166,3 @@ def side_by_side(
 
 def _run(session: Session, image: ImageArray) -> Run:
     return lambda: session.run(image)
-
-
-def reference_run(finisher: Finisher, offered: list[Engine]) -> Run | None:
-    """Returns a run that never changes, to notice throttling and background load.
-
-    It is the smallest subnet, on the first of the engines `offered` that takes it; None if none
-    does.
-    """
-    smallest = finisher.bundle.space.smallest()
-    image = specimen_images(smallest.resolution)[:1]
-    for engine in offered:
-        try:
-            run = _run(engine.load(finisher.stored(smallest, engine)), image)
-            run()
-        except BackendError:
-            continue
-        return run
-    return None

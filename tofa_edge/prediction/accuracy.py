@@ -31,6 +31,13 @@ FOLDS = 10
 FITS = FOLDS + 1  # and one on all
 USUAL_DROP = 0.005  # in 8-bit integers, where nothing was measured
 CHUNK = 8192
+MOST = 1e6
+BOUNDS = {  # of what is read: within them, no prediction is not a number
+    "inputs": (-1e4, 1e4), "weights": (-MOST, MOST), "factor": (-MOST, MOST),
+    "centre": (-1e4, 1e4), "scale": (1e-10, 1e4), "level": (0.0, 1.0), "size": (0.0, 1.0),
+    "quality": (-1.0, 1.0), "rounding": (-1.0, 1.0),
+}  # fmt: skip
+SETTINGS = ((0.01, 1e3), (0.0, 1e3), (0.0, 1e3), (0.0, 1e3))  # length, line, smooth part, noise
 
 
 @dataclass(frozen=True, eq=False)
@@ -104,7 +111,8 @@ class AccuracyPredictor:
         """Reads the `arrays`, float32, that `to_arrays` returned of a predictor for a space.
 
         Raises:
-            BundleError: an array is missing, of another shape, or not finite.
+            BundleError: an array is missing, of another shape, not finite, or beyond what fitting
+                makes; the message names it.
         """
         inputs = arrays.get("inputs", np.zeros((0, 0)))
         count, columns = inputs.shape if inputs.ndim == 2 else (0, 0)
@@ -115,17 +123,12 @@ class AccuracyPredictor:
             "centre": (columns,), "scale": (columns,), "level": (1,), "size": (1,),
             "settings": (4,), "quality": (2,),
         }  # fmt: skip
+        if "rounding" in arrays:  # bundles of earlier versions have none
+            shapes["rounding"] = (2,)
         for name, shape in shapes.items():
             if name not in arrays or arrays[name].shape != shape or not count:
                 raise BundleError(f"the accuracy predictor lacks {name} of shape {shape}")
-            if not np.isfinite(arrays[name]).all():
-                raise BundleError(f"the accuracy predictor's {name} is not finite")
-        checked = {name: arrays[name].astype(np.float64) for name in shapes}
-        if "rounding" in arrays:  # bundles of earlier versions have none
-            rounding = arrays["rounding"]
-            if rounding.shape != (2,) or not np.isfinite(rounding).all():
-                raise BundleError("the accuracy predictor's rounding is damaged")
-            checked["rounding"] = rounding.astype(np.float64)
+        checked = {name: _within_bounds(name, arrays[name]) for name in shapes}
         return AccuracyPredictor(**checked)
 
     def _parts(self, space: SearchSpace, encodings: Encodings) -> list[DoubleArray]:
@@ -134,6 +137,20 @@ class AccuracyPredictor:
 
     def _covariance(self, inputs: DoubleArray) -> DoubleArray:
         return _covariance(inputs, self.inputs, self.settings)
+
+
+def _within_bounds(name: str, array: NDArray[Any]) -> DoubleArray:
+    """Returns an array as float64 if all its numbers are among those that a fit may have."""
+    if array.dtype.kind != "f" or not np.isfinite(array).all():
+        raise BundleError(f"the accuracy predictor's {name} is not finite")
+    numbers = array.astype(np.float64)
+    low, high = np.array(SETTINGS).T if name == "settings" else BOUNDS[name]
+    wrong = numbers[(numbers < low) | (numbers > high)]
+    if wrong.size:
+        raise BundleError(
+            f"the accuracy predictor's {name} holds {wrong[0]:.3g}, out of bounds; train again"
+        )
+    return numbers
 
 
 def feature_count(space: SearchSpace) -> int:

@@ -1,90 +1,64 @@
-"""The self-test of an engine, in a process of its own: `python -m tofa_edge.selftest.child`.
+"""The process of a self-test: `python -m tofa_edge.selftest.child`.
 
-A crash here ends no other process. Each step is reported before it is taken, so that the last one
-tells where the process died. `tofa_edge.selftest.records` starts it, watches it, and concludes.
+It must not outlive the process that started it, not even where an engine hangs, so that comes
+before anything else is imported.
 """
 
 from __future__ import annotations
 
 import argparse
-import dataclasses
-import json
-import logging
+import contextlib
 import os
-from collections.abc import Callable
+import select
+import signal
+import sys
+import threading
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
-from tofa_edge import backends
-from tofa_edge.backends.protocol import Engine
-from tofa_edge.backends.reference import ReferenceSession
-from tofa_edge.bundle.bundle import Bundle
-from tofa_edge.cutting.cutter import Cutter
-from tofa_edge.errors import TofaError
-from tofa_edge.network.network import Network
-from tofa_edge.selftest.golden import Case, calibrating, golden, judge, specimen_images
-from tofa_edge.selftest.specimens import measuring_specimen, specimen
+PR_SET_PDEATHSIG = 1  # prctl(2)
 
 
-def main() -> None:
-    """Reports, as one JSON object a line, the targets of an engine and the result of each."""
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Reports, as one JSON object a line, the targets of an engine and the result of each.
+
+    Args:
+        arguments: of the command line.
+    """
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("name")
     parser.add_argument("--report", type=int, required=True, help="a file descriptor")
-    parser.add_argument("--bundle", type=Path, help="whose golden cases are computed")
+    parser.add_argument("--descriptor", type=int, help="of the bundle whose golden cases count")
+    parser.add_argument("--bundle", type=Path, help="its path, for messages")
     parser.add_argument("--start", type=int, default=0, help="number of the first target")
-    options = parser.parse_args()
+    options = parser.parse_args(arguments)
+    _end_with_parent(options.report)
+    from tofa_edge.selftest.examination import examine
+
     with os.fdopen(options.report, "w", buffering=1) as report:
-
-        def write(**fields: Any) -> None:
-            report.write(json.dumps(fields) + "\n")
-
-        logger = logging.getLogger("tofa_edge")
-        logger.addHandler(_Steps(write))  # an engine that logs does not hang
-        logger.setLevel(logging.INFO)
-        write(step="import")
-        backend = backends.backends()[options.name]
-        targets = backend.targets()
-        write(targets=[dataclasses.asdict(target) for target in targets])
-        try:
-            cases, measuring = _cases(options.bundle)
-        except TofaError as error:  # the bundle's, not the engine's
-            write(unreadable=str(error))
-            return
-        passed: set[tuple[str, str]] = set()
-        for number, target in enumerate(targets[options.start :], options.start):
-            write(step=f"load and run on {target}")
-            computes = (target.unit, target.precision)  # another thread count: one case will do
-            chosen = cases[:1] if computes in passed or target.is_integer else cases
-            if backend.calibrates and computes == ("cpu", "fp32") and chosen is cases:
-                chosen = [*cases, calibrating(measuring)]
-            judgement = judge(Engine(backend, target), chosen)
-            if judgement is None:
-                passed.add(computes)
-            write(number=number, judgement=judgement)
+        examine(options.name, options.descriptor, options.bundle, options.start, report)
 
 
-class _Steps(logging.Handler):
-    """Reports each line that an engine logs as a step: some build for minutes."""
+def _end_with_parent(report: int) -> None:
+    """Sees to it that this process is killed when the one that reads the report is gone.
 
-    def __init__(self, write: Callable[..., None]) -> None:
-        super().__init__()
-        self.write = write
+    On Linux the kernel does it, also where an engine holds the interpreter's lock. A thread that
+    watches the pipe does it elsewhere, and where another process stands between the two.
+    """
+    if sys.platform == "linux":
+        with contextlib.suppress(ImportError, OSError, AttributeError):
+            import ctypes
 
-    def emit(self, record: logging.LogRecord) -> None:
-        """Reports a line."""
-        self.write(step=record.getMessage())
+            signal_number = ctypes.c_ulong(signal.SIGKILL)
+            ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal_number, *[ctypes.c_ulong(0)] * 3)
+    threading.Thread(target=_kill_without_reader, args=(report,), daemon=True).start()
 
 
-def _cases(bundle: Path | None) -> tuple[list[Case], Network]:
-    """Returns what an engine must compute, and a network that measures BatchNorm statistics."""
-    if bundle is not None:
-        cutter = Cutter(Bundle.open(bundle))
-        return golden(cutter), cutter.measuring_network(cutter.space.smallest())
-    network = specimen()
-    images = specimen_images(network.input_size)
-    case = Case(network, images, ReferenceSession(network).run(images))
-    return [case], measuring_specimen()
+def _kill_without_reader(report: int) -> None:
+    watching = select.poll()
+    watching.register(report, 0)  # errors alone: the other end is closed
+    watching.poll()
+    os.killpg(0, signal.SIGKILL)
 
 
 if __name__ == "__main__":

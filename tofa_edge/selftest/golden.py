@@ -24,7 +24,9 @@ ROUNDING = 1.5  # times what rounding to integers itself changes, where that is 
 STATISTICS_IMAGES = 4
 STATISTICS_TOLERANCE = 0.2  # of the largest: channels that are nearly constant magnify rounding
 
-Fault = Literal["refused", "crash", "out of memory", "hang", "wrong numbers", "fallback"]
+Fault = Literal[
+    "refused", "crash", "out of memory", "hang", "wrong numbers", "fallback", "untested"
+]
 Judgement = tuple[Fault, str]  # and why
 
 

@@ -2,8 +2,9 @@
 
 An engine can kill its process (a wheel built for a newer processor), hang, take all memory, compute
 wrong numbers, or run elsewhere than it was asked to. So `tofa_edge.selftest.child` tests it,
-watched from here, and the result is kept with the versions of all software: after an update the
-engine is tested again. Where nothing can be written, each process tests for itself.
+watched from here, and the result is kept for the versions of all software and for the cores and
+features of the processor (`conditions`): where one of them changes, the engine is tested again.
+Where nothing can be written, each process tests for itself.
 """
 
 from __future__ import annotations
@@ -12,23 +13,19 @@ import contextlib
 import datetime
 import hashlib
 import json
-import platform
-import sys
-import threading
 import time
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
-from pathlib import Path
-
-import numpy as np
 
 from tofa_edge import backends
-from tofa_edge._version import __version__
-from tofa_edge.backends.protocol import Backend, Engine, Target
+from tofa_edge.backends.protocol import Engine, Target
 from tofa_edge.bundle.bundle import Bundle
-from tofa_edge.errors import BackendError, BundleError
-from tofa_edge.selftest.golden import Fault
-from tofa_edge.selftest.watchdog import watched
+from tofa_edge.errors import BackendError
+from tofa_edge.selftest.attempts import Verdict, attempts, no_process
+from tofa_edge.selftest.conditions import conditions, hardware, is_loaded
+from tofa_edge.selftest.interpreter import UNTESTED, Interpreter, interpreter
+from tofa_edge.selftest.memory import Allowance
+from tofa_edge.selftest.watchdog import Watch, patience_s
 from tofa_edge.storage.cache import CacheFolder, stem
 from tofa_edge.storage.plain import from_plain, to_plain
 
@@ -36,19 +33,7 @@ TRUSTED = "reference"  # numpy alone: what it cannot do, nothing here can
 SPECIMEN = "specimen"
 MOST_BYTES = 2**20
 CACHE = CacheFolder("selftests", 60, 60 * MOST_BYTES, MOST_BYTES, runs_as_code=False)
-REASON_LENGTH = 500
-
-
-@dataclass(frozen=True, slots=True)
-class Verdict:
-    """The result of a self-test: no fault, or what and where; without a target, of the engine."""
-
-    target: Target | None
-    fault: Fault | None = None
-    reason: str = ""
-
-    def __str__(self) -> str:
-        return f"{self.fault}: {self.reason}" if self.fault else "works"
+BELIEVED_HANGS = 2  # in a row, on a machine with cores to spare
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,10 +43,13 @@ class Record:
     Attributes:
         backend: its name.
         subject: what it computed: the digest of a bundle, or "specimen".
-        versions: of all software that the verdicts depend on.
+        versions: of all software that the verdicts depend on, and the machine's `conditions`.
         verdicts: of each target.
         date: YYYY-MM-DD.
         seconds: that the tests took.
+        hangs: how many tests in a row, this one the last, hung while the machine had cores to
+            spare; the first may be an accident.
+        patience_s: how long it was waited for.
     """
 
     backend: str
@@ -70,6 +58,8 @@ class Record:
     verdicts: tuple[Verdict, ...]
     date: str
     seconds: float = 0.0
+    hangs: int = 0
+    patience_s: float = 0.0
 
     @property
     def sound(self) -> tuple[Target, ...]:
@@ -81,53 +71,108 @@ class Record:
         """The verdicts that are not good."""
         return tuple(verdict for verdict in self.verdicts if verdict.fault)
 
+    @property
+    def lacked_memory(self) -> bool:
+        """Whether a target, perhaps for the moment, had too little memory."""
+        return any(verdict.fault == "out of memory" for verdict in self.verdicts)
 
-_known: dict[tuple[str, str], Record] = {}  # of this process, where nothing can be written
+    @property
+    def hung(self) -> bool:
+        """Whether a target, perhaps by accident, hung."""
+        return any(verdict.fault == "hang" for verdict in self.verdicts)
+
+
+_known: dict[str, Record] = {}  # of this process alone, by the name that their files would have
 
 
 def engine_records(
-    bundle: Bundle | None = None, names: Iterable[str] | None = None, again: bool = False
+    bundle: Bundle | None = None,
+    names: Iterable[str] | None = None,
+    again: bool = False,
+    python: str | None = None,
 ) -> dict[str, Record]:
     """Returns the records of the engines installed here; those without one are tested first.
+
+    Where nothing can start a self-test (see `interpreter`), every engine but the reference counts
+    as untested, and that is not remembered.
 
     Args:
         bundle: whose golden cases they compute; None takes a small network of random weights.
         names: of engines; by default all.
         again: tests them whatever is known.
+        python: that tests them; by default as `interpreter` finds it.
 
     Raises:
-        BackendError: no backend is found, because the package itself is not installed.
+        BackendError: no backend is found, because the package itself is not installed; `python` is
+            none; or the system has no room for a process.
+        BundleError: the bundle is damaged.
     """
+    wanted = None if names is None else set(names)
+    chosen = {n: b for n, b in backends.working().items() if wanted is None or n in wanted}
+    today, subject = datetime.date.today().isoformat(), bundle.digest if bundle else SPECIMEN
+    patience = patience_s()
+    blank = {
+        name: Record(name, subject, versions, (), today, patience_s=patience)
+        for name, versions in conditions(chosen).items()
+    }
+    earlier = {} if again else _recalled(blank.values())
+    known = {name: record for name, record in earlier.items() if _counts(record, patience)}
+    if TRUSTED in blank and TRUSTED not in known:
+        verdicts = tuple(map(Verdict, chosen[TRUSTED].targets()))
+        known[TRUSTED] = _kept(replace(blank[TRUSTED], verdicts=verdicts))
+    unknown = [
+        replace(record, hangs=earlier[name].hangs if name in earlier else 0)
+        for name, record in blank.items()
+        if name not in known
+    ]
+    if unknown:
+        known |= _tested(unknown, bundle, patience, _interpreter(unknown[0].backend, python))
+    return {name: known[name] for name in chosen}
+
+
+def _interpreter(name: str, python: str | None) -> Interpreter | None:
+    try:
+        return interpreter(python)
+    except OSError as error:
+        raise no_process(name, error) from error
+
+
+def _tested(
+    blank: list[Record], bundle: Bundle | None, patience: float, starts: Interpreter | None
+) -> dict[str, Record]:
+    """Tests engines at the same time, and those that lacked memory once more, each alone."""
     from concurrent.futures import ThreadPoolExecutor  # slow to import
 
-    chosen = {n: item for n, item in backends.working().items() if names is None or n in set(names)}
-    subject = bundle.digest if bundle else SPECIMEN
-    records = {} if again else _recalled(chosen, subject)
-    unknown = [item for name, item in chosen.items() if name not in records]
-    path, cancelled = bundle.path if bundle else None, threading.Event()
-    with ThreadPoolExecutor(max(1, len(unknown))) as pool:
+    if starts is None:
+        verdict = Verdict(None, "untested", UNTESTED)
+        return {record.backend: replace(record, verdicts=(verdict,)) for record in blank}
+    watch = Watch(starts, bundle, patience)
+    tested: dict[str, Record] = {}
+    with ThreadPoolExecutor(len(blank)) as pool:
         try:
-            for record in pool.map(
-                lambda item: _self_test(item, subject, path, cancelled), unknown
-            ):
-                records[record.backend] = record
-                _keep(record)
+            for record in pool.map(lambda record: _self_test(record, watch), blank):
+                if len(blank) == 1 or not record.lacked_memory:
+                    tested[record.backend] = _kept(record)
         except BaseException:
-            cancelled.set()
+            watch.cancelled.set()
             raise
-    return {name: records[name] for name in chosen}
+    for record in blank:
+        if record.backend not in tested:
+            alone = replace(watch, allowance=Allowance())
+            tested[record.backend] = _kept(_self_test(record, alone))
+    return tested
 
 
 def records_here() -> list[Record]:
     """Returns all records of the software installed here, of whatever subject."""
-    versions = {name: _versions(item) for name, item in backends.working().items()}
+    versions = conditions(backends.working())
     records = [_read(name, use=False) for name in CACHE.names()]
     return [r for r in records if r is not None and versions.get(r.backend) == r.versions]
 
 
 def forget_others(records: Iterable[Record]) -> None:
     """Drops the other records of the engines in `records`, so that they are tested again."""
-    files = {_file(record.backend, record.subject): record.backend for record in records}
+    files = {_file(record): record.backend for record in records}
     for name in CACHE.names():
         other = _read(name, use=False)
         if name not in files and (other is None or other.backend in files.values()):
@@ -167,13 +212,18 @@ def passing_engines(
     return [engine for engine in able if threads in (None, engine.target.threads)]
 
 
+def calibrates_itself(engine: Engine) -> bool:
+    """Whether an engine is trusted with BatchNorm statistics: on the CPU in fp32 alone."""
+    exact = (engine.target.unit, engine.target.precision) == ("cpu", "fp32")
+    return engine.backend.calibrates and exact
+
+
 def calibrator(engine: Engine, bundle: Bundle | None = None) -> Engine:
     """Returns the engine that estimates BatchNorm statistics for another: itself, if it can.
 
-    Only the CPU in fp32 is trusted with it, after it computed a bundle's golden cases.
+    The other one computes a bundle's golden cases.
     """
-    exact = (engine.target.unit, engine.target.precision) == ("cpu", "fp32")
-    return engine if engine.backend.calibrates and exact else calibrating_engine(bundle)
+    return engine if calibrates_itself(engine) else calibrating_engine(bundle)
 
 
 def calibrating_engine(bundle: Bundle | None = None) -> Engine:
@@ -181,67 +231,43 @@ def calibrating_engine(bundle: Bundle | None = None) -> Engine:
 
     It computes a bundle's golden cases; the reference at worst.
     """
-    able = [e for e in passing_engines(bundle) if e.backend.calibrates and e.target.unit == "cpu"]
     trusted = Engine(backends.backend(TRUSTED), Target())
-    return max(able, key=lambda engine: engine.target.threads, default=trusted)
+    return calibrating_among(passing_engines(bundle)) or trusted
 
 
-def _self_test(
-    backend: Backend, subject: str, bundle: Path | None, cancelled: threading.Event
-) -> Record:
-    """Tests a backend on all its targets; after one that ends the process, the next."""
+def calibrating_among(engines: Iterable[Engine]) -> Engine | None:
+    """Returns the first of `engines` that calibrates, on most threads; None for none."""
+    able = filter(calibrates_itself, engines)
+    return max(able, key=lambda engine: engine.target.threads, default=None)
+
+
+def _self_test(record: Record, watch: Watch) -> Record:
+    """Returns a record with verdicts; its hangs so far go up by one, or back to none."""
     begun = time.perf_counter()
-    today = datetime.date.today().isoformat()
-    record = Record(backend.name, subject, _versions(backend), (), today)
-    if backend.name == TRUSTED:
-        return replace(record, verdicts=tuple(map(Verdict, backend.targets())))
-    if not sys.executable:
-        raise BackendError(f"{backend.name}: no Python to test it with (sys.executable is empty)")
-    verdicts: list[Verdict] = []
-    while not cancelled.is_set():
-        try:
-            ending = watched(backend.name, bundle, start=len(verdicts), cancelled=cancelled)
-        except OSError as error:
-            raise BackendError(
-                f"{backend.name}: no process to test it in ({error}): allow more memory, files or "
-                "processes"
-            ) from error
-        if ending.unreadable:
-            raise BundleError(ending.unreadable)
-        targets = [Target(**fields) for fields in ending.targets]
-        for number, judgement in sorted(ending.judgements.items()):
-            fault, reason = judgement or (None, "")
-            verdicts.append(Verdict(targets[number], fault, reason[:REASON_LENGTH]))
-        if ending.fault is not None:
-            failed = targets[len(verdicts)] if len(verdicts) < len(targets) else None
-            verdicts.append(Verdict(failed, ending.fault, ending.reason[:REASON_LENGTH]))
-        if len(verdicts) >= len(targets):
-            break
+    record = replace(record, verdicts=attempts(record.backend, watch))
     seconds = round(time.perf_counter() - begun, 3)
-    return replace(record, verdicts=tuple(verdicts), seconds=seconds)
+    return replace(record, hangs=record.hangs + 1 if record.hung else 0, seconds=seconds)
 
 
-def _versions(backend: Backend) -> dict[str, str]:
+def _recalled(blank: Iterable[Record]) -> dict[str, Record]:
+    """Returns the records of the same conditions, by engine."""
+    found = {record.backend: _known.get(_file(record)) or _read(_file(record)) for record in blank}
     return {
-        "engine": backend.version(),
-        "tofa-edge": __version__,
-        "numpy": np.__version__,
-        "python": platform.python_version(),
-        "system": f"{platform.system()} {platform.release()} {platform.machine()}",
+        record.backend: known
+        for record in blank
+        if (known := found[record.backend]) is not None and known.versions == record.versions
     }
 
 
-def _recalled(tested: Mapping[str, Backend], subject: str) -> dict[str, Record]:
-    records = {}
-    for name, item in tested.items():
-        record = _known.get((name, subject)) or _read(_file(name, subject))
-        if record is not None and record.versions == _versions(item):
-            records[name] = record
-    return records
+def _counts(record: Record, patience: float) -> bool:
+    """Whether an engine need not be tested again; within a process, nothing is tested twice."""
+    believed = record.hangs >= BELIEVED_HANGS and record.patience_s >= patience
+    return not record.hung or believed or _file(record) in _known
 
 
-def _file(name: str, subject: str) -> str:
-    return hashlib.sha256(f"{name} {subject}".encode()).hexdigest()[:20] + ".json"
+def _file(record: Record) -> str:
+    key = f"{record.backend} {record.subject} {hardware(record.versions)}"
+    return hashlib.sha256(key.encode()).hexdigest()[:20] + ".json"
 
 
 def _read(name: str, use: bool = True) -> Record | None:
@@ -250,11 +276,13 @@ def _read(name: str, use: bool = True) -> Record | None:
     return None
 
 
-def _keep(record: Record) -> None:
-    key = record.backend, record.subject
-    short = any(verdict.fault == "out of memory" for verdict in record.faults)
+def _kept(record: Record) -> Record:
+    """Keeps a record, for others too unless it says more of this moment than of the engine."""
+    name = _file(record)
+    momentary = record.lacked_memory or (record.hung and is_loaded())
     content = json.dumps(to_plain(record), indent=1).encode()
-    if not short and CACHE.write(_file(*key), content):  # the next process may have more memory
-        _known.pop(key, None)
+    if momentary or not CACHE.write(name, content) or record.hung:
+        _known[name] = record
     else:
-        _known[key] = record
+        _known.pop(name, None)
+    return record

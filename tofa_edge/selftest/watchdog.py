@@ -3,34 +3,32 @@
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import json
 import math
 import os
 import select
 import signal
 import subprocess
-import sys
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from functools import partial
 from pathlib import Path
 from typing import IO, Any
 
-import psutil
-
-from tofa_edge.device.machine import fingerprint, state
+from tofa_edge.bundle.bundle import Bundle
 from tofa_edge.errors import BackendError
 from tofa_edge.selftest.golden import Fault, Judgement
+from tofa_edge.selftest.interpreter import Interpreter
+from tofa_edge.selftest.memory import Allowance
 
 PATIENCE_S = 60.0  # without progress; an engine's import alone takes seconds on a slow card
 PATIENCE_VARIABLE = "TOFA_EDGE_PROBE_PATIENCE_S"  # of the environment: for slower machines
-MEMORY_SHARE = 0.8  # of what is available when it starts
 FIRST_TO_DIE = "1000"  # where memory runs out, the kernel ends the self-test, not the application
 STANDARD_STREAMS = 3
-POLL_S = 0.02
+POLL_MS = 20
 TAIL = 400  # characters of what the process wrote last
 MAX_REPORT = 2**20
 
@@ -48,33 +46,74 @@ class Ending:
     reason: str = ""  # of the fault
 
 
-def watched(
-    name: str,
-    bundle: Path | None = None,
-    start: int = 0,
-    cancelled: threading.Event | None = None,
-) -> Ending:
-    """Tests an engine in a process of its own and returns how that ended."""
-    patience_s, memory_bytes = _patience_s(), _available_bytes()
-    reader, writer = _pipe()
-    arguments = [name, "--report", str(writer), "--start", str(start)]
-    if bundle is not None:
-        arguments += ["--bundle", str(Path(bundle).resolve())]
+@dataclass(frozen=True, slots=True)
+class Watch:
+    """How self-tests that run at the same time are started, watched and ended.
+
+    Attributes:
+        interpreter: starts them.
+        bundle: whose golden cases they compute; None takes a small network of random weights.
+        patience_s: without progress, until one counts as hanging.
+        allowance: memory that all take together.
+        cancelled: is set to end them all.
+    """
+
+    interpreter: Interpreter
+    bundle: Bundle | None
+    patience_s: float
+    allowance: Allowance = field(default_factory=Allowance)
+    cancelled: threading.Event = field(default_factory=threading.Event)
+
+    def reason_to_stop(self, pid: int, idle_s: float) -> Judgement | None:
+        """Returns why a process that said nothing for a while has to end, or None."""
+        excess = self.allowance.excess(pid)
+        if excess is not None:
+            return "out of memory", excess
+        if idle_s > self.patience_s:
+            return "hang", f"no answer within {self.patience_s:g} s"
+        if self.cancelled.is_set():
+            return "hang", "interrupted"
+        return None
+
+
+def watched(name: str, watch: Watch, start: int = 0) -> Ending:
+    """Tests an engine in a process of its own and returns how that ended.
+
+    The thread that calls this must not end before: the kernel would end the process with it.
+
+    Args:
+        name: of the engine.
+        watch: what is shared with others.
+        start: number of the first target.
+
+    Raises:
+        OSError: there is no process, or no file, to be had.
+    """
     ending = Ending()
-    with (
-        os.fdopen(reader, "rb", 0),
-        os.fdopen(writer, "wb", 0) as child_end,
-        _scratch() as output,
-        _started(arguments, writer, output) as process,
-    ):
-        child_end.close()
-        stop = partial(_reason_to_stop, process.pid, patience_s, memory_bytes, cancelled)
-        stopped = _follow(ending, process, reader, patience_s, stop)
+    with contextlib.ExitStack() as stack:
+        ends = _pipe()
+        reader = stack.enter_context(os.fdopen(ends[0], "rb", 0))
+        writer = stack.enter_context(os.fdopen(ends[1], "wb", 0))
+        arguments, passed = [name, "--start", str(start)], [writer.fileno()]
+        arguments += ["--report", str(writer.fileno())]
+        if watch.bundle is not None:  # the file that was opened, whatever its path means by now
+            passed.append(stack.enter_context(_passable(watch.bundle.descriptor)))
+            arguments += ["--bundle", str(watch.bundle.path), "--descriptor", str(passed[-1])]
+        output = stack.enter_context(_scratch())
+        process = stack.enter_context(_started(watch.interpreter, arguments, passed, output))
+        stack.callback(watch.allowance.release, process.pid)
+        writer.close()
+        stopped = _follow(ending, process, reader.fileno(), watch)
         _conclude(ending, process.returncode, stopped, _tail(output), start)
     return ending
 
 
-def _patience_s() -> float:
+def patience_s() -> float:
+    """Returns how long to wait for progress, as the environment or this module says.
+
+    Raises:
+        BackendError: the environment does not say a number of seconds.
+    """
     text = os.environ.get(PATIENCE_VARIABLE, "").strip()
     if not text:
         return PATIENCE_S
@@ -87,32 +126,44 @@ def _patience_s() -> float:
     )
 
 
-def _pipe() -> tuple[int, int]:
-    """Returns a pipe's ends, none of them in the place of a standard stream that is closed."""
-    import fcntl
+def _pipe() -> list[int]:
+    """Returns a pipe's ends, for reading and for writing."""
+    return [_raised(end) for end in os.pipe()]
 
-    ends = list(os.pipe())
-    for number, end in enumerate(ends):
-        if end < STANDARD_STREAMS:
-            ends[number] = fcntl.fcntl(end, fcntl.F_DUPFD_CLOEXEC, STANDARD_STREAMS)
-            os.close(end)
-    return ends[0], ends[1]
+
+def _raised(descriptor: int) -> int:
+    """Returns a descriptor that is not in the place of a standard stream that is closed."""
+    if descriptor >= STANDARD_STREAMS:
+        return descriptor
+    try:
+        return fcntl.fcntl(descriptor, fcntl.F_DUPFD_CLOEXEC, STANDARD_STREAMS)
+    finally:
+        os.close(descriptor)
+
+
+@contextlib.contextmanager
+def _passable(descriptor: int) -> Iterator[int]:
+    """Yields a descriptor, or a copy where the child's standard streams would take its place."""
+    if descriptor >= STANDARD_STREAMS:
+        yield descriptor
+        return
+    with os.fdopen(_raised(os.dup(descriptor)), "rb", 0) as copy:
+        yield copy.fileno()
 
 
 @contextlib.contextmanager
 def _started(
-    arguments: list[str], writer: int, output: IO[bytes] | None
+    interpreter: Interpreter, arguments: list[str], passed: list[int], output: IO[bytes] | None
 ) -> Iterator[subprocess.Popen[bytes]]:
-    """Starts the self-test with this process's import path, and ends it afterwards."""
-    paths = [str(Path(path).absolute()) for path in sys.path if path]
+    """Starts the self-test, which inherits the descriptors `passed`, and ends it afterwards."""
     process = subprocess.Popen(
-        [sys.executable, "-m", "tofa_edge.selftest.child", *arguments],
+        [*interpreter.command, *arguments],
         stdin=subprocess.DEVNULL,
         stdout=subprocess.DEVNULL if output is None else output,
         stderr=subprocess.DEVNULL if output is None else output,
-        env={**os.environ, "PYTHONPATH": os.pathsep.join(paths)},
+        env=interpreter.environment(),
         cwd="/",  # nothing there can stand in for a module
-        pass_fds=(writer,),
+        pass_fds=passed,
         start_new_session=True,
     )
     with contextlib.suppress(OSError):
@@ -124,16 +175,14 @@ def _started(
 
 
 def _follow(
-    ending: Ending,
-    process: subprocess.Popen[bytes],
-    reader: int,
-    patience_s: float,
-    stop: Callable[[float], Judgement | None],
+    ending: Ending, process: subprocess.Popen[bytes], reader: int, watch: Watch
 ) -> Judgement | None:
     """Reads the report to its end; returns why the process was stopped, or None."""
     pending, length, progress = b"", 0, time.monotonic()
+    poll = select.poll()  # `select` itself takes no descriptor above 1023
+    poll.register(reader, select.POLLIN)
     while length <= MAX_REPORT:
-        if select.select([reader], [], [], POLL_S)[0]:
+        if poll.poll(POLL_MS):
             chunk = os.read(reader, 65536)
             if not chunk:
                 break
@@ -141,33 +190,15 @@ def _follow(
             *lines, pending = (pending + chunk).split(b"\n")
             for line in lines:
                 _take(ending, line)
-        stopped = stop(time.monotonic() - progress)
+        stopped = watch.reason_to_stop(process.pid, time.monotonic() - progress)
         if stopped is not None:
             _end(process)
             return stopped
     try:
-        process.wait(patience_s)
+        process.wait(watch.patience_s)
     except subprocess.TimeoutExpired:
         _end(process)
-        return "hang", f"it did not end within {patience_s:g} s"
-    return None
-
-
-def _reason_to_stop(
-    pid: int,
-    patience_s: float,
-    memory_bytes: float,
-    cancelled: threading.Event | None,
-    idle_s: float,
-) -> Judgement | None:
-    taken = _resident_bytes(pid)
-    if taken > memory_bytes:
-        limit = f"{memory_bytes / 1e6:.0f} MB"
-        return "out of memory", f"took {taken / 1e6:.0f} MB, and {limit} could be spared"
-    if idle_s > patience_s:
-        return "hang", f"no answer within {patience_s:g} s"
-    if cancelled is not None and cancelled.is_set():
-        return "hang", "interrupted"
+        return "hang", f"it did not end within {watch.patience_s:g} s"
     return None
 
 
@@ -216,17 +247,6 @@ def _end(process: subprocess.Popen[bytes]) -> None:
     with contextlib.suppress(ProcessLookupError, PermissionError):
         os.killpg(process.pid, signal.SIGKILL)
     process.wait()
-
-
-def _resident_bytes(pid: int) -> int:
-    with contextlib.suppress(psutil.Error, OSError):
-        return int(psutil.Process(pid).memory_info().rss)
-    return 0
-
-
-def _available_bytes() -> float:
-    known = (state().available_memory_bytes, fingerprint().memory_limit_bytes)
-    return MEMORY_SHARE * min((value for value in known if value is not None), default=math.inf)
 
 
 @contextlib.contextmanager

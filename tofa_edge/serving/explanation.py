@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from tofa_edge.architecture.space import Subnet
-from tofa_edge.backends.protocol import Engine
-from tofa_edge.backends.support import usable_cores
 from tofa_edge.budget import Budget
 from tofa_edge.cutting.accuracy_drop import Drop
 from tofa_edge.measurement.order_statistics import wilson
@@ -61,7 +59,7 @@ class Measured:
         return f"{name}: {self.latency}{predicted}"
 
 
-@dataclass
+@dataclass(frozen=True)
 class Explanation:
     """What was chosen, what was measured, and why the rest was not chosen.
 
@@ -82,16 +80,16 @@ class Explanation:
 
     bundle: Path
     budget: Budget
-    screened: list[Screened] = field(default_factory=list)
-    measured: list[Measured] = field(default_factory=list)
-    finished: list[Measured] = field(default_factory=list)
+    screened: tuple[Screened, ...] = ()
+    measured: tuple[Measured, ...] = ()
+    finished: tuple[Measured, ...] = ()
     chosen: Measured | None = None
     predicts_accuracy: bool = False
     difference: float | None = None
     check: tuple[int, int] | None = None
-    notes: list[str] = field(default_factory=list)
+    notes: tuple[str, ...] = ()
     remembered: str = ""
-    seconds: dict[str, float] = field(default_factory=dict)
+    seconds: Mapping[str, float] = field(default_factory=dict)
 
     @property
     def engine(self) -> str:
@@ -107,10 +105,6 @@ class Explanation:
         lines += [*self.notes, *self._about_chosen()]
         lines += _section("remembered; chosen the first time so:", self.remembered.splitlines())
         return "\n".join(lines)
-
-    def fastest(self) -> Measured:
-        """Returns the measured subnet with the smallest p95."""
-        return min([*self.measured, *self.finished], key=lambda m: m.latency.p95_ms)
 
     def _about_chosen(self) -> list[str]:
         if self.chosen is None:
@@ -148,12 +142,3 @@ class Explanation:
 def _section(title: str, items: Iterable[object]) -> list[str]:
     lines = [f"  {item}" for item in items]
     return [title, *lines] if lines else []
-
-
-ALL_CORES = 1.2  # what a latency may grow by where every core is needed
-
-
-def headroom(engine: Engine) -> float:
-    """Returns the factor that a latency may grow by: with all cores in use, other programs show."""
-    threads = engine.target.threads
-    return ALL_CORES if threads > 1 and threads >= usable_cores() else 1.0

@@ -51,6 +51,7 @@ class Model:
         explanation: of how it was chosen.
         crop: share of an image's shorter side that is kept.
         temperature: that logits are divided by.
+        unknown_below: predictions of less probability, 0..1, are not `known`.
 
     Attributes:
         subnet: its architecture.
@@ -70,12 +71,13 @@ class Model:
         explanation: Explanation,
         crop: float = 1.0,
         temperature: float = 1.0,
+        unknown_below: float = 0.0,
     ) -> None:
         self.subnet, self.engine, self.classes = subnet, engine, classes
         self.input_size = subnet.resolution
         self._session: Session | None = session
         self.explanation, self._crop, self._temperature = explanation, crop, temperature
-        self.unknown_below = 0.0
+        self.unknown_below = unknown_below
         self._lock = threading.Lock()
         self._calls: deque[tuple[float, float]] = deque(maxlen=REMEMBERED_CALLS)
         self._count = 0

@@ -1,15 +1,17 @@
-"""Files that are whole or not there, and errors on one line."""
+"""Files that are whole or not there, names that are safe in paths, and errors on one line."""
 
 from __future__ import annotations
 
 import contextlib
 import os
+import re
 import secrets
 from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO
 
 MOST_MESSAGE = 200
+MOST_NAME = 64
 
 
 def one_line(message: object) -> str:
@@ -17,6 +19,44 @@ def one_line(message: object) -> str:
     text = str(message)
     short = text if len(text) <= MOST_MESSAGE else f"{text[:MOST_MESSAGE]}…"
     return "".join(letter if letter.isprintable() else "?" for letter in short)
+
+
+def safe_name(text: str) -> str:
+    """Returns a `text` that came from a file as one part of a path, the same if it is safe already.
+
+    ASCII letters, digits, `-`, `_` and `.`, no dot in front, 1 to 64 of them; others become `-`.
+    """
+    kept = re.sub(r"[^A-Za-z0-9._-]+", "-", text[: 4 * MOST_NAME]).lstrip(".")[:MOST_NAME]
+    return kept or "unnamed"
+
+
+def check_place(path: Path, overwrite: bool, refused: type[Exception]) -> None:
+    """Checks that a file can be written and replaces nothing, before what it is for is worked out.
+
+    Args:
+        path: of the file, as the user named it.
+        overwrite: whether a file of that name may be replaced.
+        refused: the kind of error to raise.
+
+    Raises:
+        refused: there is a file of that name and `overwrite` is false, or something that is no
+            file; or the folder is missing or takes no file of that name.
+    """
+    if path.is_dir():
+        raise refused(f"{path} is a folder: name a file in it")
+    if path.exists() and not path.is_file():
+        raise refused(f"{path} is no regular file: choose another name")
+    if os.path.lexists(path) and not overwrite:
+        raise refused(f"{path} exists: choose another name, or --force (overwrite=True)")
+    if not path.parent.is_dir():
+        raise refused(f"{path}: cannot be written: there is no folder {path.parent}: make it first")
+    try:
+        temporary = _temporary(path)
+        temporary.touch(exist_ok=False)
+        temporary.unlink()
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise refused(f"{path}: cannot be written: {reason}: choose another place") from error
 
 
 @contextlib.contextmanager
@@ -32,7 +72,7 @@ def whole_file(path: Path, private: bool = False) -> Iterator[BinaryIO]:
     Raises:
         OSError: it cannot be written.
     """
-    temporary = path.with_name(f".{path.name}.{secrets.token_hex(8)}.tmp")
+    temporary = _temporary(path)
     temporary.touch(0o600 if private else 0o666, exist_ok=False)
     try:
         with temporary.open("wb") as stream:
@@ -45,3 +85,8 @@ def whole_file(path: Path, private: bool = False) -> Iterator[BinaryIO]:
         with contextlib.suppress(OSError):
             temporary.unlink()
         raise
+
+
+def _temporary(path: Path) -> Path:
+    """Returns a new name beside a file's own."""
+    return path.with_name(f".{path.name}.{secrets.token_hex(8)}.tmp")

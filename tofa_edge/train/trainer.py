@@ -14,14 +14,15 @@ import numpy as np
 
 from tofa_edge.architecture.arrays import ImageArray, IndexArray
 from tofa_edge.cutting.cutter import CALIBRATION_IMAGES
-from tofa_edge.errors import TrainingError
+from tofa_edge.errors import BundleError, TrainingError
+from tofa_edge.storage.files import check_place
 from tofa_edge.train.after.finishing import (
     PACKING_SECONDS,
     bundle_as_is,
     pack_trained,
     seconds_after_training,
 )
-from tofa_edge.train.after.packing import Contents, check_writable, pack
+from tofa_edge.train.after.packing import Contents, pack
 from tofa_edge.train.config import (
     PACKING,
     PRETRAINED,
@@ -66,11 +67,12 @@ def train(
     config: TrainingConfig | None = None,
     on_step: OnStep = silent,
     resume: bool = False,
+    overwrite: bool = False,
 ) -> Report:
     """Trains a supernet on photos and writes the bundle.
 
-    A checkpoint lies beside `out` meanwhile: written every two minutes and on Ctrl-C or SIGTERM,
-    removed when the bundle is there.
+    A checkpoint lies beside `out` meanwhile: written every two minutes and on Ctrl-C, SIGTERM or
+    SIGHUP, removed when the bundle is there.
 
     Args:
         data: a folder with a folder of photos per class (`unlabelled` holds those without), a CSV
@@ -79,21 +81,23 @@ def train(
         config: how to train.
         on_step: called after each step of each phase, from reading the photos to packing.
         resume: whether to go on from the checkpoint of an interrupted run.
+        overwrite: whether a file of that name may be replaced; a run that is resumed was asked.
 
     Raises:
         DataError: the photos cannot be used.
         TrainingError: pretrained weights are not installed, the loss is not finite, or there is
             no fitting checkpoint.
-        BundleError: the bundle cannot be written there.
+        BundleError: the bundle cannot be written there, or would replace a file.
     """
     config = config or TrainingConfig()
     processes, on_step = _join(config, on_step)
     processes.check(config.batch_size)
-    check_writable(out)
     if config.epochs == 0:
         if not processes.first:
             return Report(out, {}, 0.0, written=False)
+        check_place(out, overwrite, BundleError)
         return bundle_as_is(data, out, config)
+    check_place(out, overwrite or resume, BundleError)
     if data is None:
         raise TrainingError("training wants a folder of photos; only --epochs 0 goes without")
     start, listed = read_start(config), list_photos(data)
@@ -129,6 +133,7 @@ def pretrain(
     config: TrainingConfig | None = None,
     on_step: OnStep = silent,
     resume: bool = False,
+    overwrite: bool = False,
 ) -> Report:
     """Distils a pretrained network into all subnets of its space, without labels.
 
@@ -140,6 +145,7 @@ def pretrain(
         config: how; `start` is the pretrained network, `pretrain_epochs` says how long.
         on_step: called after each step of each phase.
         resume: whether to go on from the checkpoint of an interrupted run.
+        overwrite: as for `train`.
 
     Raises:
         DataError, TrainingError, BundleError: as for `train`.
@@ -150,7 +156,7 @@ def pretrain(
         raise TrainingError(f"pretraining wants a start of {', '.join(PRETRAINED)}, got {got}")
     if not config.pretrain_epochs:
         raise TrainingError("pretraining wants pretrain_epochs of more than 0, got 0")
-    check_writable(out)
+    check_place(out, overwrite or resume, BundleError)
     processes, on_step = _join(config, on_step)
     supernet, listed = new_supernet(read_start(config), config), list_files(images)
     run = TrainingRun(config, on_step, Checkpoints.open(out, resume), processes)

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -34,7 +35,7 @@ from tofa_edge.train.data.augment import resize, weak
 from tofa_edge.train.data.photos import decode_all, read_folder, split
 from tofa_edge.train.run.phases import TrainingRun, optimise
 from tofa_edge.train.supernet.supernet import Supernet
-from tofa_edge.train.trainer import train
+from tofa_edge.train.trainer import pretrain, train
 
 pytestmark = pytest.mark.usefixtures("known_engines")
 
@@ -175,7 +176,9 @@ def test_trained_bundle_predicts_accuracy(trained: Trained) -> None:
 def test_trained_bundle_deploys_and_knows_colours(trained: Trained, which: str) -> None:
     bundle = Bundle.open(trained[0].bundle)
     subnet = bundle.space.largest() if which == "largest" else bundle.space.smallest()
-    with tofa_edge.deploy(bundle, subnet=subnet, threads=1) as model:
+    with tofa_edge.deploy(
+        bundle, subnet=subnet, options=tofa_edge.DeployOptions(threads=1)
+    ) as model:
         images, labels = bundle.check_images(model.input_size)
         right = [p.index == label for p, label in zip(model.batch(images), labels, strict=True)]
         assert np.mean(right) > 0.8
@@ -199,7 +202,9 @@ def test_half_precision_is_half_as_large(photos: Path, tmp_path: Path) -> None:
     bundle = Bundle.open(train(photos, tmp_path / "half.tofa", config).bundle)
     bundle.verify()
     assert bundle.half_precision
-    with tofa_edge.deploy(bundle, threads=1) as model:  # its golden cases hold
+    with tofa_edge.deploy(
+        bundle, options=tofa_edge.DeployOptions(threads=1)
+    ) as model:  # its golden cases hold
         assert model.explanation.difference is not None
 
 
@@ -446,7 +451,34 @@ def test_split_follows_its_seed() -> None:
     assert made[0] == made[1] != made[2]
 
 
-def test_interrupted_training_says_so_and_leaves_nothing(photos: Path, tmp_path: Path) -> None:
+def test_a_bundle_is_replaced_only_if_asked(photos: Path, tmp_path: Path) -> None:
+    steps: list[Progress] = []
+    out = tmp_path / "x.tofa"
+    out.write_text("trained for hours")
+    for config in (SHORT, replace(SHORT, epochs=0)):
+        with pytest.raises(BundleError, match=r"x.tofa exists: choose another name, or --force"):
+            train(photos, out, config, steps.append)
+    with pytest.raises(BundleError, match="exists"):
+        pretrain(photos, out, TrainingConfig(), steps.append)
+    with pytest.raises(TrainingError, match="no checkpoint to resume from"):
+        train(photos, out, SHORT, steps.append, resume=True)
+    assert not steps
+    assert out.read_text() == "trained for hours"
+
+    def stop(progress: Progress) -> None:
+        if progress.losses:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        train(photos, out, SHORT, stop, overwrite=True)
+    assert out.read_text() == "trained for hours"
+    assert Bundle.open(train(photos, out, SHORT, resume=True).bundle)
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_interrupted_training_says_so_and_leaves_nothing(
+    photos: Path, tmp_path: Path, number: signal.Signals
+) -> None:
     command = [sys.executable, "-m", "tofa_edge", "train", str(photos)]
     command += ["--out", str(tmp_path / "x.tofa"), "--from", "tiny", "--epochs", "100000"]
     command += ["--resolution", "16"]
@@ -459,8 +491,9 @@ def test_interrupted_training_says_so_and_leaves_nothing(photos: Path, tmp_path:
         assert running.stderr is not None
         assert any("to train on" in line for line in iter(running.stderr.readline, ""))
         time.sleep(0.5)
-        running.send_signal(signal.SIGINT)
+        running.send_signal(number)
         said = running.stderr.read()
-    assert running.returncode == 130, said
-    assert said.strip().splitlines()[-1] == "tofa-edge: interrupted; no bundle was written"
+    assert running.returncode == 128 + number, said
+    by = "" if number == signal.SIGINT else " by SIGTERM"
+    assert said.strip().splitlines()[-1] == f"tofa-edge: interrupted{by}, before it was done"
     assert {path.suffix for path in tmp_path.iterdir()} <= {".checkpoint"}

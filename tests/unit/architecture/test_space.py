@@ -205,6 +205,10 @@ def test_space_survives_json(name: str) -> None:
         ({"epsilon": float("nan")}, "epsilon"),
         ({"stages": ()}, "stages"),
         ({"name": 5}, "name"),
+        ({"name": "../../settings"}, "part of file names: it must be 1 to 64 letters"),
+        ({"name": ".hidden"}, "part of file names"),
+        ({"name": "n" * 65}, "part of file names"),
+        ({"name": ""}, "part of file names"),
     ],
 )
 def test_contradictory_space_is_refused(fields: dict[str, Any], message: str) -> None:

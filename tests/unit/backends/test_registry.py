@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator
 from importlib.metadata import EntryPoint
 
@@ -16,6 +17,26 @@ class NoRemarks(Reference):
     """Follows the protocol of an older version."""
 
     remarks = property()  # reading it raises AttributeError
+
+
+class Unversioned(Reference):
+    def version(self) -> str:
+        raise OSError("no such library")
+
+
+class Unready(Reference):
+    def missing(self) -> str | None:
+        sys.exit("this driver is too old")
+
+
+class Unfinished(Reference):
+    @property
+    def calibrates(self) -> bool:  # type: ignore[override]
+        raise RuntimeError("not initialised")
+
+
+def leaving() -> Backend:
+    sys.exit(3)
 
 
 def raising() -> Backend:
@@ -42,6 +63,10 @@ def offered(monkeypatch: pytest.MonkeyPatch, value: str) -> Backend:
     [
         (f"{__name__}:NoRemarks", "lacks remarks of tofa_edge.backends.Backend: update it"),
         (f"{__name__}:raising", r"cannot be loaded \(SystemError\('initialization failed'\)\)"),
+        (f"{__name__}:leaving", r"cannot be loaded \(SystemExit\(3\)\)"),
+        (f"{__name__}:Unversioned", r"cannot be asked for version\(\) \(OSError"),
+        (f"{__name__}:Unready", r"cannot be asked for missing\(\) \(SystemExit"),
+        (f"{__name__}:Unfinished", r"cannot be loaded \(RuntimeError"),
         ("no_such_module:Plugin", r"cannot be loaded \(ModuleNotFoundError"),
         (f"{__name__}:specimen", "lacks build, calibrates, load, missing, name, remarks, targets"),
     ],

@@ -21,6 +21,7 @@ from tofa_edge.benchmarks.report.reading import read
 from tofa_edge.benchmarks.report.svg import Axis
 from tofa_edge.benchmarks.report.words import digits, plain
 from tofa_edge.benchmarks.report.write import report, write_beside
+from tofa_edge.benchmarks.suite.merge import merged
 from tofa_edge.errors import DataError
 
 RESULTS = Path(__file__).parents[2] / "results"
@@ -229,6 +230,28 @@ def test_what_cannot_be_written_is_refused(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(DataError, match="cannot be written"):
         report([NEW], tmp_path / "file" / "out.html")
+
+
+@pytest.mark.parametrize("suffix", [".html", ".md", ".csv"])
+def test_report_replaces_only_what_it_may(tmp_path: Path, suffix: str) -> None:
+    out = tmp_path / "README.html"
+    out.with_suffix(suffix).write_text("written by hand")
+    with pytest.raises(
+        DataError, match=rf"README\{suffix} exists: choose another name, or --force"
+    ):
+        report([NEW], out)
+    assert [path.read_text() for path in tmp_path.iterdir()] == ["written by hand"]
+    assert len(report([NEW], out, overwrite=True)) == len([*tmp_path.iterdir()]) == 3
+
+
+def test_merging_replaces_only_what_it_may(tmp_path: Path) -> None:
+    (tmp_path / "table.md").write_text("written by hand")
+    with pytest.raises(DataError, match=r"table\.md exists: choose another name, or --force"):
+        merged([NEW], tmp_path)
+    assert not (tmp_path / "table.json").exists()
+    files = merged([NEW], tmp_path, overwrite=True)
+    assert all(path.stat().st_size for path in files)
+    assert not [*tmp_path.rglob("*.tmp")]
 
 
 JSON = st.recursive(

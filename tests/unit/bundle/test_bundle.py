@@ -25,7 +25,7 @@ from tofa_edge.selftest.small_bundle import small_bundle, smooth_photo
 from tofa_edge.selftest.specimens import random_arrays
 
 WEIGHTS, GOLDEN = "weights.safetensors", "golden.safetensors"
-NOTHING = (np.zeros((1, 16, 16, 3), np.uint8), np.zeros((1, 10), np.float32))
+NOTHING = (np.zeros((1, 16, 16, 3), np.uint8), np.arange(10, dtype=np.float32)[None])
 Arrays = dict[str, Any]
 
 
@@ -149,7 +149,7 @@ def test_what_could_not_be_opened_is_not_written(tmp_path: Path, changes: Arrays
 def test_no_bundle_there(tmp_path: Path) -> None:
     with pytest.raises(BundleError, match="No such file"):
         Bundle.open(tmp_path / "missing.tofa")
-    with pytest.raises(BundleError, match="Is a directory"):
+    with pytest.raises(BundleError, match=r"wanted a .tofa file, this is a folder"):
         Bundle.open(tmp_path)
     with pytest.raises(BundleError, match="No such file"):
         written(tmp_path / "missing" / "x.tofa")
@@ -210,6 +210,14 @@ def _negative_variance(arrays: Arrays) -> None:
     arrays["stem.variance"] = -arrays["stem.variance"]
 
 
+def _overflowing(arrays: Arrays) -> None:
+    arrays["stage2_block1_expand.weight"][3, 1] = -3e38
+
+
+def _overflowing_variance(arrays: Arrays) -> None:
+    arrays["stem.variance"][0] = 1e38
+
+
 def _integers(arrays: Arrays) -> None:
     arrays["head.shift"] = arrays["head.shift"].astype(np.int64)
 
@@ -221,6 +229,8 @@ def _integers(arrays: Arrays) -> None:
         (_other_shape, "stem.weight: wanted shape"),
         (_not_a_number, "head.shift holds numbers that are not finite"),
         (_negative_variance, "stem.variance holds negative variances"),
+        (_overflowing, "stage2_block1_expand.weight holds 3e\\+38, and networks overflow"),
+        (_overflowing_variance, "stem.variance holds 1e\\+38, and networks overflow"),
         (_integers, "head.shift: wanted float32 or 16, got int64"),
     ],
 )
@@ -241,6 +251,10 @@ def test_wrong_weights(
         ("logits_0", np.zeros((2, 9), np.float32), "case 0 has no fitting logits"),
         ("logits_0", np.zeros((2, 10), np.float64), "case 0 has no fitting logits"),
         ("logits_2", np.full((2, 10), np.inf, np.float32), "case 2 is empty or not finite"),
+        ("logits_1", np.zeros((2, 10), np.float32), "case 1 proves nothing: its logits are all"),
+        ("logits_1", np.full((2, 10), 7.5, np.float32), "case 1 proves nothing"),
+        ("logits_1", 100 + np.eye(2, 10, dtype=np.float32) / 9, "case 1 proves nothing"),
+        ("logits_1", 1e30 * np.eye(2, 10, dtype=np.float32), "case 1 holds a logit of 1e\\+30"),
         ("logits_3", np.zeros((2, 10), np.float32), "holds more than 3 cases"),
     ],
 )

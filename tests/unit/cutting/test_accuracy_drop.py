@@ -19,13 +19,14 @@ from tofa_edge.backends.protocol import Engine, Target
 from tofa_edge.budget import Budget
 from tofa_edge.cutting import ranges, sensitivity
 from tofa_edge.cutting.accuracy_drop import Drop, drop
-from tofa_edge.deployment import choose as choosing
 from tofa_edge.deployment import deploy as deployment
-from tofa_edge.deployment import finish as finishing
-from tofa_edge.deployment.screen import Candidate, EngineFilter
+from tofa_edge.deployment import verify
+from tofa_edge.deployment.screen import EngineFilter
 from tofa_edge.errors import BackendError, BudgetError
 from tofa_edge.network import integers
 from tofa_edge.network.network import Network
+from tofa_edge.search import chooser as choosing
+from tofa_edge.search.candidates import Candidate
 from tofa_edge.selftest.golden import tolerance
 from tofa_edge.selftest.records import passing_engines
 
@@ -99,9 +100,19 @@ def test_integers_are_refused_where_they_cost_too_much(tiny_bundle: Path, coarse
     if not has_int8():
         pytest.skip("no engine here computes in int8")
     with pytest.raises(BudgetError, match=r"8-bit integers cost more than 0.0001 points"):
-        tofa_edge.deploy(tiny_bundle, budget=STRICT, precision="int8", remember=False)
+        tofa_edge.deploy(
+            tiny_bundle,
+            budget=STRICT,
+            remember=False,
+            options=tofa_edge.DeployOptions(precision="int8"),
+        )
     careless = Budget(max_accuracy_drop=None)
-    with tofa_edge.deploy(tiny_bundle, budget=careless, precision="int8", remember=False) as model:
+    with tofa_edge.deploy(
+        tiny_bundle,
+        budget=careless,
+        remember=False,
+        options=tofa_edge.DeployOptions(precision="int8"),
+    ) as model:
         assert model.explanation.chosen is not None
         assert model.explanation.chosen.drop is not None
         assert model.explanation.chosen.drop.alike < model.explanation.chosen.drop.images
@@ -142,7 +153,7 @@ def test_a_budget_goes_on_in_float_where_an_integer_network_is_wrong(
 
     monkeypatch.setattr(deployment, "fastest_candidates", one_of_each)
     monkeypatch.setattr(choosing, "expected_drop", lambda predictor, target: -target.is_integer)
-    monkeypatch.setattr(finishing, "tolerance", strict)
+    monkeypatch.setattr(verify, "tolerance", strict)
     budget = Budget(latency_ms=1000)
     with tofa_edge.deploy(tiny_bundle, budget=budget, remember=False) as model:
         assert model.engine.target.precision == "fp32"
@@ -169,7 +180,12 @@ def test_sensitive_layers_stay_in_float_where_that_is_enough(
     for module in (ranges, sensitivity):
         monkeypatch.setattr(module, "quantised", mixed_up_unless_kept)
     strict = Budget(max_accuracy_drop=0.2)
-    with tofa_edge.deploy(tiny_bundle, budget=strict, precision="int8", remember=False) as model:
+    with tofa_edge.deploy(
+        tiny_bundle,
+        budget=strict,
+        remember=False,
+        options=tofa_edge.DeployOptions(precision="int8"),
+    ) as model:
         assert model.engine.target.precision == "int8"
         said = r"loses too much accuracy in 8-bit integers on \w+ cpu int8.* stay in float: \w+"
         assert re.search(said, model.explain())
@@ -181,7 +197,10 @@ def test_exactly_int8_when_asked(tiny_bundle: Path) -> None:
     careless, middle = Budget(max_accuracy_drop=None), SPACE.middle()
     for _ in range(2):  # measured, then remembered
         with tofa_edge.deploy(
-            tiny_bundle, subnet=middle, precision="int8", budget=careless
+            tiny_bundle,
+            subnet=middle,
+            budget=careless,
+            options=tofa_edge.DeployOptions(precision="int8"),
         ) as model:
             assert model.engine.target.precision == "int8"
             assert model.subnet == SPACE.middle()
@@ -205,7 +224,9 @@ def test_the_reference_stands_in_where_only_integers_work() -> None:
 
 def test_unknown_precision_names_those_there_are(tiny_bundle: Path) -> None:
     with pytest.raises(BackendError, match=r"wanted int3, engines here offer .*fp32"):
-        tofa_edge.deploy(tiny_bundle, precision="int3", remember=False)
+        tofa_edge.deploy(
+            tiny_bundle, remember=False, options=tofa_edge.DeployOptions(precision="int3")
+        )
 
 
 def test_a_budget_for_the_drop_is_checked() -> None:

@@ -25,7 +25,9 @@ from tofa_edge.backends.protocol import Backend, Engine, Session, Target
 from tofa_edge.budget import Budget
 from tofa_edge.bundle.bundle import Bundle
 from tofa_edge.cutting.cutter import Cutter
-from tofa_edge.deployment.finish import Finisher
+from tofa_edge.deployment import decisions
+from tofa_edge.deployment.remember import decision_key_of
+from tofa_edge.deployment.request import requested
 from tofa_edge.errors import BackendError, BudgetError, BundleError, ImageError, SubnetError
 from tofa_edge.measurement.stopwatch import Latency, Stopwatch, percentiles
 from tofa_edge.prediction.memory import peak_memory_mb
@@ -50,22 +52,6 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> None:
         return percentiles([timeit.timeit(run, number=1) for _ in range(5)])
 
     monkeypatch.setattr(Stopwatch, "_once", once)
-
-
-def simulate(monkeypatch: pytest.MonkeyPatch, milliseconds: Callable[[Subnet], float]) -> None:
-    """Makes this a device whose latencies are known exactly."""
-
-    def latency(subnet: Subnet) -> Latency:
-        time = milliseconds(subnet)
-        return Latency(time, time, time, time, 30, 0.005)
-
-    middle = latency(SPACE.middle())
-    monkeypatch.setattr(Stopwatch, "time", lambda self, run: middle)
-    monkeypatch.setattr(Finisher, "time", lambda self, model, stopwatch: latency(model.subnet))
-
-
-def by_macs(subnet: Subnet) -> float:
-    return 1 + macs(layers(SPACE, subnet)) / 1e5
 
 
 @pytest.mark.parametrize("seed", range(3))
@@ -95,7 +81,9 @@ def test_numbers_are_the_reference_ones(tiny_bundle: Path) -> None:
     images = photos(4, subnet.resolution)
     wanted = reference.load(network).run(images)[LOGITS]
     for name in backends.working():
-        with tofa_edge.deploy(tiny_bundle, subnet=subnet, backend=name) as model:
+        with tofa_edge.deploy(
+            tiny_bundle, subnet=subnet, options=tofa_edge.DeployOptions(backend=name)
+        ) as model:
             assert model.engine.backend.name == name
             got = np.stack([prediction.logits for prediction in model.batch(images)])
         assert np.abs(got - wanted).max() <= 1e-3 * np.abs(wanted).max()
@@ -119,46 +107,6 @@ def test_impossible_budget_names_the_fastest(tiny_bundle: Path, lines: list[str]
     assert re.search(r"the fastest network measured is \d+px .* on \w+ cpu", str(caught.value))
 
 
-def test_budget_in_between_is_searched(tiny_bundle: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """On a device whose latency is a line of the MACs, the choice is close under the budget."""
-    simulate(monkeypatch, by_macs)
-    budget = 1 + 0.5 * macs(layers(SPACE, LARGEST)) / 1e5
-    with tofa_edge.deploy(tiny_bundle, latency_ms=budget, backend="reference") as model:
-        explanation = model.explanation
-    chosen = explanation.chosen
-    assert chosen is not None
-    assert 0.9 * budget < chosen.latency.p95_ms <= budget
-    assert 2 <= len(explanation.measured) <= 8
-    assert len(explanation.finished) <= 3
-    for tried in explanation.finished:
-        assert tried.predicted_ms == pytest.approx(tried.latency.p95_ms, rel=0.05)
-
-
-def test_prediction_that_was_too_bold_is_corrected(
-    tiny_bundle: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Large inputs are slow here, as no cost model would say."""
-    simulate(monkeypatch, lambda s: by_macs(s) * (3.0 if s.resolution == 32 else 1.0))
-    budget = 0.6 * by_macs(LARGEST)
-    with tofa_edge.deploy(tiny_bundle, latency_ms=budget, backend="reference") as model:
-        assert by_macs(model.subnet) * (3.0 if model.input_size == 32 else 1.0) <= budget
-        assert "chosen" in model.explain()
-
-
-def test_same_seed_gives_the_same_search(
-    tiny_bundle: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    simulate(monkeypatch, by_macs)
-    tried = []
-    for _ in range(2):
-        with tofa_edge.deploy(
-            tiny_bundle, latency_ms=4.0, seed=5, backend="reference", remember=False
-        ) as model:
-            explanation = model.explanation
-            tried.append([m.subnet for m in (*explanation.measured, *explanation.finished)])
-    assert tried[0] == tried[1]
-
-
 def test_second_start_is_remembered(tiny_bundle: Path, own_cache: Path, lines: list[str]) -> None:
     with tofa_edge.deploy(tiny_bundle, latency_ms=1000) as first:
         image = photos(1, first.input_size)[0]
@@ -177,16 +125,27 @@ def test_second_start_is_remembered(tiny_bundle: Path, own_cache: Path, lines: l
         assert not third.explanation.remembered, "a damaged artefact is not loaded"
 
 
-def test_slower_than_remembered_is_chosen_anew(
-    tiny_bundle: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    simulate(monkeypatch, by_macs)
-    budget = 0.7 * by_macs(LARGEST)
-    tofa_edge.deploy(tiny_bundle, latency_ms=budget).close()
-    simulate(monkeypatch, lambda subnet: 1.3 * by_macs(subnet))
-    with tofa_edge.deploy(tiny_bundle, latency_ms=budget) as model:
+def test_slower_than_remembered_is_chosen_anew(tiny_bundle: Path) -> None:
+    options = tofa_edge.DeployOptions(backend="reference")
+    bundle = Bundle.open(tiny_bundle)
+    kept = decision_key_of(requested(bundle, Budget(latency_ms=1000), None, options))
+    with tofa_edge.deploy(bundle, latency_ms=1000, options=options) as model:
+        assert model.explanation.chosen is not None
+        half = 0.5 * model.explanation.chosen.latency.p50_ms
+    found = decisions.recall(kept)
+    assert found is not None
+    tight = requested(bundle, Budget(latency_ms=half), None, options)
+    decisions.remember(decision_key_of(tight), *found)
+    with tofa_edge.deploy(bundle, latency_ms=half, options=options) as model:
         assert "choosing again" in model.explain()
-        assert 1.3 * by_macs(model.subnet) <= budget
+        assert model.subnet != LARGEST
+
+
+def test_former_arguments_name_their_new_place(tiny_bundle: Path) -> None:
+    with pytest.raises(TypeError, match=r"options=DeployOptions\(backend=…, seed=…\)"):
+        tofa_edge.deploy(tiny_bundle, backend="tflite", seed=3)
+    with pytest.raises(TypeError, match="unexpected keyword argument 'latency'"):
+        tofa_edge.deploy(tiny_bundle, latency=5)
 
 
 def test_unwritable_cache_is_no_failure(
@@ -204,7 +163,9 @@ def test_other_limits_are_kept(tiny_bundle: Path) -> None:
         assert 0.8 * half < macs(layers(SPACE, model.subnet)) / 1e6 <= half
     every = np.stack([SPACE.encode(LARGEST), SPACE.encode(SMALLEST)])
     memory = float(peak_memory_mb(SPACE, every, "tflite").mean())
-    with tofa_edge.deploy(tiny_bundle, memory_mb=memory, backend="tflite") as model:
+    with tofa_edge.deploy(
+        tiny_bundle, memory_mb=memory, options=tofa_edge.DeployOptions(backend="tflite")
+    ) as model:
         genes, precision = SPACE.encode(model.subnet)[np.newaxis], model.engine.target.precision
         used = peak_memory_mb(SPACE, genes, "tflite", precision)
         assert used[0] <= memory
@@ -216,7 +177,9 @@ def test_other_limits_are_kept(tiny_bundle: Path) -> None:
 
 
 def test_no_time_to_measure_is_still_measured_within(tiny_bundle: Path) -> None:
-    with tofa_edge.deploy(tiny_bundle, latency_ms=500, max_seconds=1e-3) as model:
+    with tofa_edge.deploy(
+        tiny_bundle, latency_ms=500, options=tofa_edge.DeployOptions(max_seconds=1e-3)
+    ) as model:
         assert not model.explanation.measured
         assert model.explanation.chosen is not None
 
@@ -225,7 +188,9 @@ def test_same_subnet_gives_the_same_numbers(tiny_bundle: Path) -> None:
     images, logits = photos(2, SMALLEST.resolution), []
     for seed in (1, 2):
         with tofa_edge.deploy(
-            tiny_bundle, subnet=SMALLEST, seed=seed, backend="reference"
+            tiny_bundle,
+            subnet=SMALLEST,
+            options=tofa_edge.DeployOptions(seed=seed, backend="reference"),
         ) as model:
             logits.append(np.stack([prediction.logits for prediction in model.batch(images)]))
     assert np.array_equal(logits[0], logits[1])
@@ -263,11 +228,17 @@ def test_without_photos_only_the_largest(bare_bundle: Path) -> None:
     with pytest.raises(BundleError, match=r"calibration wants 16 images.* got 0 photos"):
         tofa_edge.deploy(bare_bundle, subnet=SMALLEST)
     with pytest.raises(BundleError, match="and 15 frames"):
-        tofa_edge.deploy(bare_bundle, subnet=SMALLEST, calibration=list(photos(15)))
+        tofa_edge.deploy(
+            bare_bundle,
+            subnet=SMALLEST,
+            options=tofa_edge.DeployOptions(calibration=list(photos(15))),
+        )
 
 
 def test_frames_stand_in_for_photos(bare_bundle: Path) -> None:
-    with tofa_edge.deploy(bare_bundle, subnet=SMALLEST, calibration=list(photos(16))) as model:
+    with tofa_edge.deploy(
+        bare_bundle, subnet=SMALLEST, options=tofa_edge.DeployOptions(calibration=list(photos(16)))
+    ) as model:
         assert model.subnet == SMALLEST
 
 
@@ -309,7 +280,9 @@ def scene_photo(rng: np.random.Generator) -> ImageArray:
 
 def test_frames_of_a_still_camera_count_once(tiny_bundle: Path, lines: list[str]) -> None:
     frames = still_camera(256)
-    with tofa_edge.deploy(tiny_bundle, subnet=SMALLEST, calibration=frames) as model:
+    with tofa_edge.deploy(
+        tiny_bundle, subnet=SMALLEST, options=tofa_edge.DeployOptions(calibration=frames)
+    ) as model:
         told = "calibration: 256 frames given, 1 used, for the others look like one of them; "
         assert f"{told}24 photos of the bundle's beside them" in lines
         assert told in model.explain()
@@ -319,34 +292,42 @@ def test_frames_of_a_still_camera_count_once(tiny_bundle: Path, lines: list[str]
 
 def test_a_still_camera_alone_calibrates_nothing(bare_bundle: Path) -> None:
     with pytest.raises(BundleError, match=r"and 1 frames that differ, of 64 given: .* scenes"):
-        tofa_edge.deploy(bare_bundle, subnet=SMALLEST, calibration=still_camera(64))
+        tofa_edge.deploy(
+            bare_bundle,
+            subnet=SMALLEST,
+            options=tofa_edge.DeployOptions(calibration=still_camera(64)),
+        )
 
 
 def test_unreadable_frame_is_refused(bare_bundle: Path) -> None:
     frames = ["no/such/frame.jpg"] * 16
     with pytest.raises(ImageError, match=r"frame\.jpg"):
-        tofa_edge.deploy(bare_bundle, subnet=SMALLEST, calibration=frames)
+        tofa_edge.deploy(
+            bare_bundle, subnet=SMALLEST, options=tofa_edge.DeployOptions(calibration=frames)
+        )
 
 
 def test_unknown_backend_lists_the_others(tiny_bundle: Path) -> None:
     with pytest.raises(BackendError, match=r"no backend 'tpu9'; there are .*reference"):
-        tofa_edge.deploy(tiny_bundle, backend="tpu9")
+        tofa_edge.deploy(tiny_bundle, options=tofa_edge.DeployOptions(backend="tpu9"))
 
 
 def test_thread_count_not_offered_is_refused(tiny_bundle: Path) -> None:
     with pytest.raises(BackendError, match="wanted 77 threads, reference offers 1"):
-        tofa_edge.deploy(tiny_bundle, backend="reference", threads=77)
+        tofa_edge.deploy(
+            tiny_bundle, options=tofa_edge.DeployOptions(backend="reference", threads=77)
+        )
 
 
 def test_thread_count_is_kept(tiny_bundle: Path) -> None:
-    with tofa_edge.deploy(tiny_bundle, threads=1) as model:
+    with tofa_edge.deploy(tiny_bundle, options=tofa_edge.DeployOptions(threads=1)) as model:
         assert model.engine.target.threads == 1
 
 
 def test_wrong_numbers_are_found(tiny_bundle: Path, offer: Offer) -> None:
     offer("wrong")
     with pytest.raises(BackendError, match=r"wrong cannot run here: wrong numbers: 1\.0e-02 of"):
-        tofa_edge.deploy(tiny_bundle, backend="wrong")
+        tofa_edge.deploy(tiny_bundle, options=tofa_edge.DeployOptions(backend="wrong"))
 
 
 def test_working_engine_is_used_instead(tiny_bundle: Path, offer: Offer) -> None:
@@ -363,7 +344,7 @@ def test_working_engine_is_used_instead(tiny_bundle: Path, offer: Offer) -> None
 def test_missing_engine_says_what_to_do(tiny_bundle: Path, offer: Offer) -> None:
     offer("absent")
     with pytest.raises(BackendError, match="pip install absent"):
-        tofa_edge.deploy(tiny_bundle, backend="absent")
+        tofa_edge.deploy(tiny_bundle, options=tofa_edge.DeployOptions(backend="absent"))
 
 
 def test_reference_is_the_last_resort(tiny_bundle: Path, offer: Offer) -> None:
@@ -375,7 +356,7 @@ def test_reference_is_the_last_resort(tiny_bundle: Path, offer: Offer) -> None:
 def test_finished_network_is_compared_too(tiny_bundle: Path, offer: Offer) -> None:
     offer("late_wrong")
     with pytest.raises(BackendError, match="of the largest logit off on"):
-        tofa_edge.deploy(tiny_bundle, backend="late_wrong")
+        tofa_edge.deploy(tiny_bundle, options=tofa_edge.DeployOptions(backend="late_wrong"))
 
 
 def test_subnet_text_names_its_choices() -> None:

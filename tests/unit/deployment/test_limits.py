@@ -51,7 +51,7 @@ def test_a_printed_subnet_has_to_be_read(tiny_bundle: Path) -> None:
 
 def test_a_seed_is_no_less_than_0(tiny_bundle: Path) -> None:
     with pytest.raises(LimitError, match="seed"):
-        tofa_edge.deploy(tiny_bundle, seed=-1)
+        tofa_edge.deploy(tiny_bundle, options=tofa_edge.DeployOptions(seed=-1))
 
 
 @pytest.mark.parametrize(
@@ -64,7 +64,12 @@ def test_a_seed_is_no_less_than_0(tiny_bundle: Path) -> None:
 )
 def test_what_no_subnet_keeps_is_named(tiny_bundle: Path, limit: Budget, said: str) -> None:
     with pytest.raises(BudgetError, match=said) as caught:
-        tofa_edge.deploy(tiny_bundle, budget=limit, backend="reference", remember=False)
+        tofa_edge.deploy(
+            tiny_bundle,
+            budget=limit,
+            remember=False,
+            options=tofa_edge.DeployOptions(backend="reference"),
+        )
     assert not isinstance(caught.value, LimitError), "another device may keep it"
 
 
@@ -74,7 +79,10 @@ def test_an_accuracy_that_no_subnet_reaches_is_not_given_up(tmp_path: Path) -> N
     accuracies = 0.4 + 0.3 * (work - work.min()) / np.ptp(work)
     predictor = fit_accuracy(tiny(), genes, accuracies)
     small_bundle(tmp_path / "b.tofa", calibration_photos=32, predictor=predictor)
-    options: dict[str, Any] = {"backend": "reference", "remember": False}
+    options: dict[str, Any] = {
+        "options": tofa_edge.DeployOptions(backend="reference"),
+        "remember": False,
+    }
     with pytest.raises(BudgetError, match=r"accuracy ≥ 99\.0%; the largest is expected to reach"):
         tofa_edge.deploy(tmp_path / "b.tofa", budget=Budget(accuracy=0.99), **options)
     with tofa_edge.deploy(tmp_path / "b.tofa", budget=Budget(accuracy=0.5), **options) as model:

@@ -16,7 +16,7 @@ from tofa_edge.architecture.space import Subnet
 from tofa_edge.architecture.zoo import efficientnet_lite0, tiny, whole
 from tofa_edge.backends.protocol import INTEGERS
 from tofa_edge.bundle.bundle import Bundle
-from tofa_edge.deployment.finish import Finisher
+from tofa_edge.deployment.local_device import LocalDevice
 from tofa_edge.deployment.profile import (
     keep,
     known_forecasts,
@@ -43,11 +43,11 @@ def slow(subnet: Subnet) -> float:
 def made(tiny_bundle: Path, monkeypatch: pytest.MonkeyPatch) -> Profile:
     """A profile of a device whose latencies are known exactly."""
 
-    def latency(bench: Finisher, subnet: Subnet, engine: object) -> Latency:
+    def latency(device: LocalDevice, subnet: Subnet, engine: object) -> Latency:
         time = slow(subnet)
         return Latency(time, time, 1.1 * time, 1.2 * time, 30, 0.01)
 
-    monkeypatch.setattr(Finisher, "timed_as_stored", latency)
+    monkeypatch.setattr(LocalDevice, "time_stored", latency)
     return profile(Bundle.open(tiny_bundle), 30, "reference")
 
 
@@ -104,7 +104,9 @@ def test_damaged_profile_does_not_stop_a_deployment(
     (path,) = profiles_folder().glob("*.json")
     assert path.is_relative_to(own_cache)
     path.write_text("{")
-    tofa_edge.deploy(tiny_bundle, latency_ms=100, backend="reference").close()
+    tofa_edge.deploy(
+        tiny_bundle, latency_ms=100, options=tofa_edge.DeployOptions(backend="reference")
+    ).close()
 
 
 def test_ranking_says_what_was_measured(tiny_bundle: Path, tmp_path: Path) -> None:

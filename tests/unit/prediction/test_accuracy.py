@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 
@@ -12,6 +14,8 @@ from tofa_edge.architecture.zoo import efficientnet_lite0, tiny
 from tofa_edge.errors import BundleError
 from tofa_edge.measurement.order_statistics import kendall_tau, wilson
 from tofa_edge.prediction.accuracy import (
+    BOUNDS,
+    SETTINGS,
     USUAL_DROP,
     AccuracyPredictor,
     architecture_features,
@@ -73,10 +77,42 @@ def test_it_travels_as_arrays(fitted: AccuracyPredictor) -> None:
         AccuracyPredictor.from_arrays({**arrays, "scale": arrays["scale"] * np.nan}, SPACE)
     with pytest.raises(BundleError, match="does not fit"):
         AccuracyPredictor.from_arrays({}, SPACE)
-    with pytest.raises(BundleError, match="rounding is damaged"):
+    with pytest.raises(BundleError, match="lacks rounding of shape"):
         AccuracyPredictor.from_arrays({**arrays, "rounding": np.ones(3, np.float32)}, SPACE)
     del arrays["rounding"]  # as in bundles of earlier versions
     assert AccuracyPredictor.from_arrays(arrays, SPACE).integer_drop == USUAL_DROP
+
+
+@pytest.mark.parametrize(
+    ("name", "position", "value"),
+    [
+        ("scale", 0, 0.0), ("scale", 2, -1.0), ("scale", 1, 1e-20), ("scale", 0, np.nan),
+        ("settings", 0, 0.0), ("settings", 0, 1e-9), ("settings", 1, -1.0), ("settings", 2, 1e30),
+        ("inputs", (3, 1), 1e30), ("weights", 5, -1e30), ("factor", (2, 2), np.inf),
+        ("centre", 0, 3e38), ("level", 0, 5.0), ("size", 0, -0.1), ("quality", 1, np.nan),
+        ("rounding", 0, -7.0),
+    ],
+)  # fmt: skip
+def test_numbers_that_no_fit_makes_are_refused_by_name(
+    fitted: AccuracyPredictor, name: str, position: Any, value: float
+) -> None:
+    arrays = fitted.to_arrays()
+    arrays[name][position] = value
+    with pytest.raises(BundleError, match=f"accuracy predictor's {name} (is not finite|holds)"):
+        AccuracyPredictor.from_arrays(arrays, SPACE)
+
+
+@pytest.mark.filterwarnings("error")
+def test_at_the_bounds_predictions_are_still_numbers(fitted: AccuracyPredictor) -> None:
+    for end, inside in ((0, 0.01), (1, -0.01)):
+        arrays = fitted.to_arrays()
+        for name, limits in BOUNDS.items():
+            arrays[name] = np.full_like(arrays[name], limits[end] + inside * abs(limits[end]))
+        inner = [limits[end] + inside * limits[end] for limits in SETTINGS]
+        arrays["settings"] = np.array(inner, np.float32)
+        extreme = AccuracyPredictor.from_arrays(arrays, SPACE)
+        assert np.isfinite(extreme.expected(SPACE, drawn(20, 8))).all()
+        assert np.isfinite(extreme.deviation(SPACE, drawn(20, 8))).all()
 
 
 def test_alike_accuracies_are_no_failure() -> None:

@@ -15,8 +15,15 @@ from tofa_edge import backends
 from tofa_edge.backends.protocol import Backend, Engine, Target
 from tofa_edge.bundle.bundle import Bundle
 from tofa_edge.errors import BackendError, BundleError
+from tofa_edge.selftest import memory
 from tofa_edge.selftest import watchdog as watching
-from tofa_edge.selftest.records import calibrator, engine_records, passing_engines, records_here
+from tofa_edge.selftest.records import (
+    Record,
+    calibrator,
+    engine_records,
+    passing_engines,
+    records_here,
+)
 
 Offer = Callable[..., dict[str, Backend]]
 
@@ -25,7 +32,7 @@ Offer = Callable[..., dict[str, Backend]]
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     """Waits little, and spares little memory."""
     monkeypatch.setattr(watching, "PATIENCE_S", 3.0)
-    monkeypatch.setattr(watching, "_available_bytes", lambda: 400_000_000)
+    monkeypatch.setattr(memory, "available_bytes", lambda: 400_000_000)
 
 
 FAULTS = {
@@ -75,7 +82,7 @@ def test_application_survives_and_the_next_engine_serves(
     offer: Offer, impatient: None, tiny_bundle: Path, name: str
 ) -> None:
     offer(name, "sound")
-    with tofa_edge.deploy(tiny_bundle, threads=1) as model:
+    with tofa_edge.deploy(tiny_bundle, options=tofa_edge.DeployOptions(threads=1)) as model:
         served = model.engine
         text = model.explain()
     assert FAULTS[name][0] in text
@@ -152,14 +159,31 @@ def test_golden_cases_are_a_bundles_own(offer: Offer, tiny_bundle: Path) -> None
     assert {record.subject for record in records_here()} == {bundle.digest, "specimen"}
 
 
-def test_vanished_bundle_is_not_the_engines_fault(
-    offer: Offer, tiny_bundle: Path, tmp_path: Path
+@pytest.fixture
+def copy(tiny_bundle: Path, tmp_path: Path) -> Path:
+    copied = tmp_path / "copy.tofa"
+    copied.write_bytes(tiny_bundle.read_bytes())
+    return copied
+
+
+@pytest.mark.parametrize("replacement", [b"no bundle", None])
+def test_bundle_that_was_opened_is_tested_with(
+    offer: Offer, copy: Path, replacement: bytes | None
 ) -> None:
     offer("sound")
-    copy = tmp_path / "copy.tofa"
-    copy.write_bytes(tiny_bundle.read_bytes())
     bundle = Bundle.open(copy)
     copy.unlink()
+    if replacement is not None:
+        copy.write_bytes(replacement)
+    record = engine_records(bundle, ["sound"])["sound"]
+    assert (record.sound, record.subject) == ((Target(),), bundle.digest)
+
+
+def test_damaged_bundle_is_not_the_engines_fault(offer: Offer, copy: Path) -> None:
+    offer("sound")
+    bundle = Bundle.open(copy)
+    with copy.open("r+b") as file:
+        file.write(bytes(copy.stat().st_size))
     with pytest.raises(BundleError, match=r"copy\.tofa"):
         engine_records(bundle, ["sound"])
     assert all(record.backend != "sound" for record in records_here())
@@ -175,7 +199,11 @@ def test_engine_that_does_not_calibrate_leaves_it_to_another(
     assert calibrator(engine, bundle) is engine
     found["talking"].calibrates = False
     assert calibrator(engine, bundle).backend.name == "sound"
-    with tofa_edge.deploy(tiny_bundle, backend="talking", subnet=bundle.space.smallest()) as model:
+    with tofa_edge.deploy(
+        tiny_bundle,
+        subnet=bundle.space.smallest(),
+        options=tofa_edge.DeployOptions(backend="talking"),
+    ) as model:
         assert model.engine.backend.name == "talking"
 
 
@@ -189,10 +217,12 @@ def test_interrupt_ends_the_tests(offer: Offer, monkeypatch: pytest.MonkeyPatch)
     found = offer("hanging", "sound")
     begun = time.monotonic()
 
-    def interrupt(record: object) -> None:
+    def interrupt(record: Record) -> Record:
+        if record.backend == "reference":
+            return record
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("tofa_edge.selftest.records._keep", interrupt)
+    monkeypatch.setattr("tofa_edge.selftest.records._kept", interrupt)
     monkeypatch.setattr(backends.registry, "_discovered", lambda: dict(reversed(found.items())))
     with pytest.raises(KeyboardInterrupt):
         engine_records()

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tofa_edge.storage.files import one_line, whole_file
+from tofa_edge.storage.files import check_place, one_line, safe_name, whole_file
 
 
 @pytest.mark.parametrize(("private", "mode"), [(False, 0o644), (True, 0o600)])
@@ -31,6 +31,61 @@ def test_nothing_is_left_after_an_error(tmp_path: Path) -> None:
         pass
 
 
+class Refused(Exception):
+    pass
+
+
+def test_a_file_is_replaced_only_if_asked(tmp_path: Path) -> None:
+    path = tmp_path / "notes.json"
+    check_place(path, False, Refused)
+    assert list(tmp_path.iterdir()) == []
+    path.write_text("mine")
+    with pytest.raises(Refused, match=r"notes.json exists: choose another name, or --force"):
+        check_place(path, False, Refused)
+    check_place(path, True, Refused)
+    assert path.read_text() == "mine"
+    (tmp_path / "link").symlink_to(tmp_path / "nowhere")
+    with pytest.raises(Refused, match="exists"):
+        check_place(tmp_path / "link", False, Refused)
+
+
+@pytest.mark.parametrize(
+    ("place", "said"),
+    [
+        ("folder", "is a folder"),
+        ("missing/file", "cannot be written: there is no folder"),
+        ("/dev/null", "no regular file"),
+        ("/proc/file", "cannot be written"),
+        ("x" * 250, "cannot be written: File name too long"),
+        ("a\0b", "cannot be written: embedded null byte"),
+    ],
+)
+def test_place_that_takes_no_file(tmp_path: Path, place: str, said: str) -> None:
+    (tmp_path / "folder").mkdir()
+    with pytest.raises(Refused, match=said):
+        check_place(tmp_path / place, True, Refused)
+    assert list(tmp_path.iterdir()) == [tmp_path / "folder"]
+
+
 def test_one_line_is_short_and_printable() -> None:
     assert one_line(ValueError("a\nb\x1b[0m")) == "a?b?[0m"
     assert one_line("x" * 300) == "x" * 200 + "…"
+
+
+@pytest.mark.parametrize("name", ["mobilenet_v3_w1.0", "tiny", "a-b", "9", "x" * 64, "a..b", "-"])
+def test_safe_names_stay(name: str) -> None:
+    assert safe_name(name) == name
+
+
+@pytest.mark.parametrize(
+    ("name", "safe"),
+    [
+        ("../../victim/x", "-..-victim-x"), ("..", "unnamed"), ("", "unnamed"),
+        (".hidden", "hidden"), ("a/b", "a-b"), ("a\0b\n", "a-b-"),
+        ("猫", "-"), ("C:\\x", "C-x"), ("x" * 10**6, "x" * 64),
+    ],
+)  # fmt: skip
+def test_other_names_become_safe(name: str, safe: str, tmp_path: Path) -> None:
+    assert safe_name(name) == safe == safe_name(safe)
+    (tmp_path / safe).touch()
+    assert [path.name for path in tmp_path.iterdir()] == [safe]

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import logging
-import os
-import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -20,6 +18,7 @@ from tofa_edge.bundle.bundle import Bundle
 from tofa_edge.cutting.cutter import CALIBRATION_IMAGES
 from tofa_edge.errors import BundleError, DataError
 from tofa_edge.measurement.order_statistics import wilson
+from tofa_edge.storage.files import check_place, whole_file
 from tofa_edge.train.data.photos import UNLABELLED
 from tofa_edge.train.data.sources import read_photos
 from tofa_edge.train.run.subnet_accuracy import log_softmax, subnet_logits
@@ -124,50 +123,50 @@ def calibration_error(confidence: FloatArray, right: NDArray[np.bool_]) -> float
     return float(np.abs(gaps).sum() / len(confidence))
 
 
-def check_plot(path: Path) -> None:
+def check_plot(path: Path, overwrite: bool = False) -> None:
     """Checks that `plot` can write an image, before minutes of evaluation are lost.
 
     Args:
         path: of the image file; its suffix says the format, such as .png, .svg, .pdf or .jpg.
+        overwrite: whether a file of that name may be replaced.
 
     Raises:
-        DataError: matplotlib is not installed or cannot write that format, the folder is missing
-            or not writable, or `path` is a folder.
+        DataError: matplotlib is not installed or cannot write that format, the file exists, the
+            folder is missing or not writable, or `path` is a folder.
     """
     formats = _figure().canvas.get_supported_filetypes()
     if path.suffix.lower().removeprefix(".") not in formats:
         wanted = ", ".join(f".{name}" for name in sorted(formats))
         got = path.suffix or "none"
         raise DataError(f"{path}: wanted a suffix that matplotlib can write ({wanted}), got {got}")
-    if path.is_dir():
-        raise DataError(f"{path}: wanted a file name for the plot, it is a folder")
-    try:
-        with tempfile.TemporaryFile(dir=path.parent):
-            pass
-    except OSError as error:
-        reason = f"folder {path.parent}: {error.strerror or error}"
-        raise DataError(f"{path}: the plot cannot be written: {reason}") from error
-    if path.exists() and not os.access(path, os.W_OK):
-        raise DataError(f"{path}: the plot cannot be written: the file there is write-protected")
+    check_place(path, overwrite, DataError)
 
 
-def plot(evaluations: list[Evaluation], classes: tuple[str, ...], path: Path) -> None:
+def plot(
+    evaluations: list[Evaluation],
+    classes: tuple[str, ...],
+    path: Path,
+    overwrite: bool = False,
+) -> None:
     """Draws accuracy over MACs and the largest subnet's confusion matrix; needs matplotlib.
 
     Args:
         evaluations: of one subnet each.
         classes: names, in the order of the confusion matrix.
         path: of the image file.
+        overwrite: whether a file of that name may be replaced.
 
     Raises:
-        DataError: matplotlib is not installed, or the file cannot be written.
+        DataError: matplotlib is not installed, or the file exists or cannot be written.
     """
+    check_plot(path, overwrite)
     figure = _figure(figsize=(11, 4.6), layout="constrained")
     left, right = figure.subplots(1, 2)
     _draw_accuracies(left, evaluations)
     _draw_confusion(right, evaluations[0].confusion, classes)
     try:
-        figure.savefig(path, dpi=130)
+        with whole_file(path) as stream:
+            figure.savefig(stream, dpi=130, format=path.suffix.lower().removeprefix("."))
     except (OSError, ValueError) as error:
         raise DataError(f"{path}: the plot cannot be written: {error}") from error
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import datetime
-import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,7 +21,6 @@ from tofa_edge.bundle.images import encode
 from tofa_edge.bundle.manifest import MOST_NAME, printable
 from tofa_edge.bundle.write import stored_precision, write_bundle
 from tofa_edge.cutting.dead_inputs import has_outsized_weights, without_dead_inputs
-from tofa_edge.errors import BundleError
 from tofa_edge.prediction.accuracy import AccuracyPredictor
 from tofa_edge.train.config import PACKING, OnStep, TrainingConfig, counter, silent
 from tofa_edge.train.objective.linear_probe import subnet_features
@@ -30,21 +28,6 @@ from tofa_edge.train.supernet.supernet import Supernet
 
 GOLDEN_BATCH = 4
 GOLDEN_RANDOM_SUBNETS = 2
-
-
-def check_writable(out: Path) -> None:
-    """Checks that a bundle can be written, before hours of training are lost.
-
-    Raises:
-        BundleError: the folder is missing or not writable, or `out` is a folder.
-    """
-    if out.is_dir():
-        raise BundleError(f"{out}: wanted a file name for the bundle, it is a folder")
-    try:
-        with tempfile.TemporaryFile(dir=out.parent):
-            pass
-    except OSError as error:
-        raise BundleError(f"{out}: cannot be written: {error.strerror or error}") from error
 
 
 @dataclass(frozen=True, eq=False)

@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-import contextlib
 import copy
 import math
-import signal
-import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from types import FrameType
 
 import numpy as np
 import torch
@@ -18,6 +14,7 @@ import torch
 from tofa_edge.architecture.layers import LOGITS
 from tofa_edge.architecture.space import SearchSpace, Subnet
 from tofa_edge.errors import TrainingError
+from tofa_edge.interruption import Interrupted, Interruption, interruption
 from tofa_edge.train.config import OnStep, Progress, silent
 from tofa_edge.train.data.steps import Step
 from tofa_edge.train.distributed import ALONE, Processes
@@ -31,11 +28,6 @@ WEIGHT_DECAY = 0.02
 CLIP_NORM = 5.0
 LEAST_MOMENTUM = 0.05  # stored BatchNorm statistics average about the last 20 steps
 AVERAGE_DECAY = 0.995  # of the averaged weights: about the last 200 steps
-INTERRUPTIONS: dict[signal.Signals, Callable[[int, FrameType | None], object] | signal.Handlers] = {
-    signal.SIGINT: signal.default_int_handler,
-    signal.SIGTERM: signal.SIG_DFL,
-}  # and what they do if nobody has changed it
-SAME_INTERRUPTION_S = 1.0  # torchrun hands on a Ctrl-C that its processes have had already
 
 Choose = Callable[[SearchSpace, np.random.Generator], Sequence[Subnet]]
 
@@ -128,12 +120,13 @@ def run(
 
     Raises:
         TrainingError: a loss or gradient is not finite; the step is named. Weights stay good.
-        KeyboardInterrupt: Ctrl-C or SIGTERM, to any process; between two steps, if sent once.
+        KeyboardInterrupt: Ctrl-C, SIGTERM or SIGHUP, to any process; between two steps, if sent
+            once.
     """
     keep_freed_memory()
-    with _interrupted_between_steps() as interrupted:
+    with interruption(raises=False) as asked:  # a step ends before training does
         try:
-            stopped = _steps(state, phase, on_step, hook, interrupted)
+            stopped = _steps(state, phase, on_step, hook, asked)
         except KeyboardInterrupt:  # of this process alone
             if state.whole:
                 keep()
@@ -141,11 +134,11 @@ def run(
         keep()
         if stopped:
             phase.processes.wait()  # who leaves early may have the others killed while they write
-            raise KeyboardInterrupt
+            raise KeyboardInterrupt if asked.number is None else Interrupted(asked.number)
 
 
 def _steps(
-    state: TrainingState, phase: Phase, on_step: OnStep, hook: Hook, interrupted: threading.Event
+    state: TrainingState, phase: Phase, on_step: OnStep, hook: Hook, asked: Interruption
 ) -> bool:
     """Runs steps until the last, the hook's end or an interruption; returns if it was that."""
     began = time.perf_counter() - state.seconds
@@ -161,39 +154,10 @@ def _steps(
         ends = hook(progress, state)
         state.whole = True
         on_step(progress)
-        ends, stopped = phase.processes.any(ends, interrupted.is_set())
+        ends, stopped = phase.processes.any(ends, asked.number is not None)
         if ends or stopped:
             return stopped
     return False
-
-
-@contextlib.contextmanager
-def _interrupted_between_steps() -> Iterator[threading.Event]:
-    """Yields an event that Ctrl-C and SIGTERM set: a step ends before training does.
-
-    A later second one stops at once. Signals that are ignored, or someone else's, stay so.
-    """
-    event, first = threading.Event(), math.inf
-    if threading.current_thread() is not threading.main_thread():
-        yield event
-        return
-
-    def remember(number: int, frame: FrameType | None) -> None:
-        nonlocal first
-        if time.monotonic() - first > SAME_INTERRUPTION_S:
-            raise KeyboardInterrupt
-        first = min(first, time.monotonic())
-        event.set()
-
-    before = {number: signal.getsignal(number) for number in INTERRUPTIONS}
-    taken = [number for number, default in INTERRUPTIONS.items() if before[number] == default]
-    for number in taken:
-        signal.signal(number, remember)
-    try:
-        yield event
-    finally:
-        for number in taken:
-            signal.signal(number, before[number])
 
 
 def _step(state: TrainingState, phase: Phase) -> tuple[float, ...]:

@@ -25,6 +25,7 @@ from tofa_edge.architecture.arrays import FloatArray
 from tofa_edge.architecture.zoo import tiny
 from tofa_edge.bundle.bundle import Bundle
 from tofa_edge.errors import DataError, TrainingError
+from tofa_edge.interruption import INTERRUPTIONS
 from tofa_edge.network.network import LITE_PREPROCESSING
 from tofa_edge.train import trainer
 from tofa_edge.train.after.subnet_tests import expected_accuracies
@@ -32,7 +33,7 @@ from tofa_edge.train.config import TESTING, Progress, TrainingConfig
 from tofa_edge.train.objective.objectives import SemiSupervised
 from tofa_edge.train.run import checkpoint, logs, phases
 from tofa_edge.train.run import early_stopping as early_stopping
-from tofa_edge.train.run.loop import INTERRUPTIONS, Phase, TrainingState, begin
+from tofa_edge.train.run.loop import Phase, TrainingState, begin
 from tofa_edge.train.run.subnet_accuracy import fit_temperature
 from tofa_edge.train.supernet.supernet import Supernet
 from tofa_edge.train.trainer import train
@@ -123,7 +124,7 @@ def default_handlers() -> Iterator[None]:
             signal.signal(number, handler)
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("number", [*INTERRUPTIONS])
 def test_interrupted_run_has_lost_no_step(
     photos: Path, whole: dict[str, FloatArray], tmp_path: Path, number: signal.Signals
 ) -> None:

@@ -135,11 +135,15 @@ def test_a_plot_is_checked_before(tmp_path: Path) -> None:
     for name in ("a.txt", "a"):
         with pytest.raises(DataError, match=r"wanted a suffix .*\.png, .*got"):
             check_plot(tmp_path / name)
-    with pytest.raises(DataError, match=r"nowhere: No such file"):
+    with pytest.raises(DataError, match="there is no folder"):
         check_plot(tmp_path / "nowhere" / "a.png")
     (tmp_path / "folder.png").mkdir()
-    with pytest.raises(DataError, match="it is a folder"):
+    with pytest.raises(DataError, match="is a folder"):
         check_plot(tmp_path / "folder.png")
+    (tmp_path / "a.png").touch()
+    with pytest.raises(DataError, match="exists: choose another name, or --force"):
+        check_plot(tmp_path / "a.png")
+    check_plot(tmp_path / "a.png", overwrite=True)
 
 
 def test_the_way_out_of_no_calibration_photos(bare_bundle: Path, tmp_path: Path) -> None:

@@ -20,8 +20,8 @@ from tofa_edge.architecture.layers import layers
 from tofa_edge.architecture.space import SearchSpace, Subnet
 from tofa_edge.architecture.tables import tables
 from tofa_edge.architecture.zoo import SPACES, efficientnet_lite0, named, tiny
-from tofa_edge.deployment.forecast import expected_accuracy
-from tofa_edge.deployment.search import maximise
+from tofa_edge.search.evolution import maximise
+from tofa_edge.search.forecast import expected_accuracy
 
 
 def candidates(space: SearchSpace, rng: np.random.Generator, count: int) -> list[Subnet]:

@@ -15,13 +15,12 @@ from tofa_edge.architecture.space import SearchSpace, Subnet
 from tofa_edge.architecture.tables import tables
 from tofa_edge.backends.protocol import Engine
 from tofa_edge.budget import Budget
-from tofa_edge.deployment.forecast import Forecast, expected_accuracy, expected_drop
-from tofa_edge.deployment.screen import Candidate
-from tofa_edge.deployment.search import maximise
 from tofa_edge.measurement.stopwatch import Latency
 from tofa_edge.prediction.accuracy import AccuracyPredictor
 from tofa_edge.prediction.memory import MEGA, SHARES, peak_memory_mb
-from tofa_edge.serving.explanation import headroom
+from tofa_edge.search.candidates import Candidate, headroom
+from tofa_edge.search.evolution import maximise
+from tofa_edge.search.forecast import Forecast, expected_accuracy, expected_drop
 
 POOL = 1500  # subnets among which the next to measure is chosen
 MEASUREMENTS = 8  # over all engines, those of the screening included
@@ -242,15 +241,3 @@ class Chooser:
         """Returns the engine expected to run a subnet, (1, genes), fastest, and its latency."""
         engine = min(engines, key=lambda engine: float(self._cautious_ms(engine, genes, 0.0)[0]))
         return engine, float(self._expected_ms(engine, genes)[0])
-
-
-def fastest_candidates(candidates: list[Candidate]) -> list[Candidate]:
-    """Returns the two engines to consider: the fastest, and the next that promises something else.
-
-    After one in integers that is the fastest in float, which is more accurate; after one in float
-    the next of all.
-    """
-    first, others = candidates[0], candidates[1:]
-    if first.engine.target.is_integer:
-        others = [other for other in others if not other.engine.target.is_integer] or others
-    return [first, *others[:1]]

@@ -17,10 +17,10 @@ from tofa_edge.architecture.tables import tables
 from tofa_edge.architecture.zoo import efficientnet_lite0, mobilenet_v3, tiny
 from tofa_edge.backends.protocol import Engine, Target
 from tofa_edge.budget import Budget
-from tofa_edge.deployment.choose import MEASUREMENTS, Chooser, Pick, fastest_candidates
-from tofa_edge.deployment.screen import Candidate
 from tofa_edge.measurement.stopwatch import Latency
 from tofa_edge.prediction.accuracy import AccuracyPredictor, fit_accuracy
+from tofa_edge.search.candidates import Candidate, fastest_candidates
+from tofa_edge.search.chooser import MEASUREMENTS, Chooser, Pick
 
 SPACE = tiny()
 FLOAT = Engine(backends.backend("reference"), Target())

@@ -1,0 +1,163 @@
+"""Choosing on a simulated device: latency is a formula, nothing is built, nothing is patched."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import numpy as np
+import pytest
+
+from tofa_edge import backends
+from tofa_edge.architecture.arrays import FloatArray, ImageArray
+from tofa_edge.architecture.cost import macs
+from tofa_edge.architecture.layers import layers
+from tofa_edge.architecture.space import Subnet
+from tofa_edge.architecture.zoo import tiny
+from tofa_edge.backends.protocol import Engine, Target
+from tofa_edge.budget import Budget
+from tofa_edge.cutting.accuracy_drop import Drop
+from tofa_edge.deployment.choice import best_within, exactly
+from tofa_edge.deployment.local_device import Finished
+from tofa_edge.deployment.trace import Trace
+from tofa_edge.errors import BackendError, BudgetError
+from tofa_edge.measurement.stopwatch import Latency
+from tofa_edge.search.candidates import Candidate, headroom
+from tofa_edge.search.chooser import Chooser
+from tofa_edge.serving.explanation import Measured
+
+SPACE = tiny()
+LARGEST, SMALLEST = SPACE.largest(), SPACE.smallest()
+FLOAT = Engine(backends.backend("reference"), Target())
+INT8 = Engine(backends.backend("reference"), Target(precision="int8"))
+
+
+def by_macs(subnet: Subnet) -> float:
+    return 1 + macs(layers(SPACE, subnet)) / 1e5
+
+
+@dataclass
+class SimulatedSession:
+    """Counts whether it was closed."""
+
+    unit: str = "cpu"
+    closed: int = 0
+
+    def run(self, images: ImageArray) -> dict[str, FloatArray]:
+        raise AssertionError("nothing is computed here")
+
+    def close(self) -> None:
+        self.closed += 1
+
+
+@dataclass
+class SimulatedDevice:
+    """Engines whose latency is known exactly; integers may cost accuracy, or be wrong."""
+
+    milliseconds: Callable[[Subnet], float] = by_macs
+    drop: Drop | None = None  # of networks in integers
+    broken_integers: bool = False
+    trace: Trace = field(default_factory=Trace)
+    sessions: list[SimulatedSession] = field(default_factory=list)
+
+    def latency(self, subnet: Subnet, engine: Engine) -> Latency:
+        p50 = self.milliseconds(subnet) * (0.5 if engine.target.is_integer else 1.0)
+        return Latency(p50, p50, p50, p50, 30, 0.005)
+
+    def measured(
+        self, subnet: Subnet, engine: Engine, accuracy: float, predicted_ms: float | None = None
+    ) -> Measured:
+        latency, cost = self.latency(subnet, engine), macs(layers(SPACE, subnet))
+        drop = self.drop if engine.target.is_integer else None
+        room = headroom(engine)
+        return Measured(subnet, str(engine), cost, accuracy, latency, predicted_ms, room, drop)
+
+    def measure(self, subnet: Subnet, engine: Engine) -> Measured:
+        self.trace.measured.append(self.measured(subnet, engine, by_macs(subnet)))
+        return self.trace.measured[-1]
+
+    def finish(
+        self,
+        subnet: Subnet,
+        engine: Engine,
+        accuracy: float | None = None,
+        predicted_ms: float | None = None,
+    ) -> Finished:
+        if self.broken_integers and engine.target.is_integer:
+            raise BackendError(f"{engine}: 1.0 of the largest logit off on {subnet}")
+        self.sessions.append(SimulatedSession())
+        self.trace.finished.append(self.measured(subnet, engine, accuracy or 0.0, predicted_ms))
+        return Finished(engine, self.sessions[-1], b"", 0.0, self.trace.finished[-1])
+
+    def chooser(self, budget: Budget, *engines: Engine, seed: int = 0) -> Chooser:
+        middle = SPACE.middle()
+        candidates = [Candidate(engine, self.latency(middle, engine)) for engine in engines]
+        return Chooser(SPACE, None, budget, candidates, np.random.default_rng(seed))
+
+
+def open_sessions(device: SimulatedDevice) -> int:
+    assert all(session.closed <= 1 for session in device.sessions)
+    return sum(not session.closed for session in device.sessions)
+
+
+def test_choice_is_close_under_the_budget() -> None:
+    """On a device whose latency is a line of the MACs."""
+    device, budget = SimulatedDevice(), 1 + 0.5 * macs(layers(SPACE, LARGEST)) / 1e5
+    best = best_within(device, device.chooser(Budget(latency_ms=budget), FLOAT))
+    assert 0.9 * budget < best.measured.latency.p95_ms <= budget
+    assert 2 <= len(device.trace.measured) <= 8
+    assert len(device.trace.finished) <= 3
+    assert open_sessions(device) == 1
+    for tried in device.trace.finished:
+        assert tried.predicted_ms == pytest.approx(tried.latency.p95_ms, rel=0.05)
+
+
+def test_prediction_that_was_too_bold_is_corrected() -> None:
+    """Large inputs are slow here, as no cost model would say."""
+    device = SimulatedDevice(lambda s: by_macs(s) * (3.0 if s.resolution == 32 else 1.0))
+    budget = 0.6 * by_macs(LARGEST)
+    best = best_within(device, device.chooser(Budget(latency_ms=budget), FLOAT))
+    assert best.measured.latency.p95_ms <= budget
+    assert open_sessions(device) == 1
+
+
+def test_same_seed_gives_the_same_search() -> None:
+    tried = []
+    for _ in range(2):
+        device = SimulatedDevice()
+        best_within(device, device.chooser(Budget(latency_ms=4.0), FLOAT, seed=5))
+        tried.append([m.subnet for m in (*device.trace.measured, *device.trace.finished)])
+    assert tried[0] == tried[1]
+
+
+def test_impossible_budget_leaves_nothing_open() -> None:
+    device = SimulatedDevice()
+    with pytest.raises(BudgetError, match=r"wanted p95 ≤ 0\.5 ms on reference.* the fastest"):
+        best_within(device, device.chooser(Budget(latency_ms=0.5), FLOAT))
+    assert open_sessions(device) == 0
+
+
+def test_float_serves_where_integers_cost_too_much() -> None:
+    device = SimulatedDevice(drop=Drop(300, 250, 0.03, 0.004))
+    budget = Budget(latency_ms=10 * by_macs(LARGEST))
+    best = best_within(device, device.chooser(budget, INT8, FLOAT))
+    assert best.engine == FLOAT
+    assert open_sessions(device) == 1
+
+
+def test_float_serves_where_integers_are_wrong() -> None:
+    device = SimulatedDevice(broken_integers=True)
+    chooser = device.chooser(Budget(latency_ms=0.7 * by_macs(LARGEST)), INT8, FLOAT)
+    best = best_within(device, chooser)
+    assert best.engine == FLOAT
+    assert "not used in int8" in device.trace.notes[0]
+    with pytest.raises(BackendError):
+        best_within(device, device.chooser(Budget(latency_ms=100), INT8))
+
+
+def test_the_very_subnet_is_refused_where_integers_cost_too_much() -> None:
+    device = SimulatedDevice(drop=Drop(300, 250, 0.03, 0.004))
+    assert exactly(device, SMALLEST, FLOAT, Budget()).measured.subnet == SMALLEST
+    with pytest.raises(BudgetError, match="take fp32, or allow it"):
+        exactly(device, SMALLEST, INT8, Budget())
+    assert open_sessions(device) == 1

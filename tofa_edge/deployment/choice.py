@@ -1,0 +1,135 @@
+"""The best network measured within a budget: predicted, tried, corrected, tried again."""
+
+from __future__ import annotations
+
+import time
+from typing import Protocol
+
+from tofa_edge.architecture.space import Subnet
+from tofa_edge.backends.protocol import Engine
+from tofa_edge.budget import Budget
+from tofa_edge.deployment.local_device import Finished
+from tofa_edge.deployment.trace import Trace
+from tofa_edge.errors import BackendError, BudgetError
+from tofa_edge.search.chooser import Chooser, Pick
+from tofa_edge.serving.explanation import Measured
+
+TRIES = 3
+CAUTIOUS = 0.6  # of the budget is aimed at when all tries were over it
+
+
+class Device(Protocol):
+    """What a choice needs of a machine: `LocalDevice` here, a formula in tests."""
+
+    @property
+    def trace(self) -> Trace:
+        """Where it writes down what it measures."""
+
+    def measure(self, subnet: Subnet, engine: Engine) -> Measured:
+        """Returns a subnet measured to learn from."""
+
+    def finish(
+        self,
+        subnet: Subnet,
+        engine: Engine,
+        accuracy: float | None = None,
+        predicted_ms: float | None = None,
+    ) -> Finished:
+        """Returns a subnet as it would serve, measured; see `LocalDevice.finish`."""
+
+
+def best_within(device: Device, chooser: Chooser) -> Finished:
+    """Returns the best network measured within a chooser's budget.
+
+    Raises:
+        BackendError: the engine computes wrong numbers.
+        BudgetError: no network measured is within the budget.
+    """
+    if chooser.budget.latency_ms is not None:
+        with device.trace.timed("measure"):
+            chooser.measure(lambda subnet, engine: device.measure(subnet, engine).latency)
+    best: Finished | None = None
+    tries = 0
+    while tries < TRIES:
+        with device.trace.timed("search"):
+            pick = chooser.pick(better_than=best.measured.accuracy if best else None)
+        if pick is None or (best is not None and time.monotonic() > chooser.until):
+            break
+        best, counts = _better(device, chooser, best, pick)
+        tries += counts
+    return best or _fallback(device, chooser)
+
+
+def exactly(device: Device, subnet: Subnet, engine: Engine, budget: Budget) -> Finished:
+    """Returns a subnet on an engine, whatever it takes.
+
+    Raises:
+        BackendError: the engine computes wrong numbers.
+        BudgetError: rounding to integers costs more than the budget allows.
+    """
+    finished = device.finish(subnet, engine)
+    reason = _refusal(finished, budget)
+    if reason:
+        finished.session.close()
+        raise BudgetError(f"{reason}; take fp32, or allow it (max_accuracy_drop)")
+    return finished
+
+
+def _better(
+    device: Device, chooser: Chooser, best: Finished | None, pick: Pick
+) -> tuple[Finished | None, bool]:
+    """Tries a pick: returns it if it keeps the budget, else what was the best before.
+
+    Also whether that counts as a try: not where its precision was given up for its accuracy.
+    """
+    target = pick.engine.target
+    try:
+        tried = device.finish(pick.subnet, pick.engine, pick.accuracy, pick.predicted_ms)
+    except BackendError as error:
+        if not target.is_integer or not chooser.give_up(target.precision):
+            raise
+        device.trace.note(f"{error}: not used in {target.precision}")
+        return best, False
+    if _refusal(tried, chooser.budget):
+        tried.session.close()
+        return best, not chooser.give_up(target.precision)
+    chooser.observe(pick.subnet, pick.engine, tried.measured.latency)
+    keeps = chooser.allows(pick.subnet, tried.measured.latency, pick.engine)
+    worse = best if keeps else tried
+    if worse is not None:
+        worse.session.close()
+    return (tried if keeps else best), True
+
+
+def _refusal(finished: Finished, budget: Budget) -> str:
+    drop = finished.measured.drop
+    return drop.refusal(budget.max_accuracy_drop) if drop is not None else ""
+
+
+def _fallback(device: Device, chooser: Chooser) -> Finished:
+    """Returns the best of what was measured on the way, else a cautious pick, else the smallest."""
+    smallest, engine, budget = chooser.space.smallest(), chooser.fastest_engine, chooser.budget
+    on_the_way = sorted(device.trace.measured, key=lambda item: -item.accuracy)
+    engines = {str(each): each for each in chooser.forecasts}
+    within: list[tuple[Subnet, Engine, float | None]] = [
+        (measured.subnet, engines[measured.engine], measured.accuracy)
+        for measured in on_the_way
+        if measured.engine in engines
+        and chooser.allows(measured.subnet, measured.latency, engines[measured.engine])
+    ]
+    cautious = None if within else chooser.pick(share=CAUTIOUS)
+    if cautious is not None:
+        within.append((cautious.subnet, cautious.engine, cautious.accuracy))
+    for subnet, by, accuracy in [*within[:TRIES], (smallest, engine, None)]:
+        tried = device.finish(subnet, by, accuracy)
+        keeps = chooser.allows(subnet, tried.measured.latency, by)
+        if keeps and not _refusal(tried, budget):
+            return tried
+        tried.session.close()
+    exceeded = chooser.exceeded(smallest, engine)
+    if exceeded:
+        raise BudgetError(f"wanted {budget}; {exceeded}: allow more, or less accuracy")
+    raise BudgetError(
+        f"wanted {budget} on {engine}; the fastest network measured is "
+        f"{device.trace.fastest()}: allow more, stop other programs, or use a faster machine"
+    )

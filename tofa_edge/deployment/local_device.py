@@ -1,0 +1,149 @@
+"""This machine, where subnets of one bundle become networks: built, verified, measured."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass
+
+from tofa_edge.architecture.space import Subnet
+from tofa_edge.backends.protocol import Engine, Session
+from tofa_edge.budget import Budget
+from tofa_edge.cutting.cutter import Cutter
+from tofa_edge.deployment.build import built, calibrated_shortly, stored_network
+from tofa_edge.deployment.measure import (
+    Stopwatches,
+    measured,
+    reference_run,
+    timed,
+    timed_carefully,
+    unexplained,
+)
+from tofa_edge.deployment.trace import Trace
+from tofa_edge.deployment.verify import accurate
+from tofa_edge.measurement.stopwatch import Latency
+from tofa_edge.network.network import Network
+from tofa_edge.prediction.accuracy import AccuracyPredictor
+from tofa_edge.selftest.records import calibrates_itself
+from tofa_edge.serving.explanation import Measured
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class Finished:
+    """A network loaded, verified and measured: it may serve.
+
+    Attributes:
+        engine: that runs it.
+        session: loaded; whoever holds this value closes it, or makes a model of it.
+        artefact: the engine's file that it was loaded from.
+        difference: of its logits from the reference's, over the largest.
+        measured: its latency, and what was expected.
+    """
+
+    engine: Engine
+    session: Session
+    artefact: bytes
+    difference: float
+    measured: Measured
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class LocalDevice:
+    """Makes networks of one bundle here, and measures them.
+
+    Attributes:
+        cutter: of the bundle.
+        budget: what integers may cost, and the latency that a repeated measurement decides on.
+        calibrating: the engine that computes statistics for those that can't.
+        predictor: of accuracy; None where the bundle has none.
+        stopwatches: that time.
+        trace: where everything measured is written down.
+    """
+
+    cutter: Cutter
+    budget: Budget
+    calibrating: Engine
+    predictor: AccuracyPredictor | None
+    stopwatches: Stopwatches
+    trace: Trace
+
+    def measure(self, subnet: Subnet, engine: Engine) -> Measured:
+        """Returns a subnet measured to learn from: calibrated with few images, timed shortly."""
+        network = calibrated_shortly(self.cutter, subnet, engine, self.computing_in_float(engine))
+        with unexplained(self.cutter.bundle, engine.load(network), subnet, engine) as model:
+            latency = timed(model, self.stopwatches.quick)
+        found = measured(self.cutter.space, subnet, engine, latency, self.predictor)
+        self.trace.measured.append(found)
+        log.info(f"measured {found}")
+        return found
+
+    def finish(
+        self,
+        subnet: Subnet,
+        engine: Engine,
+        accuracy: float | None = None,
+        predicted_ms: float | None = None,
+    ) -> Finished:
+        """Returns a subnet calibrated, loaded, compared with the reference, and measured.
+
+        Args:
+            subnet: in the bundle's space.
+            engine: that will run it.
+            accuracy: expected, if known.
+            predicted_ms: the latency expected, if known.
+
+        Raises:
+            BackendError: its numbers differ from the reference's.
+            BundleError: there are too few images to calibrate with.
+        """
+        cutter, by, trace = self.cutter, self.computing_in_float(engine), self.trace
+        with trace.timed("build"):
+            made = built(cutter, subnet, engine, by)
+        with trace.timed("compare"):
+            sound = accurate(made, cutter, by, self.budget.max_accuracy_drop, trace.note)
+        session, artefact = sound.built.session, sound.built.artefact
+        try:
+            with trace.timed("measure"):
+                model = unexplained(cutter.bundle, session, subnet, engine)
+                latency = timed_carefully(model, self.stopwatches.careful, self.budget)
+        except BaseException:
+            session.close()
+            raise
+        found = measured(
+            cutter.space, subnet, engine, latency, self.predictor,
+            accuracy=accuracy, predicted_ms=predicted_ms, drop=sound.drop,
+        )  # fmt: skip
+        trace.finished.append(found)
+        log.info(f"tried {found}")
+        return Finished(engine, session, artefact, sound.difference, found)
+
+    def time_stored(self, subnet: Subnet, engine: Engine) -> Latency:
+        """Returns the latency of a subnet with stored statistics: calibrated, it takes as long."""
+        session = engine.load(self.stored(subnet, engine))
+        with unexplained(self.cutter.bundle, session, subnet, engine) as model:
+            return timed(model, self.stopwatches.quick)
+
+    def stored(self, subnet: Subnet, engine: Engine) -> Network:
+        """Returns a subnet with stored statistics, as an engine runs it: exact, not accurate."""
+        return stored_network(self.cutter, subnet, engine, self.computing_in_float(engine))
+
+    def computing_in_float(self, engine: Engine) -> Engine:
+        """Returns what computes statistics and ranges for an engine: itself, if it can."""
+        return engine if calibrates_itself(engine) else self.calibrating
+
+
+def local_device(
+    cutter: Cutter,
+    offered: list[Engine],
+    calibrating: Engine,
+    trace: Trace,
+    budget: Budget = Budget(),  # noqa: B008 (frozen)
+    predictor: AccuracyPredictor | None = None,
+) -> LocalDevice:
+    """Returns this machine, where stopwatches run beside a reference on an engine `offered`.
+
+    Statistics come from the engine `calibrating` for those that can't; see `LocalDevice`.
+    """
+    stopwatches = Stopwatches.beside(reference_run(cutter, offered, calibrating))
+    return LocalDevice(cutter, budget, calibrating, predictor, stopwatches, trace)

@@ -1,0 +1,100 @@
+"""Whether a built network computes what it should, by the reference and by itself in float."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+
+from tofa_edge.architecture.layers import LOGITS
+from tofa_edge.backends.protocol import Engine
+from tofa_edge.cutting.accuracy_drop import Drop, logits_by, logits_of, photos_of
+from tofa_edge.cutting.accuracy_drop import drop as compared
+from tofa_edge.cutting.cutter import Cutter
+from tofa_edge.deployment.build import Built, with_sensitive_in_float
+from tofa_edge.errors import BackendError
+from tofa_edge.selftest.golden import difference, reference_logits, specimen_images, tolerance
+
+CHECKED_IMAGES = 2
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class Verified:
+    """A built network whose numbers are right.
+
+    Attributes:
+        built: the network; whoever holds this value closes its session.
+        difference: of its logits from the reference's, over the largest.
+        drop: what rounding to integers costs; None in float.
+    """
+
+    built: Built
+    difference: float
+    drop: Drop | None = None
+
+
+def accurate(
+    built: Built,
+    cutter: Cutter,
+    by: Engine,
+    max_drop: float | None,
+    note: Callable[[str], None],
+) -> Verified:
+    """Returns a network whose numbers are right, as it is or with its sensitive layers in float.
+
+    Args:
+        built: loaded; its session is closed where it is not returned.
+        cutter: of the bundle.
+        by: the engine that computes in float.
+        max_drop: that rounding to integers may cost, 0..1; None for any.
+        note: told where layers are left in float.
+
+    Raises:
+        BackendError: its numbers differ from the reference's.
+    """
+    sound = verified(built, cutter, by)
+    if sound.drop is None or not sound.drop.refusal(max_drop):
+        return sound
+    again = with_sensitive_in_float(built, cutter, by)
+    kept = again.network.quantisation.kept if again.network.quantisation else ()
+    note(
+        f"{again.subnet} loses too much accuracy in 8-bit integers on {again.engine}; its most "
+        f"sensitive layers stay in float: {', '.join(kept)}"
+    )
+    return verified(again, cutter, by)
+
+
+def verified(built: Built, cutter: Cutter, by: Engine) -> Verified:
+    """Compares a network with the reference; in integers, also with the same in float.
+
+    `by` computes in float. The session is closed where the numbers are wrong.
+    """
+    session, photos, largest, drop = (
+        built.session,
+        specimen_images(built.subnet.resolution),
+        0.0,
+        None,
+    )
+    try:
+        if built.in_integers:
+            photos, labels = photos_of(cutter.bundle, cutter, built.subnet.resolution)
+            exact, rounded = (
+                logits_of(built.exact, by, photos),
+                logits_by(session, built.exact, photos),
+            )
+            largest = float(np.abs(exact).max())
+            drop = compared(exact, rounded, cutter.bundle.temperature, labels)
+        few = photos[:CHECKED_IMAGES]
+        wanted, rounding = reference_logits(built.network, few), 0.0
+        if built.in_integers:
+            rounding = difference(wanted, reference_logits(built.exact, few), largest)
+        wrong = difference(session.run(few)[LOGITS], wanted, largest)
+        if not wrong <= tolerance(built.engine.target, rounding):
+            raise BackendError(
+                f"{built.engine}: {wrong:.1e} of the largest logit off on {built.subnet}"
+            )
+        return Verified(built, wrong, drop)
+    except BaseException:
+        session.close()
+        raise
