@@ -34,6 +34,7 @@ class Reading(NamedTuple):
         thread_s: processor time of the calling thread.
         process_s: of all threads.
         switches: times that a core was taken from the calling thread; None where not told.
+        sleeps: times that it gave up its core to wait for something else; None where not told.
         waited_s: the calling thread, for a core; None where not told.
         others: of each other thread what it ran and what it waited.
     """
@@ -41,6 +42,7 @@ class Reading(NamedTuple):
     thread_s: float
     process_s: float
     switches: int | None = None
+    sleeps: int | None = None
     waited_s: float | None = None
     others: tuple[tuple[float, float], ...] = ()
 
@@ -102,10 +104,10 @@ class _MachineCounters:
     def read(self) -> Reading:
         thread, process, waited = time.thread_time(), time.process_time(), None
         if self._caller is None:
-            return Reading(thread, process, self._switches())
+            return Reading(thread, process, *self._switches())
         others = tuple(_counts(file) for file in self._others.values())
         waited = _counts(self._caller)[1]
-        return Reading(thread, process, None, waited, others)
+        return Reading(thread, process, waited_s=waited, others=others)
 
     def stops(self) -> int | None:
         return quota_stops(self._files)
@@ -171,10 +173,15 @@ def _counts(file: int) -> tuple[float, float]:
         return 0.0, 0.0
 
 
-def _switches_reader() -> Callable[[], int | None]:
-    """Returns what reads how often the scheduler took the core from the calling thread."""
+def _switches_reader() -> Callable[[], tuple[int | None, int | None]]:
+    """Returns what reads how often the calling thread lost its core, and how often it slept."""
     try:
         from resource import RUSAGE_THREAD, getrusage
     except ImportError:  # not Linux
-        return lambda: None
-    return lambda: getrusage(RUSAGE_THREAD).ru_nivcsw
+        return lambda: (None, None)
+
+    def read() -> tuple[int, int]:
+        usage = getrusage(RUSAGE_THREAD)
+        return usage.ru_nivcsw, usage.ru_nvcsw
+
+    return read

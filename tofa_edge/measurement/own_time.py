@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Sequence
-from typing import Literal, NamedTuple
+from typing import Literal, NamedTuple, TypeVar
 
 import numpy as np
 
@@ -18,7 +18,10 @@ from tofa_edge.measurement.counters import Counters, Reading
 
 Measure = Literal["wall", "less waiting", "thread time", "undisturbed runs"]
 
+Count = TypeVar("Count", int, float)
+
 LEAST_UNDISTURBED = 10  # runs
+LEAST_WARM = 30  # runs
 SAME_WORK = 0.95  # of the wall time: the thread does all the work
 MARGIN = 1.1  # of the wall time: more is a clock too coarse, or a second thread
 NEARLY_ALL = 0.98  # of the runs
@@ -33,6 +36,7 @@ class TimedRun(NamedTuple):
         thread_s: processor time of the calling thread.
         process_s: of all threads.
         switches: times that a core was taken from the calling thread; None where not told.
+        sleeps: times that it gave up its core to wait for something else; None where not told.
         waited_s: the calling thread, for a core; None where not told.
         other_ran_s: of the other threads, the one that ran and waited longest.
         other_waited_s: the same one.
@@ -42,6 +46,7 @@ class TimedRun(NamedTuple):
     thread_s: float = 0.0
     process_s: float = 0.0
     switches: int | None = None
+    sleeps: int | None = None
     waited_s: float | None = None
     other_ran_s: float = 0.0
     other_waited_s: float = 0.0
@@ -78,9 +83,11 @@ def own_seconds(runs: Sequence[TimedRun], stopped: bool = False) -> tuple[Double
         return wall, "wall"
     waited = [run.waited_s for run in runs if run.waited_s is not None]
     if len(waited) == len(runs):
-        return _less_waiting(runs, wall, np.array(waited)), "less waiting"
-    for busy in (_column(runs, "thread_s"), _column(runs, "process_s")):
-        if _does_all_the_work(busy, wall):
+        return _warm(_less_waiting(runs, wall, np.array(waited)), np.array(waited)), "less waiting"
+    awake = float(np.mean([run.sleeps == 0 for run in runs]))
+    thread, process = _column(runs, "thread_s"), _column(runs, "process_s")
+    for busy, does_all in ((thread, awake >= NEARLY_ALL), (process, False)):
+        if (does_all or _share(busy, wall) >= SAME_WORK) and _never_exceeds(busy, wall):
             return np.minimum(busy, wall), "thread time"
     quiet = np.array([run.switches == 0 for run in runs])
     if quiet.sum() >= LEAST_UNDISTURBED:
@@ -99,29 +106,42 @@ def _less_waiting(runs: Sequence[TimedRun], wall: DoubleArray, waited: DoubleArr
     return np.minimum(np.maximum(own, work), wall)
 
 
-def _does_all_the_work(busy: DoubleArray, wall: DoubleArray) -> bool:
-    """Whether processor time explains the wall time of the quickest runs, and never exceeds it."""
-    share = float(np.percentile(busy / np.maximum(wall, 1e-9), 90))
-    fits = float(np.mean(busy <= MARGIN * wall + READING_S))
-    return share >= SAME_WORK and fits >= NEARLY_ALL
+def _warm(own: DoubleArray, waited: DoubleArray) -> DoubleArray:
+    """Returns the runs that waited no longer than they worked, where these are most and enough.
+
+    After a longer wait the caches hold what another program needs: short calls take twice as long.
+    """
+    warm = waited <= own
+    return own[warm] if warm.sum() >= max(LEAST_WARM, len(own) / 2) else own
+
+
+def _share(busy: DoubleArray, wall: DoubleArray) -> float:
+    """Returns how much of the wall time the quickest runs worked: of disturbed ones it is less."""
+    return float(np.percentile(busy / np.maximum(wall, 1e-9), 90))
+
+
+def _never_exceeds(busy: DoubleArray, wall: DoubleArray) -> bool:
+    """Whether a clock of processor time is fine enough, and only one thread counts."""
+    fits = (busy > 0) & (busy <= MARGIN * wall + READING_S)
+    return float(np.mean(fits)) >= NEARLY_ALL
 
 
 def _between(wall_s: float, before: Reading, after: Reading) -> TimedRun:
-    switches = waited = None
-    if before.switches is not None and after.switches is not None:
-        switches = after.switches - before.switches
-    if before.waited_s is not None and after.waited_s is not None:
-        waited = after.waited_s - before.waited_s
     pairs = zip(before.others, after.others, strict=True)
     others = [(new[0] - old[0], new[1] - old[1]) for old, new in pairs]
     return TimedRun(
         wall_s,
         after.thread_s - before.thread_s,
         after.process_s - before.process_s,
-        switches,
-        waited,
+        _grown(before.switches, after.switches),
+        _grown(before.sleeps, after.sleeps),
+        _grown(before.waited_s, after.waited_s),
         *max(others, key=sum, default=(0.0, 0.0)),
     )
+
+
+def _grown(before: Count | None, after: Count | None) -> Count | None:
+    return None if before is None or after is None else after - before
 
 
 def _column(runs: Sequence[TimedRun], name: str) -> DoubleArray:

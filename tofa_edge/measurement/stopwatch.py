@@ -159,7 +159,7 @@ class Recording:
         latency: of them.
         seconds: of the runs in their order, by the wall clock.
         own_seconds: without what other programs added; fewer where only some runs tell, and none
-            for those of the wall clock.
+            where they are those of the wall clock.
     """
 
     latency: Latency
