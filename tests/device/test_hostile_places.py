@@ -22,7 +22,7 @@ import numpy as np
 import pytest
 
 import tofa_edge
-from tofa_edge.deployment.decisions import MOST_REMEMBERED
+from tofa_edge.deployment.remember import MOST_REMEMBERED
 from tofa_edge.selftest.small_bundle import smooth_photo
 
 DEADLINE_S = 120

@@ -24,7 +24,10 @@ def main() -> None:
     asked = from_plain(Asked, json.load(sys.stdin))
     if not asked.budget.is_observed:
         low_priority()
-    options = DeployOptions(asked.backend, asked.threads, asked.precision, seed=asked.seed)
+    options = DeployOptions(
+        asked.backend, asked.threads, asked.precision, seed=asked.seed,
+        python=asked.python,
+    )  # fmt: skip
     subnet = None if asked.subnet is None else Subnet.from_json(asked.subnet)
     with contextlib.suppress(TofaError):
         request = requested(asked.bundle, asked.budget, subnet, options)

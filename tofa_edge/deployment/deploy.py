@@ -25,7 +25,9 @@ from tofa_edge.deployment.local_device import Finished, local_device
 from tofa_edge.deployment.measure import model_of
 from tofa_edge.deployment.profile import known_forecasts, known_profiles, promising
 from tofa_edge.deployment.provisional import (
+    Asked,
     Provisional,
+    asked_of,
     is_due,
     judged,
     look_now_and_then,
@@ -130,7 +132,7 @@ def chosen_and_kept(request: Request, key: str | None, trace: Trace, unknown_bel
         check=None if check is None else (check.right, check.count),
     )
     if key is not None and keep(key, finished, explanation, provisional) and provisional.reason:
-        look_now_and_then(lambda: _make_again(request, key))
+        _look_now_and_then(request, key)
     subnet, engine = finished.measured.subnet, finished.engine
     return model_of(request.bundle, finished.session, subnet, engine, explanation, unknown_below)
 
@@ -143,8 +145,8 @@ def _remembered(
     if found is None or key is None:
         return None
     served, decision = found
-    if decision.provisional and not _make_again(request, key):
-        look_now_and_then(lambda: _make_again(request, key))
+    if decision.provisional and not _make_again(asked_of(request), key):
+        _look_now_and_then(request, key)
     explanation = trace.explanation(
         request.bundle.path,
         request.budget,
@@ -156,7 +158,12 @@ def _remembered(
     return model_of(request.bundle, served.session, subnet, engine, explanation, unknown_below)
 
 
-def _make_again(request: Request, key: str) -> bool:
+def _look_now_and_then(request: Request, key: str) -> None:
+    asked = asked_of(request)  # the bundle need not stay open for it
+    look_now_and_then(key, lambda: _make_again(asked, key))
+
+
+def _make_again(asked: Asked, key: str) -> bool:
     """Starts a process that makes a provisional choice again if that is due.
 
     Returns whether nothing is left to do.
@@ -168,7 +175,7 @@ def _make_again(request: Request, key: str) -> bool:
     if not is_due(decision.load, decision.decided_s):
         return False
     if remember_decision(key, replace(decision, decided_s=time.time()), artefact):
-        start_again(request)
+        start_again(asked)
     return False
 
 

@@ -59,6 +59,11 @@ class Asked:
     threads: int | None = None
     precision: str | None = None
     seed: int = 0
+    python: str | None = None
+
+
+_attempts: dict[str, Callable[[], bool]] = {}  # to make choices of this process again, by their key
+_lock = threading.Lock()
 
 
 def judged(before: Snapshot, after: Snapshot, chosen: Measured) -> Provisional:
@@ -95,20 +100,26 @@ def is_due(load: float, decided_s: float) -> bool:
     return quiet and not 0 <= time.time() - decided_s < PAUSE_S
 
 
-def start_again(request: Request) -> None:
-    """Starts a process that makes a choice again and keeps it; says so, and fails in silence."""
-    starts = interpreter(request.options.python)
-    if starts is None or starts.command[-2:-1] != ("-m",):
-        return  # a frozen application starts itself for self-tests alone
-    asked = Asked(
+def asked_of(request: Request) -> Asked:
+    """Returns a request as another process can repeat it, without the frames it may have."""
+    options, subnet = request.options, request.subnet
+    return Asked(
         str(request.bundle.path.absolute()),
         request.budget,
-        request.subnet and request.subnet.to_json(),
-        request.options.backend,
-        request.options.threads,
-        request.options.precision,
-        request.options.seed,
+        None if subnet is None else subnet.to_json(),
+        options.backend,
+        options.threads,
+        options.precision,
+        options.seed,
+        options.python,
     )
+
+
+def start_again(asked: Asked) -> None:
+    """Starts a process that makes a choice again and keeps it; where none can start, none does."""
+    starts = interpreter(asked.python)
+    if starts is None or starts.command[-2:-1] != ("-m",):
+        return  # a frozen application starts itself for self-tests alone
     with contextlib.suppress(OSError):
         process = subprocess.Popen(
             [*starts.command[:-1], AGAIN],
@@ -126,19 +137,32 @@ def start_again(request: Request) -> None:
         log.info("the machine is quieter than when this was chosen: choosing again, in background")
 
 
-def look_now_and_then(attempt: Callable[[], bool]) -> threading.Thread:
-    """Starts a thread that calls `attempt` every ten minutes, until it returns True."""
+def look_now_and_then(key: str, attempt: Callable[[], bool]) -> None:
+    """Calls `attempt` every ten minutes until it returns True; of one `key` the last counts.
 
-    def look() -> None:
-        while True:
-            time.sleep(LOOK_S)
+    All of them in one thread, which ends with this process.
+    """
+    with _lock:
+        begin = not _attempts
+        _attempts[key] = attempt
+    if begin:
+        threading.Thread(target=_look, name="tofa-edge-choose-again", daemon=True).start()
+
+
+def _look() -> None:
+    while True:
+        time.sleep(LOOK_S)
+        with _lock:
+            waiting = dict(_attempts)
+        for key, attempt in waiting.items():
+            done = True
             with contextlib.suppress(Exception):
-                if attempt():
+                done = attempt()
+            with _lock:
+                if done and _attempts.get(key) is attempt:
+                    del _attempts[key]
+                if not _attempts:
                     return
-
-    thread = threading.Thread(target=look, name="tofa-edge-choose-again", daemon=True)
-    thread.start()
-    return thread
 
 
 def low_priority() -> None:

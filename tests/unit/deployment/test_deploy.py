@@ -95,7 +95,7 @@ def test_generous_budget_gives_the_largest(tiny_bundle: Path, lines: list[str]) 
         assert not model.explanation.measured, "what surely fits needs no prediction"
         assert "p95 ≤ 10000 ms" in model.explain()
     assert any(line.startswith("engine ") for line in lines)
-    said = [line for line in lines if "other programs kept this machine busy" not in line]
+    said = [line for line in lines if not line.startswith(("provisional", "other programs"))]
     assert said[-1].startswith("tried ")
 
 
@@ -131,7 +131,7 @@ def test_slower_than_remembered_is_chosen_anew(tiny_bundle: Path) -> None:
     kept = decision_key_of(requested(bundle, Budget(latency_ms=1000), None, options))
     with tofa_edge.deploy(bundle, latency_ms=1000, options=options) as model:
         assert model.explanation.chosen is not None
-        half = 0.5 * model.explanation.chosen.latency.p50_ms
+        half = 0.75 * model.explanation.chosen.latency.p50_ms
     found = decisions.recall(kept)
     assert found is not None
     tight = requested(bundle, Budget(latency_ms=half), None, options)
