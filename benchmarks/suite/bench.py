@@ -42,7 +42,7 @@ from tofa_edge.errors import BackendError, BundleError, ProfileError
 from tofa_edge.interruption import interruption
 from tofa_edge.measurement.stopwatch import one_at_a_time
 from tofa_edge.selftest.records import engine_records, passing_engines
-from tofa_edge.storage.files import whole_file
+from tofa_edge.storage.files import sweep, whole_file
 from tofa_edge.storage.plain import from_plain, to_plain
 
 log = logging.getLogger(__name__)
@@ -89,6 +89,7 @@ def bench(bundle: Path, out: Path, options: BenchOptions = BenchOptions()) -> di
     """
     opened = Bundle.open(bundle)
     _check_folder(out)
+    sweep(out, "bench-*")
     with interruption():  # until all is written
         result, path = _benched(opened, out, options)
         for written in (path, *write_beside(path)):
