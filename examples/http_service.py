@@ -10,10 +10,12 @@ It listens on this machine alone unless told otherwise: it has no passwords and 
 from __future__ import annotations
 
 import argparse
+import contextlib
 import io
 import json
 import signal
 import threading
+import time
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
@@ -23,8 +25,10 @@ from prometheus_client import CONTENT_TYPE_LATEST, Counter, Histogram, generate_
 import tofa_edge
 
 MOST_BYTES = 8_000_000
-PATIENCE_SECONDS = 10  # with a client that sends slowly
-AT_ONCE = 4  # requests; more wait for their turn, so that photos in memory stay few
+PATIENCE_SECONDS = 10  # with a client that sends nothing
+BODY_SECONDS = 30  # for a whole body: one byte now and then is no way to stay
+RECEIVED = 64  # bodies in memory at once; who comes then is told to come again
+AT_ONCE = 4  # photos decoded and classified; more wait for their turn
 TOP = 5
 FORMATS = ("BMP", "JPEG", "PNG", "WEBP")  # Pillow's others include some that start programs
 
@@ -48,6 +52,7 @@ class Service(ThreadingHTTPServer):
     def __init__(self, address: tuple[str, int], model: tofa_edge.Model) -> None:
         super().__init__(address, Handler)
         self.model = model
+        self.room = threading.BoundedSemaphore(RECEIVED)
         self.turn = threading.BoundedSemaphore(AT_ONCE)
 
 
@@ -57,6 +62,11 @@ class Handler(BaseHTTPRequestHandler):
     server: Service
     timeout = PATIENCE_SECONDS
     protocol_version = "HTTP/1.1"
+
+    def handle(self) -> None:
+        """Answers until the connection ends: a client that has gone is no error."""
+        with contextlib.suppress(ConnectionError):
+            super().handle()
 
     def do_GET(self) -> None:
         """Answers /health and /metrics."""
@@ -69,13 +79,14 @@ class Handler(BaseHTTPRequestHandler):
         else:
             self.answer(HTTPStatus.NOT_FOUND, {"error": "there are /health, /metrics, /predict"})
 
+    do_HEAD = do_GET  # the same without the body
+
     def do_POST(self) -> None:
         """Answers /predict."""
         try:
             if self.path != "/predict":
                 raise Refused(HTTPStatus.NOT_FOUND, "POST an image to /predict")
-            with self.server.turn:
-                self.answer(HTTPStatus.OK, self.predicted(self.body()))
+            self.answer(HTTPStatus.OK, self.prediction())
         except Refused as refused:
             self.close_connection = True  # what it still sends is not read
             status, reason = refused.args
@@ -83,8 +94,25 @@ class Handler(BaseHTTPRequestHandler):
         except tofa_edge.TofaError as error:
             self.answer(HTTPStatus.INTERNAL_SERVER_ERROR, {"error": str(error)})
 
+    def prediction(self) -> dict[str, object]:
+        """Returns what the network says of the request's body.
+
+        The body is complete before it is its turn: who sends slowly keeps nobody waiting.
+        """
+        if not self.server.room.acquire(blocking=False):
+            raise Refused(HTTPStatus.SERVICE_UNAVAILABLE, "too many at once: come again")
+        try:
+            content = self.body()
+            if self.headers.get_content_maintype() == "multipart":
+                reason = "multipart: send the bytes alone, as curl --data-binary @photo.jpg does"
+                raise Refused(HTTPStatus.UNSUPPORTED_MEDIA_TYPE, reason)
+            with self.server.turn:
+                return self.predicted(content)
+        finally:
+            self.server.room.release()
+
     def body(self) -> bytes:
-        """Returns the request's body, if it is small enough."""
+        """Returns the request's body, if it is small enough and comes in time."""
         length = self.headers.get("Content-Length", "")
         if not (length.isascii() and length.isdigit()):
             raise Refused(HTTPStatus.LENGTH_REQUIRED, "wanted a Content-Length")
@@ -92,12 +120,25 @@ class Handler(BaseHTTPRequestHandler):
             reason = f"wanted at most {MOST_BYTES} bytes, got {length[:12]}"
             raise Refused(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, reason)
         try:
-            content = self.rfile.read(int(length))
+            return self.received(int(length))
         except TimeoutError:
             raise Refused(HTTPStatus.REQUEST_TIMEOUT, "the body comes too slowly") from None
-        if len(content) < int(length):
-            raise Refused(HTTPStatus.BAD_REQUEST, "the body ends too early")
-        return content
+        finally:
+            self.connection.settimeout(PATIENCE_SECONDS)
+
+    def received(self, length: int) -> bytes:
+        """Returns so many bytes of the body, or raises a TimeoutError where they take too long."""
+        content, end = bytearray(), time.monotonic() + BODY_SECONDS
+        while len(content) < length:
+            left = end - time.monotonic()
+            if left <= 0:
+                raise TimeoutError
+            self.connection.settimeout(min(left, PATIENCE_SECONDS))
+            part = self.rfile.read1(length - len(content))
+            if not part:
+                raise Refused(HTTPStatus.BAD_REQUEST, "the body ends too early")
+            content += part
+        return bytes(content)
 
     def predicted(self, content: bytes) -> dict[str, object]:
         """Returns what the network says of an image file's bytes."""
@@ -127,7 +168,8 @@ class Handler(BaseHTTPRequestHandler):
         if self.close_connection:
             self.send_header("Connection", "close")
         self.end_headers()
-        self.wfile.write(content)
+        if self.command != "HEAD":
+            self.wfile.write(content)
 
     def log_message(self, format: str, *arguments: object) -> None:
         """Prints nothing: /metrics counts the answers."""

@@ -43,7 +43,7 @@ from tofa_edge.errors import BackendError, BundleError, ProfileError
 from tofa_edge.interruption import interruption
 from tofa_edge.measurement.turns import measuring_turn
 from tofa_edge.selftest.records import engine_records, passing_engines
-from tofa_edge.storage.files import whole_file
+from tofa_edge.storage.files import sweep, whole_file
 from tofa_edge.storage.plain import from_plain, to_plain
 
 log = logging.getLogger(__name__)
@@ -90,6 +90,7 @@ def bench(bundle: Path, out: Path, options: BenchOptions = BenchOptions()) -> di
     """
     opened = bearable_bundle(bundle)
     _check_folder(out)
+    sweep(out, "bench-*")
     with interruption():  # until all is written
         result, path = _benched(opened, out, options)
         for written in (path, *write_beside(path)):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import configparser
+import contextlib
 import io
 import json
 import os
@@ -14,6 +15,7 @@ import socket
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -82,19 +84,20 @@ class Running:
                 return answer.read()
 
 
-@pytest.fixture(scope="module")
-def service(
-    tiny_bundle: Path, self_tests: Path, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[Running]:
+@contextlib.contextmanager
+def serving(bundle: Path, records: Path, cache: Path, *program: str | Path) -> Iterator[Running]:
+    """A service of its own: what it chooses must not become known to other tests."""
     pytest.importorskip("prometheus_client")
-    cache = tmp_path_factory.mktemp("service") / "cache"
-    shutil.copytree(self_tests, cache)  # what it chooses must not become known to other tests
-    process = subprocess.Popen(
-        [sys.executable, EXAMPLES / "http_service.py", tiny_bundle, "--port", "0"],
-        stdout=subprocess.PIPE,
-        text=True,
-        env={**os.environ, "XDG_CACHE_HOME": str(cache)},
-    )
+    shutil.copytree(records, cache)
+    errors = cache / "errors"
+    with errors.open("w") as stream:
+        process = subprocess.Popen(
+            [sys.executable, *program, bundle, "--port", "0"],
+            stdout=subprocess.PIPE,
+            stderr=stream,
+            text=True,
+            env={**os.environ, "XDG_CACHE_HOME": str(cache)},
+        )
     watch = threading.Timer(STARTING_SECONDS, process.kill)
     watch.start()
     assert process.stdout is not None
@@ -106,6 +109,16 @@ def service(
     process.send_signal(signal.SIGTERM)
     rest, _ = process.communicate(timeout=ANSWERING_SECONDS)
     assert (process.returncode, rest) == (0, "ended\n")
+    assert "Traceback" not in errors.read_text()
+
+
+@pytest.fixture(scope="module")
+def service(
+    tiny_bundle: Path, self_tests: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Running]:
+    cache = tmp_path_factory.mktemp("service") / "cache"
+    with serving(tiny_bundle, self_tests, cache, EXAMPLES / "http_service.py") as running:
+        yield running
 
 
 def test_service_is_healthy(service: Running) -> None:
@@ -114,6 +127,8 @@ def test_service_is_healthy(service: Running) -> None:
     health = json.loads(content)
     assert health["status"] == "ok"
     assert len(health["classes"]) == 10
+    assert service.ask("HEAD", "/health") == (200, "application/json", "")
+    assert service.ask("HEAD", "/nowhere") == (404, "application/json", "")
 
 
 def test_service_predicts(service: Running) -> None:
@@ -164,6 +179,53 @@ def test_service_refuses_a_body_too_large_before_reading_it(service: Running) ->
 def test_service_wants_an_honest_length(service: Running, headers: bytes, status: bytes) -> None:
     answer = service.raw(b"POST /predict HTTP/1.1\r\nHost: x\r\n" + headers + b"\r\nshort")
     assert answer.startswith(b"HTTP/1.1 " + status)
+
+
+def test_service_says_how_to_send_a_photo(service: Running) -> None:
+    boundary = b"--x\r\nContent-Disposition: form-data; name=file\r\n\r\n" + photo(0) + b"\r\n--x--"
+    kind = {"Content-Type": "multipart/form-data; boundary=x"}
+    status, _, content = service.ask("POST", "/predict", boundary, **kind)
+    assert status == 415
+    assert json.loads(content)["error"].startswith("multipart: send the bytes alone")
+
+
+HASTY = f"""
+import sys
+sys.path.insert(0, {str(EXAMPLES)!r})
+import http_service
+http_service.BODY_SECONDS, http_service.RECEIVED = 6, 6
+http_service.main()
+"""
+
+
+def test_slow_clients_keep_nobody_waiting(
+    tiny_bundle: Path, self_tests: Path, tmp_path: Path
+) -> None:
+    begin = b"POST /predict HTTP/1.1\r\nHost: x\r\nContent-Length: 100000\r\n\r\n"
+    with (
+        serving(tiny_bundle, self_tests, tmp_path / "cache", "-c", HASTY) as hasty,
+        contextlib.ExitStack() as stack,
+    ):
+
+        def slow() -> socket.socket:
+            address = ("127.0.0.1", hasty.port)
+            connection = stack.enter_context(socket.create_connection(address, ANSWERING_SECONDS))
+            connection.sendall(begin)
+            return connection
+
+        clients = [slow() for _ in range(5)]  # more than have their turn at once
+        assert hasty.predict(photo(0))[0] == 200
+        clients.append(slow())
+        time.sleep(0.5)
+        assert hasty.predict(photo(0)) == (503, {"error": "too many at once: come again"})
+        for _ in range(2):  # a sign of life is not enough
+            time.sleep(1)
+            for client in clients:
+                client.sendall(b"x")
+        clients.pop().close()  # one that vanishes is not reported as an error
+        answers = [client.makefile("rb").readline() for client in clients]
+        assert answers == [b"HTTP/1.1 408 Request Timeout\r\n"] * 5
+        assert hasty.predict(photo(0))[0] == 200
 
 
 def test_service_knows_no_other_path(service: Running) -> None:

@@ -6,12 +6,15 @@ import contextlib
 import os
 import re
 import secrets
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO
 
 MOST_MESSAGE = 200
 MOST_NAME = 64
+TOKEN_BYTES = 8  # in the name that a file has until it is whole
+STALE_S = 60.0  # after the last write; nothing here is written so slowly
 
 
 def one_line(message: object) -> str:
@@ -87,6 +90,19 @@ def whole_file(path: Path, private: bool = False) -> Iterator[BinaryIO]:
         raise
 
 
+def sweep(folder: Path, pattern: str) -> None:
+    """Removes what `whole_file` left in a folder where its process was killed.
+
+    Args:
+        folder: where files were to be written.
+        pattern: of their own names, such as "bench-*"; those still being written are spared.
+    """
+    for path in folder.glob(f".{pattern}.{'[0-9a-f]' * 2 * TOKEN_BYTES}.tmp"):
+        with contextlib.suppress(OSError):
+            if path.is_file() and time.time() - path.stat().st_mtime > STALE_S:
+                path.unlink()
+
+
 def _temporary(path: Path) -> Path:
     """Returns a new name beside a file's own."""
-    return path.with_name(f".{path.name}.{secrets.token_hex(8)}.tmp")
+    return path.with_name(f".{path.name}.{secrets.token_hex(TOKEN_BYTES)}.tmp")

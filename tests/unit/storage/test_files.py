@@ -2,12 +2,20 @@
 
 from __future__ import annotations
 
+import os
 import stat
 from pathlib import Path
 
 import pytest
 
-from tofa_edge.storage.files import check_place, one_line, safe_name, whole_file
+from tofa_edge.storage.files import (
+    STALE_S,
+    check_place,
+    one_line,
+    safe_name,
+    sweep,
+    whole_file,
+)
 
 
 @pytest.mark.parametrize(("private", "mode"), [(False, 0o644), (True, 0o600)])
@@ -65,6 +73,22 @@ def test_place_that_takes_no_file(tmp_path: Path, place: str, said: str) -> None
     with pytest.raises(Refused, match=said):
         check_place(tmp_path / place, True, Refused)
     assert list(tmp_path.iterdir()) == [tmp_path / "folder"]
+
+
+def test_what_a_killed_process_left_is_swept(tmp_path: Path) -> None:
+    names = ("bench-x.json", "bench-x.html", "other.json")
+    for name in names:
+        (tmp_path / f".{name}.{'0' * 16}.tmp").touch()
+    (tmp_path / ".bench-x.json.mine.tmp").touch()
+    (tmp_path / "bench-x.json").touch()
+    for path in tmp_path.iterdir():
+        if "html" not in path.name:  # that one is being written
+            os.utime(path, (0, path.stat().st_mtime - STALE_S - 1))
+    sweep(tmp_path, "bench-*")
+    left = {path.name for path in tmp_path.iterdir()}
+    kept = {f".{name}.{'0' * 16}.tmp" for name in names[1:]}
+    assert left == {*kept, ".bench-x.json.mine.tmp", "bench-x.json"}
+    sweep(tmp_path / "missing", "*")
 
 
 def test_one_line_is_short_and_printable() -> None:
