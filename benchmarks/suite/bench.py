@@ -36,7 +36,7 @@ from tofa_edge.benchmarks.suite.front import measured_front
 from tofa_edge.benchmarks.suite.row import QUICK, Effort, measurer_of
 from tofa_edge.benchmarks.suite.schedule import Benchmark, Schedule
 from tofa_edge.bundle.bundle import Bundle
-from tofa_edge.deployment.profile import keep_first
+from tofa_edge.deployment.profile import keep
 from tofa_edge.deployment.request import opened as bearable_bundle
 from tofa_edge.device.machine import State, fingerprint, state
 from tofa_edge.errors import BackendError, BundleError, ProfileError
@@ -163,7 +163,7 @@ def _measure(
             result["profile"] = fields | dict(to_plain(profile))
     if profile is not None and not options.quick and not options.engines:
         with contextlib.suppress(ProfileError):  # deployments do without
-            keep_first(profile)
+            keep(profile, first=True)
 
 
 def _measure_all(run: Benchmark, options: BenchOptions) -> None:

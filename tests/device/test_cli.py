@@ -209,6 +209,32 @@ def test_profile_is_kept_and_written(tiny_bundle: Path, tmp_path: Path) -> None:
     assert json.loads((tmp_path / "here.json").read_text())["space"] == "tiny"
 
 
+SIGNALLED = """
+import logging, os, signal
+from tofa_edge.cli import main
+
+class Signalling(logging.Handler):
+    def emit(self, record):
+        if record.getMessage().startswith("10 of "):
+            os.kill(os.getpid(), signal.SIGHUP)
+
+logging.getLogger("tofa_edge").addHandler(Signalling())
+signal.signal(signal.SIGHUP, signal.SIG_DFL)
+main()
+"""
+
+
+def test_a_signal_keeps_what_a_profile_has(tiny_bundle: Path, tmp_path: Path) -> None:
+    out = tmp_path / "here.json"
+    asked = ("--backend", "onnxruntime", "--threads", "1", "--out", str(out))
+    command = [sys.executable, "-c", SIGNALLED, "profile", str(tiny_bundle), *asked]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 128 + signal.SIGHUP, done.stderr
+    assert done.stderr.startswith("interrupted: the profile has 10 of ")
+    assert f"wrote {out}" in done.stdout
+    assert len(json.loads(out.read_text())["targets"][0]["measurements"]) == 10
+
+
 def test_report_makes_one_page_of_results(tmp_path: Path) -> None:
     results = sorted((Path(__file__).parents[1] / "results").glob("bench_schema_2*.json"))
     out = tmp_path / "made" / "page.html"

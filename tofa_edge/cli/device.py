@@ -11,7 +11,8 @@ import typer
 
 from tofa_edge.cli import app as shared
 from tofa_edge.cli.app import BundlePath, Json, app
-from tofa_edge.cli.output import print_json, print_lines
+from tofa_edge.cli.output import ReportedExit, print_json, print_lines
+from tofa_edge.interruption import SIGNALLED, interruption
 
 if TYPE_CHECKING:
     from tofa_edge import DeployOptions, Model
@@ -97,7 +98,10 @@ def profile(
     force: shared.Force = False,
     as_json: Json = False,
 ) -> None:
-    """Measures this device once, so that later deployments on it predict latency better."""
+    """Measures this device once, so that later deployments on it predict latency better.
+
+    Ctrl-C, SIGTERM and SIGHUP (a lost connection) end it; from eight subnets on, it keeps them.
+    """
     from tofa_edge.bundle.bundle import Bundle
     from tofa_edge.deployment import profile as profiling
     from tofa_edge.device_profiles.profile import to_json
@@ -106,12 +110,15 @@ def profile(
 
     if out_path is not None:
         check_place(out_path, force, ProfileError)
-    device_profile = profiling.profile(Bundle.open(bundle), subnets, backend, threads)
-    paths = profiling.keep(device_profile, out_path)
-    if as_json:
-        print_json(json.loads(to_json(device_profile)))
-    else:
-        print_lines(f"wrote {path}" for path in paths)
+    with interruption() as asked:
+        device_profile = profiling.profile(Bundle.open(bundle), subnets, backend, threads)
+        paths = profiling.keep(device_profile, out_path, force, first=asked.number is not None)
+        if as_json:
+            print_json(json.loads(to_json(device_profile)))
+        else:
+            print_lines(f"wrote {path}" for path in paths)
+    if asked.number is not None:
+        raise ReportedExit(SIGNALLED + asked.number)
 
 
 def _options(frames: Path | None, frames_share: float | None, **options: Any) -> DeployOptions:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from contextlib import closing
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -26,7 +25,7 @@ from tofa_edge.network.integers import MOST_LEVELS
 from tofa_edge.network.network import Network
 from tofa_edge.selftest.golden import difference, reference_logits, specimen_images, tolerance
 from tofa_edge.selftest.records import calibrating_engine, passing_engines
-from tofa_edge.storage.files import whole_file
+from tofa_edge.storage.files import check_place, whole_file
 
 ENGINES = {"tflite": "tflite", "onnx": "onnxruntime"}  # by format: what runs it here
 PRECISIONS = {"tflite": ("fp32", "int8", "dynamic"), "onnx": ("fp32", "int8")}
@@ -115,7 +114,7 @@ def export(
     path, target = Path(path), Target(precision=precision)
     kind = _format(path, format, precision)
     bits = _weight_bits(weight_bits, target)
-    _check_place(path, overwrite)
+    check_place(path, overwrite, ExportError)
     budget = checked_limits(latency_ms, memory_mb, None, subnet)
     request = requested(bundle, budget, subnet, DeployOptions(precision=precision))
     opened = request.bundle
@@ -161,18 +160,6 @@ def _weight_bits(bits: int | None, target: Target) -> int | None:
     if bits is not None and bits not in WEIGHT_LEVELS:
         raise LimitError(f"wanted --weight-bits 7 or 8, got {bits}")
     return (bits or SAFE_WEIGHT_BITS) if target.is_integer else None
-
-
-def _check_place(path: Path, overwrite: bool) -> None:
-    """Checks before minutes of measuring what would fail after them."""
-    if path.is_dir():
-        raise ExportError(f"{path} is a folder: name a file in it")
-    if path.exists() and not overwrite:
-        raise ExportError(f"{path} exists: choose another name, or --force (overwrite=True)")
-    if not path.parent.is_dir():
-        raise ExportError(f"{path}: there is no folder {path.parent}: make it first")
-    if not os.access(path.parent, os.W_OK):
-        raise ExportError(f"{path}: the folder {path.parent} is not writable: choose another one")
 
 
 def _checker(bundle: Bundle, kind: str, target: Target) -> Engine | None:

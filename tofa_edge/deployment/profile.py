@@ -39,15 +39,18 @@ from tofa_edge.device_profiles.profile import (
     shipped,
 )
 from tofa_edge.errors import BackendError, ProfileError, SpaceError
+from tofa_edge.interruption import interruption
 from tofa_edge.measurement.stopwatch import Latency
 from tofa_edge.measurement.turns import measuring_turn
 from tofa_edge.prediction.memory import MEGA
 from tofa_edge.search.forecast import Forecast
 from tofa_edge.storage.cache import cache_folder
+from tofa_edge.storage.files import check_place
 
 log = logging.getLogger(__name__)
 
 SUBNETS = 40
+LEAST_SUBNETS = 8  # measured, for a profile to be kept after an interruption
 HOPELESS = 1.8  # how many times slower than the fastest, by the ranking of this machine's profile
 CLOSE = 2.0  # the same board, or the same processor: farther devices are no prior
 
@@ -60,6 +63,9 @@ def profile(
 ) -> Profile:
     """Returns the latencies of subnets of all sizes on every engine here.
 
+    An interrupt (Ctrl-C, SIGTERM, SIGHUP) ends it early: from `LEAST_SUBNETS` subnets on, the
+    profile has those that were measured until then, and a warning says how many.
+
     Args:
         bundle: whose subnets are measured, with stored statistics.
         count: of subnets.
@@ -69,11 +75,12 @@ def profile(
     Raises:
         BundleError: the bundle is damaged.
         BackendError: no engine works here.
+        KeyboardInterrupt: an interrupt came before enough was measured.
     """
     space, cutter = bundle.space, Cutter(opened(bundle))
     subnets = decoded(space, distinct(space, sample(space, np.random.default_rng(0), count)))
     began = state()
-    with measuring_turn() as turn:
+    with interruption(), measuring_turn() as turn:
         trace = Trace()
         engines = working_engines(bundle, EngineFilter(backend, threads), trace)
         device = local_device(cutter, engines.offered, engines.calibrating, trace)
@@ -86,19 +93,35 @@ def _measured(
 ) -> dict[Engine, list[Measurement]]:
     """Times subnets on engines in turn, without those that fail; `flags` go with each latency."""
     rows: dict[Engine, list[Measurement]] = {engine: [] for engine in offered}
-    for number, subnet in enumerate(subnets, 1):
-        mmacs = macs(layers(device.cutter.space, subnet)) / MEGA
-        for engine in list(rows):
-            try:
-                latency = device.time_stored(subnet, engine)
-            except BackendError as error:
-                log.info(f"{engine}: left out, {error}")
-                del rows[engine]
-            else:
-                rows[engine].append(measurement(subnet, latency, mmacs, (*latency.flags, *flags)))
-        if number % 10 == 0:
-            log.info(f"{number} of {len(subnets)} subnets measured")
+    try:
+        for number, subnet in enumerate(subnets, 1):
+            _measure(device, subnet, rows, flags)
+            if number % 10 == 0:
+                log.info(f"{number} of {len(subnets)} subnets measured")
+    except KeyboardInterrupt:
+        done = min(map(len, rows.values()), default=0)
+        if done < LEAST_SUBNETS:
+            raise
+        log.warning(f"interrupted: the profile has {done} of {len(subnets)} subnets")
     return rows
+
+
+def _measure(
+    device: LocalDevice,
+    subnet: Subnet,
+    rows: dict[Engine, list[Measurement]],
+    flags: tuple[str, ...],
+) -> None:
+    """Adds the latency of a subnet to each engine's rows; an engine that fails loses them."""
+    mmacs = macs(layers(device.cutter.space, subnet)) / MEGA
+    for engine in list(rows):
+        try:
+            latency = device.time_stored(subnet, engine)
+        except BackendError as error:
+            log.info(f"{engine}: left out, {error}")
+            del rows[engine]
+        else:
+            rows[engine].append(measurement(subnet, latency, mmacs, (*latency.flags, *flags)))
 
 
 def assembled(
@@ -191,27 +214,25 @@ def _place(profile: Profile) -> Path:
     return profiles_folder() / f"{profile.space or 'unknown'}.json"
 
 
-def keep_first(profile: Profile) -> Path | None:
-    """Keeps a profile of this machine for deployments here, unless one is kept: then None.
-
-    Raises:
-        ProfileError: it cannot be written.
-    """
-    return None if _place(profile).exists() else keep(profile)[0]  # the other may have more subnets
-
-
-def keep(profile: Profile, out: Path | None = None) -> list[Path]:
+def keep(
+    profile: Profile, out: Path | None = None, overwrite: bool = False, first: bool = False
+) -> list[Path]:
     """Writes a profile where deployments on this machine find it, in place of an earlier one.
 
-    Also to the file `out`, if one is given. Returns the files written.
+    Also to the file `out`, if one is given; `overwrite` says whether that may replace one. With
+    `first`, an earlier one stays where deployments find it: it may have more subnets. Returns the
+    files written.
 
     Raises:
-        ProfileError: one cannot be written.
+        ProfileError: one cannot be written, or `out` exists.
     """
+    if out is not None:
+        check_place(out, overwrite, ProfileError)
     here = _place(profile)
     with contextlib.suppress(OSError):  # saving fails, too, and says why
         here.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-    paths = [here] if out is None else [here, out]
+    paths = [] if first and here.exists() else [here]
+    paths += [] if out is None else [out]
     for path in paths:
         save(profile, path)
     return paths[::-1]

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import logging
+import os
+import signal
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -16,6 +20,7 @@ from tofa_edge.architecture.space import Subnet
 from tofa_edge.architecture.zoo import efficientnet_lite0, tiny, whole
 from tofa_edge.backends.protocol import INTEGERS
 from tofa_edge.bundle.bundle import Bundle
+from tofa_edge.deployment import profile as profiling
 from tofa_edge.deployment.local_device import LocalDevice
 from tofa_edge.deployment.profile import (
     keep,
@@ -27,6 +32,7 @@ from tofa_edge.deployment.profile import (
 )
 from tofa_edge.device.machine import Fingerprint, fingerprint
 from tofa_edge.device_profiles.profile import MEASURED, Profile, Ranked, load
+from tofa_edge.errors import ProfileError
 from tofa_edge.measurement.stopwatch import Latency
 from tofa_edge.selftest.records import passing_engines
 
@@ -68,6 +74,46 @@ def test_real_profile_of_this_machine(tiny_bundle: Path, tmp_path: Path) -> None
     keep(found, tmp_path / "here.json")
     assert load(tmp_path / "here.json") == found
     assert all(0 < m.p50_ms < 1000 for m in found.targets[0].measurements)
+
+
+class Signalling(logging.Handler):
+    """Sends this process a SIGTERM when ten subnets are measured."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        if record.getMessage().startswith("10 of "):
+            os.kill(os.getpid(), signal.SIGTERM)
+
+
+@pytest.fixture
+def interrupted() -> Iterator[None]:
+    handler, logger = Signalling(), logging.getLogger("tofa_edge")
+    logger.addHandler(handler)
+    yield
+    logger.removeHandler(handler)
+
+
+@pytest.mark.usefixtures("interrupted")
+def test_an_interrupted_profile_has_what_was_measured(
+    tiny_bundle: Path, monkeypatch: pytest.MonkeyPatch, lines: list[str]
+) -> None:
+    bundle = Bundle.open(tiny_bundle)
+    found = profile(bundle, 40, "onnxruntime", 1)
+    assert {len(target.measurements) for target in found.targets} == {10}
+    (said,) = lines
+    assert said.startswith("interrupted: the profile has 10 of ")
+    monkeypatch.setattr(profiling, "LEAST_SUBNETS", 20)
+    with pytest.raises(KeyboardInterrupt):  # too few to be of use
+        profile(bundle, 40, "onnxruntime", 1)
+
+
+def test_profile_replaces_only_what_it_may(made: Profile, tmp_path: Path) -> None:
+    (tmp_path / "notes.json").write_text("mine")
+    with pytest.raises(ProfileError, match=r"notes.json exists: choose another name, or --force"):
+        keep(made, tmp_path / "notes.json")
+    assert (tmp_path / "notes.json").read_text() == "mine"
+    here, there = keep(made)[0], tmp_path / "notes.json"
+    assert keep(made, there, overwrite=True, first=True) == [there]
+    assert load(there) == load(here)
 
 
 def test_next_deployment_knows_it(made: Profile) -> None:
