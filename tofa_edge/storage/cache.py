@@ -137,7 +137,7 @@ class CacheFolder:
             return self._reason(error)
 
     def write(self, name: str, content: bytes) -> bool:
-        """Does what `keep` does, and returns whether the file is kept."""
+        """Keeps a file of a `name` and `content` as `keep` does, and returns whether it is kept."""
         return not self.keep(name, content)
 
     def names(self) -> list[str]:

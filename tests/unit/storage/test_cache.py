@@ -221,3 +221,14 @@ def test_cache_that_cannot_be_written_is_none(
         assert cache.read(A) is None
         assert cache.names() == []
         cache.forget(stem(A))
+
+
+def test_entries_may_have_names_of_another_kind() -> None:
+    named = replace(CACHE, stems=r"[A-Za-z0-9_-][A-Za-z0-9._-]{0,63}", suffixes=("json",))
+    for age, name in enumerate(("mobilenet_v3_w1.0.json", "mobilenet_v3_w1.2.json", "tiny.json")):
+        write_at(named, name, 1e9 + age)
+    (CACHE.path / "tiny.txt").touch()
+    named.write("lite0.json", CONTENT)
+    assert named.names() == ["lite0.json", "mobilenet_v3_w1.2.json", "tiny.json"]
+    named.forget("tiny")
+    assert names() == ["lite0.json", "mobilenet_v3_w1.2.json", "tiny.txt"]
