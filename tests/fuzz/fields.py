@@ -43,7 +43,7 @@ def space(sample: Sample, rng: np.random.Generator) -> DamagedFile:
         {"stages": [huge] * 16}, {"stages": [huge] * 100_000}, {"stages": None},
         {"name": ["n"] * 3}, {"stem_width": 8192, "stages": [{**huge, "widths": [8192]}] * 16},
         {"stages": given["stages"][::-1]}, {"head_activation": ["relu"]}, {"name": "\n"},
-        {"name": "n" * 201},
+        {"name": "n" * 201}, {"name": "../../x"}, {"resolutions": [8, 1024], "stem_width": 512},
     )  # fmt: skip
     whole = bool(rng.integers(2))
     change = pick(rng, of_space if whole else of_stage)

@@ -147,14 +147,14 @@ class Bundle:
         """Returns what predicts the accuracy of subnets, or None where the bundle has none.
 
         Raises:
-            BundleError: it is damaged, or does not fit the space.
+            BundleError: it is damaged, holds numbers that no fit makes, or does not fit the space.
         """
         if PREDICTORS not in self._manifest.hashes:
             return None
+        stored = self._tensors(PREDICTORS, MOST_PREDICTOR_BYTES)
         try:
-            stored = self._tensors(PREDICTORS, MOST_PREDICTOR_BYTES)
             return AccuracyPredictor.from_arrays(stored, self.space)
-        except (ValueError, AttributeError) as error:
+        except (BundleError, ValueError, AttributeError) as error:
             raise BundleError(f"{self.path}: {PREDICTORS} is damaged: {one_line(error)}") from error
 
     @property

@@ -148,7 +148,7 @@ def _within_bounds(name: str, array: NDArray[Any]) -> DoubleArray:
     wrong = numbers[(numbers < low) | (numbers > high)]
     if wrong.size:
         raise BundleError(
-            f"the accuracy predictor's {name} holds {wrong[0]:.3g}, out of bounds; train again"
+            f"the accuracy predictor's {name} holds {wrong[0]:.3g}, which no fit makes; train again"
         )
     return numbers
 

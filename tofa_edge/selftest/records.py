@@ -32,7 +32,7 @@ from tofa_edge.storage.plain import from_plain, to_plain
 TRUSTED = "reference"  # numpy alone: what it cannot do, nothing here can
 SPECIMEN = "specimen"
 MOST_BYTES = 2**20
-CACHE = CacheFolder("selftests", 60, 60 * MOST_BYTES, MOST_BYTES, runs_as_code=False)
+CACHE = CacheFolder("selftests", 60, 60 * MOST_BYTES, MOST_BYTES)
 BELIEVED_HANGS = 2  # in a row, on a machine with cores to spare
 
 

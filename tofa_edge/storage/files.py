@@ -63,7 +63,7 @@ def check_place(path: Path, overwrite: bool, refused: type[Exception]) -> None:
 
 
 @contextlib.contextmanager
-def whole_file(path: Path, private: bool = False) -> Iterator[BinaryIO]:
+def whole_file(path: Path, private: bool = False, folder: int | None = None) -> Iterator[BinaryIO]:
     """Yields a new file under a temporary name; it gets its own when the block ends without error.
 
     After an error nothing is left, and what was there stays.
@@ -71,22 +71,27 @@ def whole_file(path: Path, private: bool = False) -> Iterator[BinaryIO]:
     Args:
         path: of the file; `stream.name` is where it is meanwhile.
         private: for its owner alone, and the disk is not waited for: what can be made again.
+        folder: descriptor of the folder that a relative `path` begins in, whatever its name is now.
 
     Raises:
         OSError: it cannot be written.
     """
     temporary = _temporary(path)
-    temporary.touch(0o600 if private else 0o666, exist_ok=False)
+
+    def create(name: str, flags: int) -> int:
+        mode = 0o600 if private else 0o666
+        return os.open(name, flags | os.O_EXCL | os.O_CLOEXEC, mode, dir_fd=folder)
+
     try:
-        with temporary.open("wb") as stream:
+        with open(temporary, "wb", opener=create) as stream:
             yield stream
             stream.flush()
             if not private:
                 os.fsync(stream.fileno())
-        temporary.replace(path)
+        os.replace(temporary, path, src_dir_fd=folder, dst_dir_fd=folder)
     except BaseException:
         with contextlib.suppress(OSError):
-            temporary.unlink()
+            os.unlink(temporary, dir_fd=folder)
         raise
 
 

@@ -13,6 +13,8 @@ import pytest
 import safetensors.numpy
 
 from tests.fuzz.crafted import Sample, replaced, seal, with_manifest
+from tofa_edge.architecture.encodings import distinct
+from tofa_edge.architecture.encodings import sample as drawn
 from tofa_edge.architecture.layers import LOGITS, layers
 from tofa_edge.architecture.zoo import tiny
 from tofa_edge.backends.reference import ReferenceSession
@@ -21,6 +23,7 @@ from tofa_edge.bundle.write import stored_precision, write_bundle
 from tofa_edge.errors import BundleError
 from tofa_edge.network.network import LITE_PREPROCESSING, Preprocessing
 from tofa_edge.network.slicing import cut, fold
+from tofa_edge.prediction.accuracy import fit_accuracy
 from tofa_edge.selftest.small_bundle import small_bundle, smooth_photo
 from tofa_edge.selftest.specimens import random_arrays
 
@@ -263,3 +266,16 @@ def test_wrong_golden_cases(
 ) -> None:
     arrays = {**safetensors.numpy.load(sample.members[GOLDEN]), name: value}
     refused(tmp_path, replaced(sample, GOLDEN, safetensors.numpy.save(arrays)), message)
+
+
+def test_the_message_on_a_wrong_predictor_names_bundle_and_array(tmp_path: Path) -> None:
+    space, rng = tiny(), np.random.default_rng(0)
+    tested = distinct(space, drawn(space, rng, 60))
+    predictor = fit_accuracy(space, tested, rng.uniform(0.4, 0.9, len(tested)))
+    path = tmp_path / "x.tofa"
+    small_bundle(path, predictor=predictor)
+    Bundle.open(path).verify()
+    given = Sample.of(path.read_bytes())
+    arrays = {**predictor.to_arrays(), "scale": 0 * predictor.to_arrays()["scale"]}
+    content = replaced(given, "predictors.safetensors", safetensors.numpy.save(arrays))
+    refused(tmp_path, content, "predictors.safetensors is damaged: .* scale holds 0, which no fit")
