@@ -136,11 +136,11 @@ def test_self_test_starts_no_other(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.parametrize("named", ["/no/such/python3", "/bin/sh", "/", "python0.1"])
 def test_named_python_that_is_none_is_refused(monkeypatch: pytest.MonkeyPatch, named: str) -> None:
-    message = f"wanted a Python .* with tofa-edge .* in TOFA_EDGE_PYTHON, got '{named}'"
-    with pytest.raises(BackendError, match=message):
+    message = f"to name a Python .* with tofa-edge .*, got '{named}': correct it, or leave it out"
+    with pytest.raises(BackendError, match=f"wanted python= {message}"):
         interpreter(named)
     monkeypatch.setenv(starting.VARIABLE, named)
-    with pytest.raises(BackendError, match=message):
+    with pytest.raises(BackendError, match=f"wanted TOFA_EDGE_PYTHON {message}"):
         interpreter()
 
 
