@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 
 import tofa_edge
+from tofa_edge import DeployOptions
 from tofa_edge.backends.protocol import Backend
 from tofa_edge.errors import BackendError
 from tofa_edge.selftest import interpreter as starting
@@ -149,11 +150,11 @@ def test_untested_engines_leave_a_network_that_works(
 ) -> None:
     offer("sound")
     monkeypatch.setattr(sys, "executable", "/bin/sh")
-    with tofa_edge.deploy(tiny_bundle, threads=1) as model:
+    with tofa_edge.deploy(tiny_bundle, options=DeployOptions(threads=1)) as model:
         assert model.engine.backend.name == "reference"
         assert "untested: no Python to test it with" in model.explain()
     with pytest.raises(BackendError, match="backend sound cannot run here: untested: no Python"):
-        tofa_edge.deploy(tiny_bundle, backend="sound")
+        tofa_edge.deploy(tiny_bundle, options=DeployOptions(backend="sound"))
 
 
 def test_zipapp(application: Application, tmp_path: Path) -> None:
