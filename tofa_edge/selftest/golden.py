@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from contextlib import closing
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from typing import Literal
 
 import numpy as np
@@ -115,13 +116,18 @@ def _judge(engine: Engine, case: Case) -> Judgement | None:
 
 def _in_integers(case: Case, target: Target) -> tuple[Case, float]:
     """Returns a case as a target computes it, and how far its logits may be off."""
-    trusted = Engine(backends.backend("reference"), Target())
-    network = ready(case.network, target, case.images, trusted)
-    if network is case.network:
+    if not target.is_integer or case.network.quantisation is not None:
         return case, tolerance(target)
-    outputs = ReferenceSession(network).run(case.images)
-    allowed = tolerance(target, difference(outputs[LOGITS], case.outputs[LOGITS]))
-    return replace(case, network=network, outputs=outputs), allowed
+    rounded = _quantised(case)
+    return rounded, tolerance(target, difference(rounded.outputs[LOGITS], case.outputs[LOGITS]))
+
+
+@lru_cache(maxsize=1)
+def _quantised(case: Case) -> Case:
+    """Returns a case in integers, which are the same whatever target computes them."""
+    trusted = Engine(backends.backend("reference"), Target())
+    network = ready(case.network, Target(precision="int8"), case.images, trusted)
+    return replace(case, network=network, outputs=ReferenceSession(network).run(case.images))
 
 
 def _disagreement(

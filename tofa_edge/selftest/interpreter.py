@@ -29,6 +29,7 @@ CHILD = "tofa_edge.selftest.child"
 PYTHON = re.compile(r"(python|pypy)(\d+(\.\d+)?)?[a-z]?(\.exe)?", re.IGNORECASE)
 QUESTION = "import sys, tofa_edge; print(sys.implementation.cache_tag, tofa_edge.__version__)"
 ANSWER_S = 20.0
+ONE_THREAD = {"OPENBLAS_NUM_THREADS": "1"}  # numpy's wait actively, on cores that others need
 NOT_THERE = (errno.ENOENT, errno.EACCES, errno.ENOEXEC, errno.ENOTDIR, errno.ELOOP)
 UNTESTED = (
     "no Python to test it with: name one in TOFA_EDGE_PYTHON, or call "
@@ -53,7 +54,7 @@ class Interpreter:
 
     def environment(self) -> dict[str, str]:
         """Returns the variables of its environment."""
-        variables = {**os.environ, INSIDE: "1"}
+        variables = {**ONE_THREAD, **os.environ, INSIDE: "1"}
         if self.takes_our_paths:
             paths = [str(Path(path).absolute()) for path in sys.path if path]
             variables["PYTHONPATH"] = os.pathsep.join(paths)
@@ -98,8 +99,8 @@ def interpreter(python: str | None = None) -> Interpreter | None:
             return found
         version = ".".join(map(str, sys.version_info[:2]))
         raise BackendError(
-            f"wanted a Python {version} with tofa-edge {__version__} in {VARIABLE}, got {named!r}: "
-            "correct or unset it"
+            f"wanted {'python=' if python else VARIABLE} to name a Python {version} with tofa-edge "
+            f"{__version__}, got {named!r}: correct it, or leave it out"
         )
     own = Interpreter((sys.executable or "", "-m", CHILD), True)
     if not frozen and (_runs_us(own.command[0]) or _is_this_python(own)):

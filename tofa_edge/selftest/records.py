@@ -180,7 +180,10 @@ def forget_others(records: Iterable[Record]) -> None:
 
 
 def passing_engines(
-    bundle: Bundle | None = None, name: str | None = None, threads: int | None = None
+    bundle: Bundle | None = None,
+    name: str | None = None,
+    threads: int | None = None,
+    python: str | None = None,
 ) -> list[Engine]:
     """Returns the engines that work here, on each of their targets, in no order of merit.
 
@@ -190,13 +193,15 @@ def passing_engines(
         bundle: whose golden cases they must compute.
         name: of the one engine wanted.
         threads: the one number of threads wanted.
+        python: that tests them, as in `engine_records`.
 
     Raises:
         BackendError: the one asked for cannot run, or not with so many threads.
     """
     if name is not None:
         backends.backend(name)
-    return passing_among(engine_records(bundle, None if name is None else [name]), name, threads)
+    records = engine_records(bundle, None if name is None else [name], python=python)
+    return passing_among(records, name, threads)
 
 
 def passing_among(

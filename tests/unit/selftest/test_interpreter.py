@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 
 import tofa_edge
+from tofa_edge import DeployOptions
 from tofa_edge.backends.protocol import Backend
 from tofa_edge.errors import BackendError
 from tofa_edge.selftest import interpreter as starting
@@ -136,11 +137,11 @@ def test_self_test_starts_no_other(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.parametrize("named", ["/no/such/python3", "/bin/sh", "/", "python0.1"])
 def test_named_python_that_is_none_is_refused(monkeypatch: pytest.MonkeyPatch, named: str) -> None:
-    message = f"wanted a Python .* with tofa-edge .* in TOFA_EDGE_PYTHON, got '{named}'"
-    with pytest.raises(BackendError, match=message):
+    message = f"to name a Python .* with tofa-edge .*, got '{named}': correct it, or leave it out"
+    with pytest.raises(BackendError, match=f"wanted python= {message}"):
         interpreter(named)
     monkeypatch.setenv(starting.VARIABLE, named)
-    with pytest.raises(BackendError, match=message):
+    with pytest.raises(BackendError, match=f"wanted TOFA_EDGE_PYTHON {message}"):
         interpreter()
 
 
@@ -149,11 +150,11 @@ def test_untested_engines_leave_a_network_that_works(
 ) -> None:
     offer("sound")
     monkeypatch.setattr(sys, "executable", "/bin/sh")
-    with tofa_edge.deploy(tiny_bundle, threads=1) as model:
+    with tofa_edge.deploy(tiny_bundle, options=DeployOptions(threads=1)) as model:
         assert model.engine.backend.name == "reference"
         assert "untested: no Python to test it with" in model.explain()
     with pytest.raises(BackendError, match="backend sound cannot run here: untested: no Python"):
-        tofa_edge.deploy(tiny_bundle, backend="sound")
+        tofa_edge.deploy(tiny_bundle, options=DeployOptions(backend="sound"))
 
 
 def test_zipapp(application: Application, tmp_path: Path) -> None:
