@@ -31,9 +31,9 @@ LOOPS, WORKERS, WARM_STARTS = 3, 6, 5
 LOWEST, HIGHEST = 1.2, 1.1  # budgets, over the latency of the smallest and the largest subnet
 TOLERANCE = 1.05  # of the budget
 POINT = 0.01  # of accuracy
+CHOICE = ("subnet", "backend", "precision", "threads")
 ONE = """
 import json, sys, time
-begun = time.perf_counter()
 import numpy as np, tofa_edge
 from tofa_edge.backends import backend
 from tofa_edge.deployment import deploy
@@ -53,8 +53,7 @@ try:
         asked["bundle"], budget=budget, subnet=subnet, options=options, remember=remember
     )
 except tofa_edge.BudgetError as error:
-    print(json.dumps({"refused": str(error), "deploy_s": time.perf_counter() - imported}))
-    sys.exit()
+    sys.exit(print(json.dumps({"refused": str(error)})))
 with model:
     spent, chosen = time.perf_counter() - imported, model.explanation.chosen
     target = model.engine.target
@@ -62,7 +61,7 @@ with model:
         "subnet": model.subnet.to_json(), "backend": model.engine.backend.name,
         "precision": target.precision, "threads": target.threads, "accuracy": chosen.accuracy,
         "mmacs": chosen.macs / 1e6, "p50_ms": chosen.latency.p50_ms,
-        "p95_ms": chosen.latency.p95_ms, "import_s": imported - begun, "deploy_s": spent,
+        "p95_ms": chosen.latency.p95_ms, "deploy_s": spent,
     }
     if asked.get("again"):
         image = np.random.default_rng(1).integers(0, 256, (model.input_size,) * 2 + (3,), np.uint8)
@@ -74,7 +73,7 @@ print(json.dumps({name: round(v, 4) if isinstance(v, float) else v for name, v i
 
 
 @dataclass(frozen=True)
-class Subject:
+class BudgetSeries:
     """A bundle on one engine, and the number of budgets; no engine takes all, with free threads."""
 
     results: Results
@@ -100,7 +99,8 @@ class Subject:
         if all(name in self.results.rows for name in names):
             return
         for number, (name, budget) in enumerate(zip(names, self.limits(), strict=True)):
-            self.results.once(name, partial(_with_budget, make, number, budget))
+            row = partial(lambda n, b: {"budget_ms": b, **make(n, b)}, number, budget)
+            self.results.once(name, row)
 
     def limits(self) -> list[float]:
         """Returns the budgets in ms; the first deployment tests the engines, beside all others."""
@@ -132,25 +132,20 @@ def prime(bundle: Path, engine: str) -> None:
     one(bundle=str(bundle), subnet=smallest, **({"backend": engine} if engine else {}))
 
 
-def _with_budget(make: Callable[[int, float], Row], number: int, budget: float) -> Row:
-    return {"budget_ms": budget, **make(number, budget)}
-
-
 def again(row: Row, bundle: Path) -> Row:
     """Returns the latency of what a row chose, measured in another process."""
     if "subnet" not in row:
         return {"refused": row.get("refused", "no choice to measure")}
-    names = ("subnet", "backend", "precision", "threads")
-    found = one(bundle=str(bundle), again=True, **{name: row[name] for name in names})
+    found = one(bundle=str(bundle), again=True, **{name: row[name] for name in CHOICE})
     return {name: found[name] for name in ("again_ms", "observed_ms")}
 
 
-def quiet(subject: Subject) -> None:
+def quiet(subject: BudgetSeries) -> None:
     """One thread, nothing beside."""
     subject.each("quiet", lambda _, budget: one(latency_ms=budget, **subject.asked))
 
 
-def loaded(subject: Subject) -> None:
+def loaded(subject: BudgetSeries) -> None:
     """The same budgets beside three busy loops."""
 
     def make(_number: int, budget: float) -> Row:
@@ -160,13 +155,13 @@ def loaded(subject: Subject) -> None:
     subject.each("loaded", make)
 
 
-def measured_quiet(subject: Subject) -> None:
+def measured_quiet(subject: BudgetSeries) -> None:
     """What was chosen beside the loops, measured without them."""
     chosen = partial(subject.kept, "loaded")
     subject.each("measured quiet", lambda number, _: again(chosen(number), subject.bundle))
 
 
-def observed(subject: Subject) -> None:
+def observed(subject: BudgetSeries) -> None:
     """Chosen by the observed latency beside the loops, and measured beside them again."""
 
     def make(_number: int, budget: float) -> Row:
@@ -177,7 +172,7 @@ def observed(subject: Subject) -> None:
     subject.each("observed", make)
 
 
-def free(subject: Subject) -> None:
+def free(subject: BudgetSeries) -> None:
     """Any engine and number of threads, nothing beside, measured again."""
 
     def make(_number: int, budget: float) -> Row:
@@ -187,7 +182,7 @@ def free(subject: Subject) -> None:
     subject.each("free", make)
 
 
-def workers(subject: Subject) -> None:
+def workers(subject: BudgetSeries) -> None:
     """Six processes that deploy at once from an empty cache, and one alone."""
     budgets = subject.limits()
     asked = {**subject.asked, "latency_ms": budgets[len(budgets) // 2], "remember": True}
@@ -200,15 +195,14 @@ def workers(subject: Subject) -> None:
 
     def make() -> Row:
         (alone_s, _), (last_s, rows) = at_once(1), at_once(WORKERS)
-        names = ("subnet", "backend", "precision", "threads", "refused")
-        choices = {json.dumps([row.get(name) for name in names]) for row in rows}
+        choices = {tuple(row.get(name) for name in (*CHOICE, "refused")) for row in rows}
         times = {"alone_s": round(alone_s, 2), "last_s": round(last_s, 2)}
-        return {"distinct": len(choices), **times, "deploy_s": [row["deploy_s"] for row in rows]}
+        return {"distinct": len(choices), "refused": sum("refused" in row for row in rows), **times}
 
     subject.results.once(f"{subject.name}, workers", make)
 
 
-def starts(subject: Subject) -> None:
+def starts(subject: BudgetSeries) -> None:
     """The first deployment from an empty cache, then some that remember it."""
     budgets = subject.limits()
     asked = {**subject.asked, "latency_ms": budgets[len(budgets) // 2], "remember": True}
@@ -216,13 +210,15 @@ def starts(subject: Subject) -> None:
     def make() -> Row:
         with tempfile.TemporaryDirectory() as folder:
             first, *warm = [one(folder, **asked) for _ in range(1 + WARM_STARTS)]
+        if any("refused" in row for row in (first, *warm)):
+            return {"refused": "the budget in the middle"}
         later = [row["deploy_s"] for row in warm]
         return {"first_s": first["deploy_s"], "warm_s": round(float(np.median(later)), 3)}
 
     subject.results.once(f"{subject.name}, starts", make)
 
 
-PARTS: dict[str, Callable[[Subject], None]] = {
+PARTS: dict[str, Callable[[BudgetSeries], None]] = {
     "quiet": quiet, "loaded": loaded, "measured quiet": measured_quiet, "observed": observed,
     "free": free, "workers": workers, "starts": starts,
 }  # fmt: skip
@@ -257,7 +253,7 @@ def about_choices(results: Results) -> Iterator[str]:
     words = f"expected accuracy within {100 * POINT:g} point of the quiet choice"
     yield f"{beside}: {words}: {near} of {len(pairs)} (wanted: all)"
     for rows, title in ((calm, "one thread, quiet"), (busy, beside)):
-        seconds = [row["deploy_s"] for row in rows.values()] or [0.0]
+        seconds = [row["deploy_s"] for row in rows.values() if "deploy_s" in row] or [0.0]
         yield f"{title}: deployed in {np.median(seconds):.1f} s, at most {max(seconds):.1f} s"
     again_ms = within(rows_of(results, "measured quiet"), "again_ms")
     yield f"{beside}: chosen there, within the budget when quiet: {again_ms}"
@@ -277,7 +273,9 @@ def about_starts(results: Results) -> Iterator[str]:
         ratio = f"the last after {row['last_s'] / row['alone_s']:.1f} × the time of one"
         yield f"{name}: {WORKERS} at once: {row['distinct']} different choices (wanted: 1), {ratio}"
     for name, row in rows_of(results, "starts").items():
-        yield f"{name}: first {row['first_s']:.1f} s, later {row['warm_s']:.2f} s beyond imports"
+        if "refused" not in row:
+            later = f"later {row['warm_s']:.2f} s beyond imports"
+            yield f"{name}: first {row['first_s']:.1f} s, {later}"
 
 
 def main() -> None:
@@ -294,7 +292,7 @@ def main() -> None:
             for bundle in given.bundles if given.part in (None, part) else ():
                 for engine in ("",) if part in ANY_ENGINE else given.engines:
                     count = given.free_budgets if part in ANY_ENGINE else given.budgets
-                    run(Subject(results, bundle.resolve(), engine, count))
+                    run(BudgetSeries(results, bundle.resolve(), engine, count))
     print("\n".join([*about_choices(results), *about_starts(results)]))
 
 

@@ -73,13 +73,14 @@ def deployed(path: Path, which: Case) -> dict[str, Any]:
 
     import tofa_edge
 
-    asked: dict[str, Any] = {"latency_ms": which.latency_ms, "backend": which.engine}
+    options = tofa_edge.DeployOptions(backend=which.engine, max_seconds=MAX_SECONDS)
+    asked: dict[str, Any] = {"latency_ms": which.latency_ms, "options": options}
     found: dict[str, Any]
     image = np.random.default_rng(0).integers(0, 256, (50, 60, 3), np.uint8)
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         try:
-            with tofa_edge.deploy(path, max_seconds=MAX_SECONDS, remember=False, **asked) as model:
+            with tofa_edge.deploy(path, remember=False, **asked) as model:
                 shares = model(image).probabilities
                 found = {"finite": bool(np.isfinite(shares).all()), "sum": float(shares.sum())}
         except tofa_edge.TofaError as error:

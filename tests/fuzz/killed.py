@@ -35,7 +35,8 @@ LONGEST_S = 15.0  # of life before a signal; no more than a command takes that i
 PATIENCE_S = 90.0  # for a command that is left alone, or ends by itself after a signal
 MOST_LEFT = 8  # files in each folder that no finished command would have left
 MOST_CACHED = 400
-MEASURED = ": p50 "  # in the line that bench prints of each engine
+STARTED_S = 6.0  # after which bench surely heeds signals
+KEPT = "what was measured until then is written"  # says bench
 Strings = tuple[str, ...]
 
 
@@ -183,7 +184,7 @@ def kill(place: Place, seed: int, number: int, lives: Mapping[str, float]) -> Ki
         process.wait()
     found.faults.extend(f"{child.pid} still runs" for child in still_alive(children, GRACE_S))
     if sent != signal.SIGKILL and not found.ended:
-        found.faults.extend(_lost(place, before, process.returncode))
+        found.faults.extend(_lost(place, before, process.returncode, after_s))
     found.faults.extend(place.unreadable())
     found.faults.extend(_next_start(place))
     found.faults.extend(place.left())
@@ -199,17 +200,15 @@ def _children_after(process: subprocess.Popen[bytes], seconds: float) -> list[ps
     return []
 
 
-def _lost(place: Place, before: list[Path], code: int) -> Iterator[str]:
+def _lost(place: Place, before: list[Path], code: int, after_s: float) -> Iterator[str]:
     """Yields what a bench that was asked to end has lost."""
-    printed = place.printed()
-    measured, new = printed.count(MEASURED), place.results()[len(before) :]
+    printed, new = place.printed(), place.results()[len(before) :]
     if "Traceback" in printed:
         yield f"traceback: {printed.strip().splitlines()[-1]}"
-    if not measured:
-        return
-    rows = [row for path in new for row in json.loads(path.read_text())["rows"]]
-    if len(rows) < measured:
-        yield f"exit code {code}: of {measured} rows that were measured, {len(rows)} are written"
+    if KEPT in printed and not new:
+        yield f"exit code {code}: said that it wrote what it had measured, and wrote nothing"
+    elif KEPT not in printed and after_s > STARTED_S:
+        yield f"exit code {code}: what was measured is lost"
 
 
 def _next_start(place: Place) -> Iterator[str]:

@@ -114,6 +114,7 @@ def test_what_takes_too_long_is_ended(tmp_path: Path) -> None:
     ending = watched(slow, tmp_path, MOST_BYTES, 0.3)
     assert (ending.report, ending.cause) == (None, "over time")
     assert ending.seconds < MOST_SECONDS
+    assert "in slow" in ending.output  # says where it was
 
 
 def test_cases_follow_from_seed_and_number() -> None:

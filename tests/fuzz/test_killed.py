@@ -25,11 +25,11 @@ if sys.argv[2] == "deploy":
     sys.exit()
 def end(*_):
     if sys.argv[1] == "keeps":
-        Path("out/bench-small-1.json").write_text(json.dumps({"rows": [1]}))
+        Path(f"out/bench-small-{time.time_ns()}.json").write_text(json.dumps({"rows": [1]}))
+    print("what was measured until then is written", flush=True)
     sys.exit(130)
 for number in (signal.SIGTERM, signal.SIGHUP):
     signal.signal(number, end)
-print("tflite cpu fp32 1t: p50 0.01 ms", flush=True)
 time.sleep(20)
 """
 
@@ -59,8 +59,8 @@ def test_a_bench_that_loses_its_rows_is_seen(tmp_path: Path, how: str) -> None:
     found = [kill(place, seed, 0, {"bench": 2.0}) for seed in range(4)]
     asked = [each for each in found if each.sent != signal.SIGKILL and each.after_s > 0.3]
     assert asked
-    lost = ["of 1 rows that were measured, 0 are written" in str(each.faults) for each in asked]
-    assert lost[0] == (how == "loses")
+    lost = ["and wrote nothing" in str(each.faults) for each in asked]
+    assert set(lost) == {how == "loses"}
 
 
 def test_what_is_damaged_or_grows_is_seen(tmp_path: Path) -> None:

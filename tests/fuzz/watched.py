@@ -7,6 +7,7 @@ cache and temporary files, and what is left in them, and of its children, is rep
 from __future__ import annotations
 
 import contextlib
+import faulthandler
 import json
 import os
 import signal
@@ -23,6 +24,7 @@ from typing import Any, NoReturn
 import psutil
 
 POLL_S = 0.03
+WHERE = signal.SIGUSR1  # the process prints where it is, before it is ended over a limit
 GRACE_S = 2.0  # that children may take to end after their parent
 FOLDERS = ("home", "tmp", "cwd", "cache")
 LOCK = "tofa-edge-measuring.lock"  # stays, so that all who measure share it
@@ -84,6 +86,8 @@ def watched(work: Work, scratch: Path, most_bytes: float, most_seconds: float) -
         elif ending.seconds > most_seconds:
             ending.cause = "over time"
         if ending.cause:
+            os.kill(pid, WHERE)
+            time.sleep(10 * POLL_S)
             _kill(tree.values())
             _, status = os.waitpid(pid, 0)
     _conclude(ending, scratch, status, [item for key, item in tree.items() if key != pid])
@@ -125,6 +129,7 @@ def _run(work: Work, scratch: Path) -> NoReturn:
         home, temporary, cwd, cache = (str(scratch / name) for name in FOLDERS)
         os.environ.update(HOME=home, TMPDIR=temporary, XDG_CACHE_HOME=cache)
         tempfile.tempdir = None
+        faulthandler.register(WHERE, file=2)
         os.chdir(cwd)
         (scratch / "report").write_text(json.dumps(work()))
         code = 0
