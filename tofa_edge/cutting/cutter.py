@@ -75,8 +75,18 @@ class Cutter:
         images = stack([], size) if kept else self.images(size, most_images)
         network = cut_network(self.space, subnet, self._supernet, preprocessing, images, engine)
         if self._wants_mending and self.can_calibrate():
-            return mended(network, self.images(size, most_images), engine)
+            network = mended(network, self.images(size, most_images), engine)
+        self._check_finite(network)
         return network
+
+    def _check_finite(self, network: Network) -> None:
+        """Checks what folding and calibrating made of weights that were finite one by one."""
+        for name, array in network.arrays.items():
+            if not np.isfinite(array).all():
+                raise BundleError(
+                    f"{self.bundle.path}: {name} is not finite once statistics are folded in: its "
+                    "weights are damaged; train it again"
+                )
 
     @cached_property
     def _wants_mending(self) -> bool:
@@ -89,7 +99,9 @@ class Cutter:
         Golden cases are computed so, and an engine can be timed with it.
         """
         network = layers(self.space, subnet)
-        return fold(network, cut(network, self._supernet), self.bundle.preprocessing)
+        folded = fold(network, cut(network, self._supernet), self.bundle.preprocessing)
+        self._check_finite(folded)
+        return folded
 
     def measuring_network(self, subnet: Subnet) -> Network:
         """Returns the network that measures a subnet's BatchNorm statistics."""

@@ -54,6 +54,7 @@ from tofa_edge.prediction.accuracy import AccuracyPredictor
 from tofa_edge.search.candidates import Candidate, fastest_candidates
 from tofa_edge.search.chooser import Chooser
 from tofa_edge.search.forecast import Forecast
+from tofa_edge.serving.explanation import Explanation
 from tofa_edge.serving.model import Model
 
 
@@ -123,16 +124,23 @@ def chosen_and_kept(request: Request, key: str | None, trace: Trace, unknown_bel
             f"provisional, for {provisional.reason}: it is made again in the background when the "
             "load is clearly lower, at most once an hour"
         )
-    explanation = trace.explanation(
-        request.bundle.path,
-        request.budget,
-        finished.measured,
-        choice.predictor is not None,
-        difference=finished.difference,
-        check=None if check is None else (check.right, check.count),
-    )
-    if key is not None and keep(key, finished, explanation, provisional) and provisional.reason:
+
+    def explained() -> Explanation:
+        return trace.explanation(
+            request.bundle.path,
+            request.budget,
+            finished.measured,
+            choice.predictor is not None,
+            difference=finished.difference,
+            check=None if check is None else (check.right, check.count),
+        )
+
+    reason = keep(key, finished, explained(), provisional) if key is not None else ""
+    if reason:
+        trace.note(f"this choice is not remembered: {reason}")
+    elif key is not None and provisional.reason:
         _look_now_and_then(request, key)
+    explanation = explained()
     subnet, engine = finished.measured.subnet, finished.engine
     return model_of(request.bundle, finished.session, subnet, engine, explanation, unknown_below)
 
@@ -174,7 +182,7 @@ def _make_again(asked: Asked, key: str) -> bool:
     decision, artefact = found
     if not is_due(decision.load, decision.decided_s):
         return False
-    if remember_decision(key, replace(decision, decided_s=time.time()), artefact):
+    if not remember_decision(key, replace(decision, decided_s=time.time()), artefact):
         start_again(asked)
     return False
 

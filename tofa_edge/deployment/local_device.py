@@ -151,7 +151,8 @@ def local_device(
 ) -> LocalDevice:
     """Returns this machine, where stopwatches run beside a reference on an engine `offered`.
 
-    Statistics come from the engine `calibrating` for those that can't; see `LocalDevice`.
+    Statistics come from the engine `calibrating` for those that can't, and measuring ends at
+    `until`, by `time.monotonic`; see `LocalDevice`.
     """
     reference = reference_run(cutter, offered, calibrating)
     stopwatches = Stopwatches.beside(reference, budget.is_observed)

@@ -34,9 +34,10 @@ from tofa_edge.device_profiles.profile import (
     Measurement,
     Profile,
     Ranked,
-    load,
+    from_json,
     save,
     shipped,
+    to_json,
 )
 from tofa_edge.errors import BackendError, ProfileError, SpaceError
 from tofa_edge.interruption import interruption
@@ -44,14 +45,19 @@ from tofa_edge.measurement.stopwatch import Latency
 from tofa_edge.measurement.turns import measuring_turn
 from tofa_edge.prediction.memory import MEGA
 from tofa_edge.search.forecast import Forecast
-from tofa_edge.storage.cache import cache_folder
-from tofa_edge.storage.files import check_place
+from tofa_edge.storage.cache import CacheFolder
+from tofa_edge.storage.files import check_place, safe_name
 
 log = logging.getLogger(__name__)
 
 SUBNETS = 40
 LEAST_SUBNETS = 8  # measured, for a profile to be kept after an interruption
 HOPELESS = 1.8  # how many times slower than the fastest, by the ranking of this machine's profile
+MOST_PROFILES, MOST_BYTES = 64, 4 * 2**20
+CACHE = CacheFolder(
+    "profiles", MOST_PROFILES, 16 * MOST_BYTES, MOST_BYTES,
+    stems=r"[A-Za-z0-9_-][A-Za-z0-9._-]{0,63}", suffixes=("json",),
+)  # fmt: skip
 CLOSE = 2.0  # the same board, or the same processor: farther devices are no prior
 
 
@@ -199,19 +205,10 @@ def promising(
 def known_profiles() -> list[Profile]:
     """Returns measured profiles: those made on this machine, then those of the package."""
     own = []
-    for path in sorted(profiles_folder().glob("*.json")):
+    for name in CACHE.names():
         with contextlib.suppress(ProfileError):  # a damaged one is no reason not to deploy
-            own.append(load(path))
+            own.append(from_json(CACHE.read(name) or b"", name))
     return [*own, *shipped(measured_only=True)]
-
-
-def profiles_folder() -> Path:
-    """Returns where profiles made here are kept, beside the remembered decisions."""
-    return cache_folder("profiles")
-
-
-def _place(profile: Profile) -> Path:
-    return profiles_folder() / f"{profile.space or 'unknown'}.json"
 
 
 def keep(
@@ -228,14 +225,14 @@ def keep(
     """
     if out is not None:
         check_place(out, overwrite, ProfileError)
-    here = _place(profile)
-    with contextlib.suppress(OSError):  # saving fails, too, and says why
-        here.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-    paths = [] if first and here.exists() else [here]
-    paths += [] if out is None else [out]
-    for path in paths:
-        save(profile, path)
-    return paths[::-1]
+        save(profile, out)
+    paths, name = [] if out is None else [out], f"{safe_name(profile.space or 'unknown')}.json"
+    if not (first and name in CACHE.names()):
+        reason = CACHE.keep(name, to_json(profile).encode())
+        if reason:
+            raise ProfileError(f"{CACHE.path / name}: not kept for deployments here: {reason}")
+        paths.append(CACHE.path / name)
+    return paths
 
 
 def known_forecasts(

@@ -113,16 +113,16 @@ def recall(key: str) -> tuple[Decision, bytes] | None:
     return None
 
 
-def remember(key: str, decision: Decision, artefact: bytes) -> bool:
+def remember(key: str, decision: Decision, artefact: bytes) -> str:
     """Keeps a decision and its artefact, and drops the least recently used beyond 20.
 
-    Returns whether it is kept.
+    Returns in one line why it is not kept; empty where it is.
     """
     lines = ("".join(c if c.isprintable() else " " for c in ln) for ln in decision.explanation)
     digest = hashlib.sha256(artefact).hexdigest()
     sealed = replace(decision, explanation=tuple(lines), artefact_sha256=digest)
-    written = CACHE.write(f"{key}.artefact", artefact)
-    return written and CACHE.write(f"{key}.json", json.dumps(to_plain(sealed)).encode())
+    reason = CACHE.keep(f"{key}.artefact", artefact)
+    return reason or CACHE.keep(f"{key}.json", json.dumps(to_plain(sealed)).encode())
 
 
 def forget(key: str) -> None:
@@ -177,8 +177,8 @@ def recalled(request: Request, key: str, trace: Trace) -> tuple[Served, Decision
     return Served(engine, session, measured), decision
 
 
-def keep(key: str, finished: Finished, explanation: Explanation, provisional: Provisional) -> bool:
-    """Remembers what was chosen under a `key`, and how; returns whether it could be kept."""
+def keep(key: str, finished: Finished, explanation: Explanation, provisional: Provisional) -> str:
+    """Remembers what was chosen under a `key`, and how; returns why not, empty where it is kept."""
     engine, measured = finished.engine, finished.measured
     decision = Decision(
         subnet=measured.subnet.to_json(),

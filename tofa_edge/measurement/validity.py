@@ -41,18 +41,33 @@ STANDARD_ERRORS = 3.0  # that a drift must exceed
 
 @dataclass(frozen=True, slots=True)
 class Snapshot:
-    """What a machine counted up to a moment, seconds over all cores; None where it does not say."""
+    """What a machine counted up to a moment, seconds over all cores; None where it does not say.
 
-    at_s: float  # by time.monotonic
+    Attributes:
+        at_s: the moment, by time.monotonic.
+        cores: of the machine.
+        busy_s: processor time of all processes.
+        own_s: of it, that of this process.
+        stolen_s: by the host of a virtual machine.
+        stopped: times that a quota of its control groups stopped this process.
+        quota_cores: that its control groups allow.
+        stalled_s: in which some process waited for memory.
+        swapped_pages: read back from swap.
+        memory_share: available, of the machine's memory, 0..1.
+        maximum_clock_mhz: of the fastest core.
+        state: of the machine.
+    """
+
+    at_s: float
     cores: int | None
-    busy_s: float | None  # processor time of all processes
-    own_s: float | None  # of it, that of this process
-    stolen_s: float | None  # by the host of a virtual machine
-    stopped: int | None  # times that a quota of its control groups stopped this process
+    busy_s: float | None
+    own_s: float | None
+    stolen_s: float | None
+    stopped: int | None
     quota_cores: float | None
-    stalled_s: float | None  # some process waited for memory
-    swapped_pages: int | None  # read back from swap
-    memory_share: float | None  # available, of the machine's memory, 0..1
+    stalled_s: float | None
+    swapped_pages: int | None
+    memory_share: float | None
     maximum_clock_mhz: float | None
     state: State
 

@@ -207,7 +207,16 @@ def passing_engines(
 def passing_among(
     records: Mapping[str, Record], name: str | None = None, threads: int | None = None
 ) -> list[Engine]:
-    """Returns the engines that work by their `records`; see `passing_engines`."""
+    """Returns the engines that work by their `records`, as `passing_engines` does.
+
+    Args:
+        records: by name of the engine.
+        name: of the one engine wanted.
+        threads: the one number of threads wanted.
+
+    Raises:
+        BackendError: the one asked for cannot run, or not with so many threads.
+    """
     offered = backends.backends()
     able = [Engine(offered[n], target) for n, record in records.items() for target in record.sound]
     if name is not None and not able:

@@ -27,7 +27,6 @@ from tofa_edge.deployment.profile import (
     known_forecasts,
     known_profiles,
     profile,
-    profiles_folder,
     promising,
 )
 from tofa_edge.device.machine import Fingerprint, fingerprint
@@ -147,7 +146,7 @@ def test_damaged_profile_does_not_stop_a_deployment(
     tiny_bundle: Path, made: Profile, own_cache: Path
 ) -> None:
     keep(made)
-    (path,) = profiles_folder().glob("*.json")
+    (path,) = profiling.CACHE.path.glob("*.json")
     assert path.is_relative_to(own_cache)
     path.write_text("{")
     tofa_edge.deploy(
