@@ -114,7 +114,8 @@ def _verdict(ending: Ending) -> tuple[str, str]:
     """Returns the kind of an ending, the worst first, and what is to be said of it."""
     report = ending.report
     if report is None:
-        return ending.cause, ending.output[-OUTPUT_SHOWN:]
+        over = ending.cause.startswith("over")  # then the innermost call comes first
+        return ending.cause, ending.output[:OUTPUT_SHOWN] if over else ending.output[-OUTPUT_SHOWN:]
     if ending.left:
         return "left behind", f"{', '.join(ending.left[:5])} after {report}"
     if "error" in report:

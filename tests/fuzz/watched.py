@@ -95,7 +95,9 @@ def watched(work: Work, scratch: Path, most_bytes: float, most_seconds: float) -
 
 
 def _conclude(ending: Ending, scratch: Path, status: int, children: list[psutil.Process]) -> None:
-    output = (scratch / "output").read_bytes()[-OUTPUT_TAIL:].decode(errors="replace")
+    whole = (scratch / "output").read_bytes().decode(errors="replace")
+    _, innermost, where = whole.rpartition("(most recent call first):")
+    output = where[:OUTPUT_TAIL] if ending.cause and innermost else whole[-OUTPUT_TAIL:]
     ending.output = output
     alive = still_alive(children, 0.0 if ending.cause else GRACE_S)
     if alive:
@@ -129,7 +131,7 @@ def _run(work: Work, scratch: Path) -> NoReturn:
         home, temporary, cwd, cache = (str(scratch / name) for name in FOLDERS)
         os.environ.update(HOME=home, TMPDIR=temporary, XDG_CACHE_HOME=cache)
         tempfile.tempdir = None
-        faulthandler.register(WHERE, file=2)
+        faulthandler.register(WHERE, file=2, all_threads=False)
         os.chdir(cwd)
         (scratch / "report").write_text(json.dumps(work()))
         code = 0
