@@ -74,21 +74,23 @@ print(json.dumps({name: round(v, 4) if isinstance(v, float) else v for name, v i
 
 @dataclass(frozen=True)
 class BudgetSeries:
-    """A bundle on one engine, and the number of budgets; no engine takes all, with free threads."""
+    """A bundle, the number of budgets, and the engine; none named takes all. 0 threads are free."""
 
     results: Results
     bundle: Path
     engine: str
     budgets: int
+    threads: int
 
     @property
     def asked(self) -> Row:
-        words: Row = {"bundle": str(self.bundle)}
-        return words | ({"backend": self.engine, "threads": 1} if self.engine else {})
+        words = {"backend": self.engine, "threads": self.threads}
+        return {"bundle": str(self.bundle)} | {name: word for name, word in words.items() if word}
 
     @property
     def name(self) -> str:
-        return f"{self.bundle.stem}, {self.engine or 'any engine'}"
+        threads = f"{self.threads} thread" if self.threads else "free threads"
+        return f"{self.bundle.stem}, {self.engine or 'any engine'} on {threads}"
 
     def kept(self, part: str, number: int | str) -> Row:
         return self.results.rows.get(f"{self.name}, {part} {number}", {})
@@ -140,9 +142,15 @@ def again(row: Row, bundle: Path) -> Row:
     return {name: found[name] for name in ("again_ms", "observed_ms")}
 
 
+def chosen_and_again(subject: BudgetSeries, budget: float, **more: Any) -> Row:
+    """Returns what is chosen for a budget, and how long that takes in another process."""
+    row = one(latency_ms=budget, **subject.asked, **more)
+    return {**row, **again(row, subject.bundle)}
+
+
 def quiet(subject: BudgetSeries) -> None:
-    """One thread, nothing beside."""
-    subject.each("quiet", lambda _, budget: one(latency_ms=budget, **subject.asked))
+    """One thread, nothing beside, measured again."""
+    subject.each("quiet", lambda _, budget: chosen_and_again(subject, budget))
 
 
 def loaded(subject: BudgetSeries) -> None:
@@ -166,8 +174,7 @@ def observed(subject: BudgetSeries) -> None:
 
     def make(_number: int, budget: float) -> Row:
         with busy_cores(LOOPS):
-            row = one(latency_ms=budget, latency="observed", **subject.asked)
-            return {**row, **again(row, subject.bundle)}
+            return chosen_and_again(subject, budget, latency="observed")
 
     subject.each("observed", make)
 
@@ -175,11 +182,7 @@ def observed(subject: BudgetSeries) -> None:
 def free(subject: BudgetSeries) -> None:
     """Any engine and number of threads, nothing beside, measured again."""
 
-    def make(_number: int, budget: float) -> Row:
-        row = one(latency_ms=budget, **subject.asked)
-        return {**row, **again(row, subject.bundle)}
-
-    subject.each("free", make)
+    subject.each("free", lambda _, budget: chosen_and_again(subject, budget))
 
 
 def workers(subject: BudgetSeries) -> None:
@@ -222,7 +225,7 @@ PARTS: dict[str, Callable[[BudgetSeries], None]] = {
     "quiet": quiet, "loaded": loaded, "measured quiet": measured_quiet, "observed": observed,
     "free": free, "workers": workers, "starts": starts,
 }  # fmt: skip
-ANY_ENGINE = ("free", "workers", "starts")
+FREE = ("free", "workers", "starts")
 
 
 def rows_of(results: Results, part: str) -> dict[str, Row]:
@@ -263,12 +266,13 @@ def about_choices(results: Results) -> Iterator[str]:
 
 def about_starts(results: Results) -> Iterator[str]:
     """Yields what a whole machine chose, and how long starts take."""
-    rows = rows_of(results, "free")
-    shares = [row["again_ms"] / row["budget_ms"] for row in rows.values() if "again_ms" in row]
-    if shares:
-        used = f"median share of the budget {np.median(shares):.0%}"
-        again_ms = within(rows, "again_ms", TOLERANCE)
-        yield f"free threads, quiet: within {TOLERANCE} × the budget: {again_ms}; {used}"
+    for part, title in (("quiet", "one thread, quiet"), ("free", "free threads, quiet")):
+        rows = rows_of(results, part)
+        shares = [row["again_ms"] / row["budget_ms"] for row in rows.values() if "again_ms" in row]
+        if shares:
+            used = f"median share of the budget {np.median(shares):.0%}"
+            again_ms = within(rows, "again_ms", TOLERANCE)
+            yield f"{title}: within {TOLERANCE} × the budget: {again_ms}; {used}"
     for name, row in rows_of(results, "workers").items():
         ratio = f"the last after {row['last_s'] / row['alone_s']:.1f} × the time of one"
         yield f"{name}: {WORKERS} at once: {row['distinct']} different choices (wanted: 1), {ratio}"
@@ -280,7 +284,7 @@ def about_starts(results: Results) -> Iterator[str]:
 
 def main() -> None:
     command = parser(
-        __doc__, budgets=10, free_budgets=20, engines=list(ENGINES),
+        __doc__, budgets=10, engine={"choices": ENGINES, "default": ""},
         part={"choices": tuple(PARTS)}, out=Path("benchmarks/results/busy_machine.json"),
     )  # fmt: skip
     command.add_argument("bundles", type=Path, nargs="+")
@@ -290,9 +294,8 @@ def main() -> None:
         os.environ["XDG_CACHE_HOME"] = folder  # no profile of this machine helps
         for part, run in PARTS.items():
             for bundle in given.bundles if given.part in (None, part) else ():
-                for engine in ("",) if part in ANY_ENGINE else given.engines:
-                    count = given.free_budgets if part in ANY_ENGINE else given.budgets
-                    run(BudgetSeries(results, bundle.resolve(), engine, count))
+                threads = 0 if part in FREE else 1
+                run(BudgetSeries(results, bundle.resolve(), given.engine, given.budgets, threads))
     print("\n".join([*about_choices(results), *about_starts(results)]))
 
 

@@ -33,6 +33,19 @@ Threads = Annotated[int | None, typer.Option(help="Default: the fastest number."
 Precision = Annotated[
     str | None, typer.Option(help="fp32, fp16, int8 or dynamic; default: the best in the budget.")
 ]
+Observed = Annotated[
+    bool,
+    typer.Option(
+        "--observed",
+        help="Bound latency with what other programs add now, not the network's own.",
+    ),
+]
+MinCheckAccuracy = Annotated[
+    float | None,
+    typer.Option(
+        min=0, max=100, metavar="PERCENT", help="Check photos that must be right, or it is refused."
+    ),
+]
 MaxDrop = Annotated[
     float, typer.Option(min=0, metavar="POINTS", help="Accuracy that 8-bit integers may cost.")
 ]

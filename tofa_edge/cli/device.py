@@ -15,7 +15,7 @@ from tofa_edge.cli.output import ReportedExit, print_json, print_lines
 from tofa_edge.interruption import SIGNALLED, interruption
 
 if TYPE_CHECKING:
-    from tofa_edge import DeployOptions, Model
+    from tofa_edge import Budget, DeployOptions, Model
 
 
 @app.command()
@@ -28,6 +28,8 @@ def deploy(
     threads: shared.Threads = None,
     precision: shared.Precision = None,
     max_accuracy_drop: shared.MaxDrop = 1.0,
+    observed: shared.Observed = False,
+    min_check_accuracy: shared.MinCheckAccuracy = None,
     max_seconds: Annotated[
         float | None,
         typer.Option(min=0, help="Stop measuring after about this time; the choice is worse."),
@@ -41,7 +43,7 @@ def deploy(
     as_json: Json = False,
 ) -> None:
     """Chooses, cuts and measures a network on this device, and explains the choice."""
-    limits = (latency_ms, memory_mb, max_accuracy_drop)
+    limits = _limits(latency_ms, memory_mb, max_accuracy_drop, observed, min_check_accuracy)
     engine = {"backend": backend, "threads": threads, "precision": precision}
     options = _options(frames, frames_share, **engine, max_seconds=max_seconds, seed=seed)
     with _deployed(bundle, limits, subnet, options, remember=not no_cache) as model:
@@ -62,6 +64,8 @@ def run(
     threads: shared.Threads = None,
     precision: shared.Precision = None,
     max_accuracy_drop: shared.MaxDrop = 1.0,
+    observed: shared.Observed = False,
+    min_check_accuracy: shared.MinCheckAccuracy = None,
     top: Annotated[int, typer.Option(min=1, help="Classes to print for each photo.")] = 1,
     unknown_below: Annotated[
         float,
@@ -72,7 +76,7 @@ def run(
     as_json: Json = False,
 ) -> None:
     """Deploys a bundle and classifies photos."""
-    limits = (latency_ms, memory_mb, max_accuracy_drop)
+    limits = _limits(latency_ms, memory_mb, max_accuracy_drop, observed, min_check_accuracy)
     options = _options(frames, frames_share, backend=backend, threads=threads, precision=precision)
     with _deployed(bundle, limits, subnet, options, unknown_below=unknown_below) as model:
         if as_json:
@@ -121,6 +125,24 @@ def profile(
         raise ReportedExit(SIGNALLED + asked.number)
 
 
+def _limits(
+    latency_ms: float | None,
+    memory_mb: float | None,
+    drop_points: float,
+    observed: bool,
+    check_percent: float | None,
+) -> Budget:
+    from tofa_edge import Budget
+
+    return Budget(
+        latency_ms=latency_ms,
+        memory_mb=memory_mb,
+        max_accuracy_drop=drop_points / 100,
+        latency="observed" if observed else "own",
+        min_check_accuracy=None if check_percent is None else check_percent / 100,
+    )
+
+
 def _options(frames: Path | None, frames_share: float | None, **options: Any) -> DeployOptions:
     from tofa_edge import DeployOptions
     from tofa_edge.bundle.frames import read_frames
@@ -132,20 +154,16 @@ def _options(frames: Path | None, frames_share: float | None, **options: Any) ->
 
 def _deployed(
     bundle: Path,
-    limits: tuple[float | None, float | None, float],
+    limits: Budget,
     subnet: str | None,
     options: DeployOptions,
     **others: Any,
 ) -> Model:
-    """Deploys; the limits are latency in ms, memory in MB and accuracy drop in points."""
     import tofa_edge
 
-    latency_ms, memory_mb, points = limits
     return tofa_edge.deploy(
         bundle,
-        budget=tofa_edge.Budget(
-            latency_ms=latency_ms, memory_mb=memory_mb, max_accuracy_drop=points / 100
-        ),
+        budget=limits,
         subnet=None if subnet is None else tofa_edge.Subnet.from_json(subnet),
         options=options,
         **others,

@@ -15,6 +15,7 @@ import logging
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from numbers import Real
 
 from tofa_edge.architecture.cost import macs
 from tofa_edge.architecture.layers import layers
@@ -91,16 +92,22 @@ def decision_key_of(request: Request) -> str:
     kernel's patch level, or a few kB of memory.
     """
     options, machine = request.options, fingerprint()
+    limits = dataclasses.asdict(request.budget)
     asked = [options.backend, options.threads, options.precision, options.seed]
     return decision_key(
         {
             "bundle": request.bundle.digest,
-            "budget": dataclasses.asdict(request.budget),
+            "budget": {name: _plain(value) for name, value in limits.items()},
             "asked": [request.subnet and request.subnet.to_json(), *asked],
             "device": [machine.board, machine.quota_cores, machine.maximum_clock_mhz],
             "conditions": conditions(working()),
         }
     )
+
+
+def _plain(value: object) -> object:
+    """Returns a limit so that 20 and 20.0 are the same one."""
+    return float(value) if isinstance(value, Real) else value
 
 
 def recall(key: str) -> tuple[Decision, bytes] | None:

@@ -57,7 +57,7 @@ def small_bundle(
         arrays=stored,
         golden=[_golden(subnet, arrays, rng) for subnet in subnets],
         calibration=[smooth_photo(rng) for _ in range(calibration_photos)],
-        check=[(smooth_photo(rng), index) for index in range(check_photos)],
+        check=[(smooth_photo(rng), index % space.classes) for index in range(check_photos)],
         provenance={"made_by": "small_bundle", "seed": seed, "accuracy": 0.1, "note": None},
         predictor=predictor,
     )

@@ -48,14 +48,14 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> list[Row]:
 
 
 def test_parts_go_on_where_they_were(results: Results, asked: list[Row], tiny_bundle: Path) -> None:
-    subject = BudgetSeries(results, tiny_bundle, "tflite", 2)
+    subject = BudgetSeries(results, tiny_bundle, "tflite", 2, 1)
     for part in (busy_machine.quiet, busy_machine.loaded, busy_machine.measured_quiet):
         part(subject)
     chosen = [row["budget_ms"] for row in rows_of(results, "quiet").values()]
     assert chosen == [12.0, 11.0]
     assert all(row["threads"] == 1 for row in asked[3:])
     before = len(asked)
-    again = BudgetSeries(Results(results.path), tiny_bundle, "tflite", 2)
+    again = BudgetSeries(Results(results.path), tiny_bundle, "tflite", 2, 1)
     for part in (busy_machine.quiet, busy_machine.loaded, busy_machine.measured_quiet):
         part(again)
     assert len(asked) == before
