@@ -23,7 +23,6 @@ from tofa_edge.deployment.verify import accurate
 from tofa_edge.measurement.stopwatch import Latency
 from tofa_edge.network.network import Network
 from tofa_edge.prediction.accuracy import AccuracyPredictor
-from tofa_edge.selftest.records import calibrates_itself
 from tofa_edge.serving.explanation import Measured
 
 log = logging.getLogger(__name__)
@@ -55,7 +54,7 @@ class LocalDevice:
     Attributes:
         cutter: of the bundle.
         budget: what integers may cost, and the latency that a repeated measurement decides on.
-        calibrating: the engine that computes statistics for those that can't.
+        calibrating: the engine that computes statistics and ranges for all: they are the same.
         predictor: of accuracy; None where the bundle has none.
         stopwatches: that time.
         trace: where everything measured is written down.
@@ -72,7 +71,7 @@ class LocalDevice:
 
     def measure(self, subnet: Subnet, engine: Engine) -> Measured:
         """Returns a subnet measured to learn from: calibrated with few images, timed shortly."""
-        network = calibrated_shortly(self.cutter, subnet, engine, self.computing_in_float(engine))
+        network = calibrated_shortly(self.cutter, subnet, engine, self.calibrating)
         with unexplained(self.cutter.bundle, engine.load(network), subnet, engine) as model:
             latency = timed(model, self.stopwatches.quick, self.until)
         found = measured(self.cutter.space, subnet, engine, latency, self.predictor)
@@ -99,7 +98,7 @@ class LocalDevice:
             BackendError: its numbers differ from the reference's.
             BundleError: there are too few images to calibrate with.
         """
-        cutter, by, trace = self.cutter, self.computing_in_float(engine), self.trace
+        cutter, by, trace = self.cutter, self.calibrating, self.trace
         with trace.timed("build"):
             made = built(cutter, subnet, engine, by)
         with trace.timed("compare"):
@@ -133,11 +132,7 @@ class LocalDevice:
 
     def stored(self, subnet: Subnet, engine: Engine) -> Network:
         """Returns a subnet with stored statistics, as an engine runs it: exact, not accurate."""
-        return stored_network(self.cutter, subnet, engine, self.computing_in_float(engine))
-
-    def computing_in_float(self, engine: Engine) -> Engine:
-        """Returns what computes statistics and ranges for an engine: itself, if it can."""
-        return engine if calibrates_itself(engine) else self.calibrating
+        return stored_network(self.cutter, subnet, engine, self.calibrating)
 
 
 def local_device(
@@ -151,8 +146,8 @@ def local_device(
 ) -> LocalDevice:
     """Returns this machine, where stopwatches run beside a reference on an engine `offered`.
 
-    Statistics come from the engine `calibrating` for those that can't, and measuring ends at
-    `until`, by `time.monotonic`; see `LocalDevice`.
+    Statistics and ranges come from the engine `calibrating`, and measuring ends at `until`, by
+    `time.monotonic`; see `LocalDevice`.
     """
     reference = reference_run(cutter, offered, calibrating)
     stopwatches = Stopwatches.beside(reference, budget.is_observed)

@@ -68,7 +68,7 @@ class WorkingEngines:
 
     Attributes:
         offered: those that may be used, in no order of merit.
-        calibrating: what computes BatchNorm statistics for those that can't.
+        calibrating: what computes BatchNorm statistics for all.
     """
 
     offered: list[Engine]
@@ -95,7 +95,8 @@ def working_engines(
             trace.screen(Screened(engine, reason=str(verdict)))
     passing = passing_among(records, name, allowed.threads)
     offered = allowed.among(passing)
-    return WorkingEngines(offered, calibrating_among(passing) or calibrating_engine(bundle))
+    on_all_threads = calibrating_among(passing_among(records, name))
+    return WorkingEngines(offered, on_all_threads or calibrating_engine(bundle))
 
 
 def screen(device: LocalDevice, subnet: Subnet, offered: list[Engine]) -> list[Candidate]:
