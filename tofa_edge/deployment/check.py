@@ -98,7 +98,7 @@ def _checked(
     if request.options.frames_share == 1 or not bundle.calibration_count:
         return Checked(right, len(labels))
     without = logits_of(Cutter(bundle).network(subnet, by), by, images).argmax(axis=1)
-    return Checked(right, len(labels), _cost_of_frames(classes, without, labels))
+    return Checked(right, len(labels), cost_of_frames(classes, without, labels))
 
 
 def accuracy_deviation(
@@ -143,7 +143,14 @@ def contradiction(right: int, labels: IndexArray, expected: float | None, deviat
     )
 
 
-def _cost_of_frames(with_frames: IndexArray, without: IndexArray, labels: IndexArray) -> str:
+def cost_of_frames(with_frames: IndexArray, without: IndexArray, labels: IndexArray) -> str:
+    """Returns that frames spoil the calibration; empty where they do not.
+
+    Args:
+        with_frames: classes of the check photos by a network calibrated with them, (N,).
+        without: by the same calibrated without, (N,).
+        labels: of the photos, (N,).
+    """
     right, before = with_frames == labels, without == labels
     lost, won = int((before & ~right).sum()), int((right & ~before).sum())
     pair = Drop(len(labels), int((right == before).sum()), 0.0, 0.0, len(labels), lost, won)

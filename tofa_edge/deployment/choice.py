@@ -99,13 +99,17 @@ def _better(
 
     Also whether that counts as a try: not where its precision was given up for its accuracy.
     """
-    target = pick.engine.target
+    target, engine = pick.engine.target, pick.engine
     try:
         tried = device.finish(pick.subnet, pick.engine, pick.accuracy, pick.predicted_ms)
     except BackendError as error:
-        if not target.is_integer or not chooser.give_up(target.precision):
+        if target.is_integer:
+            others_left, what = chooser.give_up(target.precision), f"in {target.precision}"
+        else:
+            others_left, what = chooser.give_up_engine(engine), "any more"
+        if not others_left:
             raise
-        device.trace.note(f"{error}: not used in {target.precision}")
+        device.trace.note(f"{error}: not used {what}")
         return best, False
     if _refusal(tried, chooser.budget):
         tried.session.close()

@@ -6,7 +6,7 @@ import contextlib
 import datetime
 import logging
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import astuple
+from dataclasses import astuple, replace
 from pathlib import Path
 
 import numpy as np
@@ -258,16 +258,18 @@ def known_forecasts(
 
 def _forecast(space: SearchSpace, target: MeasuredTarget) -> Forecast | None:
     """Returns a forecast for subnets of a bundle's space from what was measured on a target."""
-    every = whole(space)
     try:
-        subnets = [Subnet.from_json(row.subnet or "") for row in target.measurements]
+        known = {Subnet.from_json(row.subnet or ""): row for row in target.measurements}
+        near = [subnet for subnet in known if subnet.resolution <= space.resolutions[-1]]
+        subnets = near if len(near) >= LEAST_SUBNETS else list(known)
+        every = replace(whole(space), resolutions=tuple(sorted({s.resolution for s in subnets})))
         encodings: Encodings = encoded(every, subnets)
     except SpaceError:
         return None
     if tables(every).columns != tables(space).columns:
         return None
     forecast = Forecast(every, encodings)
-    for subnet, row in zip(subnets, target.measurements, strict=True):
+    for subnet, row in ((subnet, known[subnet]) for subnet in subnets):
         p95 = row.p95_ms or row.p50_ms
         error = row.log_standard_error or 0.02
         forecast.add(subnet, Latency(row.p50_ms, p95, p95, p95, row.runs or 1, error))

@@ -18,6 +18,7 @@ from tofa_edge.deployment.local_device import LocalDevice
 from tofa_edge.deployment.trace import Trace
 from tofa_edge.errors import BackendError
 from tofa_edge.measurement.stopwatch import Run, timed
+from tofa_edge.network.network import Network
 from tofa_edge.search.candidates import Candidate
 from tofa_edge.selftest.golden import specimen_images
 from tofa_edge.selftest.records import (
@@ -28,10 +29,12 @@ from tofa_edge.selftest.records import (
     passing_among,
 )
 from tofa_edge.serving.explanation import Screened
+from tofa_edge.storage.files import one_line
 
 CLOSE = 2.2  # of the fastest, alone: on two threads the time by itself says little
 BEHIND = 1.2
 ROUNDS, TURN = 10, 15
+REASONS = 3  # that a message has room for
 REST_S = 0.03  # threads of a pool spin for some 10 ms after a run, and take a core from the next
 
 
@@ -109,9 +112,13 @@ def screen(device: LocalDevice, subnet: Subnet, offered: list[Engine]) -> list[C
     """
     trace, image = device.trace, specimen_images(subnet.resolution)[:1]
     candidates: list[Candidate] = []
+    networks: dict[bool, Network] = {}  # in float, and in integers
     for engine in offered:
+        in_integers = engine.target.is_integer
         try:
-            with closing(engine.load(device.stored(subnet, engine))) as session:
+            if in_integers not in networks:
+                networks[in_integers] = device.stored(subnet, engine)
+            with closing(engine.load(networks[in_integers])) as session:
                 latency = device.stopwatches.quick.time(_run(session, image), device.until)
         except BackendError as error:
             trace.screen(Screened(str(engine), reason=str(error)))
@@ -119,9 +126,17 @@ def screen(device: LocalDevice, subnet: Subnet, offered: list[Engine]) -> list[C
         trace.screen(Screened(str(engine), latency))
         candidates.append(Candidate(engine, latency))
     if not candidates:
-        reasons = "; ".join(str(each) for each in trace.screened if each.reason)
-        raise BackendError(f"no engine works here: {reasons or 'none is installed'}")
+        raise BackendError(f"no engine works here: {_in_short(trace.screened)}")
     return sorted(candidates, key=lambda candidate: candidate.cost_ms)
+
+
+def _in_short(screened: list[Screened]) -> str:
+    """Returns why engines are not used: the first of those that have the same reason, three."""
+    first = {each.reason: str(each) for each in reversed(screened) if each.reason}
+    told = [one_line(text) for text in list(first.values())[::-1][:REASONS]]
+    more = len(first) - len(told)
+    told += [f"and {more} other reasons"] if more else []
+    return "; ".join(told) or "none is installed"
 
 
 def fastest(device: LocalDevice, subnet: Subnet, candidates: list[Candidate]) -> Engine:

@@ -91,7 +91,14 @@ class Chooser:
 
         Returns whether they are; if not, all stay.
         """
-        left = {e: f for e, f in self.forecasts.items() if e.target.precision != precision}
+        return self._leave(lambda engine: engine.target.precision != precision)
+
+    def give_up_engine(self, given_up: Engine) -> bool:
+        """Leaves out an engine as `give_up` does a precision."""
+        return self._leave(lambda engine: engine != given_up)
+
+    def _leave(self, stays: Callable[[Engine], bool]) -> bool:
+        left = {engine: f for engine, f in self.forecasts.items() if stays(engine)}
         if left:
             self.forecasts = left
             self._tried = [(genes, engine) for genes, engine in self._tried if engine in left]

@@ -56,7 +56,7 @@ class SimulatedDevice:
 
     milliseconds: Callable[[Subnet], float] = by_macs
     drop: Drop | None = None  # of networks in integers
-    broken_integers: bool = False
+    broken: tuple[Engine, ...] = ()  # they compute wrong numbers
     trace: Trace = field(default_factory=Trace)
     sessions: list[SimulatedSession] = field(default_factory=list)
 
@@ -83,7 +83,7 @@ class SimulatedDevice:
         accuracy: float | None = None,
         predicted_ms: float | None = None,
     ) -> Finished:
-        if self.broken_integers and engine.target.is_integer:
+        if engine in self.broken:
             raise BackendError(f"{engine}: 1.0 of the largest logit off on {subnet}")
         self.sessions.append(SimulatedSession())
         self.trace.finished.append(self.measured(subnet, engine, accuracy or 0.0, predicted_ms))
@@ -146,13 +146,22 @@ def test_float_serves_where_integers_cost_too_much() -> None:
 
 
 def test_float_serves_where_integers_are_wrong() -> None:
-    device = SimulatedDevice(broken_integers=True)
+    device = SimulatedDevice(broken=(INT8,))
     chooser = device.chooser(Budget(latency_ms=0.7 * by_macs(LARGEST)), INT8, FLOAT)
     best = best_within(device, chooser)
     assert best.engine == FLOAT
     assert "not used in int8" in device.trace.notes[0]
     with pytest.raises(BackendError):
         best_within(device, device.chooser(Budget(latency_ms=100), INT8))
+
+
+def test_another_engine_serves_where_one_is_wrong_about_a_network() -> None:
+    other = Engine(backends.backend("onnxruntime"), Target())
+    device = SimulatedDevice(broken=(FLOAT,))
+    chooser = device.chooser(Budget(latency_ms=0.7 * by_macs(LARGEST)), FLOAT, other)
+    assert best_within(device, chooser).engine == other
+    assert "off on" in device.trace.notes[0]
+    assert "not used any more" in device.trace.notes[0]
 
 
 def test_the_very_subnet_is_refused_where_integers_cost_too_much() -> None:
