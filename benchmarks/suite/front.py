@@ -78,7 +78,8 @@ def _largest_smaller(chooser: Chooser, engine: Engine, quick: bool) -> list[tupl
     accuracies = expected_accuracy(space, predictor, genes)
     accuracies = accuracies - expected_drop(predictor, engine.target)
     forecast = chooser.forecasts[engine]
-    times = forecast.median_ms(genes) * forecast.spread(95)
+    medians = forecast.median_ms(genes)
+    times = medians * forecast.spread(95, medians)
     role = "largest at lower resolution"
     rows = zip(subnets, accuracies, times, strict=True)
     return [(role, Pick(subnet, engine, float(a), float(t))) for subnet, a, t in rows]

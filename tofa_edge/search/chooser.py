@@ -260,7 +260,7 @@ class Chooser:
         if budget.is_observed:
             factors = forecast.observed_spread(percentile, medians)
         else:
-            factors = np.full(len(medians), forecast.spread(percentile))
+            factors = forecast.spread(percentile, medians)
         expected: DoubleArray = medians * factors
         return expected
 

@@ -15,6 +15,8 @@ from tofa_edge.measurement.stopwatch import Latency
 from tofa_edge.prediction.accuracy import USUAL_DROP, AccuracyPredictor
 from tofa_edge.prediction.latency import LatencyPredictor
 
+LEAST_FOR_LINE = 3  # measurements
+STEEPEST = -0.5  # of the ratio's logarithm over the median's
 USUAL_SPREAD = 1.1  # p95 over p50, before anything is measured
 
 
@@ -60,10 +62,23 @@ class Forecast:
         (chosen,) = self._predictor.design(1, already=range(count))
         return self.space.decode(self._pool[chosen - count])
 
-    def spread(self, percentile: int) -> float:
-        """Returns a `percentile` over the median: three of four measurements had less."""
-        ratios = [latency.percentile_ms(percentile) / latency.p50_ms for latency in self.latencies]
-        return float(np.quantile(ratios, 0.75)) if ratios else USUAL_SPREAD
+    def spread(self, percentile: int, medians: DoubleArray) -> DoubleArray:
+        """Returns a `percentile` over the median, of subnets of `medians` in ms, (N,).
+
+        Short runs vary more, in proportion: the logarithm is a line that falls with the median's,
+        weighted by how many runs were measured. From few measurements, what three of four had less.
+        """
+        ratios = np.array([each.percentile_ms(percentile) / each.p50_ms for each in self.latencies])
+        if len(ratios) < LEAST_FOR_LINE:
+            usual = float(np.quantile(ratios, 0.75)) if len(ratios) else USUAL_SPREAD
+            return np.full(len(medians), usual)
+        own = np.log([latency.p50_ms for latency in self.latencies])
+        weights = np.sqrt([latency.count for latency in self.latencies])
+        slope, level = np.polyfit(own, np.log(ratios), 1, w=weights)
+        slope = float(np.clip(slope, STEEPEST, 0.0))
+        level = float(np.average(np.log(ratios) - slope * own, weights=weights**2))
+        spread: DoubleArray = np.maximum(np.exp(level + slope * np.log(medians)), 1.0)
+        return spread
 
     def observed_spread(self, percentile: int, medians: DoubleArray) -> DoubleArray:
         """Returns the observed `percentile` over the own median, of subnets of own `medians`, (N,).
