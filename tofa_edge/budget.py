@@ -59,6 +59,14 @@ class Budget:
         drop = self.max_accuracy_drop
         if drop is not None and not (_is_number(drop) and drop >= 0):
             raise LimitError(f"wanted max_accuracy_drop as a number from 0 on, got {drop!r}")
+        for name in (
+            *LIMITS,
+            "max_accuracy_drop",
+            "min_check_accuracy",
+        ):  # 20 and 20.0 are the same
+            value = getattr(self, name)
+            if _is_number(value):
+                object.__setattr__(self, name, float(value))
         if self.percentile not in PERCENTILES:
             raise LimitError(f"wanted a percentile of 95 or 50, got {self.percentile}")
         if self.accuracy is not None and self.accuracy > 1:

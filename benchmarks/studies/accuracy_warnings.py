@@ -28,7 +28,7 @@ from tofa_edge.cutting.calibration import cut_network
 from tofa_edge.cutting.cutter import CALIBRATION_IMAGES, Cutter
 from tofa_edge.deployment.check import accuracy_deviation, contradiction, cost_of_frames
 from tofa_edge.network.network import Network
-from tofa_edge.selftest.records import calibrating_engine
+from tofa_edge.selftest.calibrating import calibrating_engine
 
 CHECKED = 64
 Case = Callable[[Subnet, np.random.Generator], str]  # returns the warning, or nothing

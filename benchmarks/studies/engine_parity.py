@@ -31,8 +31,9 @@ from tofa_edge.cutting.accuracy_drop import logits_of
 from tofa_edge.cutting.calibration import cut_network
 from tofa_edge.cutting.cutter import Cutter
 from tofa_edge.network.network import LITE_PREPROCESSING, Network
+from tofa_edge.selftest.calibrating import calibrating_engine
 from tofa_edge.selftest.golden import difference
-from tofa_edge.selftest.records import calibrating_engine, passing_engines
+from tofa_edge.selftest.records import passing_engines
 from tofa_edge.selftest.small_bundle import smooth_photo
 from tofa_edge.selftest.specimens import random_arrays
 

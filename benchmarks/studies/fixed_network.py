@@ -44,8 +44,8 @@ from tofa_edge.cutting.cutter import CALIBRATION_IMAGES
 from tofa_edge.device.machine import fingerprint
 from tofa_edge.network.network import LITE_PREPROCESSING
 from tofa_edge.network.slicing import Arrays
+from tofa_edge.selftest.calibrating import calibrating_engine
 from tofa_edge.selftest.golden import specimen_images
-from tofa_edge.selftest.records import calibrating_engine
 from tofa_edge.storage.plain import to_plain
 from tofa_edge.train.data.photos import forget_labels, resized
 from tofa_edge.train.run.loop import sandwich

@@ -27,7 +27,7 @@ from tofa_edge.bundle.bundle import Bundle
 from tofa_edge.bundle.images import prepare, stack
 from tofa_edge.cutting.accuracy_drop import logits_of
 from tofa_edge.cutting.cutter import CALIBRATION_IMAGES, FRAMES_SHARE, Cutter
-from tofa_edge.selftest.records import calibrating_engine
+from tofa_edge.selftest.calibrating import calibrating_engine
 
 SHARES = {"guarded": FRAMES_SHARE, "unguarded": 1.0}
 NOISE = 4.0  # grey levels, of a camera that stands still

@@ -29,7 +29,8 @@ from tofa_edge.deployment.local_device import local_device
 from tofa_edge.deployment.trace import Trace
 from tofa_edge.measurement.stopwatch import Latency
 from tofa_edge.search.forecast import Forecast
-from tofa_edge.selftest.records import calibrating_among, calibrating_engine, passing_engines
+from tofa_edge.selftest.calibrating import calibrating_among, calibrating_engine
+from tofa_edge.selftest.records import passing_engines
 
 SUBNETS = 240
 MEASURED = 10

@@ -31,8 +31,9 @@ from tofa_edge.bundle.bundle import Bundle
 from tofa_edge.cutting.cutter import Cutter
 from tofa_edge.deployment.build import stored_network
 from tofa_edge.prediction.memory import MEGA, peak_memory_mb
+from tofa_edge.selftest.calibrating import calibrator
 from tofa_edge.selftest.golden import specimen_images
-from tofa_edge.selftest.records import calibrator, passing_engines
+from tofa_edge.selftest.records import passing_engines
 
 FITTED, TESTED = 16, 30
 TARGETS = {  # backend and precision by the name of a result's row

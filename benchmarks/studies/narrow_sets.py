@@ -23,7 +23,8 @@ from tofa_edge.bundle.bundle import Bundle
 from tofa_edge.cutting.accuracy_drop import logits_of
 from tofa_edge.cutting.cutter import Cutter
 from tofa_edge.cutting.ranges import ready
-from tofa_edge.selftest.records import calibrating_engine, passing_engines
+from tofa_edge.selftest.calibrating import calibrating_engine
+from tofa_edge.selftest.records import passing_engines
 from tofa_edge.train.config import TrainingConfig
 from tofa_edge.train.data.named_sets import digits, elpv, fashion_mnist
 from tofa_edge.train.data.photos import resized

@@ -40,7 +40,8 @@ from tofa_edge.cutting.cutter import Cutter
 from tofa_edge.cutting.ranges import ready
 from tofa_edge.deployment.screen import side_by_side
 from tofa_edge.measurement.turns import measuring_turn
-from tofa_edge.selftest.records import calibrating_engine, passing_engines
+from tofa_edge.selftest.calibrating import calibrating_engine
+from tofa_edge.selftest.records import passing_engines
 from tofa_edge.selftest.specimens import calibrated, photos, random_supernet
 
 SIZE, RANGE_PHOTOS = 160, 64

@@ -75,8 +75,8 @@ def parts_of_a_start(bundle: str, engine: Engine, subnet: str) -> dict[str, floa
     from tofa_edge.bundle.bundle import Bundle
     from tofa_edge.cutting.cutter import Cutter
     from tofa_edge.cutting.ranges import ready
+    from tofa_edge.selftest.calibrating import calibrator
     from tofa_edge.selftest.golden import specimen_images
-    from tofa_edge.selftest.records import calibrator
 
     times = {"begin": time.perf_counter()}
 

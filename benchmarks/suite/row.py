@@ -28,8 +28,8 @@ from tofa_edge.measurement.order_statistics import curve, wilson
 from tofa_edge.measurement.stopwatch import BLOCK, Recording, Run, Stopwatch
 from tofa_edge.measurement.validity import LEAST_RUNS, invalid_reasons, snapshot
 from tofa_edge.network.network import Network
+from tofa_edge.selftest.calibrating import calibrating_among, calibrating_engine
 from tofa_edge.selftest.golden import difference, reference_logits, specimen_images
-from tofa_edge.selftest.records import calibrating_among, calibrating_engine
 from tofa_edge.serving.model import Model
 
 DEPTHWISE = 8.0  # times as slow as dense multiply-accumulates, about, on every processor

@@ -25,7 +25,7 @@ from tofa_edge.backends.protocol import Engine, Target
 from tofa_edge.errors import BackendError
 from tofa_edge.network.network import LITE_PREPROCESSING, Network
 from tofa_edge.network.slicing import cut, fold
-from tofa_edge.selftest.records import calibrator
+from tofa_edge.selftest.calibrating import calibrator
 
 Supernets = Callable[[SearchSpace, int], dict[str, FloatArray]]
 BACKEND = OnnxRuntime()

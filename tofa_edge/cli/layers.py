@@ -15,7 +15,8 @@ from tofa_edge.cutting.cutter import Cutter
 from tofa_edge.cutting.ranges import RANGE_IMAGES, ready
 from tofa_edge.cutting.sensitivity import KEPT, sensitivities, with_sensitive_layers_in_float
 from tofa_edge.errors import BackendError
-from tofa_edge.selftest.records import calibrating_engine, passing_engines
+from tofa_edge.selftest.calibrating import calibrating_engine
+from tofa_edge.selftest.records import passing_engines
 
 COLUMNS = ("layer", "output", "kernel", "MMACs", "weights")
 ROUNDED = ("as", "8-bit error")  # of the logits, when the weights of this layer alone are rounded

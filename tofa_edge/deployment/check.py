@@ -95,9 +95,10 @@ def _checked(
         deviation = accuracy_deviation(predictor, bundle.space, subnet)
         expected = None if predictor is None else measured.accuracy
         return Checked(right, len(labels), contradiction(right, labels, expected, deviation))
-    if request.options.frames_share == 1 or not bundle.calibration_count:
+    photos_alone = Cutter(bundle)
+    if request.options.frames_share == 1 or not photos_alone.can_calibrate():
         return Checked(right, len(labels))
-    without = logits_of(Cutter(bundle).network(subnet, by), by, images).argmax(axis=1)
+    without = logits_of(photos_alone.network(subnet, by), by, images).argmax(axis=1)
     return Checked(right, len(labels), cost_of_frames(classes, without, labels))
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from functools import partial
 from typing import Protocol
 
 from tofa_edge.architecture.space import Subnet
@@ -11,6 +12,7 @@ from tofa_edge.budget import Budget
 from tofa_edge.deployment.local_device import Finished
 from tofa_edge.deployment.trace import Trace
 from tofa_edge.errors import BackendError, BudgetError
+from tofa_edge.measurement.stopwatch import Latency
 from tofa_edge.search.chooser import Chooser, Pick
 from tofa_edge.serving.explanation import Measured
 
@@ -47,20 +49,34 @@ def best_within(device: Device, chooser: Chooser) -> Finished:
     """
     if chooser.budget.latency_ms is not None:
         with device.trace.timed("measure"):
-            chooser.measure(lambda subnet, engine: device.measure(subnet, engine).latency)
+            chooser.measure(partial(_measured, device))
     best: Finished | None = None
     tries, most = 0, OBSERVED_TRIES if chooser.budget.is_observed else TRIES
-    while tries < most:
-        with device.trace.timed("search"):
-            pick = chooser.pick(better_than=best.measured.accuracy if best else None)
-        if pick is None or (best is not None and time.monotonic() > chooser.until):
-            break
-        best, counts = _better(device, chooser, best, pick)
-        tries += counts
+    try:
+        while tries < most:
+            with device.trace.timed("search"):
+                pick = chooser.pick(better_than=best.measured.accuracy if best else None)
+            if pick is None or (best is not None and time.monotonic() > chooser.until):
+                break
+            best, counts = _better(device, chooser, best, pick)
+            tries += counts
+    except BaseException:
+        if best is not None:
+            best.session.close()
+        raise
     best = best or _fallback(device, chooser)
     if chooser.budget.is_observed:
         _note_own_choice(device, chooser, best)
     return best
+
+
+def _measured(device: Device, subnet: Subnet, engine: Engine) -> Latency | None:
+    """Returns a latency to learn from; None where the engine fails on this subnet."""
+    try:
+        return device.measure(subnet, engine).latency
+    except BackendError as error:
+        device.trace.note(f"{error}: not learned from")
+        return None
 
 
 def _note_own_choice(device: Device, chooser: Chooser, best: Finished) -> None:
@@ -107,10 +123,10 @@ def _better(
             others_left, what = chooser.give_up(target.precision), f"in {target.precision}"
         else:
             others_left, what = chooser.give_up_engine(engine), "any more"
-        if not others_left:
+        if not others_left and best is None:
             raise
         device.trace.note(f"{error}: not used {what}")
-        return best, False
+        return best, not others_left
     if _refusal(tried, chooser.budget):
         tried.session.close()
         return best, not chooser.give_up(target.precision)
@@ -142,7 +158,13 @@ def _fallback(device: Device, chooser: Chooser) -> Finished:
     if cautious is not None:
         within.append((cautious.subnet, cautious.engine, cautious.accuracy))
     for subnet, by, accuracy in [*within[:TRIES], (smallest, engine, None)]:
-        tried = device.finish(subnet, by, accuracy)
+        try:
+            tried = device.finish(subnet, by, accuracy)
+        except BackendError as error:
+            if subnet == smallest:
+                raise
+            device.trace.note(f"{error}: not used")
+            continue
         keeps = chooser.allows(subnet, tried.measured.latency, by)
         if keeps and not _refusal(tried, budget):
             return tried
@@ -152,5 +174,5 @@ def _fallback(device: Device, chooser: Chooser) -> Finished:
         raise BudgetError(f"wanted {budget}; {exceeded}: allow more, or less accuracy")
     raise BudgetError(
         f"wanted {budget} on {engine}; the fastest network measured is "
-        f"{device.trace.fastest()}: allow more, stop other programs, or use a faster machine"
+        f"{device.trace.fastest(budget)}: allow more, stop other programs, or use a faster machine"
     )

@@ -8,6 +8,7 @@ the prediction and try again → Model
 
 from __future__ import annotations
 
+import contextlib
 import time
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -28,6 +29,7 @@ from tofa_edge.deployment.provisional import (
     Asked,
     Provisional,
     asked_of,
+    can_start,
     is_due,
     judged,
     look_now_and_then,
@@ -47,7 +49,7 @@ from tofa_edge.deployment.screen import EngineFilter, fastest, screen, working_e
 from tofa_edge.deployment.trace import Trace
 from tofa_edge.device.machine import fingerprint
 from tofa_edge.device_profiles.profile import Profile
-from tofa_edge.errors import BudgetError
+from tofa_edge.errors import BackendError, BudgetError
 from tofa_edge.measurement.turns import measuring_turn
 from tofa_edge.measurement.validity import snapshot
 from tofa_edge.prediction.accuracy import AccuracyPredictor
@@ -56,6 +58,10 @@ from tofa_edge.search.chooser import Chooser
 from tofa_edge.search.forecast import Forecast
 from tofa_edge.serving.explanation import Explanation
 from tofa_edge.serving.model import Model
+
+MADE_AGAIN = (
+    ": it is made again in the background when the load is clearly lower, at most once an hour"
+)
 
 
 def deploy(
@@ -120,10 +126,8 @@ def chosen_and_kept(request: Request, key: str | None, trace: Trace, unknown_bel
     finished, provisional = choice.finished, choice.provisional
     check = checked(finished, request, choice.cutter, choice.calibrating, choice.predictor, trace)
     if provisional.reason:
-        trace.note(
-            f"provisional, for {provisional.reason}: it is made again in the background when the "
-            "load is clearly lower, at most once an hour"
-        )
+        again = key is not None and can_start(request.options.python)
+        trace.note(f"provisional, as {provisional.reason}{MADE_AGAIN if again else ''}")
 
     def explained() -> Explanation:
         return trace.explanation(
@@ -139,7 +143,8 @@ def chosen_and_kept(request: Request, key: str | None, trace: Trace, unknown_bel
     if reason:
         trace.note(f"this choice is not remembered: {reason}")
     elif key is not None and provisional.reason:
-        _look_now_and_then(request, key)
+        with contextlib.suppress(Exception):  # no deployment fails for what comes after it
+            _look_now_and_then(request, key)
     explanation = explained()
     subnet, engine = finished.measured.subnet, finished.engine
     return model_of(request.bundle, finished.session, subnet, engine, explanation, unknown_below)
@@ -153,8 +158,10 @@ def _remembered(
     if found is None or key is None:
         return None
     served, decision = found
-    if decision.provisional and not _make_again(asked_of(request), key):
-        _look_now_and_then(request, key)
+    if decision.provisional:
+        with contextlib.suppress(Exception):
+            if not _make_again(asked_of(request, key)):
+                _look_now_and_then(request, key)
     explanation = trace.explanation(
         request.bundle.path,
         request.budget,
@@ -167,23 +174,24 @@ def _remembered(
 
 
 def _look_now_and_then(request: Request, key: str) -> None:
-    asked = asked_of(request)  # the bundle need not stay open for it
-    look_now_and_then(key, lambda: _make_again(asked, key))
+    asked = asked_of(request, key)  # the bundle need not stay open for it
+    look_now_and_then(key, lambda: _make_again(asked))
 
 
-def _make_again(asked: Asked, key: str) -> bool:
+def _make_again(asked: Asked) -> bool:
     """Starts a process that makes a provisional choice again if that is due.
 
     Returns whether nothing is left to do.
     """
-    found = recall(key)
+    found = recall(asked.key)
     if found is None or not found[0].provisional:
         return True
     decision, artefact = found
     if not is_due(decision.load, decision.decided_s):
         return False
-    if not remember_decision(key, replace(decision, decided_s=time.time()), artefact):
-        start_again(asked)
+    now = time.time()
+    if not remember_decision(asked.key, replace(decision, decided_s=now), artefact):
+        start_again(replace(asked, decided_s=now))
     return False
 
 
@@ -241,10 +249,11 @@ def _chosen(request: Request, trace: Trace) -> Choice:
         else:
             chooser = chooser_for(request, predictor, candidates, profiles)
             finished = best_within(device, chooser)
-        provisional = judged(before, snapshot(), finished.measured)
+        provisional = judged(before, snapshot(), request.budget)
         if finished.measured.latency.is_disturbed:
-            smallest = device.measured_as_stored(bundle.space.smallest(), finished.engine)
-            note_disturbance(finished.measured, smallest, trace)
+            with contextlib.suppress(BackendError):  # it is only told
+                smallest = device.measured_as_stored(bundle.space.smallest(), finished.engine)
+                note_disturbance(finished.measured, smallest, trace)
     return Choice(finished, provisional, cutter, engines.calibrating, predictor)
 
 

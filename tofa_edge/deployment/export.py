@@ -23,8 +23,9 @@ from tofa_edge.deployment.request import DeployOptions, checked_limits, requeste
 from tofa_edge.errors import BackendError, BudgetError, ExportError, LimitError
 from tofa_edge.network.integers import MOST_LEVELS
 from tofa_edge.network.network import Network
+from tofa_edge.selftest.calibrating import calibrating_engine
 from tofa_edge.selftest.golden import difference, reference_logits, specimen_images, tolerance
-from tofa_edge.selftest.records import calibrating_engine, passing_engines
+from tofa_edge.selftest.records import passing_engines
 from tofa_edge.storage.files import check_place, whole_file
 
 ENGINES = {"tflite": "tflite", "onnx": "onnxruntime"}  # by format: what runs it here

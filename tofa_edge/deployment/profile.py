@@ -53,11 +53,9 @@ log = logging.getLogger(__name__)
 SUBNETS = 40
 LEAST_SUBNETS = 8  # measured, for a profile to be kept after an interruption
 HOPELESS = 1.8  # how many times slower than the fastest, by the ranking of this machine's profile
-MOST_PROFILES, MOST_BYTES = 64, 4 * 2**20
-CACHE = CacheFolder(
-    "profiles", MOST_PROFILES, 16 * MOST_BYTES, MOST_BYTES,
-    stems=r"[A-Za-z0-9_-][A-Za-z0-9._-]{0,63}", suffixes=("json",),
-)  # fmt: skip
+MOST_STEM = 59  # of a file's name, without its suffix
+STEMS = r"[A-Za-z0-9_-][A-Za-z0-9._-]{0,63}"
+CACHE = CacheFolder("profiles", 64, 64 * 2**20, 4 * 2**20, stems=STEMS, suffixes=("json",))
 CLOSE = 2.0  # the same board, or the same processor: farther devices are no prior
 
 
@@ -226,7 +224,10 @@ def keep(
     if out is not None:
         check_place(out, overwrite, ProfileError)
         save(profile, out)
-    paths, name = [] if out is None else [out], f"{safe_name(profile.space or 'unknown')}.json"
+    paths, name = (
+        [] if out is None else [out],
+        f"{safe_name(profile.space or 'unknown')[:MOST_STEM]}.json",
+    )
     if not (first and name in CACHE.names()):
         reason = CACHE.keep(name, to_json(profile).encode())
         if reason:

@@ -20,18 +20,19 @@ from tofa_edge.budget import Budget
 from tofa_edge.deployment.request import Request
 from tofa_edge.deployment.trace import Trace
 from tofa_edge.device.machine import state
-from tofa_edge.measurement.validity import Snapshot, invalid_reasons, kind
-from tofa_edge.selftest.interpreter import interpreter
+from tofa_edge.errors import BackendError
+from tofa_edge.measurement.validity import Snapshot
+from tofa_edge.selftest.interpreter import INSIDE, interpreter
 from tofa_edge.serving.explanation import Measured
 from tofa_edge.storage.plain import to_plain
 
 log = logging.getLogger(__name__)
 
-KINDS = ("background load", "stolen time", "throttled", "CPU quota")
 CLEARLY_LOWER = 0.5  # of the load that there was
-IDLE_CORES = 0.3  # of load are none
+IDLE_CORES = 0.3  # that other programs use are no load
 PAUSE_S = 3600.0
 LOOK_S = 600.0
+THREAD = "tofa-edge-choose-again"
 AGAIN = "tofa_edge.deployment.again"
 
 
@@ -50,8 +51,13 @@ class Provisional:
 
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """A request that another process can repeat."""
+    """A request that another process can repeat, to replace what is remembered under a key.
 
+    It is not replaced where it was decided, or tried, at another time than `decided_s`.
+    """
+
+    key: str
+    decided_s: float
     bundle: str
     budget: Budget
     subnet: str | None = None
@@ -63,19 +69,22 @@ class Asked:
 
 
 _attempts: dict[str, Callable[[], bool]] = {}  # to make choices of this process again, by their key
+_lookers: list[threading.Thread] = []  # one at most; none after a fork is alive
 _lock = threading.Lock()
 
 
-def judged(before: Snapshot, after: Snapshot, chosen: Measured) -> Provisional:
-    """Returns whether a choice made between two looks at the machine is provisional."""
-    reasons = [r for r in invalid_reasons(before, after) if kind(r) in KINDS]
-    if chosen.latency.measure == "wall" and chosen.latency.flags:
-        reasons += chosen.latency.flags
+def judged(before: Snapshot, after: Snapshot, budget: Budget) -> Provisional:
+    """Returns whether a choice made between two looks at the machine is provisional.
+
+    Not where the `budget` is of observed latency: the load is what it asks to include.
+    """
     others = 0.0
     if None not in (before.busy_s, after.busy_s, before.own_s, after.own_s):
         busy, own = after.busy_s - before.busy_s, after.own_s - before.own_s  # type: ignore[operator]
         others = max(0.0, busy - own) / max(after.at_s - before.at_s, 1e-3)
-    return Provisional("; ".join(reasons), round(others, 2))
+    if others <= IDLE_CORES or budget.is_observed:
+        return Provisional(cores=round(others, 2))
+    return Provisional(f"other programs kept {others:.1f} cores busy", round(others, 2))
 
 
 def note_disturbance(chosen: Measured, small: Measured, trace: Trace) -> None:
@@ -100,10 +109,12 @@ def is_due(load: float, decided_s: float) -> bool:
     return quiet and not 0 <= time.time() - decided_s < PAUSE_S
 
 
-def asked_of(request: Request) -> Asked:
+def asked_of(request: Request, key: str, decided_s: float = 0.0) -> Asked:
     """Returns a request as another process can repeat it, without the frames it may have."""
     options, subnet = request.options, request.subnet
     return Asked(
+        key,
+        decided_s,
         str(request.bundle.path.absolute()),
         request.budget,
         None if subnet is None else subnet.to_json(),
@@ -115,18 +126,32 @@ def asked_of(request: Request) -> Asked:
     )
 
 
+def can_start(python: str | None) -> bool:
+    """Whether a process can make a choice again: a frozen application starts for self-tests alone.
+
+    `python` is that of `DeployOptions`.
+    """
+    with contextlib.suppress(BackendError, OSError):
+        starts = interpreter(python)
+        return starts is not None and starts.command[-2:-1] == ("-m",)
+    return False
+
+
 def start_again(asked: Asked) -> None:
     """Starts a process that makes a choice again and keeps it; where none can start, none does."""
-    starts = interpreter(asked.python)
-    if starts is None or starts.command[-2:-1] != ("-m",):
-        return  # a frozen application starts itself for self-tests alone
-    with contextlib.suppress(OSError):
+    if not can_start(asked.python):
+        return
+    with contextlib.suppress(OSError, BackendError):
+        starts = interpreter(asked.python)
+        assert starts is not None
+        environment = {**starts.environment()}
+        environment.pop(INSIDE, None)  # it may test engines
         process = subprocess.Popen(
             [*starts.command[:-1], AGAIN],
             stdin=subprocess.PIPE,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
-            env=starts.environment(),
+            env=environment,
             cwd="/",
             start_new_session=True,
         )
@@ -143,10 +168,10 @@ def look_now_and_then(key: str, attempt: Callable[[], bool]) -> None:
     All of them in one thread, which ends with this process.
     """
     with _lock:
-        begin = not _attempts
         _attempts[key] = attempt
-    if begin:
-        threading.Thread(target=_look, name="tofa-edge-choose-again", daemon=True).start()
+        if not any(thread.is_alive() for thread in _lookers):
+            _lookers[:] = [threading.Thread(target=_look, name=THREAD, daemon=True)]
+            _lookers[0].start()
 
 
 def _look() -> None:
@@ -162,6 +187,7 @@ def _look() -> None:
                 if done and _attempts.get(key) is attempt:
                     del _attempts[key]
                 if not _attempts:
+                    _lookers.clear()
                     return
 
 

@@ -15,22 +15,21 @@ import logging
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from numbers import Real
 
 from tofa_edge.architecture.cost import macs
 from tofa_edge.architecture.layers import layers
 from tofa_edge.architecture.space import Subnet
 from tofa_edge.backends.protocol import Engine, Session, Target
 from tofa_edge.backends.registry import working
-from tofa_edge.bundle.bundle import Bundle
 from tofa_edge.deployment.local_device import Finished
-from tofa_edge.deployment.measure import timed, unexplained
+from tofa_edge.deployment.measure import timed_carefully, unexplained
 from tofa_edge.deployment.provisional import Provisional
 from tofa_edge.deployment.request import Request
 from tofa_edge.deployment.trace import Trace
 from tofa_edge.device.machine import fingerprint
 from tofa_edge.errors import BackendError, SpaceError, SubnetError
-from tofa_edge.measurement.stopwatch import Stopwatch
+from tofa_edge.measurement.stopwatch import Latency, Stopwatch
+from tofa_edge.search.candidates import headroom
 from tofa_edge.selftest.conditions import conditions
 from tofa_edge.selftest.records import passing_engines
 from tofa_edge.serving.explanation import Explanation, Measured
@@ -42,7 +41,7 @@ log = logging.getLogger(__name__)
 
 WAIT_S = 900.0  # for another process's choice; some engines build for minutes
 LEAST_RUNS, MOST_RUNS, SECONDS = 12, 30, 0.05
-MOST_REMEMBERED = 20
+MOST_REMEMBERED, MOST_LINE = 20, 1000
 MOST_BYTES = 256 * 2**20
 CACHE = CacheFolder("decisions", MOST_REMEMBERED, MOST_REMEMBERED * MOST_BYTES, MOST_BYTES)
 
@@ -92,22 +91,16 @@ def decision_key_of(request: Request) -> str:
     kernel's patch level, or a few kB of memory.
     """
     options, machine = request.options, fingerprint()
-    limits = dataclasses.asdict(request.budget)
     asked = [options.backend, options.threads, options.precision, options.seed]
     return decision_key(
         {
             "bundle": request.bundle.digest,
-            "budget": {name: _plain(value) for name, value in limits.items()},
+            "budget": dataclasses.asdict(request.budget),
             "asked": [request.subnet and request.subnet.to_json(), *asked],
             "device": [machine.board, machine.quota_cores, machine.maximum_clock_mhz],
             "conditions": conditions(working()),
         }
     )
-
-
-def _plain(value: object) -> object:
-    """Returns a limit so that 20 and 20.0 are the same one."""
-    return float(value) if isinstance(value, Real) else value
 
 
 def recall(key: str) -> tuple[Decision, bytes] | None:
@@ -125,7 +118,10 @@ def remember(key: str, decision: Decision, artefact: bytes) -> str:
 
     Returns in one line why it is not kept; empty where it is.
     """
-    lines = ("".join(c if c.isprintable() else " " for c in ln) for ln in decision.explanation)
+    lines = [
+        "".join(c if c.isprintable() else " " for c in line)[:MOST_LINE]
+        for line in decision.explanation
+    ]
     digest = hashlib.sha256(artefact).hexdigest()
     sealed = replace(decision, explanation=tuple(lines), artefact_sha256=digest)
     reason = CACHE.keep(f"{key}.artefact", artefact)
@@ -162,18 +158,16 @@ def recalled(request: Request, key: str, trace: Trace) -> tuple[Served, Decision
     try:
         bundle, subnet = request.bundle, Subnet.from_json(decision.subnet)
         bundle.space.validate(subnet)
-        engine = _engine(decision, bundle)
+        engine = _engine(decision, request)
         with trace.timed("load"):
             session = engine.backend.load(artefact, engine.target)
-        with trace.timed("measure"):
-            stopwatch = Stopwatch(least_runs=LEAST_RUNS, most_runs=MOST_RUNS, seconds=SECONDS)
-            latency = timed(unexplained(bundle, session, subnet, engine), stopwatch)
+        latency = _measured_again(request, session, subnet, engine, trace)
     except (BackendError, SpaceError, SubnetError) as error:
         trace.note(f"the remembered choice is of no use any more ({error}): choosing again")
         forget(key)
         return None
-    limit = request.budget.latency_ms
-    if limit is not None and latency.percentile_ms(request.budget.percentile) > limit:
+    limit, own = request.budget.latency_ms, latency.percentile_ms(request.budget.percentile)
+    if limit is not None and own * headroom(engine) > limit:
         session.close()
         trace.note(f"the remembered {subnet} now takes {latency}: choosing again")
         forget(key)
@@ -201,8 +195,27 @@ def keep(key: str, finished: Finished, explanation: Explanation, provisional: Pr
     return remember(key, decision, finished.artefact)
 
 
-def _engine(decision: Decision, bundle: Bundle) -> Engine:
-    offered = passing_engines(bundle, decision.backend, decision.target.threads)
+def _measured_again(
+    request: Request, session: Session, subnet: Subnet, engine: Engine, trace: Trace
+) -> Latency:
+    """Returns the own latency of a remembered network, by few runs.
+
+    Also for a budget of observed latency: it was kept under a load that a few runs do not show.
+    """
+    model = unexplained(request.bundle, session, subnet, engine)
+    own = replace(request.budget, latency="own")
+    try:
+        with trace.timed("measure"):
+            stopwatch = Stopwatch(least_runs=LEAST_RUNS, most_runs=MOST_RUNS, seconds=SECONDS)
+            return timed_carefully(model, stopwatch, own, request.until)
+    except BaseException:
+        session.close()
+        raise
+
+
+def _engine(decision: Decision, request: Request) -> Engine:
+    python, threads = request.options.python, decision.target.threads
+    offered = passing_engines(request.bundle, decision.backend, threads, python=python)
     found = next((engine for engine in offered if engine.target == decision.target), None)
     if found is None:
         raise BackendError(f"{decision.backend} {decision.target} does not work here")

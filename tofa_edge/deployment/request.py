@@ -99,7 +99,7 @@ def requested(
     bundle = opened(bundle)
     if subnet is not None:
         bundle.space.validate(subnet)
-    seconds = options.max_seconds or float("inf")
+    seconds = float("inf") if options.max_seconds is None else options.max_seconds
     return Request(bundle, budget, subnet, options, time.monotonic() + seconds)
 
 

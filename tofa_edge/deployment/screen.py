@@ -20,14 +20,9 @@ from tofa_edge.errors import BackendError
 from tofa_edge.measurement.stopwatch import Run, timed
 from tofa_edge.network.network import Network
 from tofa_edge.search.candidates import Candidate
+from tofa_edge.selftest.calibrating import calibrating_among, calibrating_engine
 from tofa_edge.selftest.golden import specimen_images
-from tofa_edge.selftest.records import (
-    TRUSTED,
-    calibrating_among,
-    calibrating_engine,
-    engine_records,
-    passing_among,
-)
+from tofa_edge.selftest.records import TRUSTED, engine_records, passing_among
 from tofa_edge.serving.explanation import Screened
 from tofa_edge.storage.files import one_line
 
@@ -99,7 +94,7 @@ def working_engines(
     passing = passing_among(records, name, allowed.threads)
     offered = allowed.among(passing)
     on_all_threads = calibrating_among(passing_among(records, name))
-    return WorkingEngines(offered, on_all_threads or calibrating_engine(bundle))
+    return WorkingEngines(offered, on_all_threads or calibrating_engine(bundle, python))
 
 
 def screen(device: LocalDevice, subnet: Subnet, offered: list[Engine]) -> list[Candidate]:
@@ -154,11 +149,14 @@ def fastest(device: LocalDevice, subnet: Subnet, candidates: list[Candidate]) ->
         for engine in close:
             session = stack.enter_context(closing(engine.load(device.stored(subnet, engine))))
             runs[engine] = _run(session, image)
-        return side_by_side(runs)[0][0]
+        return side_by_side(runs, until=device.until)[0][0]
 
 
 def side_by_side(
-    runs: Mapping[Engine, Run], rounds: int = ROUNDS, drop: float = BEHIND
+    runs: Mapping[Engine, Run],
+    rounds: int = ROUNDS,
+    drop: float = BEHIND,
+    until: float = float("inf"),
 ) -> list[tuple[Engine, float]]:
     """Returns engines and the median time of their runs in ms, the fastest first.
 
@@ -168,6 +166,7 @@ def side_by_side(
     Args:
         rounds: for each.
         drop: after a third of them, one that is so much slower than the best is timed no further.
+        until: by `time.monotonic`; after it no further round begins.
     """
     durations: dict[Engine, list[float]] = {engine: [] for engine in runs}
     left = list(runs)
@@ -178,6 +177,8 @@ def side_by_side(
             runs[engine]()
             durations[engine] += timed(runs[engine], TURN)
         medians = {engine: float(np.median(durations[engine])) for engine in runs}
+        if time.monotonic() > until:
+            break
         if 3 * number >= rounds:
             limit = drop * min(medians.values())
             left = [engine for engine in left if medians[engine] <= limit]

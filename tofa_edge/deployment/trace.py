@@ -58,9 +58,11 @@ class Trace:
         unused = "not used, " if screened.reason else ""
         log.info(f"engine {screened.engine}: {unused}{screened.reason or screened.latency}")
 
-    def fastest(self) -> Measured:
-        """Returns the measured subnet with the smallest p95."""
-        return min([*self.measured, *self.finished], key=lambda m: m.latency.p95_ms)
+    def fastest(self, budget: Budget) -> Measured:
+        """Returns the measured subnet with the smallest latency as a `budget` counts it."""
+        percentile, observed = budget.percentile, budget.is_observed
+        every = [*self.measured, *self.finished]
+        return min(every, key=lambda m: m.latency.percentile_ms(percentile, observed))
 
     def explanation(
         self,

@@ -31,7 +31,7 @@ LOWER = 0.9  # of the budget is aimed at, after each try that was over it
 CAUTION = 1.0  # standard deviations that a predicted latency stays below the budget
 MIN_GAIN = 0.001  # of expected accuracy: what another try must promise
 
-Measure = Callable[[Subnet, Engine], Latency]
+Measure = Callable[[Subnet, Engine], Latency | None]  # None where the engine fails
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -117,7 +117,11 @@ class Chooser:
                 return
             for engine in order[: MEASUREMENTS - done]:
                 subnet = self.forecasts[engine].next()
-                self.observe(subnet, engine, measure(subnet, engine))
+                latency = measure(subnet, engine)
+                if latency is None:
+                    order = [other for other in order if other != engine]
+                else:
+                    self.observe(subnet, engine, latency)
                 done += 1
             order = [e for e in order if self.forecasts[e].deviation() >= MAX_RELATIVE_STD]
 

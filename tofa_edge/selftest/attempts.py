@@ -61,13 +61,18 @@ def no_process(name: str, error: OSError) -> BackendError:
     )
 
 
+def _printable(reason: str) -> str:
+    """Returns a reason as a record keeps it: engines write several lines, and colours."""
+    return "".join(c if c.isprintable() else " " for c in reason)[:REASON_LENGTH]
+
+
 def _add(verdicts: list[Verdict], ending: Ending) -> int:
     """Adds the verdicts of a process; returns how many targets there are."""
     targets = [Target(**fields) for fields in ending.targets]
     for number, judgement in sorted(ending.judgements.items()):
         fault, reason = judgement or (None, "")
-        verdicts.append(Verdict(targets[number], fault, reason[:REASON_LENGTH]))
+        verdicts.append(Verdict(targets[number], fault, _printable(reason)))
     if ending.fault is not None:
         failed = targets[len(verdicts)] if len(verdicts) < len(targets) else None
-        verdicts.append(Verdict(failed, ending.fault, ending.reason[:REASON_LENGTH]))
+        verdicts.append(Verdict(failed, ending.fault, _printable(ending.reason)))
     return len(targets)

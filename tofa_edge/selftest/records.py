@@ -29,7 +29,6 @@ from tofa_edge.selftest.watchdog import Watch, patience_s
 from tofa_edge.storage.cache import CacheFolder, stem
 from tofa_edge.storage.plain import from_plain, to_plain
 
-SLOW_TO_LOAD = ("openvino", "reference")
 TRUSTED = "reference"  # numpy alone: what it cannot do, nothing here can
 SPECIMEN = "specimen"
 MOST_BYTES = 2**20
@@ -231,41 +230,6 @@ def passing_among(
         numbers = ", ".join(map(str, counts))
         raise BackendError(f"wanted {threads} threads, {whose} {numbers}")
     return [engine for engine in able if threads in (None, engine.target.threads)]
-
-
-def calibrates_itself(engine: Engine) -> bool:
-    """Whether an engine is trusted with BatchNorm statistics: on the CPU in fp32 alone."""
-    exact = (engine.target.unit, engine.target.precision) == ("cpu", "fp32")
-    return engine.backend.calibrates and exact
-
-
-def calibrator(engine: Engine, bundle: Bundle | None = None) -> Engine:
-    """Returns the engine that estimates BatchNorm statistics for another: itself, if it can.
-
-    The other one computes a bundle's golden cases.
-    """
-    return engine if calibrates_itself(engine) else calibrating_engine(bundle)
-
-
-def calibrating_engine(bundle: Bundle | None = None) -> Engine:
-    """Returns the first engine by name that works here and calibrates, on the CPU's most threads.
-
-    It computes a bundle's golden cases; the reference at worst.
-    """
-    trusted = Engine(backends.backend(TRUSTED), Target())
-    return calibrating_among(passing_engines(bundle)) or trusted
-
-
-def calibrating_among(engines: Iterable[Engine]) -> Engine | None:
-    """Returns the one of `engines` that calibrates soonest, on most threads; None for none.
-
-    A calibration network runs a few times only, so that what counts is how soon it is loaded.
-    """
-
-    def order(engine: Engine) -> tuple[bool, int]:
-        return engine.backend.name in SLOW_TO_LOAD, -engine.target.threads
-
-    return min(filter(calibrates_itself, engines), key=order, default=None)
 
 
 def _self_test(record: Record, watch: Watch) -> Record:

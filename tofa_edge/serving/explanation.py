@@ -131,10 +131,11 @@ class Explanation:
         if refused:
             return f"refused, {refused}"
         limit = self.budget.latency_ms
-        taken = tried.latency.percentile_ms(self.budget.percentile)
+        observed = self.budget.is_observed
+        taken = tried.latency.percentile_ms(self.budget.percentile, observed)
         if limit is not None and taken > limit:
             return "over budget"
-        if limit is not None and taken * tried.headroom > limit:
+        if limit is not None and not observed and taken * tried.headroom > limit:
             return "within budget while no other program runs: it needs every core"
         return "within budget, less accuracy expected"
 

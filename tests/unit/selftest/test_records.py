@@ -17,13 +17,8 @@ from tofa_edge.bundle.bundle import Bundle
 from tofa_edge.errors import BackendError, BundleError
 from tofa_edge.selftest import memory
 from tofa_edge.selftest import watchdog as watching
-from tofa_edge.selftest.records import (
-    Record,
-    calibrator,
-    engine_records,
-    passing_engines,
-    records_here,
-)
+from tofa_edge.selftest.calibrating import calibrator
+from tofa_edge.selftest.records import Record, engine_records, passing_engines, records_here
 
 Offer = Callable[..., dict[str, Backend]]
 

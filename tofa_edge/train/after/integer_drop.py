@@ -14,7 +14,8 @@ from tofa_edge.cutting.cutter import CALIBRATION_IMAGES
 from tofa_edge.cutting.ranges import NARROW_LEVELS, ready
 from tofa_edge.network.network import Preprocessing
 from tofa_edge.network.slicing import Arrays
-from tofa_edge.selftest.records import calibrating_engine, passing_engines
+from tofa_edge.selftest.calibrating import calibrating_engine
+from tofa_edge.selftest.records import passing_engines
 from tofa_edge.train.config import INTEGER_DROP, OnStep, counted, silent
 from tofa_edge.train.data.photos import resized
 

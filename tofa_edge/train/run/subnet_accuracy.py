@@ -10,7 +10,7 @@ from tofa_edge.architecture.space import SearchSpace, Subnet
 from tofa_edge.cutting.calibration import cut_network
 from tofa_edge.network.network import Preprocessing
 from tofa_edge.network.slicing import Arrays
-from tofa_edge.selftest.records import calibrating_engine
+from tofa_edge.selftest.calibrating import calibrating_engine
 from tofa_edge.train.data.photos import resized
 
 BATCH = 64
