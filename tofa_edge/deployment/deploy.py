@@ -107,8 +107,9 @@ def deploy(
     key = decision_key_of(request) if remember and not options.calibration else None
     model = _remembered(request, key, trace, unknown_below)
     if model is None:
-        with one_chooser(key, request.until):
-            model = _remembered(request, key, trace, unknown_below)  # by another process
+        with one_chooser(key, request.until) as waited:
+            if waited:  # for the decision of another process
+                model = _remembered(request, key, trace, unknown_below, just_decided=True)
             model = model or chosen_and_kept(request, key, trace, unknown_below)
     return model
 
@@ -151,10 +152,14 @@ def chosen_and_kept(request: Request, key: str | None, trace: Trace, unknown_bel
 
 
 def _remembered(
-    request: Request, key: str | None, trace: Trace, unknown_below: float
+    request: Request,
+    key: str | None,
+    trace: Trace,
+    unknown_below: float,
+    just_decided: bool = False,
 ) -> Model | None:
     """Returns the model of what was chosen before; a provisional choice may be made again."""
-    found = recalled(request, key, trace) if key is not None else None
+    found = recalled(request, key, trace, just_decided) if key is not None else None
     if found is None or key is None:
         return None
     served, decision = found

@@ -134,22 +134,27 @@ def forget(key: str) -> None:
 
 
 @contextlib.contextmanager
-def one_chooser(key: str | None, until: float) -> Iterator[None]:
+def one_chooser(key: str | None, until: float) -> Iterator[bool]:
     """Waits while another process chooses under the same `key`; its decision can be recalled then.
 
-    `until` is a time by `time.monotonic`. None for a key waits for nobody.
+    `until` is a time by `time.monotonic`. None for a key waits for nobody. Yields whether one
+    waited.
     """
     with contextlib.ExitStack() as stack:
-        if key is not None and stack.enter_context(exclusive(key, 0.0)) == "busy":
+        waits = key is not None and stack.enter_context(exclusive(key, 0.0)) == "busy"
+        if waits and key is not None:
             log.info("another process is choosing the same here: waiting for its decision")
             stack.enter_context(exclusive(key, WAIT_S, until))
-        yield
+        yield waits
 
 
-def recalled(request: Request, key: str, trace: Trace) -> tuple[Served, Decision] | None:
+def recalled(
+    request: Request, key: str, trace: Trace, just_decided: bool = False
+) -> tuple[Served, Decision] | None:
     """Returns the network chosen the last time if it still keeps the budget, and that decision.
 
-    A decision that is damaged, or that no engine takes any more, is forgotten.
+    A decision that is damaged, or that no engine takes any more, is forgotten. One that another
+    process has `just_decided` is taken as it is: all who waited for it start at once.
     """
     remembered = recall(key)
     if remembered is None:
@@ -167,7 +172,8 @@ def recalled(request: Request, key: str, trace: Trace) -> tuple[Served, Decision
         forget(key)
         return None
     limit, own = request.budget.latency_ms, latency.percentile_ms(request.budget.percentile)
-    if limit is not None and own * headroom(engine) > limit:
+    over = limit is not None and own * headroom(engine) > limit
+    if over and not just_decided and not latency.is_disturbed:
         session.close()
         trace.note(f"the remembered {subnet} now takes {latency}: choosing again")
         forget(key)

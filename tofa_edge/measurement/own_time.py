@@ -12,6 +12,7 @@ from collections.abc import Callable, Sequence
 from typing import Literal, NamedTuple, TypeVar
 
 import numpy as np
+from numpy.typing import NDArray
 
 from tofa_edge.architecture.arrays import DoubleArray
 from tofa_edge.measurement.counters import Counters, Reading
@@ -22,6 +23,7 @@ Count = TypeVar("Count", int, float)
 
 LEAST_UNDISTURBED = 10  # runs
 LEAST_WARM = 30  # runs
+BRIEF = 0.02  # of a run, that it may wait
 SAME_WORK = 0.95  # of the wall time: the thread does all the work
 MARGIN = 1.1  # of the wall time: more is a clock too coarse, or a second thread
 NEARLY_ALL = 0.98  # of the runs
@@ -83,7 +85,8 @@ def own_seconds(runs: Sequence[TimedRun], stopped: bool = False) -> tuple[Double
         return wall, "wall"
     waited = [run.waited_s for run in runs if run.waited_s is not None]
     if len(waited) == len(runs):
-        return _warm(_less_waiting(runs, wall, np.array(waited)), np.array(waited)), "less waiting"
+        own, all_waited = _less_waiting(runs, wall, np.array(waited)), np.array(waited)
+        return _warm(own, all_waited, _column(runs, "other_waited_s")), "less waiting"
     awake = float(np.mean([run.sleeps == 0 for run in runs]))
     thread, process = _column(runs, "thread_s"), _column(runs, "process_s")
     for busy, does_all in ((thread, awake >= NEARLY_ALL), (process, False)):
@@ -106,12 +109,18 @@ def _less_waiting(runs: Sequence[TimedRun], wall: DoubleArray, waited: DoubleArr
     return np.minimum(np.maximum(own, work), wall)
 
 
-def _warm(own: DoubleArray, waited: DoubleArray) -> DoubleArray:
-    """Returns the runs that waited no longer than they worked, where these are most and enough.
+def _warm(own: DoubleArray, waited: DoubleArray, other_waited: DoubleArray) -> DoubleArray:
+    """Returns the runs that found the caches as they left them, where these are enough.
 
-    After a longer wait the caches hold what another program needs: short calls take twice as long.
+    After a wait the caches hold what another program needs: short calls take twice as long, and
+    the next one is slower, too. So runs count that did not wait, nor the one before; where they
+    are too few, those that waited no longer than they worked; else all.
     """
-    warm = waited <= own
+    uninterrupted = np.maximum(waited, other_waited) <= BRIEF * own
+    warm: NDArray[np.bool_] = uninterrupted & np.append(True, uninterrupted[:-1])
+    if warm.sum() >= max(LEAST_WARM, len(own) / 4):
+        return own[warm]
+    warm = waited <= own  # more of them
     return own[warm] if warm.sum() >= max(LEAST_WARM, len(own) / 2) else own
 
 

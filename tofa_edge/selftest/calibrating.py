@@ -9,7 +9,7 @@ from tofa_edge.backends.protocol import Engine, Target
 from tofa_edge.bundle.bundle import Bundle
 from tofa_edge.selftest.records import TRUSTED, passing_engines
 
-SLOW_TO_LOAD = ("openvino", "reference")
+QUICK = ("tflite", "onnxruntime")  # to load, and beside other programs; the quickest first
 
 
 def calibrates_itself(engine: Engine) -> bool:
@@ -42,7 +42,9 @@ def calibrating_among(engines: Iterable[Engine]) -> Engine | None:
     A calibration network runs a few times only, so that what counts is how soon it is loaded.
     """
 
-    def order(engine: Engine) -> tuple[bool, int]:
-        return engine.backend.name in SLOW_TO_LOAD, -engine.target.threads
+    def order(engine: Engine) -> tuple[int, int]:
+        name = engine.backend.name
+        rank = QUICK.index(name) if name in QUICK else len(QUICK)
+        return rank + (name == TRUSTED), -engine.target.threads
 
     return min(filter(calibrates_itself, engines), key=order, default=None)
