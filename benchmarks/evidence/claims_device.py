@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from statistics import mean
+from statistics import mean, median
+from typing import Any
 
 from tofa_edge.benchmarks.evidence.claims import Claims, power, result, row, short
 
@@ -137,3 +138,55 @@ def _each(values: Mapping[str, float]) -> str:
 
 def _ms(value: float) -> str:
     return f"{value:.0f}" if value >= 10 else f"{value:.1f}"
+
+
+def busy_machine() -> Claims:
+    """What is chosen beside other programs, and how long starts take."""
+    runs = result("busy_machine")["runs"]
+
+    def part(name: str) -> dict[str, Mapping[str, Any]]:
+        split = ((key.rpartition(", "), run) for key, run in runs.items())
+        return {
+            f"{of} {last.removeprefix(name)}": run
+            for (of, _, last), run in split
+            if last.rpartition(" ")[0] == name
+        }
+
+    calm, busy, again = part("quiet"), part("loaded"), part("measured quiet")
+    near = sum(run["accuracy"] >= calm[key]["accuracy"] - 0.01 for key, run in busy.items())
+    yield f"| expected accuracy within a point of the quiet choice | {near} of {len(busy)} |"
+    yield f"| within the budget, measured again when it was quiet | {_kept(again)} |"
+    times = [[run["deploy_s"] for run in rows.values()] for rows in (calm, busy)]
+    medians = " s, beside them ".join(f"{median(each):.1f}" for each in times)
+    yield f"| time of a deployment, median: quiet {medians} s |"
+    kept = _kept(part("observed"), OBSERVED)
+    yield f"| observed latency kept in a second run beside them | {kept} |"
+    for name, rows in (("one thread", calm), ("any number of threads", part("free"))):
+        over = sum(run["again_ms"] > 1.05 * run["budget_ms"] for run in rows.values())
+        used = median(run["again_ms"] / run["budget_ms"] for run in rows.values())
+        yield f"| quiet, {name}: over 1.05 × the budget; median used | {over} of {len(rows)}; {used:.2f} |"
+    workers = [run for key, run in runs.items() if key.endswith(", workers")]
+    distinct = ", ".join(str(run["distinct"]) for run in workers)
+    ratios = ", ".join(f"{run['last_s'] / run['alone_s']:.1f} ×" for run in workers)
+    yield f"| 6 processes at once: choices; the last one's time over one alone | {distinct}; {ratios} |"
+    starts = [run for key, run in runs.items() if key.endswith(", starts")]
+    first = ", ".join(f"{run['first_s']:.1f} s" for run in starts)
+    warm = ", ".join(f"{run['warm_s']:.2f} s" for run in starts)
+    yield f"| first deployment; a later one, beyond imports | {first}; {warm} |"
+
+
+OBSERVED = "observed_ms"
+
+
+def _kept(rows: Mapping[str, Mapping[str, Any]], figure: str = "again_ms") -> str:
+    chosen = [run for run in rows.values() if figure in run]
+    return f"{sum(run[figure] <= run['budget_ms'] for run in chosen)} of {len(chosen)}"
+
+
+def accuracy_warnings() -> Claims:
+    """How often check photos warn of honest bundles, and of spoiled ones."""
+    cases = result("accuracy_warnings")["cases"]
+    for kinds, spoiled in (("honest bundles and other cameras", False), ("spoiled ones", True)):
+        rows = [row for name, row in cases.items() if name.startswith("spoiled") == spoiled]
+        warned, count = sum(row["warned"] for row in rows), sum(row["of"] for row in rows)
+        yield f"| {kinds}: warned of | {warned} of {count} |"
