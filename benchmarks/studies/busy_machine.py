@@ -95,24 +95,29 @@ class BudgetSeries:
     def kept(self, part: str, number: int | str) -> Row:
         return self.results.rows.get(f"{self.name}, {part} {number}", {})
 
-    def each(self, part: str, make: Callable[[int, float], Row]) -> None:
-        """Adds a row for each budget."""
+    def each(self, part: str, make: Callable[[int, float], Row], loops: int = 0) -> None:
+        """Adds a row for each budget, between what is observed beside so many loops."""
         names = [f"{self.name}, {part} {number}" for number in range(self.budgets)]
         if all(name in self.results.rows for name in names):
             return
-        for number, (name, budget) in enumerate(zip(names, self.limits(), strict=True)):
+        for number, (name, budget) in enumerate(zip(names, self.limits(loops), strict=True)):
             row = partial(lambda n, b: {"budget_ms": b, **make(n, b)}, number, budget)
             self.results.once(name, row)
 
-    def limits(self) -> list[float]:
-        """Returns the budgets in ms; the first deployment tests the engines, beside all others."""
-        space, name = Bundle.open(self.bundle).space, f"{self.name}, range"
+    def limits(self, loops: int = 0) -> list[float]:
+        """Returns the budgets in ms; the first deployment tests the engines, beside all others.
+
+        Beside `loops` they are between the observed latencies, else between own ones.
+        """
+        space, beside = Bundle.open(self.bundle).space, f" beside {loops}" if loops else ""
+        name, figure = f"{self.name}, range{beside}", "observed_ms" if loops else "again_ms"
         prime(self.bundle, self.engine)
 
         def ends() -> Row:
             subnets = {"smallest_ms": space.smallest(), "largest_ms": space.largest()}
             words = {key: {**self.asked, "subnet": each.to_json()} for key, each in subnets.items()}
-            return {key: one(again=True, **each)["again_ms"] for key, each in words.items()}
+            with busy_cores(loops):
+                return {key: one(again=True, **each)[figure] for key, each in words.items()}
 
         self.results.once(name, ends)
         row = self.results.rows[name]
@@ -176,7 +181,7 @@ def observed(subject: BudgetSeries) -> None:
         with busy_cores(LOOPS):
             return chosen_and_again(subject, budget, latency="observed")
 
-    subject.each("observed", make)
+    subject.each("observed", make, LOOPS)
 
 
 def free(subject: BudgetSeries) -> None:
