@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass
-from typing import Any
 
 from tofa_edge.architecture.cost import macs
 from tofa_edge.architecture.encodings import encoded
@@ -27,8 +26,8 @@ from tofa_edge.serving.model import Model
 
 QUICK_SECONDS, QUICK_RUNS = 0.15, 60
 REPEATS = 3
-OBSERVED_TIMES, OBSERVED_SECONDS, OBSERVED_RUNS = 2, 1.5, 400
-QUICK_OBSERVED_RUNS = 120
+OBSERVED_TIMES, OBSERVED_SECONDS, QUICK_OBSERVED_SECONDS = 2, 1.5, 0.4
+OBSERVED_RUNS, OBSERVED_BLOCK = 6000, 50
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -56,10 +55,12 @@ class Stopwatches:
             quick = Stopwatch(reference, seconds=QUICK_SECONDS, most_runs=QUICK_RUNS)
             return Stopwatches(quick, Stopwatch(reference))
         # one call after the other, as an application at its limit: with pauses, less is interrupted
-        unpaused: dict[str, Any] = {"seconds": OBSERVED_SECONDS, "most_runs": OBSERVED_RUNS}
-        longer = Stopwatch(block=OBSERVED_RUNS, **unpaused)
-        unpaused |= {"seconds": QUICK_SECONDS, "most_runs": QUICK_OBSERVED_RUNS}
-        return Stopwatches(Stopwatch(block=QUICK_OBSERVED_RUNS, **unpaused), longer)
+        # and as long as it takes: a process that has just slept is interrupted later than another
+        longer, shorter = (
+            Stopwatch(block=OBSERVED_BLOCK, seconds=seconds, most_runs=OBSERVED_RUNS)
+            for seconds in (OBSERVED_SECONDS, QUICK_OBSERVED_SECONDS)
+        )
+        return Stopwatches(shorter, longer)
 
 
 def timed(model: Model, stopwatch: Stopwatch, until: float = float("inf")) -> Latency:
