@@ -11,8 +11,10 @@ from tofa_edge.budget import Budget
 from tofa_edge.cutting.cutter import Cutter
 from tofa_edge.deployment.build import built, calibrated_shortly, stored_network
 from tofa_edge.deployment.measure import (
+    QUICK_OBSERVED_SECONDS,
     Stopwatches,
     measured,
+    observed,
     reference_run,
     timed,
     timed_carefully,
@@ -74,6 +76,8 @@ class LocalDevice:
         network = calibrated_shortly(self.cutter, subnet, engine, self.calibrating)
         with unexplained(self.cutter.bundle, engine.load(network), subnet, engine) as model:
             latency = timed(model, self.stopwatches.quick, self.until)
+            if self.budget.is_observed:
+                latency = observed(model, latency, QUICK_OBSERVED_SECONDS, self.until)
         found = measured(self.cutter.space, subnet, engine, latency, self.predictor)
         self.trace.measured.append(found)
         log.info(f"measured {found}")
@@ -150,5 +154,5 @@ def local_device(
     `time.monotonic`; see `LocalDevice`.
     """
     reference = reference_run(cutter, offered, calibrating)
-    stopwatches = Stopwatches.beside(reference, budget.is_observed)
+    stopwatches = Stopwatches.beside(reference)
     return LocalDevice(cutter, budget, calibrating, predictor, stopwatches, trace, until)
