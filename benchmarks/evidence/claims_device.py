@@ -157,8 +157,8 @@ def busy_machine() -> Claims:
     yield f"| expected accuracy within a point of the quiet choice | {near} of {len(busy)} |"
     yield f"| within the budget, measured again when it was quiet | {_kept(again)} |"
     times = [[run["deploy_s"] for run in rows.values()] for rows in (calm, busy)]
-    medians = " s, beside them ".join(f"{median(each):.1f}" for each in times)
-    yield f"| time of a deployment, median: quiet {medians} s |"
+    medians = "; ".join(f"{median(each):.1f} s" for each in times)
+    yield f"| time of a deployment, median: quiet; beside them | {medians} |"
     kept = _kept(part("observed"), OBSERVED)
     yield f"| observed latency kept in a second run beside them | {kept} |"
     for name, rows in (("one thread", calm), ("any number of threads", part("free"))):
@@ -188,7 +188,10 @@ def _kept(rows: Mapping[str, Mapping[str, Any]], figure: str = "again_ms") -> st
 def accuracy_warnings() -> Claims:
     """How often check photos warn of honest bundles, and of spoiled ones."""
     cases = result("accuracy_warnings")["cases"]
-    for kinds, spoiled in (("honest bundles and other cameras", False), ("spoiled ones", True)):
-        rows = [row for name, row in cases.items() if name.startswith("spoiled") == spoiled]
-        warned, count = sum(row["warned"] for row in rows), sum(row["of"] for row in rows)
-        yield f"| {kinds}: warned of | {warned} of {count} |"
+    honest = [row for name, row in cases.items() if not name.startswith("spoiled")]
+    warned, count = (sum(row[name] for row in honest) for name in ("warned", "of"))
+    title = "honest bundles, and frames of four cameras as a quarter: warned of"
+    yield f"| {title} | {warned} of {count} |"
+    for name, row in cases.items():
+        if name.startswith("spoiled"):
+            yield f"| {name}: warned of | {row['warned']} of {row['of']} |"

@@ -102,4 +102,4 @@ def test_new_results_say_it_too() -> None:
         assert module is not None
         assert module.origin is not None
         source = Path(module.origin).read_text()
-        assert re.search(r"\b(store|results|resume_trials)\(", source), module.name
+        assert re.search(r"\b(store|[Rr]esults|resume_trials)\(", source), module.name

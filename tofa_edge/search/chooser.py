@@ -94,7 +94,7 @@ class Chooser:
         return self._leave(lambda engine: engine.target.precision != precision)
 
     def give_up_engine(self, given_up: Engine) -> bool:
-        """Leaves out an engine as `give_up` does a precision."""
+        """Leaves out the engine `given_up`, as `give_up` does a precision."""
         return self._leave(lambda engine: engine != given_up)
 
     def _leave(self, stays: Callable[[Engine], bool]) -> bool:
