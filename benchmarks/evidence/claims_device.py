@@ -192,6 +192,6 @@ def accuracy_warnings() -> Claims:
     warned, count = (sum(row[name] for row in honest) for name in ("warned", "of"))
     title = "honest bundles, and frames of four cameras as a quarter: warned of"
     yield f"| {title} | {warned} of {count} |"
-    for name, row in cases.items():
+    for name, judged in cases.items():
         if name.startswith("spoiled"):
-            yield f"| {name}: warned of | {row['warned']} of {row['of']} |"
+            yield f"| {name}: warned of | {judged['warned']} of {judged['of']} |"
