@@ -140,7 +140,7 @@ def test_threads_are_given_once(unit: str) -> None:
 @pytest.mark.parametrize("target", [Target("cuda"), Target("tensorrt", "fp16"), Target("npu")])
 def test_other_units_are_calibrated_for_on_the_cpu(target: Target) -> None:
     by = calibrator(Engine(BACKEND, target))
-    assert by.backend.name == "onnxruntime"
+    assert by.backend.calibrates
     assert (by.target.unit, by.target.precision) == ("cpu", "fp32")
 
 

@@ -301,7 +301,7 @@ def test_choices_dated_in_the_future_do_not_crowd_out_new_ones(here: Path) -> No
     decisions = here / "cache/tofa-edge/decisions"
     decisions.mkdir(parents=True, mode=0o700)
     for number in range(25):
-        path = decisions / f"{number}.json"
+        path = decisions / f"{number:032x}.json"
         path.write_text("{}")
         os.utime(path, (FUTURE, FUTURE))
     assert not remembered(here)

@@ -96,9 +96,10 @@ def test_public_names_are_pinned() -> None:
     assert tofa_edge.__all__ == sorted(
         [
             "BackendError", "Budget", "BudgetError", "Bundle", "BundleError", "DataError",
-            "ExportError", "ImageError", "LatencyError", "LimitError", "Model", "Prediction",
+            "DeployOptions", "ExportError", "ImageError", "LatencyError", "LimitError", "Model",
+            "Prediction",
             "ProfileError", "SearchSpace", "SpaceError", "Subnet", "SubnetError", "TofaError",
-            "TrainingError", "__version__", "deploy", "export",
+            "TrainingError", "__version__", "deploy", "export", "self_test_support",
         ]
     )  # fmt: skip
     for name in tofa_edge.__all__:
