@@ -11,6 +11,7 @@ import json
 import os
 import re
 import shutil
+import signal
 import subprocess
 import sys
 import time
@@ -234,7 +235,10 @@ def test_64_mb_suffice_for_a_small_network(
 
 
 def test_engine_without_memory_is_named(here: Path, little_memory: str) -> None:
-    done = classified(here, Place(little_memory, "onnxruntime"))
+    for _ in range(4):
+        done = classified(here, Place(little_memory, "onnxruntime"))
+        if done.returncode not in (-signal.SIGKILL, 128 + signal.SIGKILL):
+            break  # else the kernel took this process before the self-test's memory was back
     if done.returncode:
         (*_, line) = done.stderr.decode().strip().splitlines()
         assert "tofa-edge: backend onnxruntime cannot run here: out of memory: " in line
