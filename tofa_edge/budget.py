@@ -11,6 +11,7 @@ from tofa_edge.errors import LimitError
 
 PERCENTILES = (50, 95)
 LIMITS = ("latency_ms", "memory_mb", "size_mb", "mmacs", "accuracy")
+NUMBERS = (*LIMITS, "max_accuracy_drop", "min_check_accuracy")  # 20 and 20.0 are the same budget
 MAX_ACCURACY_DROP = 0.01
 
 WhoseLatency = Literal["own", "observed"]
@@ -59,11 +60,7 @@ class Budget:
         drop = self.max_accuracy_drop
         if drop is not None and not (_is_number(drop) and drop >= 0):
             raise LimitError(f"wanted max_accuracy_drop as a number from 0 on, got {drop!r}")
-        for name in (
-            *LIMITS,
-            "max_accuracy_drop",
-            "min_check_accuracy",
-        ):  # 20 and 20.0 are the same
+        for name in NUMBERS:
             value = getattr(self, name)
             if _is_number(value):
                 object.__setattr__(self, name, float(value))

@@ -23,8 +23,7 @@ from tofa_edge.storage.plain import from_plain
 def main() -> None:
     """Chooses; a failure leaves the choice that there is."""
     asked = from_plain(Asked, json.load(sys.stdin))
-    if not asked.budget.is_observed:
-        low_priority()
+    low_priority()
     options = DeployOptions(
         asked.backend, asked.threads, asked.precision, seed=asked.seed,
         python=asked.python,

@@ -29,12 +29,12 @@ from tofa_edge.deployment.provisional import (
     Asked,
     Provisional,
     asked_of,
-    can_start,
     is_due,
     judged,
     look_now_and_then,
     note_disturbance,
     start_again,
+    starter,
 )
 from tofa_edge.deployment.remember import decision_key_of, keep, one_chooser, recall, recalled
 from tofa_edge.deployment.remember import remember as remember_decision
@@ -127,7 +127,7 @@ def chosen_and_kept(request: Request, key: str | None, trace: Trace, unknown_bel
     finished, provisional = choice.finished, choice.provisional
     check = checked(finished, request, choice.cutter, choice.calibrating, choice.predictor, trace)
     if provisional.reason:
-        again = key is not None and can_start(request.options.python)
+        again = key is not None and starter(request.options.python) is not None
         trace.note(f"provisional, as {provisional.reason}{MADE_AGAIN if again else ''}")
 
     def explained() -> Explanation:
@@ -227,11 +227,7 @@ def _chosen(request: Request, trace: Trace) -> Choice:
         predictor = bundle.accuracy_predictor()
     if options.calibration:
         trace.note(cutter.about_frames())
-    if request.budget.accuracy is not None and predictor is None:
-        raise BudgetError(
-            f"{bundle.path} has no accuracy predictor, so a budget cannot ask for an "
-            "accuracy: train it with --predictor-subnets 240"
-        )
+    _check_predicted(request, predictor)
     exact = fixed is not None or not cutter.can_calibrate()
     allowed = EngineFilter(options.backend, options.threads, options.precision, exact)
     with trace.timed("self_test"):
@@ -260,6 +256,14 @@ def _chosen(request: Request, trace: Trace) -> Choice:
                 smallest = device.measured_as_stored(bundle.space.smallest(), finished.engine)
                 note_disturbance(finished.measured, smallest, trace)
     return Choice(finished, provisional, cutter, engines.calibrating, predictor)
+
+
+def _check_predicted(request: Request, predictor: AccuracyPredictor | None) -> None:
+    if request.budget.accuracy is not None and predictor is None:
+        raise BudgetError(
+            f"{request.bundle.path} has no accuracy predictor, so a budget cannot ask for an "
+            "accuracy: train it with --predictor-subnets 240"
+        )
 
 
 def chooser_for(

@@ -21,8 +21,8 @@ from tofa_edge.deployment.request import Request
 from tofa_edge.deployment.trace import Trace
 from tofa_edge.device.machine import state
 from tofa_edge.errors import BackendError
-from tofa_edge.measurement.validity import Snapshot
-from tofa_edge.selftest.interpreter import INSIDE, interpreter
+from tofa_edge.measurement.validity import Snapshot, others_cores
+from tofa_edge.selftest.interpreter import Interpreter, interpreter
 from tofa_edge.serving.explanation import Measured
 from tofa_edge.storage.plain import to_plain
 
@@ -78,10 +78,7 @@ def judged(before: Snapshot, after: Snapshot, budget: Budget) -> Provisional:
 
     Not where the `budget` is of observed latency: the load is what it asks to include.
     """
-    others = 0.0
-    if None not in (before.busy_s, after.busy_s, before.own_s, after.own_s):
-        busy, own = after.busy_s - before.busy_s, after.own_s - before.own_s  # type: ignore[operator]
-        others = max(0.0, busy - own) / max(after.at_s - before.at_s, 1e-3)
+    others = others_cores(before, after) or 0.0
     if others <= IDLE_CORES or budget.is_observed:
         return Provisional(cores=round(others, 2))
     return Provisional(f"other programs kept {others:.1f} cores busy", round(others, 2))
@@ -126,32 +123,29 @@ def asked_of(request: Request, key: str, decided_s: float = 0.0) -> Asked:
     )
 
 
-def can_start(python: str | None) -> bool:
-    """Whether a process can make a choice again: a frozen application starts for self-tests alone.
+def starter(python: str | None) -> Interpreter | None:
+    """Returns what can make a choice again: a frozen application starts for self-tests alone.
 
-    `python` is that of `DeployOptions`.
+    `python` is that of `DeployOptions`. None where nothing can.
     """
     with contextlib.suppress(BackendError, OSError):
-        starts = interpreter(python)
-        return starts is not None and starts.command[-2:-1] == ("-m",)
-    return False
+        found = interpreter(python)
+        return found if found is not None and found.command[-2:-1] == ("-m",) else None
+    return None
 
 
 def start_again(asked: Asked) -> None:
     """Starts a process that makes a choice again and keeps it; where none can start, none does."""
-    if not can_start(asked.python):
+    starts = starter(asked.python)
+    if starts is None:
         return
-    with contextlib.suppress(OSError, BackendError):
-        starts = interpreter(asked.python)
-        assert starts is not None
-        environment = {**starts.environment()}
-        environment.pop(INSIDE, None)  # it may test engines
+    with contextlib.suppress(OSError):
         process = subprocess.Popen(
             [*starts.command[:-1], AGAIN],
             stdin=subprocess.PIPE,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
-            env=environment,
+            env=starts.environment(tests_engines=True),
             cwd="/",
             start_new_session=True,
         )

@@ -34,6 +34,7 @@ from tofa_edge.selftest.conditions import conditions
 from tofa_edge.selftest.records import passing_engines
 from tofa_edge.serving.explanation import Explanation, Measured
 from tofa_edge.storage.cache import CacheFolder, decision_key
+from tofa_edge.storage.files import printable
 from tofa_edge.storage.locks import exclusive
 from tofa_edge.storage.plain import from_plain, to_plain
 
@@ -118,10 +119,7 @@ def remember(key: str, decision: Decision, artefact: bytes) -> str:
 
     Returns in one line why it is not kept; empty where it is.
     """
-    lines = [
-        "".join(c if c.isprintable() else " " for c in line)[:MOST_LINE]
-        for line in decision.explanation
-    ]
+    lines = (printable(line, MOST_LINE) for line in decision.explanation)
     digest = hashlib.sha256(artefact).hexdigest()
     sealed = replace(decision, explanation=tuple(lines), artefact_sha256=digest)
     reason = CACHE.keep(f"{key}.artefact", artefact)

@@ -13,7 +13,7 @@ from tofa_edge.bundle.bundle import Bundle
 from tofa_edge.bundle.costs import bearable
 from tofa_edge.bundle.images import ImageSource
 from tofa_edge.cutting.cutter import FRAMES_SHARE
-from tofa_edge.device.machine import fingerprint, state
+from tofa_edge.device.machine import available_memory_bytes
 from tofa_edge.errors import ImageError, LimitError, SubnetError
 
 
@@ -110,8 +110,7 @@ def opened(bundle: str | Path | Bundle) -> Bundle:
         BundleError: it is damaged, or costs more than there is memory.
     """
     found = bundle if isinstance(bundle, Bundle) else Bundle.open(bundle)
-    known = (state().available_memory_bytes, fingerprint().memory_limit_bytes)
-    bearable(found, min((size for size in known if size is not None), default=None))
+    bearable(found, available_memory_bytes())
     return found
 
 

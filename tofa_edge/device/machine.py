@@ -169,6 +169,12 @@ def state(root: Path = Path("/")) -> State:
     )
 
 
+def available_memory_bytes() -> int | None:
+    """Returns how much memory programs here can still have; None where the machine does not say."""
+    known = (state().available_memory_bytes, fingerprint().memory_limit_bytes)
+    return min((size for size in known if size is not None), default=None)
+
+
 def _allowed_cores(files: Files) -> int | None:
     if files.live and hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))

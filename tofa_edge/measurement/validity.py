@@ -153,14 +153,20 @@ def _block_error(values: DoubleArray) -> float:
     return float(1.2533 * np.std(blocks, ddof=1) / len(blocks) ** 0.5)
 
 
+def others_cores(before: Snapshot, after: Snapshot) -> float | None:
+    """Returns how many cores other programs kept busy from `before` to `after`; None if unknown."""
+    busy, own = _grown(before.busy_s, after.busy_s), _grown(before.own_s, after.own_s)
+    if busy is None or own is None:
+        return None
+    return max(0.0, busy - own) / max(after.at_s - before.at_s, 1e-3)
+
+
 def _background_load(before: Snapshot, after: Snapshot) -> Iterator[str]:
     elapsed = max(after.at_s - before.at_s, 1e-3)
-    busy, own = _grown(before.busy_s, after.busy_s), _grown(before.own_s, after.own_s)
-    stolen = _grown(before.stolen_s, after.stolen_s)
-    if busy is not None and own is not None:
-        others = (busy - own) / elapsed
+    others, stolen = others_cores(before, after), _grown(before.stolen_s, after.stolen_s)
+    if others is not None:
         most = max(BACKGROUND_CORES, BACKGROUND_SHARE * (after.cores or 1))
-        if others > most and busy - own > LEAST_BACKGROUND_S:
+        if others > most and others * elapsed > LEAST_BACKGROUND_S:
             yield f"background load: other programs kept {others:.1f} cores busy"
     if stolen is not None and stolen > max(STOLEN_CORES * elapsed, LEAST_BACKGROUND_S):
         yield f"stolen time: the host took {stolen / elapsed:.2f} cores"

@@ -8,8 +8,9 @@ from tofa_edge.backends.protocol import Target
 from tofa_edge.errors import BackendError, BundleError
 from tofa_edge.selftest.golden import Fault
 from tofa_edge.selftest.watchdog import Ending, Watch, watched
+from tofa_edge.storage.files import printable
 
-REASON_LENGTH = 500
+REASON_LENGTH = 500  # engines write several lines, and colours
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,18 +62,13 @@ def no_process(name: str, error: OSError) -> BackendError:
     )
 
 
-def _printable(reason: str) -> str:
-    """Returns a reason as a record keeps it: engines write several lines, and colours."""
-    return "".join(c if c.isprintable() else " " for c in reason)[:REASON_LENGTH]
-
-
 def _add(verdicts: list[Verdict], ending: Ending) -> int:
     """Adds the verdicts of a process; returns how many targets there are."""
     targets = [Target(**fields) for fields in ending.targets]
     for number, judgement in sorted(ending.judgements.items()):
         fault, reason = judgement or (None, "")
-        verdicts.append(Verdict(targets[number], fault, _printable(reason)))
+        verdicts.append(Verdict(targets[number], fault, printable(reason, REASON_LENGTH)))
     if ending.fault is not None:
         failed = targets[len(verdicts)] if len(verdicts) < len(targets) else None
-        verdicts.append(Verdict(failed, ending.fault, _printable(ending.reason)))
+        verdicts.append(Verdict(failed, ending.fault, printable(ending.reason, REASON_LENGTH)))
     return len(targets)

@@ -52,9 +52,11 @@ class Interpreter:
     command: tuple[str, ...]
     takes_our_paths: bool
 
-    def environment(self) -> dict[str, str]:
-        """Returns the variables of its environment."""
-        variables = {**ONE_THREAD, **os.environ, INSIDE: "1"}
+    def environment(self, tests_engines: bool = False) -> dict[str, str]:
+        """Returns the variables of its environment; a self-test `tests_engines` no further."""
+        variables = {**ONE_THREAD, **os.environ}
+        if not tests_engines:
+            variables[INSIDE] = "1"
         if self.takes_our_paths:
             paths = [str(Path(path).absolute()) for path in sys.path if path]
             variables["PYTHONPATH"] = os.pathsep.join(paths)

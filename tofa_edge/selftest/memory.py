@@ -10,7 +10,7 @@ from pathlib import Path
 
 import psutil
 
-from tofa_edge.device.machine import fingerprint, state
+from tofa_edge.device.machine import available_memory_bytes
 
 SHARE = 0.8  # of what is available when the first of them starts
 OWN_PAGES = re.compile(rb"^Rss(?:Anon|Shmem):\s+(\d+) kB", re.MULTILINE)
@@ -49,8 +49,8 @@ class Allowance:
 
 def available_bytes() -> float:
     """Returns how many bytes self-tests may take; infinite where the machine does not say."""
-    known = (state().available_memory_bytes, fingerprint().memory_limit_bytes)
-    return SHARE * min((value for value in known if value is not None), default=math.inf)
+    known = available_memory_bytes()
+    return math.inf if known is None else SHARE * known
 
 
 def taken_bytes(pid: int) -> int:

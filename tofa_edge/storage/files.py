@@ -24,6 +24,11 @@ def one_line(message: object) -> str:
     return "".join(letter if letter.isprintable() else "?" for letter in short)
 
 
+def printable(text: str, most: int) -> str:
+    """Returns the first `most` letters of a `text`, blanks for those that do not print."""
+    return "".join(letter if letter.isprintable() else " " for letter in text[:most])
+
+
 def safe_name(text: str) -> str:
     """Returns a `text` that came from a file as one part of a path, the same if it is safe already.
 
