@@ -12,6 +12,7 @@ ACTIVATIONS = ("none", "relu", "relu6", "hard_swish", "hard_sigmoid")
 MAX_RESOLUTION = 1024
 MAX_STAGES = 16
 MAX_DEPTH = 16
+MAX_BLOCKS = 64  # of the deepest network; EfficientNet-B7 has 55
 MAX_CHANNELS = 8192
 MAX_CLASSES = 100_000
 
@@ -43,6 +44,8 @@ def rules(space: Any) -> Iterator[tuple[str, bool]]:
         for what, held in _stage_rules(stage, width):
             yield f"stage {index}: {what}", held
         width = stage.widths[-1]
+    blocks = sum(stage.depths[-1] for stage in space.stages)
+    yield f"the deepest network must have at most {MAX_BLOCKS} blocks", blocks <= MAX_BLOCKS
 
 
 def _stage_rules(stage: Any, input_width: int) -> Iterator[tuple[str, bool]]:

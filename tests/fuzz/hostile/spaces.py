@@ -14,6 +14,7 @@ from tests.fuzz.hostile.draft import Draft, Mutation
 from tofa_edge.architecture.space import Activation, Padding, StageSpace
 from tofa_edge.architecture.space_rules import (
     ACTIVATIONS,
+    MAX_BLOCKS,
     MAX_CHANNELS,
     MAX_CLASSES,
     MAX_DEPTH,
@@ -40,12 +41,13 @@ def many_stages(draft: Draft, rng: np.random.Generator) -> str:
 
 
 def deep(draft: Draft, rng: np.random.Generator) -> str:
-    """As many blocks as are allowed."""
-    depths = pick(rng, ((MAX_DEPTH,), tuple(range(1, MAX_DEPTH + 1))))
+    """As many blocks as are allowed, in few stages or in many."""
+    count, deepest = pick(rng, ((MAX_BLOCKS // MAX_DEPTH, MAX_DEPTH), (MAX_STAGES, 4)))
+    depths = pick(rng, ((deepest,), tuple(range(1, deepest + 1))))
     expands = pick(rng, ((1,), (2,)))
-    stages = [_stage((8,), 1, depths, expands=expands) for _ in range(MAX_STAGES)]
+    stages = [_stage((8,), 1, depths, expands=expands) for _ in range(count)]
     draft.space = replace(draft.space, stages=tuple(stages))
-    return f"{MAX_STAGES} stages of {depths[0]}..{depths[-1]} blocks"
+    return f"{count} stages of {depths[0]}..{depths[-1]} blocks"
 
 
 def many_choices(draft: Draft, rng: np.random.Generator) -> str:
@@ -141,6 +143,7 @@ def beyond(draft: Draft, rng: np.random.Generator) -> str:
             ("resolutions", [MAX_RESOLUTION + 1]), ("resolutions", [4]), ("classes", 0),
             ("classes", MAX_CLASSES + 1), ("stem_width", MAX_CHANNELS + 1), ("head_width", 2**31),
             ("epsilon", 0.0), ("epsilon", 1e300), ("stages", []), ("feature_width", -1),
+            ("stages", [{**fields["stages"][0], "depths": [MAX_DEPTH]}] * 5),
             ("stages", fields["stages"] * 6), ("resolutions", list(range(8, 8 + CHOICES + 1))),
         ),
     )  # fmt: skip

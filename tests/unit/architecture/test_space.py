@@ -204,6 +204,10 @@ def test_space_survives_json(name: str) -> None:
         ({"epsilon": 0.0}, "epsilon"),
         ({"epsilon": float("nan")}, "epsilon"),
         ({"stages": ()}, "stages"),
+        (
+            {"stages": (StageSpace((8,), (13,), (3,), (1,), 1, "relu6"),) * 5},
+            "at most 64 blocks",
+        ),
         ({"name": 5}, "name"),
         ({"name": "../../settings"}, "part of file names: it must be 1 to 64 letters"),
         ({"name": ".hidden"}, "part of file names"),
