@@ -17,7 +17,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from tofa_edge.architecture.arrays import DoubleArray, FloatArray, ImageArray
-from tofa_edge.architecture.encodings import Encodings, decoded, distinct, encoded, sample
+from tofa_edge.architecture.encodings import Encodings, decoded, distinct, encoded
+from tofa_edge.architecture.sampling import sample
 from tofa_edge.architecture.space import SearchSpace, Subnet
 from tofa_edge.architecture.tables import tables
 from tofa_edge.cutting.cutter import CALIBRATION_IMAGES

@@ -17,7 +17,8 @@ import numpy as np
 
 from tofa_edge._version import __version__
 from tofa_edge.architecture.arrays import DoubleArray
-from tofa_edge.architecture.encodings import Encodings, decoded, distinct, sample
+from tofa_edge.architecture.encodings import Encodings, decoded, distinct
+from tofa_edge.architecture.sampling import sample
 from tofa_edge.architecture.space import SearchSpace, Subnet
 from tofa_edge.backends.support import usable_cores
 from tofa_edge.device.machine import fingerprint

@@ -15,7 +15,8 @@ from pathlib import Path
 import numpy as np
 
 from tofa_edge.architecture.arrays import DoubleArray
-from tofa_edge.architecture.encodings import Encodings, distinct, sample
+from tofa_edge.architecture.encodings import Encodings, distinct
+from tofa_edge.architecture.sampling import sample
 from tofa_edge.architecture.space import SearchSpace
 from tofa_edge.architecture.tables import tables
 from tofa_edge.benchmarks.studies.command import Row, options, store

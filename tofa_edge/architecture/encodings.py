@@ -13,19 +13,6 @@ from tofa_edge.architecture.space import SearchSpace, Subnet
 Encodings = NDArray[np.integer[Any]]
 
 
-def sample(space: SearchSpace, rng: np.random.Generator, count: int) -> Encodings:
-    """Returns encodings spread over the whole range of sizes, (count, genes).
-
-    A uniform sample crowds around the middle; drawing each choice with a bias that differs from
-    subnet to subnet (from all small to all large) reaches both ends. Of `count`, some may be equal.
-    """
-    sizes = np.array(space.cardinalities())
-    biases = rng.uniform(0.0, 1.0, (count, 1))
-    drawn = rng.beta(1 + 3 * biases, 1 + 3 * (1 - biases), (count, len(sizes)))
-    choices: Encodings = np.minimum((drawn * sizes).astype(np.int64), sizes - 1)
-    return choices
-
-
 def decoded(space: SearchSpace, encodings: Encodings) -> list[Subnet]:
     """Returns the subnets of encodings (N, genes)."""
     return [space.decode(encoding) for encoding in encodings]

@@ -13,7 +13,8 @@ from dataclasses import replace
 from tofa_edge.architecture.space import Activation, SearchSpace, StageSpace, round_to_eight
 from tofa_edge.errors import SpaceError
 
-EXPANDS = (3, 4, 6)
+EXPANDS = (3, 6)
+SIZES = (48, 64, 96, 128, 160, 192, 224)  # px; of others, strides round more up
 
 
 def _lite(
@@ -22,7 +23,7 @@ def _lite(
     widths: tuple[tuple[int, ...], ...],
     depths: tuple[tuple[int, ...], ...],
 ) -> SearchSpace:
-    kernels = ((3,), (3,), (3, 5), (3,), (3, 5), (3, 5), (3,))
+    kernels = ((3,), (3,), (5,), (3,), (5,), (5,), (3,))
     strides = (1, 2, 2, 2, 1, 2, 1)
     stages = tuple(
         StageSpace(
@@ -38,7 +39,7 @@ def _lite(
     return SearchSpace(
         name=name,
         classes=1000,
-        resolutions=(*range(48, largest, 16), largest),
+        resolutions=(*(size for size in SIZES if size < largest), largest),
         stem_width=32,
         stem_activation="relu6",
         stages=stages,
@@ -50,7 +51,7 @@ def _lite(
     )
 
 
-_LITE_WIDTHS = ((16,), (16, 24), (24, 32, 40), (48, 64, 80), (72, 96, 112), (128, 160, 192))
+_LITE_WIDTHS = ((16,), (16, 24), (24, 40), (48, 80), (72, 112), (128, 192))
 _LITE0_DEPTHS = ((1,), (1, 2), (1, 2), (1, 2, 3), (1, 2, 3), (2, 3, 4), (1,))
 _LITE12_DEPTHS = ((1,), (1, 2, 3), (1, 2, 3), (2, 3, 4), (2, 3, 4), (2, 3, 4, 5), (1,))
 
@@ -68,8 +69,7 @@ def efficientnet_lite1() -> SearchSpace:
 def efficientnet_lite2() -> SearchSpace:
     """Returns the space around EfficientNet-Lite2: wider and deeper than Lite0, up to 260 px."""
     widths = (
-        (16,), (16, 24), (32, 40, 48), (56, 72, 88), (80, 104, 120), (136, 176, 208),
-        (216, 288, 352),
+        (16,), (16, 24), (32, 48), (56, 88), (80, 120), (136, 208), (216, 288, 352),
     )  # fmt: skip
     return _lite("efficientnet_lite2", 260, widths, _LITE12_DEPTHS)
 

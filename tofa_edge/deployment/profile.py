@@ -13,8 +13,9 @@ import numpy as np
 
 from tofa_edge._version import __version__
 from tofa_edge.architecture.cost import macs
-from tofa_edge.architecture.encodings import Encodings, decoded, distinct, encoded, sample
+from tofa_edge.architecture.encodings import Encodings, decoded, distinct, encoded
 from tofa_edge.architecture.layers import layers
+from tofa_edge.architecture.sampling import sample
 from tofa_edge.architecture.space import SearchSpace, Subnet
 from tofa_edge.architecture.tables import tables
 from tofa_edge.architecture.zoo import whole

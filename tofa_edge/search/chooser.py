@@ -10,7 +10,8 @@ import numpy as np
 
 from tofa_edge.architecture.arrays import DoubleArray
 from tofa_edge.architecture.cost import FLOAT_BYTES
-from tofa_edge.architecture.encodings import Encodings, distinct, encoded, sample
+from tofa_edge.architecture.encodings import Encodings, distinct, encoded
+from tofa_edge.architecture.sampling import sample
 from tofa_edge.architecture.space import SearchSpace, Subnet
 from tofa_edge.architecture.tables import tables
 from tofa_edge.backends.protocol import Engine

@@ -13,7 +13,8 @@ from typing import Any
 import numpy as np
 
 from tofa_edge.architecture.arrays import DoubleArray
-from tofa_edge.architecture.encodings import Encodings, _hashes, distinct, mutated, sample
+from tofa_edge.architecture.encodings import Encodings, _hashes, distinct, mutated
+from tofa_edge.architecture.sampling import sample
 from tofa_edge.architecture.space import SearchSpace
 
 Score = Callable[[Encodings], DoubleArray]

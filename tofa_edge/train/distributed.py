@@ -90,6 +90,14 @@ class Processes:
         averaged: Tensor = _Mean.apply(value, self.world)  # type: ignore[no-untyped-call]
         return averaged
 
+    def gather(self, rows: Tensor, count: int) -> Tensor:
+        """Returns the rows of all processes, (count, …), from each one's, as `share` deals them."""
+        if self.world == 1:
+            return rows
+        every = torch.zeros(count, *rows.shape[1:])
+        every[self.rank :: self.world] = rows
+        return self.mean(every) * self.world
+
     def any(self, *flags: bool) -> tuple[bool, ...]:
         """Returns of each of the `*flags` whether it is up in any process."""
         if self.world == 1:

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tofa_edge.architecture.encodings import sample
+from tofa_edge.architecture.sampling import sample
 from tofa_edge.architecture.zoo import tiny
 from tofa_edge.benchmarks.studies import accuracy_warnings
 from tofa_edge.bundle.bundle import Bundle

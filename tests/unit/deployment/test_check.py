@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 import tofa_edge
-from tofa_edge.architecture.encodings import sample
+from tofa_edge.architecture.sampling import sample
 from tofa_edge.architecture.zoo import tiny
 from tofa_edge.budget import Budget
 from tofa_edge.bundle.bundle import Bundle

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 import tofa_edge
-from tofa_edge.architecture.encodings import sample
+from tofa_edge.architecture.sampling import sample
 from tofa_edge.architecture.tables import tables
 from tofa_edge.architecture.zoo import tiny
 from tofa_edge.budget import Budget

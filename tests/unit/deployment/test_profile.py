@@ -14,8 +14,9 @@ import pytest
 
 import tofa_edge
 from tofa_edge.architecture.cost import macs
-from tofa_edge.architecture.encodings import distinct, encoded, sample
+from tofa_edge.architecture.encodings import distinct, encoded
 from tofa_edge.architecture.layers import layers
+from tofa_edge.architecture.sampling import sample
 from tofa_edge.architecture.space import Subnet
 from tofa_edge.architecture.zoo import efficientnet_lite0, tiny, whole
 from tofa_edge.backends.protocol import INTEGERS

@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 from tofa_edge.architecture.arrays import DoubleArray
-from tofa_edge.architecture.encodings import Encodings, distinct, sample
+from tofa_edge.architecture.encodings import Encodings, distinct
+from tofa_edge.architecture.sampling import sample
 from tofa_edge.architecture.tables import tables
 from tofa_edge.architecture.zoo import efficientnet_lite0, tiny
 from tofa_edge.errors import BundleError

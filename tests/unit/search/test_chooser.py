@@ -10,8 +10,8 @@ import pytest
 
 from tofa_edge import backends
 from tofa_edge.architecture.cost import macs
-from tofa_edge.architecture.encodings import sample
 from tofa_edge.architecture.layers import layers
+from tofa_edge.architecture.sampling import sample
 from tofa_edge.architecture.space import SearchSpace, Subnet
 from tofa_edge.architecture.tables import tables
 from tofa_edge.architecture.zoo import efficientnet_lite0, mobilenet_v3, tiny

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from tofa_edge.architecture.encodings import sample
+from tofa_edge.architecture.sampling import sample
 from tofa_edge.architecture.zoo import tiny
 from tofa_edge.measurement.stopwatch import Latency, Percentiles
 from tofa_edge.search.forecast import USUAL_SPREAD, Forecast

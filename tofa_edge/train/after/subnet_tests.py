@@ -15,7 +15,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tofa_edge.architecture.arrays import DoubleArray, FloatArray, ImageArray, IndexArray
-from tofa_edge.architecture.encodings import Encodings, decoded, distinct, encoded, sample
+from tofa_edge.architecture.encodings import Encodings, decoded, distinct, encoded
+from tofa_edge.architecture.sampling import sample
 from tofa_edge.architecture.space import SearchSpace
 from tofa_edge.cutting.cutter import CALIBRATION_IMAGES
 from tofa_edge.network.network import Preprocessing

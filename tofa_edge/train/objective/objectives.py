@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 
@@ -13,16 +13,23 @@ import torch
 from torch import Tensor
 
 from tofa_edge.architecture.arrays import ImageArray, IndexArray
+from tofa_edge.architecture.cost import macs
+from tofa_edge.architecture.layers import layers
 from tofa_edge.architecture.space import Subnet
 from tofa_edge.train.data.augment import TARGET_CROP, resize, strong, weak
 from tofa_edge.train.data.steps import Step
 from tofa_edge.train.distributed import ALONE, Processes
 from tofa_edge.train.objective.class_prior import labelled_prior
 from tofa_edge.train.objective.losses import Batch, distilled, unified
-from tofa_edge.train.objective.pseudo_labels import PseudoLabels
+from tofa_edge.train.objective.pseudo_labels import Targets
+from tofa_edge.train.objective.subnets import part, space_at
 from tofa_edge.train.supernet.supernet import Supernet
 
 PROBE_LEAST = 0.3  # the weight of initial pseudo-labels from half of training on; 1 at first
+PROBED_REFRESHES, REFRESHES = 4, 20  # of targets in a training, from initial ones and from none
+REFRESHED_AT_ONCE = 64  # images
+FEATURES_WEIGHT, LAST_FEATURES = 2.0, 0.2  # at first, and at the end over that
+STRONG_FROM = 25e6  # MACs
 
 
 class Objective(ABC):
@@ -40,13 +47,13 @@ class Objective(ABC):
     def losses(
         self, step: Step, supernet: Supernet, averaged: Supernet, subnets: Sequence[Subnet]
     ) -> Iterator[Tensor]:
-        """Yields a loss for each subnet, the largest first.
+        """Yields a loss for each subnet, in their order.
 
         Args:
             step: whose images and views are drawn.
             supernet: that learns.
             averaged: its averaged weights, which give the pseudo-labels.
-            subnets: the largest first.
+            subnets: of the step.
         """
 
     def state(self) -> dict[str, Tensor]:
@@ -94,26 +101,33 @@ class Distillation(Objective):
         views = weak(pixels(self.images, chosen, device), generator, TARGET_CROP)
         images, mine = self.processes.share(views), self.processes.share(torch.from_numpy(chosen))
         taught = (self.logits[mine].to(device), self.features[mine].to(device))
-        yield from distilled(supernet, images, taught, subnets)
+        yield from distilled(
+            supernet, images, taught, subnets, space_at(supernet.space, step).largest()
+        )
 
 
 @dataclass(eq=False)
 class SemiSupervised(Objective):
     """The one loss on labelled and unlabelled images; supervised where there are none.
 
+    Each image's target is kept, and refreshed a few times: a mix of its initial pseudo-label and of
+    what the averaged largest subnet predicts of weak views, aligned to the class prior.
+
     Attributes:
         images: uint8, (N, S, S, 3).
         labels: class indices, −1 where unlabelled, (N,).
         classes: how many.
         batch_size: labelled images a step.
-        unlabelled_batch: unlabelled images a step; 0 trains on the labels alone.
-        probe: initial pseudo-labels of every image, probabilities, (N, classes), or None. A target
-            is a mix of these and of the averaged supernet's predictions.
+        unlabelled_batch: images a step that may be unlabelled; 0 trains on the labels alone.
+        probe: initial pseudo-labels of every image, probabilities, (N, classes), or None.
         processes: that share a batch.
+        settled: whether the targets stay as the phase before left them.
         prior: how frequent each class is among the unlabelled images, (classes,); None takes the
             labels' own. Pseudo-labels are aligned to it, and labels are weighted by it.
-        settled: whether initial pseudo-labels have their least weight from the first step on.
-        pseudo: what is kept of the pseudo-labels from step to step.
+        features: of a pretrained network for every image, (N, channels), that the subnets' pooled
+            features stay near to; None: they need not.
+        features_weight: what their angle counts at first; a fifth of it from the end of training.
+        strong_from: MACs from which a subnet learns strong views.
     """
 
     images: ImageArray
@@ -125,61 +139,108 @@ class SemiSupervised(Objective):
     processes: Processes = ALONE
     settled: bool = False
     prior: Tensor | None = None
-    pseudo: PseudoLabels = field(init=False)
+    features: Tensor | None = None
+    features_weight: float = FEATURES_WEIGHT
+    strong_from: float = STRONG_FROM
 
     def __post_init__(self) -> None:
         prior = labelled_prior(self.labels, self.classes) if self.prior is None else self.prior
-        self.pseudo = PseudoLabels(prior, across=self.processes.mean)
         self.images_per_step = self.batch_size + self.unlabelled_batch
         self._labelled = np.flatnonzero(self.labels >= 0)
-        self._metrics: dict[str, float] = {}
+        self._targets = Targets.first(self.labels, prior.cpu(), self.probe)
+        if self.features is not None:
+            self.features = self.features.half().cpu()
 
     def losses(
         self, step: Step, supernet: Supernet, averaged: Supernet, subnets: Sequence[Subnet]
     ) -> Iterator[Tensor]:
         """See `Objective`."""
-        yield from unified(supernet, self._batch(step, averaged, subnets[0]), subnets)
+        space = space_at(supernet.space, step)
+        largest, chosen = space.largest(), self._chosen(step)
+        if not self.settled:
+            self._refresh(step, averaged, largest)
+        for index, subnet in enumerate(subnets):
+            leads, mine = subnet == largest, chosen[part(subnets, index, largest)]
+            strongly = leads or macs(layers(space, subnet)) >= self.strong_from
+            device = next(supernet.parameters()).device
+            images = self._views(step, mine, strongly, device)
+            yield unified(supernet, self._taught(step, images, mine, leads), subnet, update=leads)
 
-    def _batch(self, step: Step, averaged: Supernet, largest: Subnet) -> Batch:
-        device, share = next(averaged.parameters()).device, self.processes.share
+    def _chosen(self, step: Step) -> IndexArray:
+        """Returns which images this process has in a step: labelled ones, then any."""
         known = step.draw(self._labelled, self.batch_size, "labelled")
-        labels = share(torch.from_numpy(self.labels[known]).to(device))
-        images = pixels(self.images, known, device)
-        views = share(weak(images, step.generator("labelled")))
-        labelled = resize(views, largest.resolution)
-        balance = self.pseudo.prior / labelled_prior(self.labels, self.classes)
-        weights = balance.to(device)[labels]
-        if not self.unlabelled_batch:
-            nothing = labelled[:0]
-            empty = torch.zeros(0, self.classes, device=device)
-            return Batch(labelled, labels, weights, nothing, empty, empty[:, 0])
-        chosen = step.draw(np.arange(len(self.images)), self.unlabelled_batch, "unlabelled")
+        every = np.arange(len(self.images))
+        others = step.draw(every, self.unlabelled_batch, "unlabelled")
+        parts = [self.processes.share(torch.from_numpy(drawn)) for drawn in (known, others)]
+        chosen: IndexArray = torch.cat(parts).numpy()
+        return chosen
+
+    def _views(
+        self, step: Step, chosen: IndexArray, strongly: bool, device: torch.device
+    ) -> Tensor:
+        """Returns weak views of images, or strong ones of those without a label."""
         images = pixels(self.images, chosen, device)
-        views = resize(share(weak(images, step.generator("weak"), TARGET_CROP)), largest.resolution)
-        with torch.no_grad():
-            (logits,) = averaged(views, largest)
-        probe = None if self.probe is None else share(self.probe[chosen].to(device))
-        progress = 1.0 if self.settled else step.progress
-        weight = max(PROBE_LEAST, 1 - 2 * (1 - PROBE_LEAST) * progress)
-        targets, mask = self.pseudo.targets(logits.float().softmax(dim=1), probe, weight)
-        self._metrics = {"mask_rate": float(mask.mean())}
-        self._metrics["threshold"] = float(self.pseudo.threshold)
-        views = resize(share(strong(images, step.generator("strong"))), largest.resolution)
-        return Batch(labelled, labels, weights, views, targets, mask)
+        views, unlabelled = weak(images, step.generator("weak")), self.labels[chosen] < 0
+        if strongly and unlabelled.any():
+            views[unlabelled] = strong(images[unlabelled], step.generator("strong"))
+        return views
+
+    def _taught(self, step: Step, images: Tensor, chosen: IndexArray, leads: bool) -> Batch:
+        """Returns what one subnet learns of views of images.
+
+        The largest, which leads, learns labels as they are, and of the others what is sure.
+        """
+        device, every = images.device, self._targets
+        labels, targets = every.labels[chosen], every.probabilities[chosen]
+        weights = (every.sure if leads else every.weights)[chosen]
+        known = torch.from_numpy(self.labels[chosen] >= 0)
+        balance = every.prior / labelled_prior(self.labels, self.classes)
+        weights = torch.where(known, labels @ balance, weights).to(device)
+        targets = (torch.where(known[:, None], labels, targets) if leads else targets).to(device)
+        if self.features is None:
+            return Batch(images, targets, weights)
+        features = self.features[chosen].to(device).float()
+        weight = self.features_weight * (1 - (1 - LAST_FEATURES) * step.progress)
+        return Batch(images, targets, weights, features, weight)
+
+    def _refresh(self, step: Step, averaged: Supernet, largest: Subnet) -> None:
+        """Predicts all images anew, if it is time to."""
+        times = PROBED_REFRESHES if self.probe is not None else REFRESHES
+        number = int(step.progress * (times + 1))
+        if number <= self._targets.refreshes:
+            return
+        predictions = self._predicted(step, averaged, largest)
+        weight = max(PROBE_LEAST, 1 - 2 * (1 - PROBE_LEAST) * step.progress)
+        self._targets = self._targets.refreshed(predictions, self.probe, weight, number)
+
+    def _predicted(self, step: Step, averaged: Supernet, largest: Subnet) -> Tensor:
+        """Returns what a supernet's largest subnet predicts of a weak view of each image."""
+        device, generator = next(averaged.parameters()).device, step.generator("refresh")
+        mine = np.arange(self.processes.rank, len(self.images), self.processes.world)
+        parts = []
+        for some in np.array_split(mine, max(1, len(mine) // REFRESHED_AT_ONCE)):
+            views = weak(pixels(self.images, some, device), generator, TARGET_CROP)
+            with torch.no_grad():
+                (logits,) = averaged(resize(views, largest.resolution), largest)
+            parts.append(logits.float().softmax(dim=1).cpu())
+        return self.processes.gather(torch.cat(parts), len(self.images))
 
     def state(self) -> dict[str, Tensor]:
         """See `Objective`."""
-        probe = {} if self.probe is None else {"probe": self.probe}
-        return {**self.pseudo.state(), **probe}
+        kept = {"probe": self.probe, "features": self.features}
+        return {**self._targets.state(), **{k: v for k, v in kept.items() if v is not None}}
 
     def load_state(self, state: dict[str, Tensor]) -> None:
         """See `Objective`."""
-        self.pseudo.load_state(state)
-        self.probe = state.get("probe")
+        self._targets = Targets.from_state(state)
+        self.probe, self.features = state.get("probe"), state.get("features")
 
     def metrics(self) -> dict[str, float]:
         """See `Objective`."""
-        return self._metrics
+        unlabelled = torch.from_numpy(self.labels < 0)
+        if not self.unlabelled_batch or not unlabelled.any():
+            return {}
+        return {"mask_rate": float(self._targets.sure[unlabelled].mean())}
 
 
 @lru_cache(maxsize=2)

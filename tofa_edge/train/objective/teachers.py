@@ -84,13 +84,4 @@ def run_teacher(
             values = teacher(pixels, subnet, statistics="stored", outputs=(LOGITS, POOLED))
         outputs.append(tuple(value.float().flatten(1).cpu() for value in values))
     every = (torch.cat(parts) for parts in zip(*outputs, strict=True))
-    return TeacherOutputs(*(_gathered(value, len(images), processes) for value in every))
-
-
-def _gathered(mine: Tensor, count: int, processes: Processes) -> Tensor:
-    """Returns the rows of all processes: each adds its own to zeros."""
-    if processes.world == 1:
-        return mine
-    every = torch.zeros(count, mine.shape[1])
-    every[processes.rank :: processes.world] = mine
-    return processes.mean(every) * processes.world
+    return TeacherOutputs(*(processes.gather(value, len(images)) for value in every))

@@ -8,7 +8,6 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
-import numpy as np
 import torch
 
 from tofa_edge.architecture.layers import LOGITS
@@ -19,23 +18,17 @@ from tofa_edge.train.config import OnStep, Progress, silent
 from tofa_edge.train.data.steps import Step
 from tofa_edge.train.distributed import ALONE, Processes
 from tofa_edge.train.objective.objectives import Objective
+from tofa_edge.train.objective.subnets import stratified
 from tofa_edge.train.run.allocation import keep_freed_memory
 from tofa_edge.train.supernet.supernet import Supernet
 
-RANDOM_SUBNETS = 2  # a step, beside the largest and the smallest
 WARM_UP_STEPS = 20
 WEIGHT_DECAY = 0.02
 CLIP_NORM = 5.0
 LEAST_MOMENTUM = 0.05  # stored BatchNorm statistics average about the last 20 steps
-AVERAGE_DECAY = 0.995  # of the averaged weights: about the last 200 steps
+AVERAGE_DECAY = 0.998  # of the averaged weights: about the last 500 steps
 
-Choose = Callable[[SearchSpace, np.random.Generator], Sequence[Subnet]]
-
-
-def sandwich(space: SearchSpace, rng: np.random.Generator) -> list[Subnet]:
-    """Returns the subnets of a step: the largest, the smallest, two random ones."""
-    others = [space.sample(rng) for _ in range(RANDOM_SUBNETS)]
-    return [space.largest(), space.smallest(), *others]
+Choose = Callable[[SearchSpace, Step], Sequence[Subnet]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +40,7 @@ class Phase:
         steps: how many.
         learning_rate: the peak of the cosine schedule, for AdamW.
         seed: of the whole run.
-        choose: the subnets of a step, the one that learns the labels first.
+        choose: the subnets of a step.
         head_rate: the classifier's learning rate over that of the other layers.
         processes: that run it together.
         rounded: whether subnets compute as if in 8-bit integers; the averaged one never does.
@@ -57,7 +50,7 @@ class Phase:
     steps: int
     learning_rate: float
     seed: int = 0
-    choose: Choose = sandwich
+    choose: Choose = stratified
     head_rate: float = 1.0
     processes: Processes = ALONE
     rounded: bool = False
@@ -166,7 +159,7 @@ def _step(state: TrainingState, phase: Phase) -> tuple[float, ...]:
     for group in optimiser.param_groups:
         group["lr"] = group["peak"] * _rate(state.step + 1, phase.steps)
     supernet.momentum = max(LEAST_MOMENTUM, 1 / (state.step + 2))
-    subnets = phase.choose(supernet.space, step.rng("subnets"))
+    subnets = phase.choose(supernet.space, step)
     losses = []
     for loss in state.objective.losses(step, supernet, state.averaged, subnets):
         torch.autograd.backward(loss)  # one subnet's graph at a time is in memory

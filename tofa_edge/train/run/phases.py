@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
 import torch
+from torch import Tensor
 
 from tofa_edge.architecture.arrays import ImageArray, IndexArray
 from tofa_edge.architecture.layers import LOGITS
@@ -28,11 +29,12 @@ from tofa_edge.train.config import (
 from tofa_edge.train.distributed import ALONE, Processes
 from tofa_edge.train.objective.initial_pseudo_labels import start_from_probe
 from tofa_edge.train.objective.objectives import Distillation, Objective, SemiSupervised
+from tofa_edge.train.objective.subnets import stratified
 from tofa_edge.train.objective.teachers import TeacherOutputs
 from tofa_edge.train.run import loop
 from tofa_edge.train.run.checkpoint import Checkpoints
 from tofa_edge.train.run.early_stopping import EarlyStopping, has_stopped
-from tofa_edge.train.run.loop import Choose, Phase, TrainingState, begin, sandwich
+from tofa_edge.train.run.loop import Choose, Phase, TrainingState, begin
 from tofa_edge.train.supernet.efficientnet_lite import load_lite
 from tofa_edge.train.supernet.supernet import Supernet
 
@@ -97,8 +99,9 @@ def optimise(
     labels: IndexArray,
     run: TrainingRun,
     early_stopping: EarlyStopping | None = None,
-    choose: Choose = sandwich,
+    choose: Choose = stratified,
     teacher_outputs: Sequence[TeacherOutputs] = (),
+    features: Tensor | None = None,
 ) -> Supernet:
     """Returns a `supernet` all of whose subnets were trained for a task.
 
@@ -107,9 +110,11 @@ def optimise(
         labels: class indices, −1 where unlabelled, (N,).
         run: how to train.
         early_stopping: evaluates, and may end training; the first process's.
-        choose: the subnets of a step; by default the largest, the smallest, two random ones.
+        choose: the subnets of a step.
         teacher_outputs: for the images; none: initial pseudo-labels come from the supernet's own
             features.
+        features: of the pretrained network it began as, for the images, (N, channels), that the
+            subnets' stay near to; None: they need not.
 
     Raises:
         TrainingError: no photo is labelled, or a loss is not finite; the step is named.
@@ -117,7 +122,7 @@ def optimise(
     if not (labels >= 0).any():
         raise TrainingError("wanted labelled photos, all are unlabelled; `pretrain` needs none")
     config, checkpoints = run.config, run.checkpoints
-    objective, steps = _task(supernet, images, labels, run, teacher_outputs)
+    objective, steps = _task(supernet, images, labels, run, teacher_outputs, features)
     rate = NEW_RATE if config.starts_from_nothing else 1.0
     phase = Phase(TRAINING, steps, config.learning_rate, config.seed, choose, rate, run.processes)
     if not checkpoints.is_at(QUANTISATION_AWARE):
@@ -137,6 +142,7 @@ def _task(
     labels: IndexArray,
     run: TrainingRun,
     teacher_outputs: Sequence[TeacherOutputs],
+    features: Tensor | None,
 ) -> tuple[SemiSupervised, int]:
     """Returns what training minimises, and its steps; fits the classifier to pseudo-labels.
 
@@ -153,7 +159,7 @@ def _task(
         processes.agree([probe, prior])
     classes, batch = supernet.space.classes, config.batch_size
     objective = SemiSupervised(
-        images, labels, classes, batch, unlabelled, probe, processes, prior=prior
+        images, labels, classes, batch, unlabelled, probe, processes, prior=prior, features=features
     )
     return objective, steps
 

@@ -33,12 +33,13 @@ from tofa_edge.train.config import (
     teacher_features,
 )
 from tofa_edge.train.data.photos import LabelledPaths, Photos, decoded
+from tofa_edge.train.data.steps import Step
 from tofa_edge.train.objective.label_spreading import BLOCK
-from tofa_edge.train.objective.objectives import computes_bfloat16
+from tofa_edge.train.objective.objectives import PROBED_REFRESHES, REFRESHES, computes_bfloat16
+from tofa_edge.train.objective.subnets import space_at, stratified
 from tofa_edge.train.objective.teachers import teacher_resolution
 from tofa_edge.train.run.checkpoint import Checkpoint
 from tofa_edge.train.run.early_stopping import EVALUATIONS, named_subnets
-from tofa_edge.train.run.loop import RANDOM_SUBNETS
 from tofa_edge.train.run.phases import PRETRAINING_BATCH, last, pretraining_steps, training_plan
 from tofa_edge.train.supernet.efficientnet_lite import load_lite
 from tofa_edge.train.supernet.supernet import Supernet
@@ -47,6 +48,7 @@ log = logging.getLogger(__name__)
 
 IMAGES, REPEATS = 32, 4
 SAMPLES = 16
+STEPS = 96  # whose subnets are drawn to know what a step costs
 FORWARD = 0.28  # the cost of a pass without gradients over one with
 FORWARD_BFLOAT16 = 0.21  # the same in bfloat16, where the machine computes it
 FEATURES = 0.45  # the same of a whole set with batch statistics
@@ -72,6 +74,7 @@ class PhaseCosts:
         mac: seconds of one MAC of one image, forward and backward.
         parameters: of the supernet.
         random: MACs of a random subnet, on average.
+        macs_of_step: for each image of a step, of all the subnets that learn from it, on average.
         calibration: images that calibrate a subnet.
     """
 
@@ -79,6 +82,7 @@ class PhaseCosts:
     mac: float
     parameters: int
     random: float
+    macs_of_step: float
     calibration: int
 
     @staticmethod
@@ -87,16 +91,18 @@ class PhaseCosts:
         space, rng = supernet.space, np.random.default_rng(0)
         random = np.mean([_macs(space, space.sample(rng)) for _ in range(SAMPLES)])
         parameters = sum(value.numel() for value in supernet.parameters())
-        calibration = min(CALIBRATION_IMAGES, trained)
-        return PhaseCosts(space, seconds_per_mac(supernet), parameters, float(random), calibration)
+        calibration, mac = min(CALIBRATION_IMAGES, trained), seconds_per_mac(supernet)
+        step = float(np.mean([_macs_of_step(space, Step(n, STEPS, 0)) for n in range(STEPS)]))
+        return PhaseCosts(space, mac, parameters, float(random), step, calibration)
 
-    def steps(self, count: int, batch: int, targets: int = 0) -> float:
-        """Returns the seconds of a `count` of steps on a `batch`, some with `targets`."""
-        largest = _macs(self.space, self.space.largest())
-        smallest = _macs(self.space, self.space.smallest())
-        sandwich = largest + smallest + RANDOM_SUBNETS * self.random
-        work = batch * sandwich + targets * FORWARD * largest
+    def steps(self, count: int, batch: int) -> float:
+        """Returns the seconds of a `count` of steps on a `batch`."""
+        work = batch * self.macs_of_step
         return count * (STEP * work * self.mac + self.parameters * STEP_PER_PARAMETER)
+
+    def predictions(self, images: int) -> float:
+        """Returns the seconds in which the largest subnet predicts so many `images`."""
+        return images * _macs(self.space, self.space.largest()) * self.mac * FORWARD
 
     def evaluation(self, images: int, macs_of_one: float | None = None) -> float:
         """Returns the seconds to cut and calibrate a subnet, and to run it on so many `images`.
@@ -144,10 +150,12 @@ def expected_seconds(
     unlabelled, steps = training_plan(labels, config)
     batch = config.batch_size + unlabelled
     evaluations = EVALUATIONS * costs.three_evaluations((len(listed.labels) - count) // 2)
-    expected[TRAINING] = costs.steps(steps, batch, unlabelled) + evaluations
+    refreshes = REFRESHES if config.starts_from_nothing else PROBED_REFRESHES
+    expected[TRAINING] = costs.steps(steps, batch) + evaluations
+    expected[TRAINING] += costs.predictions(refreshes * count)
     if config.quantisation_aware_epochs:
         _, steps = training_plan(labels, last(config))
-        expected[QUANTISATION_AWARE] = ROUNDED * costs.steps(steps, batch, unlabelled)
+        expected[QUANTISATION_AWARE] = ROUNDED * costs.steps(steps, batch)
     return expected
 
 
@@ -175,6 +183,13 @@ def seconds_per_mac(supernet: Supernet) -> float:
             torch.cuda.synchronize(device)  # it returns before it is done
         seconds.append(time.perf_counter() - begun)
     return min(seconds) / IMAGES / _macs(space, space.largest())
+
+
+def _macs_of_step(space: SearchSpace, step: Step) -> float:
+    """Returns the MACs for each image of a step, of all the subnets that learn from it."""
+    largest, subnets = space_at(space, step).largest(), stratified(space, step)
+    others = max(1, sum(subnet != largest for subnet in subnets))
+    return sum(_macs(space, each) / (1 if each == largest else others) for each in subnets)
 
 
 def _macs(space: SearchSpace, subnet: Subnet) -> int:

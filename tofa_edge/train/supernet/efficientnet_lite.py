@@ -20,10 +20,12 @@ from tofa_edge.architecture.layers import (
     layers,
     supernet_shapes,
 )
-from tofa_edge.architecture.space import SearchSpace
+from tofa_edge.architecture.space import Activation, SearchSpace
 from tofa_edge.architecture.zoo import named
 from tofa_edge.errors import TrainingError
+from tofa_edge.train.supernet.supernet import activate
 
+QUADRATURE_NODES = 100  # of the normal distribution
 TORCH_ROLES = dict(
     zip(NORMALISED_ROLES, ("weight", "bias", "running_mean", "running_var"), strict=True)
 )
@@ -88,8 +90,9 @@ def order_by_importance(
     Channels that are added or multiplied together share one permutation (a residual stream, a
     squeeze-and-excitation gate and what it gates). Only groups of channels whose number is elastic
     move. The importance of a channel is the L1 norm of the weights that read it (Cai et al., ICLR
-    2020, section 3.2) times the root mean square of its value, after BatchNorm and before the
-    activation, by its scale and shift.
+    2020, section 3.2) times the standard deviation of what they read: BatchNorm makes a normal
+    distribution of its scale and shift, and the activation clips that. What never varies, dead or
+    saturated, tells nothing: the next BatchNorm takes its mean away.
     """
     network = layers(space, space.largest())
     groups = _channel_groups(network)
@@ -99,7 +102,8 @@ def order_by_importance(
         for layer in network
         if layer.name in sizes and sizes[layer.name] != _channels(layer)
     } - {groups[LOGITS]}
-    orders = {group: _order(group, groups, network, arrays) for group in elastic}
+    deviations = _deviations(network, arrays)
+    orders = {group: _order(group, groups, network, arrays, deviations) for group in elastic}
     moved = dict(arrays)
     for layer in network:
         for axis, name in ((0, layer.name), (1, layer.inputs[0])):
@@ -134,21 +138,50 @@ def _order(
     groups: Mapping[str, str],
     network: tuple[Layer, ...],
     arrays: Mapping[str, FloatArray],
+    deviations: Mapping[str, FloatArray],
 ) -> np.ndarray[tuple[int], np.dtype[np.int64]]:
     importance: FloatArray | float = 0.0
-    power: FloatArray | float = 0.0
     for layer in network:
         if not isinstance(layer, Convolution | Linear):
             continue
         depthwise = isinstance(layer, Convolution) and layer.depthwise
         if groups.get(layer.inputs[0]) == group and not depthwise:
             weight = np.abs(arrays[f"{layer.name}.weight"])
-            importance = importance + weight.sum(axis=(0, *range(2, weight.ndim)))
-        if groups[layer.name] == group and isinstance(layer, Convolution) and layer.normalised:
+            read = weight.sum(axis=(0, *range(2, weight.ndim)))
+            importance = importance + read * deviations[layer.inputs[0]]
+    return np.argsort(-importance, kind="stable").astype(np.int64)
+
+
+def _deviations(
+    network: tuple[Layer, ...], arrays: Mapping[str, FloatArray]
+) -> dict[str, FloatArray]:
+    """Returns the standard deviation of each channel of each value, by the value's name."""
+    deviations: dict[str, FloatArray] = {}
+    for layer in network:
+        if isinstance(layer, Convolution) and layer.normalised:
             scale, shift = (arrays[f"{layer.name}.{role}"] for role in ("scale", "shift"))
-            power = power + scale**2 + shift**2
-    order = np.argsort(-(importance * np.sqrt(power)), kind="stable")
-    return order.astype(np.int64)
+            deviations[layer.name] = _activated_deviation(scale, shift, layer.activation)
+        elif isinstance(layer, Add):
+            first, second = (deviations[name] for name in layer.inputs)
+            deviations[layer.name] = np.hypot(first, second)
+        elif isinstance(layer, Convolution | Linear):
+            deviations[layer.name] = np.ones(_channels(layer), np.float32)
+        else:
+            deviations[layer.name] = deviations[layer.inputs[0]]
+    return deviations
+
+
+def _activated_deviation(
+    scale: FloatArray, shift: FloatArray, activation: Activation
+) -> FloatArray:
+    """Returns the standard deviation of an activation of normal values, by quadrature, (C,)."""
+    nodes, weights = np.polynomial.hermite_e.hermegauss(QUADRATURE_NODES)
+    weights = weights / weights.sum()
+    values = torch.from_numpy(shift[:, None] + np.abs(scale)[:, None] * nodes)
+    activated = activate(values, activation).numpy()
+    mean = activated @ weights
+    deviation: FloatArray = np.sqrt(np.maximum(activated**2 @ weights - mean**2, 0.0))
+    return deviation.astype(np.float32)
 
 
 def _permute(

@@ -155,7 +155,7 @@ class Supernet(nn.Module):
                 value = _convolve(layer, inputs[0], self._weight(layer, arrays), arrays)
                 if layer.normalised:
                     value = self._batch_norm(layer, value, arrays, statistics, update)
-                return _activate(value, layer.activation)
+                return activate(value, layer.activation)
             case Add():
                 return inputs[0] + inputs[1]
             case Multiply():
@@ -220,7 +220,8 @@ def _convolve(
     return F.conv2d(value, weight, bias, layer.stride, before, groups=layer.groups)
 
 
-def _activate(value: Tensor, activation: Activation) -> Tensor:
+def activate(value: Tensor, activation: Activation) -> Tensor:
+    """Returns the activation of a value, of the same shape."""
     if activation == "none":
         return value
     activated: Tensor = ACTIVATIONS[activation](value)
