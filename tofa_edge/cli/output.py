@@ -154,8 +154,8 @@ def _left(step: Step) -> str:
 def _figures(step: Step) -> str:
     if not step.losses:
         return f"{step.images_per_second:.0f} a second"
-    largest, smallest, *_ = step.losses
+    smaller, larger, *_ = step.losses
     speed = f"{step.images_per_second:.0f} images/s"
     rate = step.metrics.get("mask_rate")
     trusted = "" if rate is None else f", {rate:.0%} of pseudo-labels trusted"
-    return f"loss largest {largest:.2f} smallest {smallest:.2f}{trusted}, {speed}"
+    return f"loss of a smaller subnet {smaller:.2f}, a larger {larger:.2f}{trusted}, {speed}"

@@ -154,7 +154,8 @@ class Progress:
     Attributes:
         step: from 1.
         steps: in all.
-        losses: of the largest, the smallest and the random subnets; empty where no optimiser steps.
+        losses: of a smaller subnet, of a larger one and, in some steps, of the largest; empty where
+            no optimiser steps.
         seconds: since the phase began.
         images_per_second: since then; steps a second where a step is no image.
         phase: its name, such as "training" or "testing subnets".

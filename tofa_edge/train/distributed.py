@@ -66,15 +66,17 @@ class Processes:
         """Whether this process writes files and reports."""
         return self.rank == 0
 
-    def check(self, *batches: int) -> None:
-        """Checks that `*batches` of so many photos can be shared out evenly.
+    def check(self, batch: int, parts: int = 1) -> None:
+        """Checks that the `parts` of a `batch` of so many photos can be shared out evenly.
 
         Raises:
             TrainingError: one cannot.
         """
-        for batch in batches:
-            if batch % self.world:
-                raise TrainingError(f"a batch of {batch} photos is not for {self.world} processes")
+        if self.world > 1 and batch % (parts * self.world):
+            divided = f"{parts} parts for " if parts > 1 else ""
+            raise TrainingError(
+                f"a batch of {batch} photos is not for {divided}{self.world} processes"
+            )
 
     def share(self, batch: Tensor) -> Tensor:
         """Returns this process's images of a `batch` (N, …), any dtype, that all have drawn."""

@@ -11,7 +11,6 @@ pretrained network they began as.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from torch import Tensor
@@ -20,7 +19,6 @@ from torch.nn import functional as F
 from tofa_edge.architecture.layers import LOGITS, POOLED
 from tofa_edge.architecture.space import Subnet
 from tofa_edge.train.data.augment import resize
-from tofa_edge.train.objective.subnets import part
 from tofa_edge.train.supernet.supernet import Supernet
 
 DISTILLED_TEMPERATURE = 2.0
@@ -66,31 +64,28 @@ def unified(supernet: Supernet, batch: Batch, subnet: Subnet, update: bool) -> T
 def distilled(
     supernet: Supernet,
     images: Tensor,
-    teacher: tuple[Tensor, Tensor],
-    subnets: Sequence[Subnet],
-    largest: Subnet,
-) -> Iterator[Tensor]:
-    """Yields a loss for each subnet that needs no labels: to be like a pretrained network.
+    logits: Tensor,
+    features: Tensor,
+    subnet: Subnet,
+    update: bool,
+) -> Tensor:
+    """Returns the loss of a subnet that needs no labels: to be like a pretrained network.
 
     The Kullback-Leibler divergence to its logits (Hinton et al., 2015) and the angle between the
-    pooled features, where these have as many channels.
+    pooled features.
 
     Args:
-        supernet: whose stored BatchNorm statistics follow the largest subnet.
-        images: augmented, pixel values 0..255, float, (N, 3, S, S), S that of the largest subnet.
-        teacher: its logits (N, classes) and pooled features (N, channels) of the same images.
-        subnets: those of this step, each of which learns its `part` of the images.
-        largest: which of them that is, if it is there.
+        supernet: that learns.
+        images: augmented, pixel values 0..255, float, (N, 3, S, S), S that of the subnet.
+        logits: the pretrained network's of these images, (N, classes).
+        features: its pooled features of them, (N, channels).
+        subnet: which learns.
+        update: whether stored BatchNorm statistics follow it: those of the largest do.
     """
-    taught, features = (value.float().flatten(1) for value in teacher)
-    soft = (taught / DISTILLED_TEMPERATURE).softmax(dim=1)
-    for index, subnet in enumerate(subnets):
-        mine = part(subnets, index, largest)
-        resized, update = resize(images[mine], subnet.resolution), subnet == largest
-        logits, pooled = supernet(resized, subnet, update=update, outputs=(LOGITS, POOLED))
-        divergence = kullback_leibler(logits / DISTILLED_TEMPERATURE, soft[mine])
-        angle = _angle(pooled, features[mine])
-        yield (LOGITS_WEIGHT * divergence + FEATURES_WEIGHT * angle).mean()
+    soft = (logits.float() / DISTILLED_TEMPERATURE).softmax(dim=1)
+    own, pooled = supernet(images, subnet, update=update, outputs=(LOGITS, POOLED))
+    divergence = kullback_leibler(own / DISTILLED_TEMPERATURE, soft)
+    return (LOGITS_WEIGHT * divergence + FEATURES_WEIGHT * _angle(pooled, features)).mean()
 
 
 def kullback_leibler(logits: Tensor, taught: Tensor) -> Tensor:
@@ -104,4 +99,4 @@ def kullback_leibler(logits: Tensor, taught: Tensor) -> Tensor:
 
 def _angle(pooled: Tensor, features: Tensor) -> Tensor:
     """Returns 1 − the cosine of the angle between features of each image, 0..2, (N,)."""
-    return 1 - F.cosine_similarity(pooled.flatten(1), features, dim=1)
+    return 1 - F.cosine_similarity(pooled.flatten(1), features.float().flatten(1), dim=1)

@@ -96,14 +96,15 @@ class Distillation(Objective):
     ) -> Iterator[Tensor]:
         """See `Objective`."""
         chosen = step.draw(np.arange(len(self.images)), self.batch_size, "distilled")
-        device = next(supernet.parameters()).device
-        generator = step.generator("distilled")
-        views = weak(pixels(self.images, chosen, device), generator, TARGET_CROP)
-        images, mine = self.processes.share(views), self.processes.share(torch.from_numpy(chosen))
-        taught = (self.logits[mine].to(device), self.features[mine].to(device))
-        yield from distilled(
-            supernet, images, taught, subnets, space_at(supernet.space, step).largest()
-        )
+        device, share = next(supernet.parameters()).device, self.processes.share
+        largest = space_at(supernet.space, step).largest()
+        views = weak(pixels(self.images, chosen, device), step.generator("distilled"), TARGET_CROP)
+        for index, subnet in enumerate(subnets):
+            mine = part(subnets, index, largest, len(chosen))
+            places = torch.from_numpy(chosen[mine])
+            logits, features = (share(v[places]).to(device) for v in (self.logits, self.features))
+            images, update = resize(share(views[mine]), subnet.resolution), subnet == largest
+            yield distilled(supernet, images, logits, features, subnet, update)
 
 
 @dataclass(eq=False)
@@ -155,25 +156,21 @@ class SemiSupervised(Objective):
         self, step: Step, supernet: Supernet, averaged: Supernet, subnets: Sequence[Subnet]
     ) -> Iterator[Tensor]:
         """See `Objective`."""
-        space = space_at(supernet.space, step)
+        space, device = space_at(supernet.space, step), next(supernet.parameters()).device
         largest, chosen = space.largest(), self._chosen(step)
         if not self.settled:
             self._refresh(step, averaged, largest)
         for index, subnet in enumerate(subnets):
-            leads, mine = subnet == largest, chosen[part(subnets, index, largest)]
+            leads, mine = subnet == largest, chosen[part(subnets, index, largest, len(chosen))]
             strongly = leads or macs(layers(space, subnet)) >= self.strong_from
-            device = next(supernet.parameters()).device
-            images = self._views(step, mine, strongly, device)
-            yield unified(supernet, self._taught(step, images, mine, leads), subnet, update=leads)
+            views = self._views(step, mine, strongly, device)
+            yield unified(supernet, self._batch(step, views, mine, leads), subnet, update=leads)
 
     def _chosen(self, step: Step) -> IndexArray:
-        """Returns which images this process has in a step: labelled ones, then any."""
+        """Returns which images a step has: labelled ones, then any, (B,)."""
         known = step.draw(self._labelled, self.batch_size, "labelled")
         every = np.arange(len(self.images))
-        others = step.draw(every, self.unlabelled_batch, "unlabelled")
-        parts = [self.processes.share(torch.from_numpy(drawn)) for drawn in (known, others)]
-        chosen: IndexArray = torch.cat(parts).numpy()
-        return chosen
+        return np.concatenate([known, step.draw(every, self.unlabelled_batch, "unlabelled")])
 
     def _views(
         self, step: Step, chosen: IndexArray, strongly: bool, device: torch.device
@@ -185,23 +182,25 @@ class SemiSupervised(Objective):
             views[unlabelled] = strong(images[unlabelled], step.generator("strong"))
         return views
 
-    def _taught(self, step: Step, images: Tensor, chosen: IndexArray, leads: bool) -> Batch:
-        """Returns what one subnet learns of views of images.
+    def _batch(self, step: Step, views: Tensor, chosen: IndexArray, leads: bool) -> Batch:
+        """Returns this process's share of what one subnet learns of views of images.
 
         The largest, which leads, learns labels as they are, and of the others what is sure.
         """
-        device, every = images.device, self._targets
+        share, device, every = self.processes.share, views.device, self._targets
         labels, targets = every.labels[chosen], every.probabilities[chosen]
         weights = (every.sure if leads else every.weights)[chosen]
         known = torch.from_numpy(self.labels[chosen] >= 0)
         balance = every.prior / labelled_prior(self.labels, self.classes)
-        weights = torch.where(known, labels @ balance, weights).to(device)
-        targets = (torch.where(known[:, None], labels, targets) if leads else targets).to(device)
+        weights = torch.where(known, labels @ balance, weights)
+        if leads:
+            targets = torch.where(known[:, None], labels, targets)
+        taught = share(views), share(targets).to(device), share(weights).to(device)
         if self.features is None:
-            return Batch(images, targets, weights)
-        features = self.features[chosen].to(device).float()
+            return Batch(*taught)
+        features = share(self.features[chosen]).to(device).float()
         weight = self.features_weight * (1 - (1 - LAST_FEATURES) * step.progress)
-        return Batch(images, targets, weights, features, weight)
+        return Batch(*taught, features, weight)
 
     def _refresh(self, step: Step, averaged: Supernet, largest: Subnet) -> None:
         """Predicts all images anew, if it is time to."""
@@ -216,14 +215,16 @@ class SemiSupervised(Objective):
     def _predicted(self, step: Step, averaged: Supernet, largest: Subnet) -> Tensor:
         """Returns what a supernet's largest subnet predicts of a weak view of each image."""
         device, generator = next(averaged.parameters()).device, step.generator("refresh")
-        mine = np.arange(self.processes.rank, len(self.images), self.processes.world)
+        batches = max(1, len(self.images) // REFRESHED_AT_ONCE)
         parts = []
-        for some in np.array_split(mine, max(1, len(mine) // REFRESHED_AT_ONCE)):
+        for some in np.array_split(np.arange(len(self.images)), batches):
             views = weak(pixels(self.images, some, device), generator, TARGET_CROP)
             with torch.no_grad():
-                (logits,) = averaged(resize(views, largest.resolution), largest)
-            parts.append(logits.float().softmax(dim=1).cpu())
-        return self.processes.gather(torch.cat(parts), len(self.images))
+                views = resize(self.processes.share(views), largest.resolution)
+                (logits,) = averaged(views, largest)
+            probabilities = logits.float().softmax(dim=1).cpu()
+            parts.append(self.processes.gather(probabilities, len(some)))
+        return torch.cat(parts)
 
     def state(self) -> dict[str, Tensor]:
         """See `Objective`."""

@@ -20,6 +20,7 @@ from tofa_edge.train.data.steps import Step
 RANDOM_SUBNETS = 2  # a step
 LARGEST_EVERY = 4  # steps
 SMALLEST_EVERY = 8  # steps, instead of a random one
+LEAST_IMAGES = 4  # of each subnet
 HIGHEST_FROM = 2 / 3  # of a phase is trained without the highest resolution
 LEAST_RESOLUTIONS = 3  # of a space of which the highest is left out at first
 
@@ -36,22 +37,22 @@ def space_at(space: SearchSpace, step: Step) -> SearchSpace:
 
 
 def stratified(space: SearchSpace, step: Step) -> list[Subnet]:
-    """Returns the subnets of a step: the largest, in every fourth, and two of all sizes."""
+    """Returns the subnets of a step: a smaller one, a larger, in every fourth the largest."""
     space = space_at(space, step)
     subnets = decoded(space, sample(space, step.rng("subnets"), RANDOM_SUBNETS))
     if step.number % SMALLEST_EVERY == SMALLEST_EVERY // 2:
         subnets[0] = space.smallest()
     if step.number % LARGEST_EVERY == 0:
-        subnets.insert(0, space.largest())
+        subnets.append(space.largest())
     return subnets
 
 
-def part(subnets: Sequence[Subnet], index: int, largest: Subnet) -> slice:
-    """Returns which images of a step the subnet at an `index` learns from.
+def part(subnets: Sequence[Subnet], index: int, largest: Subnet, images: int) -> slice:
+    """Returns which of so many `images` of a step the subnet at an `index` learns from.
 
-    The largest, all; the others share them.
+    The largest, all; the others share them, unless they are too few for BatchNorm.
     """
-    if subnets[index] == largest:
-        return slice(None)
     others = [number for number, subnet in enumerate(subnets) if subnet != largest]
+    if subnets[index] == largest or images < LEAST_IMAGES * len(others):
+        return slice(None)
     return slice(others.index(index), None, len(others))

@@ -14,7 +14,7 @@ from tofa_edge.errors import TrainingError
 from tofa_edge.train.config import OnStep, Progress
 
 METRICS = "metrics.csv"
-SUBNETS = ("largest", "smallest", "random_1", "random_2")
+SUBNETS = ("smaller", "larger", "largest")
 
 
 @contextmanager

@@ -29,7 +29,7 @@ from tofa_edge.train.config import (
 from tofa_edge.train.distributed import ALONE, Processes
 from tofa_edge.train.objective.initial_pseudo_labels import start_from_probe
 from tofa_edge.train.objective.objectives import Distillation, Objective, SemiSupervised
-from tofa_edge.train.objective.subnets import stratified
+from tofa_edge.train.objective.subnets import RANDOM_SUBNETS, stratified
 from tofa_edge.train.objective.teachers import TeacherOutputs
 from tofa_edge.train.run import loop
 from tofa_edge.train.run.checkpoint import Checkpoints
@@ -77,7 +77,7 @@ def pretrain_supernet(
     """
     config, processes = run.config, run.processes
     space, arrays = load_lite(config.start)
-    processes.check(PRETRAINING_BATCH)
+    processes.check(PRETRAINING_BATCH, RANDOM_SUBNETS)
     steps = pretraining_steps(len(images), config)
     phase = Phase(PRETRAINING, steps, config.learning_rate, config.seed, processes=processes)
     student = Supernet(replace(supernet.space, classes=space.classes), supernet.preprocessing)
@@ -150,7 +150,7 @@ def _task(
     """
     config, processes = run.config, run.processes
     unlabelled, steps = training_plan(labels, config)
-    processes.check(config.batch_size, unlabelled)
+    processes.check(config.batch_size + unlabelled, RANDOM_SUBNETS)
     probe, prior = None, None
     if not (run.checkpoints.is_at(TRAINING, QUANTISATION_AWARE) or config.starts_from_nothing):
         probe, prior = start_from_probe(

@@ -15,7 +15,6 @@ import torch
 from PIL import Image
 
 from tofa_edge.architecture.arrays import FloatArray
-from tofa_edge.architecture.layers import LOGITS
 from tofa_edge.architecture.zoo import tiny
 from tofa_edge.benchmarks.studies.best_subnets import rank
 from tofa_edge.bundle.bundle import Bundle
@@ -31,9 +30,7 @@ from tofa_edge.train.data.sources import read_photos
 from tofa_edge.train.data.steps import Step
 from tofa_edge.train.objective.class_prior import class_prior, labelled_prior
 from tofa_edge.train.objective.linear_probe import fit_linear_probe, probe_accuracy
-from tofa_edge.train.objective.losses import Batch, unified
 from tofa_edge.train.objective.objectives import SemiSupervised
-from tofa_edge.train.objective.pseudo_labels import PseudoLabels
 from tofa_edge.train.run.early_stopping import EarlyStopping
 from tofa_edge.train.run.logs import logged
 from tofa_edge.train.run.loop import Phase, begin
@@ -190,57 +187,6 @@ def test_training_from_a_plain_network_pretrains_first(photos: Path, tmp_path: P
     assert steps[-1].seconds_left == 0
 
 
-def test_loss_without_unlabelled_images_is_supervised() -> None:
-    made, space = supernet(), replace(tiny(), classes=3)
-    images = torch.rand(8, 3, 32, 32) * 255
-    nothing = torch.zeros(0, 3)
-    batch = Batch(images, torch.arange(8) % 3, torch.ones(8), images[:0], nothing, nothing[:, 0])
-    subnets = [space.largest(), space.smallest()]
-    losses = [float(loss.detach()) for loss in unified(made, batch, subnets)]
-    (logits,) = made(images, space.largest())
-    wanted = torch.nn.functional.cross_entropy(logits, batch.labels).detach()
-    assert losses[0] == pytest.approx(float(wanted), rel=1e-4)
-    assert losses[1] >= -1e-5
-
-
-def test_masked_images_do_not_teach_the_largest() -> None:
-    space = replace(tiny(), classes=3)
-    images = torch.rand(4, 3, 32, 32) * 255
-    gradients = []
-    for mask in (torch.zeros(4), torch.ones(4)):
-        made = supernet()
-        targets = torch.eye(3)[[2, 2, 2, 2]]
-        batch = Batch(
-            images, torch.zeros(4, dtype=torch.int64), torch.ones(4), images, targets, mask
-        )
-        torch.autograd.backward(next(unified(made, batch, [space.largest()])))
-        gradient = made.arrays()[f"{LOGITS}.bias"].grad
-        assert gradient is not None
-        gradients.append(gradient)
-    assert float(gradients[0][2]) > 0, "no one wants class 2"
-    assert float(gradients[1][2]) < 0, "the strong views are to be class 2"
-
-
-def test_threshold_rises_with_confidence() -> None:
-    pseudo = PseudoLabels(torch.full((4,), 0.25))
-    sure = torch.eye(4) * 0.92 + 0.02
-    for _ in range(400):
-        targets, mask = pseudo.targets(sure)
-    assert float(pseudo.threshold) > 0.9
-    assert mask.sum() == 4
-    torch.testing.assert_close(targets.sum(dim=1), torch.ones(4))
-    unsure = torch.full((4, 4), 0.2) + torch.eye(4) * 0.2
-    assert pseudo.targets(unsure)[1].sum() == 0
-
-
-def test_alignment_pulls_towards_the_prior() -> None:
-    pseudo = PseudoLabels(torch.tensor([0.5, 0.5]))
-    skewed = torch.tensor([[0.8, 0.2], [0.7, 0.3]])
-    for _ in range(500):
-        targets, _ = pseudo.targets(skewed)
-    assert float(targets.mean(dim=0)[0]) == pytest.approx(0.5, abs=0.06)
-
-
 def test_probe_learns_from_the_unlabelled() -> None:
     generator = torch.Generator().manual_seed(0)
     truth = torch.arange(600) % 3
@@ -287,20 +233,6 @@ def test_class_prior_is_that_of_the_labels_where_these_are_few() -> None:
     seen, truth = overlapping((0.8, 0.2))
     labels = forget_labels(truth.numpy(), 10, 0)
     torch.testing.assert_close(class_prior(seen, labels, 2), labelled_prior(labels, 2))
-
-
-def test_labels_count_as_classes_are_frequent() -> None:
-    images, labels = np.zeros((8, 16, 16, 3), np.uint8), np.array([0, 1, 0, 1, -1, -1, -1, -1])
-    made = supernet()
-    shares = torch.tensor([0.2, 0.7, 0.1])
-    objective = SemiSupervised(images, labels, 3, 4, 4, prior=shares)
-    batch = objective._batch(Step(0, 1, 0), made, made.space.largest())
-    own = labelled_prior(labels, 3)
-    torch.testing.assert_close(batch.weights, (shares / own)[batch.labels])
-    state = objective.state()
-    other = SemiSupervised(images, labels, 3, 4, 4)
-    other.load_state(state)
-    torch.testing.assert_close(other.pseudo.prior, shares)
 
 
 def test_draws_are_fair_and_repeatable() -> None:
