@@ -6,13 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from tofa_edge.benchmarks.evidence.claims import Claims, average, joined, result, row, short
-from tofa_edge.benchmarks.studies.scenario_costs import (
-    COSTS,
-    SCENARIOS,
-    SHARED,
-    cost_ratios,
-    equal_compute_steps,
-)
+from tofa_edge.benchmarks.studies.scenario_costs import COSTS, SHARED, cost_ratios
 
 PICKED = ("largest", "middle", "≤ 15 MMACs", "≤ 7 MMACs", "smallest")
 ENDS = ("largest", "middle", "smallest")
@@ -68,28 +62,6 @@ def transfer_more() -> Claims:
     yield f"4 labels a class, one draw | {losses}"
     without = runs[f"{name}, draw 0"]["accuracy"]
     yield f"{_percents(pretrained)} against {_percents(without)} %"
-
-
-def ablation() -> Claims:
-    """What each ingredient of the training is worth."""
-    for name in ("ablation", "ablation_present"):
-        yield from _left_out(result(name)["runs"])
-
-
-def _left_out(runs: Any) -> Claims:
-    def percents(run: Any) -> list[float]:
-        accuracies = run["accuracy"]
-        columns = (*((column,) for column in ENDS), EIGHT)
-        return [100 * sum(accuracies[name] for name in each) / len(each) for each in columns]
-
-    every = "without nothing, "
-    whole = next(percents(run) for name, run in runs.items() if name.startswith(every))
-    for name, run in runs.items():
-        if name.startswith(every):
-            yield row("everything", *(f"{percent:.1f} %" for percent in whole))
-        else:
-            gains = (less - all_ for less, all_ in zip(percents(run), whole, strict=True))
-            yield row(name.split(", ")[0], *(f"{round(gain, 1) + 0.0:+.1f}" for gain in gains))
 
 
 def training_speed() -> Claims:
@@ -208,7 +180,7 @@ def scenarios() -> Claims:
     alone, together = result("scenarios")["runs"], result("transfer_longer")["runs"]
     together = {key: run for key, run in together.items() if key.endswith(("draw 0", "draw 1"))}
     seconds = alone[COSTS]["processor_s"]
-    longer = equal_compute_steps(seconds, ALONE_STEPS)
+    longer = round(ALONE_STEPS * seconds[SHARED] / sum(seconds[name] for name in TITLES))
 
     def accuracy(runs: Any, name: str, column: str) -> str:
         return _cell_of(runs, f"{name} steps, 25 labels a class", (column,))
@@ -223,10 +195,10 @@ def scenarios() -> Claims:
         f"{longer} steps of the middle one alone, which cost as much for three of them as the "
         f"supernet, give {middle}"
     )
-    each = ", ".join(f"{seconds[name]:.2f}" for name in SCENARIOS)
+    each = ", ".join(f"{seconds[name]:.2f}" for name in TITLES)
     yield f"{seconds[SHARED]:.2f} s for all subnets together, {each} s for one of these alone"
     yield f"the largest alone {seconds['largest']:.2f} s"
-    for title, count, ratio in cost_ratios(seconds):
+    for title, count, ratio in cost_ratios(seconds, [*TITLES]):
         if count > 1:
             yield f"{count} {title} {ratio:.1f} ×"
 

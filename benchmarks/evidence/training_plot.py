@@ -21,8 +21,8 @@ from tofa_edge.architecture.cost import macs
 from tofa_edge.architecture.layers import layers
 from tofa_edge.architecture.zoo import named
 from tofa_edge.benchmarks.evidence.claims import result
-from tofa_edge.benchmarks.evidence.claims_training import DRAWS, EIGHT
-from tofa_edge.benchmarks.studies.scenario_costs import COSTS, COUNTS, SCENARIOS, SHARED
+from tofa_edge.benchmarks.evidence.claims_training import DRAWS, EIGHT, TITLES
+from tofa_edge.benchmarks.studies.scenario_costs import COSTS, COUNTS, SHARED
 from tofa_edge.benchmarks.studies.training_study import BASELINE
 from tofa_edge.train.objective.teachers import TEACHER_RESOLUTION
 
@@ -94,7 +94,7 @@ def _mmacs(networks: Sequence[str], size: int) -> float:
 
 
 def _costs(axes: Axes, seconds: dict[str, float]) -> None:
-    each = float(np.mean([seconds[name] for name in SCENARIOS]))
+    each = float(np.mean([seconds[name] for name in TITLES]))
     counts = np.arange(1, 2 * max(COUNTS) + 1)
     axes.plot(counts, np.ones(len(counts)), color=LINES[0][2], lw=2, label="all at once")
     apart = counts * each / seconds[SHARED]

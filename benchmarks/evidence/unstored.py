@@ -28,6 +28,10 @@ UNSTORED: dict[str, tuple[str, ...]] = {
         "Ubuntu 24.04",
         "from 7.2 on",
         "JetPack 6.1 and 6.2",
+        "as version 0.4 did",
+        "Measured with versions 0.3 and 0.4",
+        "Measured with version 0.4",
+        "Measured with version 0.3",
     ),
     "an example of a form, or the meaning of a word": (
         "half of the predictions took at most 1.16 ms, 95 of 100 at most 2.08 ms",

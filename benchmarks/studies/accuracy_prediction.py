@@ -1,6 +1,6 @@
 """How well the accuracy of unseen subnets is predicted: against the test images, read once.
 
-`python -m tofa_edge.benchmarks.studies.accuracy_prediction cifar10-jpeg.zip --work study`, after
+`python -m tofa_edge.benchmarks.studies.accuracy_prediction cifar10-jpeg.zip --test`, after
 `tofa_edge.benchmarks.studies.transfer` has trained a supernet there. The predictor is fitted as
 `train` does, on 240 subnets, unlabelled training images and 1,000 validation images that no other
 step has seen; once more with 100 of these, as a user of few labels would. 60 other subnets are then
@@ -21,8 +21,9 @@ from tofa_edge.architecture.arrays import DoubleArray
 from tofa_edge.architecture.encodings import Encodings, decoded
 from tofa_edge.architecture.space import SearchSpace
 from tofa_edge.architecture.tables import tables
-from tofa_edge.benchmarks.studies.command import Row, options, random_encodings, store
-from tofa_edge.benchmarks.studies.training_study import WORK, Data, read_zip, validation_images
+from tofa_edge.benchmarks.studies.command import Row, random_encodings, store
+from tofa_edge.benchmarks.studies.study_data import Data
+from tofa_edge.benchmarks.studies.training_study import Study, training_options
 from tofa_edge.measurement.order_statistics import kendall_tau
 from tofa_edge.network.network import LITE_PREPROCESSING
 from tofa_edge.network.slicing import Arrays
@@ -35,17 +36,18 @@ VALIDATED = (1000, 100)
 
 def main() -> None:
     out = Path("accuracy_prediction.json")
-    given = options(__doc__, "images", work=WORK, trained="trained-25-0.safetensors", out=out)
-    data = read_zip(given.images)
-    validated, labels = validation_images(given.images)
-    space = data.space()
+    given = training_options(__doc__, "images", trained="trained-25-0.safetensors", out=out)
+    study = Study.of(given)
+    data, space = study.data, study.space()
+    validated, labels = data.validation
     arrays = dict(safetensors.numpy.load_file(given.work / given.trained))
     unseen = random_encodings(space, 99, UNSEEN)
-    truth = _accuracies(given.work / "tested_truth.npy", space, unseen, arrays, data)
+    truth = _accuracies(given.work / f"truth_{data.tested_on}.npy", space, unseen, arrays, data)
     macs = tables(space).costs(unseen).macs.astype(np.float64)
     rows: Row = {
         "unseen_subnets": len(unseen),
         "test_images": len(data.test_labels),
+        "tested_on": data.tested_on,
         "accuracies": [float(truth.min()), float(truth.max())],
         "tau_of_macs": round(kendall_tau(macs, truth), 4),
     }

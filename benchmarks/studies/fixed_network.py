@@ -1,42 +1,40 @@
 """Is a searched subnet better than the fixed network at a lower resolution, at equal latency?
 
-    python -m tofa_edge.benchmarks.studies.fixed_network cifar10-jpeg.zip cifar.tofa --work study
+    python -m tofa_edge.benchmarks.studies.fixed_network cifar10-jpeg.zip --work study --test
 
-after `tofa_edge.benchmarks.studies.transfer` has pretrained and trained a supernet in `study`, from
-which the bundle was made. The peer is the whole EfficientNet-Lite0 at five resolutions, which share
-its weights: trained from the same start, on the same images and labels, with the same loss and four
-networks a step (the largest resolution, the smallest and two others), for as many steps as take the
-supernet's MACs. Then each of its resolutions is timed; its median is the budget for a deployment of
-the bundle; both are timed again in turn, and compared on all test images, image by image.
+The peer is the whole EfficientNet-Lite0 at several resolutions (`fixed_peer.py`), pretrained and
+trained in as much processor time as the supernet. For each draw of labels and each pretraining,
+each of its resolutions is timed; its median is the budget for a deployment of the supernet's
+bundle; both are timed again in turn, and compared on all images. Intervals are over repetitions and
+images together.
 """
 
 from __future__ import annotations
 
+import itertools
 import json
-import time
+from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
+from pathlib import Path
 
 import numpy as np
-import safetensors.numpy
-from numpy.typing import NDArray
 
 import tofa_edge
-from tofa_edge.architecture.arrays import FloatArray
-from tofa_edge.architecture.cost import macs
-from tofa_edge.architecture.layers import LOGITS, layers
+from tofa_edge.architecture.layers import LOGITS
 from tofa_edge.architecture.space import SearchSpace, Subnet
 from tofa_edge.backends.protocol import Engine
 from tofa_edge.benchmarks.studies.command import (
     RESULTS,
     Row,
-    bootstrap_interval,
+    hierarchical_interval,
     in_turn,
-    options,
     store,
 )
-from tofa_edge.benchmarks.studies.training_study import WORK, Data, Study, read_zip, save, show
-from tofa_edge.benchmarks.studies.transfer import study_config
+from tofa_edge.benchmarks.studies.fixed_peer import Peer, Repetition, supernet_bundle
+from tofa_edge.benchmarks.studies.study_data import Data, Right
+from tofa_edge.benchmarks.studies.study_runs import mmacs
+from tofa_edge.benchmarks.studies.training_study import Study, training_options
 from tofa_edge.budget import Budget
 from tofa_edge.bundle.bundle import Bundle
 from tofa_edge.cutting.calibration import cut_network
@@ -47,79 +45,76 @@ from tofa_edge.network.slicing import Arrays
 from tofa_edge.selftest.calibrating import calibrating_engine
 from tofa_edge.selftest.golden import specimen_images
 from tofa_edge.storage.plain import to_plain
+from tofa_edge.train.config import TrainingConfig
 from tofa_edge.train.data.photos import forget_labels, resized
-from tofa_edge.train.run.loop import sandwich
-from tofa_edge.train.run.phases import TrainingRun, optimise
-from tofa_edge.train.supernet.supernet import Supernet
 
-SIZES = (32, 40, 48, 56, 64)  # pixels of the fixed network
+SIZES = {"elpv": [64, 96, 128, 160]}  # px of the fixed network
+USUAL_SIZES = [32, 40, 48, 56, 64]
 WARM_UP, BLOCK, BLOCKS = 10, 30, 30  # runs, runs, blocks of each
 EQUAL, TRIES = 1.02, 4
-EXPECTED_STEPS = 200  # whose subnets are drawn to know what a step costs
 
 
 def main() -> None:
-    given = options(
-        __doc__, "images", "bundle", work=WORK, labels=(25, "a class"), draw=0, pretrain_steps=1500,
-        steps=(1200, "of the supernet's training"), engine="openvino", train_only=False,
+    given = training_options(
+        __doc__, "images", labels=(25, "a class"), draws=[0, 1], seeds=([0, 1], "of pretraining"),
+        pretrain_steps=1500, steps=(1200, "of the supernet's training"),
+        sizes={"nargs": "*", "type": int, "help": "px of the fixed network"}, engine="openvino",
+        train_only=False, predictor_subnets=TrainingConfig().predictor_subnets,
         out=RESULTS / "fixed_network.json",
     )  # fmt: skip
-    study = Study(read_zip(given.images), given.work, given.pretrain_steps, given.steps)
-    path = given.work / f"fixed-{given.labels}-{given.draw}.safetensors"
-    steps = equal_steps(study.data.space(), given.steps)
-    if not path.exists():
-        trained, seconds = _trained(study, given.labels, given.draw, steps)
-        save({**trained.to_arrays(), "cpu_seconds": np.array([seconds], np.float32)}, path)
-    if given.train_only:
-        return
-    arrays = dict(safetensors.numpy.load_file(path))
-    seconds = float(arrays.pop("cpu_seconds")[0])
-    rows = _compared(study.data, arrays, Bundle.open(given.bundle), given.engine)
-    result = {
-        "device": to_plain(fingerprint()),
-        "labels": given.labels,
-        "draw": given.draw,
-        "steps": {"supernet": given.steps, "fixed": steps},
-        "fixed_cpu_s": round(seconds),
-        "budgets": rows,
-        "better_beyond_the_interval": sum(row["gain_interval"][0] > 0 for row in rows),
-    }
-    store(given.out, result)
+    sizes = tuple(sorted(given.sizes or SIZES.get(str(given.images), USUAL_SIZES)))
+    if sizes[-1] > given.resolution:
+        raise SystemExit(
+            f"images have {given.resolution} px, the peer wants {sizes[-1]}: give a --resolution"
+        )
+    study = Study.of(given)
+    peer = Peer(study, sizes)
+    runs: list[Row] = []
+    right: list[tuple[Right, Right]] = []
+    for draw, seed in itertools.product(given.draws, given.seeds):
+        each = Repetition(given.labels, draw, seed)
+        labels = forget_labels(study.data.labels, given.labels, draw)
+        bundle, seconds = supernet_bundle(study, labels, each, given.predictor_subnets)
+        arrays, figures = peer.arrays(labels, each, seconds)
+        if given.train_only:
+            continue
+        spent = {"pretraining_s": study.start_seconds(seed), "training_s": seconds}
+        rows, found = compared(peer, arrays, bundle, given.engine)
+        runs.append({"draw": draw, "seed": seed, "supernet": spent, "fixed": figures, "rows": rows})
+        right.append(found)
+    if runs:
+        result = {"device": to_plain(fingerprint()), "labels": given.labels}
+        result |= {"tested_on": study.data.tested_on, "steps": given.steps}
+        budgets = summary(sizes, runs, *(np.stack(each) for each in zip(*right, strict=True)))
+        store(given.out, {**result, "runs": runs, "budgets": budgets})
 
 
-def at_all_sizes(space: SearchSpace) -> SearchSpace:
-    """Returns a space with the peer's resolutions."""
-    return replace(space, resolutions=SIZES)
+def summary(sizes: Sequence[int], runs: Sequence[Row], fixed: Right, chosen: Right) -> list[Row]:
+    """Returns for each size what was gained over the peer, and whether that is more than chance.
 
-
-def ladder(space: SearchSpace, rng: np.random.Generator) -> list[Subnet]:
-    """Returns what the peer trains in a step: a sandwich of resolutions, the largest first."""
-    between = rng.choice(SIZES[1:-1], 2, replace=False)
-    sizes = (SIZES[-1], SIZES[0], *between)
-    return [replace(space.largest(), resolution=int(size)) for size in sizes]
-
-
-def equal_steps(space: SearchSpace, steps: int) -> int:
-    """Returns how many steps of the peer take the MACs of so many steps of the supernet."""
-    costs = []
-    for choose, its in ((sandwich, space), (ladder, at_all_sizes(space))):
-        rng = np.random.default_rng(0)
-        drawn = [subnet for _ in range(EXPECTED_STEPS) for subnet in choose(its, rng)]
-        costs.append(sum(macs(layers(its, subnet)) for subnet in drawn))
-    return round(steps * costs[0] / costs[1])
-
-
-def _trained(study: Study, count: int, draw: int, steps: int) -> tuple[Supernet, float]:
-    data = study.data
-    labels = forget_labels(data.labels, count, draw)
-    config = study_config(steps, labels, 2, draw, len(data.images))
-    start = data.supernet(study.start())
-    supernet = Supernet(at_all_sizes(start.space), LITE_PREPROCESSING)
-    supernet.load_arrays(start.to_arrays())
-    begun, outputs = time.process_time(), study.teacher_outputs()
-    run = TrainingRun(config, show)
-    trained = optimise(supernet, data.images, labels, run, choose=ladder, teacher_outputs=outputs)
-    return trained, time.process_time() - begun
+    Args:
+        sizes: of the peer.
+        runs: with a row for each size under "rows".
+        fixed: whether the peer is right on each image, (runs, sizes, images).
+        chosen: the same of what was chosen.
+    """
+    budgets = []
+    for index, size in enumerate(sizes):
+        gain = chosen[:, index].astype(np.float64) - fixed[:, index]
+        low, high = hierarchical_interval(gain)
+        equal = sum(bool(run["rows"][index]["equal"]) for run in runs)
+        tie = 2 * equal > len(runs) or low <= 0 <= high
+        budgets.append({
+            "fixed_px": size,
+            "fixed_accuracy": round(float(fixed[:, index].mean()), 4),
+            "chosen_accuracy": round(float(chosen[:, index].mean()), 4),
+            "gain": round(float(gain.mean()), 4),
+            "gain_interval": [round(low, 4), round(high, 4)],
+            "equal_networks": equal,
+            "result": "tie" if tie else ("won" if low > 0 else "lost"),
+        })  # fmt: skip
+        print(json.dumps(budgets[-1]), flush=True)
+    return budgets
 
 
 class Runnable:
@@ -131,41 +126,46 @@ class Runnable:
         seen = resized(data.images[:CALIBRATION_IMAGES], subnet.resolution)
         network = cut_network(space, subnet, arrays, LITE_PREPROCESSING, seen, calibrating_engine())
         self.subnet, self.data, self.session = subnet, data, engine.load(network)
-        self.mmacs = round(macs(layers(space, subnet)) / 1e6, 1)
+        self.mmacs = mmacs(space, subnet)
         self.run = partial(self.session.run, specimen_images(subnet.resolution)[:1])
 
-    def right(self) -> NDArray[np.bool_]:
-        """Whether each test image is classified right, one at a time, (N,)."""
+    def right(self) -> Right:
+        """Whether each image is classified right, one at a time, (N,)."""
         images = resized(self.data.test_images, self.subnet.resolution)
         parts = [self.session.run(images[at : at + 1])[LOGITS] for at in range(len(images))]
-        right: NDArray[np.bool_] = np.concatenate(parts).argmax(axis=1) == self.data.test_labels
+        right: Right = np.concatenate(parts).argmax(axis=1) == self.data.test_labels
         return right
 
 
-def _compared(
-    data: Data, arrays: dict[str, FloatArray], bundle: Bundle, engine_name: str
-) -> list[Row]:
+def compared(
+    peer: Peer, arrays: Arrays, path: Path, engine_name: str
+) -> tuple[list[Row], tuple[Right, Right]]:
+    """Returns a row for each of the peer's sizes, and what both are right on, (sizes, images)."""
+    data, bundle = peer.study.data, Bundle.open(path)
     wanted = tofa_edge.DeployOptions(backend=engine_name, threads=1, precision="fp32")
     with tofa_edge.deploy(bundle, subnet=bundle.space.middle(), options=wanted) as model:
         engine = model.engine
-    rows, sizes = [], at_all_sizes(bundle.space)
-    for size in SIZES:
-        whole = replace(sizes.largest(), resolution=size)
-        peer = Runnable(sizes, whole, arrays, engine, data)
-        chosen, times = _as_fast(bundle, engine, data, peer)
+    rows, fixed_right, chosen_right = [], [], []
+    for size in peer.sizes:
+        whole = replace(peer.space.largest(), resolution=size)
+        fixed = Runnable(peer.space, whole, arrays, engine, data)
+        chosen, times = _as_fast(bundle, engine, data, fixed)
+        fixed_right.append(fixed.right())
+        chosen_right.append(chosen.right())
         row = {
             "engine": str(engine),
             "fixed_px": size,
             "subnet": str(chosen.subnet),
-            "mmacs": [peer.mmacs, chosen.mmacs],
+            "equal": chosen.subnet == whole,
+            "mmacs": [fixed.mmacs, chosen.mmacs],
             **times,
-            **_gain(peer.right(), chosen.right()),
+            "accuracy": [float(each[-1].mean()) for each in (fixed_right, chosen_right)],
         }
-        peer.session.close()
+        fixed.session.close()
         chosen.session.close()
         rows.append(row)
         print(json.dumps(row), flush=True)
-    return rows
+    return rows, (np.stack(fixed_right), np.stack(chosen_right))
 
 
 def _as_fast(bundle: Bundle, engine: Engine, data: Data, peer: Runnable) -> tuple[Runnable, Row]:
@@ -191,17 +191,6 @@ def _as_fast(bundle: Bundle, engine: Engine, data: Data, peer: Runnable) -> tupl
         "budget_ms": round(budget_ms, 4),
         "fixed_p50_ms": round(float(np.median(peer_ms)), 4),
         "chosen_over_fixed": round(ratio, 3),
-    }
-
-
-def _gain(fixed: NDArray[np.bool_], chosen: NDArray[np.bool_]) -> Row:
-    """Returns both accuracies and their difference with its 95 % interval, image by image."""
-    gain = chosen.astype(float) - fixed
-    return {
-        "fixed_accuracy": round(float(fixed.mean()), 4),
-        "chosen_accuracy": round(float(chosen.mean()), 4),
-        "gain": round(float(gain.mean()), 4),
-        "gain_interval": [round(bound, 4) for bound in bootstrap_interval(gain)],
     }
 
 

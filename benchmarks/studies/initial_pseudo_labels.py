@@ -17,8 +17,8 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from tofa_edge.architecture.arrays import IndexArray
-from tofa_edge.benchmarks.studies.command import Row, options
-from tofa_edge.benchmarks.studies.training_study import TEACHERS, WORK, Study, read_data
+from tofa_edge.benchmarks.studies.command import Row
+from tofa_edge.benchmarks.studies.training_study import TEACHERS, Study, training_options
 from tofa_edge.train.data.photos import forget_labels
 from tofa_edge.train.objective.class_prior import class_prior
 from tofa_edge.train.objective.initial_pseudo_labels import spread
@@ -29,8 +29,8 @@ DRAWS = (3, 4, 5)
 
 
 def main() -> None:
-    given = options(__doc__, "images", work=WORK, labels=[4, 25, 100])
-    study = Study(read_data(given.images), given.work)
+    given = training_options(__doc__, "images", labels=[4, 25, 100])
+    study = Study.of(given)
     results = study.results("initial_pseudo_labels.json")
     teacher_outputs = dict(zip(TEACHERS, study.teacher_outputs(), strict=True))
     for names, count in itertools.product(GROUPS, given.labels):

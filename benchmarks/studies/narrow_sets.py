@@ -18,7 +18,7 @@ from PIL import Image
 from tofa_edge.architecture.arrays import ImageArray, IndexArray
 from tofa_edge.architecture.space import Subnet
 from tofa_edge.benchmarks.studies.command import RESULTS, Row, options, store
-from tofa_edge.benchmarks.studies.training_study import read_zip
+from tofa_edge.benchmarks.studies.study_data import Labelled, read_data
 from tofa_edge.bundle.bundle import Bundle
 from tofa_edge.cutting.accuracy_drop import logits_of
 from tofa_edge.cutting.cutter import Cutter
@@ -32,8 +32,6 @@ from tofa_edge.train.trainer import train
 
 LABELS = 10  # a class
 PHOTOS, TEST_PHOTOS = 1500, 600
-
-Labelled = tuple[ImageArray, IndexArray]
 
 
 def main() -> None:
@@ -124,7 +122,7 @@ def _fashion(*classes: int) -> Callable[[Path | None], Labelled]:
 def _cats_and_dogs(path: Path | None) -> Labelled:
     if path is None:
         raise SystemExit("cats and dogs are in cifar10-jpeg.zip: give --zip")
-    data = read_zip(path)
+    data = read_data(path)
     return _of(data.images, data.labels, (3, 5))
 
 

@@ -1,6 +1,6 @@
 """What int8 costs, after training as usual and after a quantisation-aware last phase.
 
-`python -m tofa_edge.benchmarks.studies.quantisation_aware cifar10-jpeg.zip --work study` takes the
+`python -m tofa_edge.benchmarks.studies.quantisation_aware cifar10-jpeg.zip --test` takes the
 supernet that `transfer` trained, semi-supervised, and compares three of them: as it is, trained on
 in float, and trained on quantisation-aware for as many steps. Twenty subnets of each classify the
 test images in fp32 and in int8, as onnxruntime computes them on this processor. Every finished
@@ -19,42 +19,42 @@ from pathlib import Path
 import numpy as np
 import safetensors.numpy
 import torch
-from numpy.typing import NDArray
 
 from tofa_edge.architecture.arrays import FloatArray, IndexArray
+from tofa_edge.architecture.encodings import decoded
+from tofa_edge.architecture.sampling import sample
 from tofa_edge.architecture.space import SearchSpace, Subnet
 from tofa_edge.backends.protocol import Engine, Target
 from tofa_edge.backends.registry import backend
-from tofa_edge.benchmarks.studies.command import RESULTS, Row, bootstrap_interval, options, store
-from tofa_edge.benchmarks.studies.training_study import WORK, Data, Study, read_zip, save, show
-from tofa_edge.benchmarks.studies.transfer import study_config, trained_path
+from tofa_edge.benchmarks.studies.command import RESULTS, Row, bootstrap_interval, store
+from tofa_edge.benchmarks.studies.study_data import Data, Right
+from tofa_edge.benchmarks.studies.study_runs import RATIO, study_config, trained_path
+from tofa_edge.benchmarks.studies.training_study import Study, save, show, training_options
 from tofa_edge.cutting.accuracy_drop import logits_of
 from tofa_edge.cutting.calibration import cut_network
 from tofa_edge.cutting.cutter import CALIBRATION_IMAGES
 from tofa_edge.cutting.ranges import RANGE_IMAGES, levels_here, ready
 from tofa_edge.network.network import LITE_PREPROCESSING
 from tofa_edge.train.data.photos import forget_labels, resized
+from tofa_edge.train.objective.class_prior import class_prior
+from tofa_edge.train.objective.initial_pseudo_labels import spread
 from tofa_edge.train.objective.linear_probe import fit_linear_probe
-from tofa_edge.train.objective.objectives import SemiSupervised
+from tofa_edge.train.objective.objectives import PROBE_LEAST, SemiSupervised
 from tofa_edge.train.run.loop import Phase
 from tofa_edge.train.run.phases import LAST_RATE, train_phase
 from tofa_edge.train.run.subnet_accuracy import subnet_logits
 from tofa_edge.train.supernet.supernet import Supernet
 
 LABELS = 25  # a class
-RATIO = 2  # unlabelled images for each labelled one
 RANDOM_SUBNETS, SUBNET_SEED = 17, 3
-CONFIDENCE_IMAGES = 512
 PRECISIONS = ("fp32", "int8")
-
-Right = NDArray[np.bool_]  # whether each subnet classified each test image right
 
 
 def main() -> None:
     rate = (LAST_RATE, "over that of training")
     out = RESULTS / "quantisation_aware.json"
-    given = options(__doc__, "images", work=WORK, draw=0, steps=150, rate=rate, out=out)
-    study = Study(read_zip(given.images), given.work, 0, given.steps)
+    given = training_options(__doc__, "images", draw=0, steps=150, rate=rate, out=out)
+    study = Study.of(given)
     labels = forget_labels(study.data.labels, LABELS, given.draw)
     path = trained_path(given.work, labels, given.draw)
     arrays = start = dict(safetensors.numpy.load_file(path))
@@ -65,7 +65,8 @@ def main() -> None:
         kept = given.work / f"{path.stem}-{of}{name.replace(' ', '-')}.safetensors"
         if rounded is not None:
             arrays = _trained_on(study, start, labels, given, rounded, kept)
-        right[name] = _tested(arrays, study.data, kept.with_suffix(".right"))
+        kept = kept.with_name(f"{kept.stem}-{study.data.tested_on}.right")
+        right[name] = _tested(arrays, study, kept)
         rows[name] = _compared(right[name])
         print(f"{name}: {json.dumps(rows[name])}", flush=True)
     aware, usual = right["quantisation-aware"], right["float"]
@@ -73,7 +74,7 @@ def main() -> None:
     print(f"quantisation-aware: {json.dumps(gain)}")
     setting = {"labels a class": LABELS, "draw": given.draw, "steps": given.steps}
     setting |= {"rate": given.rate, "subnets": RANDOM_SUBNETS + 3}
-    setting |= {"test images": len(study.data.test_labels)}
+    setting |= {"images": len(study.data.test_labels), "tested on": study.data.tested_on}
     setting |= {"weight levels": levels_here(), "threads": torch.get_num_threads()}
     store(given.out, {"setting": setting, "supernets": rows, "gain": gain})
 
@@ -109,13 +110,12 @@ def _trained_on(
 ) -> dict[str, FloatArray]:
     """Returns the arrays of a supernet trained on for some steps."""
     if not kept.exists():
-        config = study_config(given.steps, labels, RATIO, given.draw, len(study.data.images))
-        supernet = study.data.supernet(start)
+        config = study_config(study.data, given.steps, labels, RATIO, given.draw)
+        supernet = study.supernet(start)
         supernet.load_arrays(start)
         objective = _objective(study, supernet, labels, config.batch_size)
         rate = given.rate * config.learning_rate
         phase = Phase(kept.stem, given.steps, rate, config.seed, rounded=rounded)
-        objective.settled = True
         save(train_phase(supernet, objective, phase, show).to_arrays(), kept)
     return dict(safetensors.numpy.load_file(kept))
 
@@ -123,33 +123,34 @@ def _trained_on(
 def _objective(
     study: Study, supernet: Supernet, labels: IndexArray, batch_size: int
 ) -> SemiSupervised:
-    """Returns the objective of the training before; its moving averages as they are at the end."""
+    """Returns the objective of the training before, its targets as they are at the end."""
     data, space = study.data, supernet.space
     images, classes = data.images, len(data.classes)
-    features = torch.cat([output.features for output in study.teacher_outputs()], dim=1)
-    probe = fit_linear_probe(features, labels, classes).probabilities(features)
-    objective = SemiSupervised(images, labels, classes, batch_size, RATIO * batch_size, probe)
+    outputs = study.teacher_outputs()
+    features = torch.cat([output.features for output in outputs], dim=1)
+    prior = class_prior(features, labels, classes)
+    probe = spread(fit_linear_probe(features, labels, classes, prior=prior), features, labels)
     logits = subnet_logits(
         space, space.largest(), supernet.to_arrays(), LITE_PREPROCESSING,
-        images[:CALIBRATION_IMAGES], images[:CONFIDENCE_IMAGES],
+        images[:CALIBRATION_IMAGES], images,
     )  # fmt: skip
-    probabilities = torch.from_numpy(logits).softmax(dim=1)
-    confidence = probabilities.max(dim=1).values.mean()
-    objective.pseudo.load_state({"mean": probabilities.mean(dim=0), "confidence": confidence})
-    return objective
+    targets = torch.lerp(torch.from_numpy(logits).softmax(dim=1), probe, PROBE_LEAST)
+    return SemiSupervised(
+        images, labels, classes, batch_size, RATIO * batch_size, targets, prior=prior,
+        features=outputs[0].features, settled=True,
+    )  # fmt: skip
 
 
-def _tested(arrays: dict[str, FloatArray], data: Data, kept: Path) -> dict[str, Right]:
+def _tested(arrays: dict[str, FloatArray], study: Study, kept: Path) -> dict[str, Right]:
     """Returns by precision whether each subnet classified each test image right.
 
     Kept after each subnet.
     """
+    data, space = study.data, study.space()
     right = {name: np.zeros((0, len(data.test_labels)), np.float32) for name in PRECISIONS}
     if kept.exists():
         right = dict(safetensors.numpy.load_file(kept))
-    space = data.supernet(arrays).space
-    rng = np.random.default_rng(SUBNET_SEED)
-    others = [space.sample(rng) for _ in range(RANDOM_SUBNETS)]
+    others = decoded(space, sample(space, np.random.default_rng(SUBNET_SEED), RANDOM_SUBNETS))
     subnets = [space.largest(), space.middle(), space.smallest(), *others]
     for number, subnet in enumerate(subnets[len(right["int8"]) :], len(right["int8"]) + 1):
         for precision, logits in _logits(space, subnet, arrays, data).items():

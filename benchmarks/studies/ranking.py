@@ -1,6 +1,6 @@
 """How well subnets are ranked without labels: Kendall's τ to their accuracy on the test images.
 
-`python -m tofa_edge.benchmarks.studies.ranking cifar10-jpeg.zip --work study`, after
+`python -m tofa_edge.benchmarks.studies.ranking cifar10-jpeg.zip --work study --test`, after
 `tofa_edge.benchmarks.studies.transfer` has trained a supernet there for each draw of labels.
 """
 
@@ -15,8 +15,8 @@ import safetensors.numpy
 from tofa_edge.architecture.cost import macs
 from tofa_edge.architecture.layers import layers
 from tofa_edge.benchmarks.studies.best_subnets import rank
-from tofa_edge.benchmarks.studies.command import Row, options, store
-from tofa_edge.benchmarks.studies.training_study import WORK, Data, read_zip
+from tofa_edge.benchmarks.studies.command import Row, random_subnets, store
+from tofa_edge.benchmarks.studies.training_study import Study, training_options
 from tofa_edge.measurement.order_statistics import kendall_tau
 
 UNLABELLED = 2000
@@ -24,16 +24,15 @@ UNLABELLED = 2000
 
 def main() -> None:
     trained = [f"trained-25-{draw}.safetensors" for draw in range(3)]
-    given = options(__doc__, "images", work=WORK, trained=trained, subnets=24)
-    data = read_zip(given.images)
-    rows = [_row(data, given.work / name, given.subnets) for name in given.trained]
-    store(given.work / "ranking.json", {"draws": rows})
+    given = training_options(__doc__, "images", trained=trained, subnets=24)
+    study = Study.of(given)
+    rows = [_row(study, given.work / name, given.subnets) for name in given.trained]
+    store(given.work / "ranking.json", {"tested_on": study.data.tested_on, "draws": rows})
 
 
-def _row(data: Data, trained: Path, count: int) -> Row:
-    space, arrays = data.space(), safetensors.numpy.load_file(trained)
-    rng = np.random.default_rng(11)
-    subnets = [space.sample(rng) for _ in range(count)]
+def _row(study: Study, trained: Path, count: int) -> Row:
+    data, space, arrays = study.data, study.space(), safetensors.numpy.load_file(trained)
+    subnets = random_subnets(space, 11, count)
     ranking = rank(space, arrays, subnets, data.images[:UNLABELLED])
     truth = np.array([data.accuracy(space, subnet, arrays) for subnet in subnets])
     costs = np.array([macs(layers(space, subnet)) for subnet in subnets], np.float64)

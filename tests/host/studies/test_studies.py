@@ -1,4 +1,4 @@
-"""What the studies of training rest on: kept memory, picked subnets, and the other divergence."""
+"""What the studies of training rest on: kept memory, picked subnets, timed steps."""
 
 from __future__ import annotations
 
@@ -20,17 +20,12 @@ from tofa_edge.architecture.layers import layers
 from tofa_edge.architecture.zoo import tiny
 from tofa_edge.benchmarks.evidence.training_plot import draw
 from tofa_edge.benchmarks.studies import best_subnets, scenarios
-from tofa_edge.benchmarks.studies.ablation import ALPHA_RATIO, alpha_divergence
 from tofa_edge.benchmarks.studies.best_subnets import best_below, rank
-from tofa_edge.benchmarks.studies.scenario_costs import (
-    SCENARIOS,
-    SHARED,
-    cost_ratios,
-    equal_compute_steps,
-)
+from tofa_edge.benchmarks.studies.scenario_costs import SHARED, cost_ratios, ratio_of_ten
 from tofa_edge.benchmarks.studies.training_study import study_space, subnets
 from tofa_edge.network.network import LITE_PREPROCESSING
-from tofa_edge.train.objective.losses import kullback_leibler
+from tofa_edge.train.config import Progress
+from tofa_edge.train.data.steps import Step
 from tofa_edge.train.supernet.supernet import Supernet
 
 GROWN = """
@@ -79,47 +74,50 @@ def test_subnets_are_picked_below_ceilings_without_labels(monkeypatch: pytest.Mo
     assert ranking.divergence[0] <= np.sort(ranking.divergence[1:])[1], "better than most at random"
 
 
-def test_alpha_divergence_is_the_larger_of_both_with_its_gradient() -> None:
-    generator = torch.Generator().manual_seed(0)
-    logits = torch.randn(20, 4, generator=generator, dtype=torch.double).requires_grad_()
-    noise = 0.2 * torch.randn(20, 4, generator=generator, dtype=torch.double)
-    taught = (logits.detach() + noise).softmax(dim=1)
-    said = logits.softmax(dim=1)
-    assert (taught / said).detach().max() < ALPHA_RATIO > (said / taught).detach().max()
-    over = 0.5 * ((said**2 / taught).sum(dim=1) - 1)
-    expected = torch.maximum(over, kullback_leibler(logits, taught))
-    found = alpha_divergence(logits, taught)
-    torch.testing.assert_close(found, expected)
-    slopes = [torch.autograd.grad(value.sum(), logits)[0] for value in (found, expected)]
-    torch.testing.assert_close(*slopes)
-
-
 def test_steps_in_turn_are_timed_each_for_itself(monkeypatch: pytest.MonkeyPatch) -> None:
     spent = [0.0]
+    space = study_space(10)
 
-    def study_run(*given: Any, on_step: Callable[[object], None]) -> None:
+    def study_run(*given: Any, on_step: Callable[[Progress], None]) -> None:
         steps, choose = given[4], given[6]
-        space, rng = study_space(10), np.random.default_rng(0)
-        for _ in range(steps):
-            spent[0] += sum(macs(layers(space, one)) for one in choose(space, rng)) / 1e9
-            on_step(None)
+        for number in range(steps):
+            chosen = choose(space, Step(number, steps, 0))
+            spent[0] += sum(macs(layers(space, one)) for one in chosen) / 1e9
+            on_step(Progress(number + 1, steps, (), 0.0, 0.0))
 
     monkeypatch.setattr(scenarios, "study_run", study_run)
     monkeypatch.setattr(time, "process_time", lambda: spent[0])
     study: Any = SimpleNamespace(
-        data=SimpleNamespace(space=lambda: study_space(10), labels=np.zeros(10, np.int64)),
-        start=dict,
+        data=SimpleNamespace(labels=np.zeros(10, np.int64)), space=lambda: space, start=dict
     )
-    costs = scenarios._step_costs(study, 4, rounds=3)["processor_s"]
-    space = study_space(10)
+    costs = scenarios.step_costs(study, 4, rounds=30)["processor_s"]
     for name, subnet in subnets(space).items():
-        assert costs[name] == pytest.approx(macs(layers(space, subnet)) / 1e9, abs=1e-4)
-    assert costs[SHARED] > costs["largest"] + costs["smallest"]
-    three = sum(costs[name] for name in SCENARIOS)
-    assert equal_compute_steps(costs, 600) == pytest.approx(600 * costs[SHARED] / three, abs=1)
-    ratios = {(title, count): ratio for title, count, ratio in cost_ratios(costs)}
+        if name in costs:
+            assert costs[name] == pytest.approx(macs(layers(space, subnet)) / 1e9, abs=1e-4)
+    assert costs[SHARED] > costs["largest"] / 4 + costs["smallest"]
+    three = sum(costs[name] for name in scenarios.SCENARIOS)
+    found = cost_ratios(costs, scenarios.SCENARIOS)
+    ratios = {(title, count): ratio for title, count, ratio in found}
     assert ratios["small networks", 3] == pytest.approx(three / costs[SHARED])
     assert ratios["networks of all sizes", 10] > ratios["small networks", 10]
+
+
+def test_features_of_teachers_count_once() -> None:
+    shared = {"features": 100.0, "pretraining": 60.0, "training": 40.0}
+    alone = [{"pretraining": 20.0, "training": 10.0}, {"pretraining": 20.0, "training": 30.0}]
+    assert ratio_of_ten(shared, alone) == pytest.approx((100 + 10 * 40) / 200)
+
+
+def test_way_that_is_best_for_a_network_alone_counts() -> None:
+    spent = {"pretraining": 1.0, "training": 9.0}
+    slow = {"reached": True, "accuracy": 0.8, "processor_s": spent}
+    fast = {"reached": True, "accuracy": 0.7, "processor_s": {**spent, "training": 1.0}}
+    rows = {"middle leading, x": slow, "middle following, x": fast}
+    assert scenarios.best_way(rows, "middle", "x") is fast
+    rows["middle following, x"] = {**fast, "reached": False}
+    assert scenarios.best_way(rows, "middle", "x") is slow
+    rows["middle leading, x"] = {**slow, "reached": False}
+    assert scenarios.best_way(rows, "middle", "x") is rows["middle leading, x"], "more accurate"
 
 
 def test_stored_results_are_drawn(tmp_path: Path) -> None:
