@@ -14,9 +14,9 @@ from tofa_edge.architecture.encodings import (
     decoded,
     distinct,
     encoded,
-    sample,
 )
 from tofa_edge.architecture.layers import layers
+from tofa_edge.architecture.sampling import sample
 from tofa_edge.architecture.space import SearchSpace, Subnet
 from tofa_edge.architecture.tables import tables
 from tofa_edge.architecture.zoo import SPACES, efficientnet_lite0, named, tiny
