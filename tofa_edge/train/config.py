@@ -55,6 +55,8 @@ class TrainingConfig:
         resolution: Largest input size in pixels; the smaller ones of the space are trained too.
         batch_size: Labelled photos a step.
         unlabelled_ratio: Unlabelled photos for each labelled one; 0 trains on labels alone.
+        flips: Whether photos are flipped left to right at random: not for digits, signs, or left
+            and right parts.
         teachers: Pretrained networks (of lite0, lite1, lite2) whose features of every photo give
             the initial pseudo-labels; '' for none: then the supernet's own features do.
         learning_rate: Peak of AdamW's cosine schedule.
@@ -79,6 +81,7 @@ class TrainingConfig:
     resolution: int = 128
     batch_size: int = 32
     unlabelled_ratio: int = 2
+    flips: bool = True
     teachers: tuple[str, ...] = PRETRAINED
     learning_rate: float = 1e-3
     seed: int = 0

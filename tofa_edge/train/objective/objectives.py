@@ -73,6 +73,7 @@ class Distillation(Objective):
         features: the teacher's, pooled, (N, channels).
         batch_size: images a step.
         processes: that share a batch.
+        flips: whether views are flipped.
     """
 
     images: ImageArray
@@ -80,6 +81,7 @@ class Distillation(Objective):
     features: Tensor
     batch_size: int
     processes: Processes = ALONE
+    flips: bool = True
 
     def __post_init__(self) -> None:
         self.images_per_step = self.batch_size
@@ -91,7 +93,7 @@ class Distillation(Objective):
         chosen = step.draw(np.arange(len(self.images)), self.batch_size, "distilled")
         device = next(supernet.parameters()).device
         generator = step.generator("distilled")
-        views = weak(pixels(self.images, chosen, device), generator, TARGET_CROP)
+        views = weak(pixels(self.images, chosen, device), generator, TARGET_CROP, self.flips)
         images, mine = self.processes.share(views), self.processes.share(torch.from_numpy(chosen))
         taught = (self.logits[mine].to(device), self.features[mine].to(device))
         yield from distilled(supernet, images, taught, subnets)
@@ -112,6 +114,7 @@ class SemiSupervised(Objective):
         processes: that share a batch.
         prior: how frequent each class is among the unlabelled images, (classes,); None takes the
             labels' own. Pseudo-labels are aligned to it, and labels are weighted by it.
+        flips: whether views are flipped.
         settled: whether initial pseudo-labels have their least weight from the first step on.
         pseudo: what is kept of the pseudo-labels from step to step.
     """
@@ -125,6 +128,7 @@ class SemiSupervised(Objective):
     processes: Processes = ALONE
     settled: bool = False
     prior: Tensor | None = None
+    flips: bool = True
     pseudo: PseudoLabels = field(init=False)
 
     def __post_init__(self) -> None:
@@ -145,7 +149,7 @@ class SemiSupervised(Objective):
         known = step.draw(self._labelled, self.batch_size, "labelled")
         labels = share(torch.from_numpy(self.labels[known]).to(device))
         images = pixels(self.images, known, device)
-        views = share(weak(images, step.generator("labelled")))
+        views = share(weak(images, step.generator("labelled"), flips=self.flips))
         labelled = resize(views, largest.resolution)
         balance = self.pseudo.prior / labelled_prior(self.labels, self.classes)
         weights = balance.to(device)[labels]
@@ -155,7 +159,8 @@ class SemiSupervised(Objective):
             return Batch(labelled, labels, weights, nothing, empty, empty[:, 0])
         chosen = step.draw(np.arange(len(self.images)), self.unlabelled_batch, "unlabelled")
         images = pixels(self.images, chosen, device)
-        views = resize(share(weak(images, step.generator("weak"), TARGET_CROP)), largest.resolution)
+        views = weak(images, step.generator("weak"), TARGET_CROP, self.flips)
+        views = resize(share(views), largest.resolution)
         with torch.no_grad():
             (logits,) = averaged(views, largest)
         probe = None if self.probe is None else share(self.probe[chosen].to(device))
@@ -164,7 +169,8 @@ class SemiSupervised(Objective):
         targets, mask = self.pseudo.targets(logits.float().softmax(dim=1), probe, weight)
         self._metrics = {"mask_rate": float(mask.mean())}
         self._metrics["threshold"] = float(self.pseudo.threshold)
-        views = resize(share(strong(images, step.generator("strong"))), largest.resolution)
+        views = share(strong(images, step.generator("strong"), self.flips))
+        views = resize(views, largest.resolution)
         return Batch(labelled, labels, weights, views, targets, mask)
 
     def state(self) -> dict[str, Tensor]:
