@@ -6,8 +6,6 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from tofa_edge.train.data.rand_augment import rand_augment
-
 LEAST_CROP = 0.5  # of the area
 TARGET_CROP = 0.75  # the same of views that targets are read from: they should show the object
 CUTOUT = 0.5  # of the side, at most
@@ -55,6 +53,8 @@ def strong(images: Tensor, generator: torch.Generator, flips: bool = True) -> Te
     Returns:
         float32, 0..255, (N, 3, S, S).
     """
+    from tofa_edge.train.data.rand_augment import rand_augment  # kornia loads slowly
+
     views = weak(images, generator, flips=flips)
     views = rand_augment((views / 255).clamp(0, 1), generator) * 255
     count, size = len(views), views.shape[-1]

@@ -233,6 +233,30 @@ def test_threshold_rises_with_confidence() -> None:
     assert pseudo.targets(unsure)[1].sum() == 0
 
 
+def test_averages_are_of_the_batches_alone() -> None:
+    """Of two batches, the later weighs 1 to .99; a checkpoint in between changes nothing."""
+    first, second = torch.tensor([[0.9, 0.1]]), torch.tensor([[0.6, 0.4]])
+    pseudo = PseudoLabels(torch.tensor([0.5, 0.5]), aligned=False)
+    pseudo.targets(first)
+    torch.testing.assert_close(pseudo.state()["mean"], first[0])
+    assert float(pseudo.threshold) == pytest.approx(0.9)
+    resumed = PseudoLabels(torch.tensor([0.5, 0.5]), aligned=False)
+    resumed.load_state(pseudo.state())
+    resumed.targets(second)
+    expected = (0.99 * first[0] + second[0]) / 1.99
+    torch.testing.assert_close(resumed.state()["mean"], expected)
+    assert float(resumed.threshold) == pytest.approx(float(expected[0]))
+    for _ in range(2000):
+        resumed.targets(second)
+    torch.testing.assert_close(resumed.state()["mean"], second[0])
+
+
+def test_class_that_no_batch_has_yet_is_no_division_by_zero() -> None:
+    targets, mask = PseudoLabels(torch.full((3,), 1 / 3)).targets(torch.tensor([[1.0, 0.0, 0.0]]))
+    torch.testing.assert_close(targets, torch.tensor([[1.0, 0.0, 0.0]]))
+    assert mask.sum() == 1
+
+
 def test_alignment_pulls_towards_the_prior() -> None:
     pseudo = PseudoLabels(torch.tensor([0.5, 0.5]))
     skewed = torch.tensor([[0.8, 0.2], [0.7, 0.3]])
