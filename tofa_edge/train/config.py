@@ -13,6 +13,7 @@ from typing import TypeVar
 from tofa_edge.errors import TrainingError
 
 PRETRAINED = ("lite0", "lite1", "lite2")
+LEARNING_RATE = 1e-3  # the peak, of training and of the studies
 DEVICES = ("auto", "cpu", "cuda")
 MOST_PHOTOS = 19_990  # that a bundle's archive has room for, beside its other members
 STARTS = (*PRETRAINED, "tiny")
@@ -83,7 +84,7 @@ class TrainingConfig:
     unlabelled_ratio: int = 2
     flips: bool = True
     teachers: tuple[str, ...] = PRETRAINED
-    learning_rate: float = 1e-3
+    learning_rate: float = LEARNING_RATE
     seed: int = 0
     calibration_photos: int = 256
     check_photos: int = 64
