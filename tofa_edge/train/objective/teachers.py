@@ -55,6 +55,7 @@ def run_teacher(
     on_step: OnStep = silent,
     processes: Processes = ALONE,
     resolution: int | None = None,
+    flip_averaged: bool = False,
 ) -> TeacherOutputs:
     """Returns a pretrained network's outputs for images; in bfloat16 where a machine computes so.
 
@@ -65,6 +66,8 @@ def run_teacher(
         on_step: called after each 64 images.
         processes: that share the work; all return all of it.
         resolution: input size in pixels; by default `teacher_resolution` of the images.
+        flip_averaged: whether outputs are averages over an image and its mirror image, which takes
+            twice as long.
 
     Raises:
         TrainingError: the network's weights are not installed.
@@ -80,9 +83,14 @@ def run_teacher(
     outputs: list[tuple[Tensor, ...]] = []
     for part in counted(teacher_features(name), torch.split(mine, BATCH), on_step, BATCH):
         pixels = resize(part.to(device).permute(0, 3, 1, 2).float(), size)
+        views = (pixels, pixels.flip(3)) if flip_averaged else (pixels,)
         with torch.no_grad(), half:
-            values = teacher(pixels, subnet, statistics="stored", outputs=(LOGITS, POOLED))
-        outputs.append(tuple(value.float().flatten(1).cpu() for value in values))
+            values = [
+                teacher(view, subnet, statistics="stored", outputs=(LOGITS, POOLED))
+                for view in views
+            ]
+        averages = (torch.stack(each).float().mean(dim=0) for each in zip(*values, strict=True))
+        outputs.append(tuple(value.flatten(1).cpu() for value in averages))
     every = (torch.cat(parts) for parts in zip(*outputs, strict=True))
     return TeacherOutputs(*(_gathered(value, len(images), processes) for value in every))
 
