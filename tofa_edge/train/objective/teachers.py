@@ -11,6 +11,7 @@ pseudo-labels. On the 10,000 CIFAR-10-JPEG images with 25 labels a class, such a
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import torch
@@ -85,14 +86,14 @@ def run_teacher(
         pixels = resize(part.to(device).permute(0, 3, 1, 2).float(), size)
         views = (pixels, pixels.flip(3)) if flip_averaged else (pixels,)
         with torch.no_grad(), half:
-            values = [
-                teacher(view, subnet, statistics="stored", outputs=(LOGITS, POOLED))
-                for view in views
-            ]
-        averages = (torch.stack(each).float().mean(dim=0) for each in zip(*values, strict=True))
-        outputs.append(tuple(value.flatten(1).cpu() for value in averages))
+            values = [teacher(view, subnet, "stored", outputs=(LOGITS, POOLED)) for view in views]
+        outputs.append(tuple(map(_average, zip(*values, strict=True))))
     every = (torch.cat(parts) for parts in zip(*outputs, strict=True))
     return TeacherOutputs(*(_gathered(value, len(images), processes) for value in every))
+
+
+def _average(values: Sequence[Tensor]) -> Tensor:
+    return torch.stack(list(values)).float().mean(dim=0).flatten(1).cpu()
 
 
 def _gathered(mine: Tensor, count: int, processes: Processes) -> Tensor:
