@@ -26,7 +26,7 @@ from tofa_edge.benchmarks.studies.transfer import measured_on_test, study_run
 from tofa_edge.train.data.augment import weak
 from tofa_edge.train.data.photos import forget_labels
 from tofa_edge.train.objective import initial_pseudo_labels, losses, objectives
-from tofa_edge.train.objective.linear_probe import Probe
+from tofa_edge.train.objective.label_spreading import Neighbours
 from tofa_edge.train.objective.pseudo_labels import PseudoLabels
 from tofa_edge.train.run import loop
 
@@ -104,8 +104,8 @@ def alpha_divergence(logits: Tensor, taught: Tensor) -> Tensor:
     return torch.where(values[0] > values[1], first, second)
 
 
-def _not_spread(probe: Probe, features: Tensor, labels: IndexArray) -> Tensor:
-    return probe.probabilities(features)
+def _not_spread(predicted: Tensor, labels: IndexArray, neighbours: Neighbours) -> Tensor:
+    return predicted
 
 
 def _without_smallest(space: SearchSpace, rng: np.random.Generator) -> Sequence[Subnet]:

@@ -148,7 +148,6 @@ def study_config(
         resolution=RESOLUTION,
         unlabelled_ratio=ratio,
         seed=seed,
-        learning_rate=5e-4,
     )
 
 

@@ -45,7 +45,7 @@ from tofa_edge.train.data.sources import decode_photos, list_photos
 from tofa_edge.train.distributed import Processes
 from tofa_edge.train.objective.teachers import run_teacher
 from tofa_edge.train.run.checkpoint import Checkpoints
-from tofa_edge.train.run.early_stopping import LEAST_LABELS, EarlyStopping
+from tofa_edge.train.run.early_stopping import EarlyStopping, why_not_to_stop
 from tofa_edge.train.run.phases import TrainingRun, optimise, pretrain_supernet
 from tofa_edge.train.run.time_estimate import PhaseCosts, TimeLeft, expected_seconds
 from tofa_edge.train.supernet.start import new_supernet, read_start, used_device
@@ -260,12 +260,11 @@ def _saying_how_to_resume(checkpoints: Checkpoints) -> Iterator[None]:
 def _early_stopping(parts: Mapping[str, Photos], labels: IndexArray) -> EarlyStopping:
     train, validation = parts["train"], parts["validation"]
     fewest = int(np.bincount(labels[labels >= 0], minlength=len(train.classes)).min())
-    stops = fewest >= LEAST_LABELS
-    if not stops:
-        count = "1 label" if fewest == 1 else f"{fewest} labels"
-        log.info(f"{count} of a class, fewer than {LEAST_LABELS}: training does not stop early")
+    reason = why_not_to_stop(len(validation.labels), fewest)
+    if reason is not None:
+        log.info(f"{reason}: training does not stop early")
     calibration = train.images[:CALIBRATION_IMAGES]
-    return EarlyStopping(validation.images, validation.labels, calibration, stops)
+    return EarlyStopping(validation.images, validation.labels, calibration, reason is None)
 
 
 def _summary(parts: Mapping[str, Photos], labels: IndexArray, supernet: Supernet) -> str:

@@ -84,7 +84,8 @@ def pretrain_supernet(
     student.load_arrays(arrays)
     student.mixed = supernet.mixed
     student = student.to(next(supernet.parameters()).device)
-    objective = Distillation(images, teacher.logits, teacher.features, PRETRAINING_BATCH, processes)
+    taught = (teacher.logits, teacher.features)
+    objective = Distillation(images, *taught, PRETRAINING_BATCH, processes, config.flips)
     learned = train_phase(student, objective, phase, run.on_step, run.checkpoints)
     if supernet.space.classes == space.classes:
         return learned
@@ -159,8 +160,9 @@ def _task(
         processes.agree([probe, prior])
     classes, batch = supernet.space.classes, config.batch_size
     objective = SemiSupervised(
-        images, labels, classes, batch, unlabelled, probe, processes, prior=prior, features=features
-    )
+        images, labels, classes, batch, unlabelled, probe, processes,
+        prior=prior, features=features, flips=config.flips,
+    )  # fmt: skip
     return objective, steps
 
 
