@@ -64,7 +64,7 @@ class TrainingConfig:
             deployment.
         check_photos: Labelled photos, kept out of training, the bundle carries, at most.
         predictor_subnets: Subnets to test for the accuracy predictor, which then proposes as many
-            finalists, 80 at most; 0 ships neither.
+            finalists, 100 at most; 0 ships neither.
         half_precision: Store 16-bit weights.
         device: auto, cpu or cuda (in bfloat16 where that is safe).
 

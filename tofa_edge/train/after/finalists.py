@@ -27,8 +27,8 @@ from tofa_edge.train.data.photos import resized
 from tofa_edge.train.run.early_stopping import named_subnets
 from tofa_edge.train.run.subnet_accuracy import log_softmax, subnet_logits
 
-MOST_TESTED = 80
-PER_BAND = 3  # of about the same MACs, of different resolutions or depths
+MOST_TESTED = 100
+PER_BAND = 2  # of about the same MACs, of different resolutions or depths
 MOST_PHOTOS, LEAST_PHOTOS = 5000, 200
 SECONDS = 1.2  # for each finalist, about: photos are left out to keep it
 FEW_PHOTOS, MORE_PHOTOS = 64, 256  # what a test costs is measured on
@@ -218,13 +218,13 @@ def levelled(agreements: DoubleArray, right: NDArray[np.bool_]) -> DoubleArray:
 
 
 def kept(macs: IndexArray, accuracies: DoubleArray) -> tuple[IndexArray, NDArray[np.bool_]]:
-    """Returns the indices of the subnets worth shipping, (K,), and which are on the front, (K,).
+    """Returns the indices of the subnets worth shipping, by MACs, (K,), and which are on the front, (K,).
 
     On the front no other one has at most the MACs and at least the accuracy. Engines differ from
     MACs, and tests are noisy: those a little below the front stay, too.
 
     Args:
-        macs: of M subnets, in ascending order, (M,).
+        macs: of M subnets, (M,).
         accuracies: theirs, 0..1, (M,).
     """
     order = np.lexsort((-accuracies, macs))
