@@ -18,6 +18,7 @@ from tests.fuzz.crafted import (
     pick,
     with_manifest,
 )
+from tofa_edge.bundle.manifest import SCHEMA
 
 Path = tuple[str | int, ...]
 
@@ -141,17 +142,17 @@ def text(sample: Sample, rng: np.random.Generator) -> DamagedFile:
     """Stores a manifest that is no JSON text in UTF-8."""
     good = sample.members[MANIFEST]
     at = int(rng.integers(len(good)))
-    numbers = good.replace(b'"schema": 2', b'"schema":2')
+    schema = b'"schema":%d' % SCHEMA
+    assert schema in good
     texts: tuple[bytes, ...] = (
         b"", b"\0", bytes(100), b"null", b"[]", b'"tofa-edge bundle"', b"{}", b"[" * 200_000,
         b"\xef\xbb\xbf" + good, good.decode().encode("utf-16"), good.decode().encode("utf-32"),
         good[:at], good[at:], good + b"\0", good + good, good[:at] + b"\0" + good[at:],
         good[:at] + b"\xff\xfe" + good[at:], good[:at] + b"\xed\xa0\x80" + good[at:],
         b"\x80\x04}q\x00.", b"<?xml version='1.0'?>", b"--- !!python/object:os.system\n",
-        numbers.replace(b'"schema":2', b'"schema":' + b"9" * 100_000),
-        numbers.replace(b'"schema":2', b'"schema":2' + b"0" * 4200),
-        numbers.replace(b'"schema":2', b'"schema":01'),
-        numbers.replace(b'"schema":2', b'"schema":2e999'),
+        good.replace(schema, b'"schema":' + b"9" * 100_000),
+        good.replace(schema, schema + b"0" * 4200), good.replace(schema, b'"schema":01'),
+        good.replace(schema, b'"schema":2e999'),
     )  # fmt: skip
     index = int(rng.integers(len(texts)))
     return DamagedFile(with_manifest(sample.members, texts[index]), f"manifest text {index}, {at=}")

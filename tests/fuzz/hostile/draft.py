@@ -19,7 +19,14 @@ from tofa_edge.architecture.space import SearchSpace, Subnet
 from tofa_edge.architecture.zoo import tiny
 from tofa_edge.backends.reference import ReferenceSession
 from tofa_edge.bundle.bundle import GoldenCase
-from tofa_edge.bundle.manifest import GOLDEN, PREDICTORS, WEIGHTS, Manifest
+from tofa_edge.bundle.manifest import (
+    CLASSIFIER,
+    GOLDEN,
+    GOLDEN_IMAGES,
+    PREDICTORS,
+    WEIGHTS,
+    Manifest,
+)
 from tofa_edge.network.network import LITE_PREPROCESSING
 from tofa_edge.network.slicing import cut, fold
 from tofa_edge.prediction.accuracy import feature_count
@@ -60,7 +67,13 @@ class Draft:
         """Returns the file; its sizes and hashes agree, whatever it holds."""
         images = {f"images_{index}": case.images for index, case in enumerate(self.golden)}
         logits = {f"logits_{index}": case.logits for index, case in enumerate(self.golden)}
-        members = {WEIGHTS: _saved(self.arrays), GOLDEN: _saved({**images, **logits})}
+        last = {name: array for name, array in self.arrays.items() if name.startswith(LOGITS)}
+        members = {
+            WEIGHTS: _saved({k: array for k, array in self.arrays.items() if k not in last}),
+            CLASSIFIER: _saved(last),
+            GOLDEN: _saved(logits),
+            GOLDEN_IMAGES: _saved(images),
+        }
         if self.predictor:
             members[PREDICTORS] = _saved(self.predictor)
         members |= {f"calibration/{n:05}.jpg": photo for n, photo in enumerate(self.calibration)}
