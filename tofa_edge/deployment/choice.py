@@ -93,14 +93,16 @@ def _note_own_choice(device: Device, chooser: Chooser, best: Finished) -> None:
         )
 
 
-def exactly(device: Device, subnet: Subnet, engine: Engine, budget: Budget) -> Finished:
-    """Returns a subnet on an engine, whatever it takes.
+def exactly(
+    device: Device, subnet: Subnet, engine: Engine, budget: Budget, accuracy: float | None = None
+) -> Finished:
+    """Returns a subnet on an engine, whatever it takes; with its tested `accuracy`, if known.
 
     Raises:
         BackendError: the engine computes wrong numbers.
         BudgetError: rounding to integers costs more than the budget allows.
     """
-    finished = device.finish(subnet, engine)
+    finished = device.finish(subnet, engine, accuracy)
     reason = _refusal(finished, budget)
     if reason:
         finished.session.close()

@@ -55,7 +55,8 @@ from tofa_edge.measurement.validity import snapshot
 from tofa_edge.prediction.accuracy import AccuracyPredictor
 from tofa_edge.search.candidates import Candidate, fastest_candidates
 from tofa_edge.search.chooser import Chooser
-from tofa_edge.search.forecast import Forecast
+from tofa_edge.search.finalists import FinalistChooser
+from tofa_edge.search.forecast import Forecast, expected_drop
 from tofa_edge.serving.explanation import Explanation
 from tofa_edge.serving.model import Model
 
@@ -135,7 +136,7 @@ def chosen_and_kept(request: Request, key: str | None, trace: Trace, unknown_bel
             request.bundle.path,
             request.budget,
             finished.measured,
-            choice.predictor is not None,
+            choice.predictor is not None or finished.measured.subnet in request.tested,
             difference=finished.difference,
             check=None if check is None else (check.right, check.count),
         )
@@ -246,7 +247,10 @@ def _chosen(request: Request, trace: Trace) -> Choice:
         if fixed is not None:
             with trace.timed("screen"):
                 engine = fastest(device, fixed, candidates)
-            finished = exactly(device, fixed, engine, request.budget)
+            tested = request.tested.get(fixed)
+            if tested is not None:
+                tested -= expected_drop(predictor, engine.target)
+            finished = exactly(device, fixed, engine, request.budget, tested)
         else:
             chooser = chooser_for(request, predictor, candidates, profiles)
             finished = best_within(device, chooser)
@@ -259,10 +263,10 @@ def _chosen(request: Request, trace: Trace) -> Choice:
 
 
 def _check_predicted(request: Request, predictor: AccuracyPredictor | None) -> None:
-    if request.budget.accuracy is not None and predictor is None:
+    if request.budget.accuracy is not None and predictor is None and not request.tested:
         raise BudgetError(
             f"{request.bundle.path} has no accuracy predictor, so a budget cannot ask for an "
-            "accuracy: train it with --predictor-subnets 240"
+            "accuracy: train it with --predictor-subnets 120"
         )
 
 
@@ -272,7 +276,10 @@ def chooser_for(
     candidates: list[Candidate],
     profiles: list[Profile],
 ) -> Chooser:
-    """Returns what chooses among the fastest candidates, beginning with what profiles know."""
+    """Returns what chooses among the fastest candidates, beginning with what profiles know.
+
+    Of the subnets that the host has tested, where the bundle tells them, else of all.
+    """
     space, device = request.bundle.space, fingerprint()
 
     def known(engine: Engine) -> list[Forecast]:
@@ -280,4 +287,5 @@ def chooser_for(
 
     rng = np.random.default_rng(request.options.seed)
     two = fastest_candidates(candidates)
-    return Chooser(space, predictor, request.budget, two, rng, request.until, known)
+    whole = (space, predictor, request.budget, two, rng, request.until, known)
+    return FinalistChooser(*whole, request.tested) if request.tested else Chooser(*whole)

@@ -14,7 +14,7 @@ from tofa_edge.budget import Budget
 from tofa_edge.search.chooser import CAUTION, Chooser, Pick
 
 LEAST_POOL = 40  # finalists that are enough to choose from what to measure
-BOLDNESS = (0.0, -1.0)  # caution in turn, once one was measured within the budget
+BOLDNESS = (0.0, -1.0, -2.0)  # caution in turn, once one was measured within the budget
 
 
 @dataclass(eq=False)

@@ -218,7 +218,7 @@ def levelled(agreements: DoubleArray, right: NDArray[np.bool_]) -> DoubleArray:
 
 
 def kept(macs: IndexArray, accuracies: DoubleArray) -> tuple[IndexArray, NDArray[np.bool_]]:
-    """Returns the indices of the subnets worth shipping, by MACs, (K,), and which are on the front, (K,).
+    """Returns the indices of the subnets to ship, by MACs, and which are on the front, (K,) both.
 
     On the front no other one has at most the MACs and at least the accuracy. Engines differ from
     MACs, and tests are noisy: those a little below the front stay, too.
