@@ -30,12 +30,11 @@ from tofa_edge.train.run.subnet_accuracy import log_softmax, subnet_logits
 MOST_TESTED = 100
 PER_BAND = 2  # of about the same MACs, of different resolutions or depths
 MOST_PHOTOS, LEAST_PHOTOS = 5000, 200
-SECONDS = 1.2  # for each finalist, about: photos are left out to keep it
+SECONDS = 0.9  # for each finalist, about: photos are left out to keep it
 FEW_PHOTOS, MORE_PHOTOS = 64, 256  # what a test costs is measured on
 CLOSE = 0.01  # below the front: may be the faster on some engine
 SLOPE_DEVIATION = 0.5  # of accuracy over agreement, around 1, before any label
 SLOPES = (0.5, 2.0)
-OWN_CLASSIFIER = 2.0  # what it takes to test a subnet and to fit its classifier, over the test
 TRUSTED_LABELS = 1000  # from so many on, half of what deviates from agreement is believed, at most
 
 

@@ -20,7 +20,13 @@ from tofa_edge.errors import TrainingError
 from tofa_edge.prediction.accuracy import AccuracyPredictor
 from tofa_edge.train.after import finalists, integer_drop, subnet_tests
 from tofa_edge.train.after.packing import Contents, pack
-from tofa_edge.train.after.ready_made import MOST_READY, chosen_for_arrays, with_ready_made
+from tofa_edge.train.after.ready_made import (
+    FIT_SECONDS,
+    MOST_FITTED,
+    MOST_READY,
+    chosen_for_arrays,
+    with_ready_made,
+)
 from tofa_edge.train.config import (
     EVALUATION,
     FINALISTS,
@@ -169,10 +175,10 @@ def _finalists(
     )
     front = np.flatnonzero(on_front).tolist()
     chosen = chosen_for_arrays(space, found, front, own_classifiers)
-    images = material.images[: scores.photos]
+    few = slice(min(scores.photos, MOST_FITTED))
     return with_ready_made(
-        *whole, found, chosen, material.calibration, images, scores.targets, temperature,
-        on_step, own_classifiers,
+        *whole, found, chosen, material.calibration, material.images[few], scores.targets[few],
+        temperature, on_step, own_classifiers,
     )  # fmt: skip
 
 
@@ -231,7 +237,9 @@ def _seconds_for_finalists(
     least, per_image = costs.evaluation(0), costs.evaluation(1) - costs.evaluation(0)
     tested = min(finalists.MOST_TESTED, config.predictor_subnets)
     photos = min(finalists.photos_for(least, per_image, validated), trained)
-    ready = min(tested // 2, MOST_READY) * finalists.OWN_CLASSIFIER * costs.evaluation(photos)
+    fitted = min(photos, MOST_FITTED)
+    each = costs.evaluation(fitted) + FIT_SECONDS * fitted / MOST_FITTED
+    ready = min(tested // 2, MOST_READY) * each
     return {FINALISTS: tested * costs.evaluation(photos + validated), READY_MADE: ready}
 
 

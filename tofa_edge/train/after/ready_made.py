@@ -21,6 +21,8 @@ from tofa_edge.train.data.photos import resized
 
 MOST_READY = 24
 MOST_BYTES = 2_000_000  # of all of them together
+MOST_FITTED = 2500  # photos that statistics and classifiers are fitted to
+FIT_SECONDS = 1.6  # of a classifier to so many, with ten classes on one thread
 
 
 def with_ready_made(
