@@ -47,7 +47,7 @@ from tofa_edge.train.distributed import Processes
 from tofa_edge.train.objective.teachers import run_teacher
 from tofa_edge.train.run.checkpoint import Checkpoints
 from tofa_edge.train.run.early_stopping import LEAST_LABELS, EarlyStopping
-from tofa_edge.train.run.phases import Optimised, TrainingRun, optimised, pretrain_supernet
+from tofa_edge.train.run.phases import Optimised, TrainingRun, optimise, pretrain_supernet
 from tofa_edge.train.run.time_estimate import PhaseCosts, TimeLeft, expected_seconds
 from tofa_edge.train.supernet.start import new_supernet, read_start, used_device
 from tofa_edge.train.supernet.supernet import Supernet
@@ -236,7 +236,7 @@ def _trained(
     if config.is_plain and config.pretrain_epochs and not resumed:
         supernet = pretrain_supernet(supernet, images, outputs[config.start], run)
     teacher_outputs = [outputs[name] for name in config.teachers if name in outputs]
-    return optimised(supernet, images, labels, run, early_stopping, teacher_outputs=teacher_outputs)
+    return optimise(supernet, images, labels, run, early_stopping, teacher_outputs=teacher_outputs)
 
 
 def _to_ship(supernet: Supernet) -> Supernet:

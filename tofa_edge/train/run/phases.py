@@ -113,23 +113,8 @@ def optimise(
     early_stopping: EarlyStopping | None = None,
     choose: Choose = sandwich,
     teacher_outputs: Sequence[TeacherOutputs] = (),
-) -> Supernet:
-    """Returns a `supernet` all of whose subnets were trained for a task; see `optimised`."""
-    return optimised(
-        supernet, images, labels, run, early_stopping, choose, teacher_outputs
-    ).supernet
-
-
-def optimised(
-    supernet: Supernet,
-    images: ImageArray,
-    labels: IndexArray,
-    run: TrainingRun,
-    early_stopping: EarlyStopping | None = None,
-    choose: Choose = sandwich,
-    teacher_outputs: Sequence[TeacherOutputs] = (),
 ) -> Optimised:
-    """Returns a `supernet` all of whose subnets were trained for a task, and what taught it.
+    """Returns a `supernet` all of whose subnets were trained for a task, and its pseudo-labels.
 
     Args:
         images: uint8, (N, S, S, 3), in mixed order, S the largest resolution of the space.
