@@ -116,7 +116,9 @@ def restored(
     listed: Sequence[ListedFinalist],
     stored: Mapping[str, NDArray[Any]],
 ) -> tuple[Finalist, ...]:
-    """Returns all finalists of the bundle at a `path` from what it lists and has `stored`.
+    """Returns the finalists of the bundle at a `path` from what it lists and has `stored`.
+
+    Arrays are float32, BatchNorm statistics as views.
 
     Raises:
         BundleError: an array is missing, unknown or of another shape, or holds numbers that no
@@ -126,23 +128,16 @@ def restored(
     stray = [name for name in stored if name.partition(".")[0] not in owners]
     if stray:
         raise BundleError(f"{path}: array {one_line(min(stray))} is no finalist's")
-    return tuple(restored_one(path, space, i, each, stored) for i, each in enumerate(listed))
+    return tuple(_restored(path, space, i, each, stored) for i, each in enumerate(listed))
 
 
-def restored_one(
+def _restored(
     path: str,
     space: SearchSpace,
     index: int,
     listed: ListedFinalist,
     stored: Mapping[str, NDArray[Any]],
 ) -> Finalist:
-    """Returns the finalist at an `index`, as `restored` returns all.
-
-    Its arrays are float32, the BatchNorm statistics views.
-
-    Raises:
-        BundleError: see `restored`.
-    """
     if not listed.has_arrays:
         return Finalist(listed.subnet, listed.accuracy)
     where, start = f"{path}: finalist {index}", f"{index}."
