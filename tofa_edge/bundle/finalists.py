@@ -70,12 +70,12 @@ def array_shapes(space: SearchSpace, subnet: Subnet) -> dict[str, Shapes]:
     classifier = network[-1]
     assert isinstance(classifier, Linear)
     channels = (classifier.in_features,)
+    normalised = [e for e in network if isinstance(e, Convolution) and e.normalised]
     return {
         "statistics": {
             f"{layer.name}.{role}": (layer.out_channels,)
-            for layer in network
+            for layer in ([] if subnet == space.largest() else normalised)
             for role in STATISTICS
-            if isinstance(layer, Convolution) and layer.normalised and subnet != space.largest()
         },
         "classifier": dict(parameter_shapes(classifier)),
         "features": {FEATURES_MEAN: channels, FEATURES_DEVIATION: channels},
