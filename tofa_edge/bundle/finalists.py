@@ -9,8 +9,7 @@ Some have arrays, by the names of their own network's layers, in three groups, e
   training photos, `features.mean` and `features.deviation`, (channels,).
 
 A bundle stores those of finalist i as `i.<name>`, and all means in one array `i.mean`, all
-variances in `i.variance`, in the order of the layers: a thousand small arrays would be slow to
-check, and their names half as large as they.
+variances in `i.variance`, in the order of the layers: a thousand small arrays are slow to check.
 """
 
 from __future__ import annotations
