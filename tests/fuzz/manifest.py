@@ -78,14 +78,15 @@ def extreme_number(sample: Sample, rng: np.random.Generator) -> DamagedFile:
     path = _spot(manifest, rng, (int, float))
     value = pick(rng, EXTREME)
     _parent(manifest, path)[path[-1]] = value
-    small_mean = path[:2] == ("preprocessing", "mean") and value in (-1, 1e-320)
+    fits = path[:2] == ("preprocessing", "mean") and value in (-1, 1e-320)
+    fits |= path[-1] == "accuracy" and value == 1e-320
     return manifest_case(
-        sample, manifest, f"{path} is {str(value)[:30]}", path[0] == "provenance" or small_mean
+        sample, manifest, f"{path} is {str(value)[:30]}", path[0] == "provenance" or fits
     )
 
 
 def missing_key(sample: Sample, rng: np.random.Generator) -> DamagedFile:
-    """Takes out any key or list item; fewer choices, or another golden subnet, do no harm."""
+    """Takes out any key or list item; fewer choices, or another subnet, do no harm."""
     manifest = sample.manifest()
     path = _spot(manifest, rng, object)
     if len(path) == 1 or rng.integers(4) == 0:
@@ -93,7 +94,9 @@ def missing_key(sample: Sample, rng: np.random.Generator) -> DamagedFile:
     del _parent(manifest, path)[path[-1]]
     choice = path[0] == "space" and isinstance(path[-1], int)
     flag = path[0] == "space" and path[-1] in OPTIONAL_FLAGS
-    inside = (path[0] == "provenance" and len(path) > 1) or (path[0] == "golden" and len(path) > 2)
+    inside = (path[0] in ("provenance", "finalists") and len(path) > 1) or (
+        path[0] == "golden" and len(path) > 2
+    )
     return manifest_case(sample, manifest, f"{path} missing", choice or flag or inside)
 
 

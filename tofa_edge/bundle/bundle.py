@@ -17,17 +17,15 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from tofa_edge.architecture.arrays import FloatArray, ImageArray, IndexArray
 from tofa_edge.architecture.layers import LOGITS, supernet_shapes
 from tofa_edge.architecture.space import SearchSpace, Subnet
 from tofa_edge.bundle.archive import Archive
 from tofa_edge.bundle.costs import bearable
-from tofa_edge.bundle.finalists import Finalist, ListedFinalist, restored, restored_one
+from tofa_edge.bundle.finalists import Finalist, ListedFinalist, restored
 from tofa_edge.bundle.images import decode, stack
 from tofa_edge.bundle.manifest import (
     CLASSIFIER,
@@ -233,24 +231,9 @@ class Bundle:
             BundleError: the arrays are damaged, incomplete, of another shape, or numbers that no
                 network can compute with; the message names finalist and array.
         """
-        return restored(str(self.path), self.space, self.listed_finalists, self._ready_made())
-
-    def finalist(self, subnet: Subnet) -> Finalist | None:
-        """Returns what was tested of a subnet, with its ready-made arrays; None if it was not.
-
-        Raises:
-            BundleError: its arrays are wrong, see `finalists`.
-        """
-        listed = self.listed_finalists
-        index = next((i for i, each in enumerate(listed) if each.subnet == subnet), None)
-        if index is None:
-            return None
-        stored = self._ready_made() if listed[index].has_arrays else {}
-        return restored_one(str(self.path), self.space, index, listed[index], stored)
-
-    def _ready_made(self) -> dict[str, NDArray[Any]]:
         found = FINALISTS in self._members
-        return self._members.tensors(FINALISTS, MOST_FINALIST_BYTES) if found else {}
+        stored = self._members.tensors(FINALISTS, MOST_FINALIST_BYTES) if found else {}
+        return restored(str(self.path), self.space, self.listed_finalists, stored)
 
     def golden_cases(self) -> tuple[GoldenCase, ...]:
         """Returns the golden cases.

@@ -9,8 +9,7 @@ Some have arrays, by the names of their own network's layers, in three groups, e
   training photos, `features.mean` and `features.deviation`, (channels,).
 
 A bundle stores those of finalist i as `i.<name>`, and all means in one array `i.mean`, all
-variances in `i.variance`, in the order of the layers: a thousand small arrays would be slow to
-check, and their names half as large as they.
+variances in `i.variance`, in the order of the layers: a thousand small arrays are slow to check.
 """
 
 from __future__ import annotations
@@ -70,12 +69,12 @@ def array_shapes(space: SearchSpace, subnet: Subnet) -> dict[str, Shapes]:
     classifier = network[-1]
     assert isinstance(classifier, Linear)
     channels = (classifier.in_features,)
+    normalised = [e for e in network if isinstance(e, Convolution) and e.normalised]
     return {
         "statistics": {
             f"{layer.name}.{role}": (layer.out_channels,)
-            for layer in network
+            for layer in ([] if subnet == space.largest() else normalised)
             for role in STATISTICS
-            if isinstance(layer, Convolution) and layer.normalised and subnet != space.largest()
         },
         "classifier": dict(parameter_shapes(classifier)),
         "features": {FEATURES_MEAN: channels, FEATURES_DEVIATION: channels},
@@ -116,7 +115,9 @@ def restored(
     listed: Sequence[ListedFinalist],
     stored: Mapping[str, NDArray[Any]],
 ) -> tuple[Finalist, ...]:
-    """Returns all finalists of the bundle at a `path` from what it lists and has `stored`.
+    """Returns the finalists of the bundle at a `path` from what it lists and has `stored`.
+
+    Arrays are float32, BatchNorm statistics as views.
 
     Raises:
         BundleError: an array is missing, unknown or of another shape, or holds numbers that no
@@ -126,23 +127,16 @@ def restored(
     stray = [name for name in stored if name.partition(".")[0] not in owners]
     if stray:
         raise BundleError(f"{path}: array {one_line(min(stray))} is no finalist's")
-    return tuple(restored_one(path, space, i, each, stored) for i, each in enumerate(listed))
+    return tuple(_restored(path, space, i, each, stored) for i, each in enumerate(listed))
 
 
-def restored_one(
+def _restored(
     path: str,
     space: SearchSpace,
     index: int,
     listed: ListedFinalist,
     stored: Mapping[str, NDArray[Any]],
 ) -> Finalist:
-    """Returns the finalist at an `index`, as `restored` returns all.
-
-    Its arrays are float32, the BatchNorm statistics views.
-
-    Raises:
-        BundleError: see `restored`.
-    """
     if not listed.has_arrays:
         return Finalist(listed.subnet, listed.accuracy)
     where, start = f"{path}: finalist {index}", f"{index}."

@@ -126,6 +126,7 @@ def chosen_and_kept(request: Request, key: str | None, trace: Trace, unknown_bel
     """
     choice = _chosen(request, trace)
     finished, provisional = choice.finished, choice.provisional
+    trace.note(choice.cutter.about_statistics(finished.measured.subnet))
     check = checked(finished, request, choice.cutter, choice.calibrating, choice.predictor, trace)
     if provisional.reason:
         again = key is not None and starter(request.options.python) is not None

@@ -21,6 +21,7 @@ from tofa_edge.backends.reference import ReferenceSession
 from tofa_edge.bundle.bundle import GoldenCase
 from tofa_edge.bundle.manifest import (
     CLASSIFIER,
+    FINALISTS,
     GOLDEN,
     GOLDEN_IMAGES,
     PREDICTORS,
@@ -51,6 +52,8 @@ class Draft:
         calibration: photos.
         check: photos.
         labels: of the check photos.
+        finalists: as the manifest lists them.
+        ready_made: arrays of finalists, as they are stored; empty for none.
         fields: of the manifest, in place of the right ones.
     """
 
@@ -61,6 +64,8 @@ class Draft:
     calibration: list[bytes] = field(default_factory=list)
     check: list[bytes] = field(default_factory=list)
     labels: list[int] = field(default_factory=list)
+    finalists: list[dict[str, Any]] = field(default_factory=list)
+    ready_made: Arrays = field(default_factory=dict)
     fields: dict[str, Any] = field(default_factory=dict)
 
     def packed(self) -> bytes:
@@ -76,6 +81,8 @@ class Draft:
         }
         if self.predictor:
             members[PREDICTORS] = _saved(self.predictor)
+        if self.ready_made:
+            members[FINALISTS] = _saved(self.ready_made)
         members |= {f"calibration/{n:05}.jpg": photo for n, photo in enumerate(self.calibration)}
         members |= {f"check/{n:05}.jpg": photo for n, photo in enumerate(self.check)}
         manifest = Manifest(
@@ -87,7 +94,8 @@ class Draft:
             tuple(case.subnet for case in self.golden),
             {},
         )
-        return seal({MANIFEST: b"", **members}, json.loads(manifest.to_bytes({})) | self.fields)
+        listed = {**json.loads(manifest.to_bytes({})), "finalists": self.finalists}
+        return seal({MANIFEST: b"", **members}, listed | self.fields)
 
 
 Mutation = Callable[[Draft, np.random.Generator], str]

@@ -20,7 +20,7 @@ from tofa_edge.errors import BundleError, SubnetError
 from tofa_edge.selftest.small_bundle import small_bundle, small_finalists
 
 FINALISTS = "finalists.safetensors"
-WHOLE, LARGEST, STATISTICS, BARE = range(4)  # of the small bundle's
+WHOLE, LARGEST, STATISTICS = range(3)  # of the small bundle's
 Arrays = dict[str, Any]
 
 
@@ -38,33 +38,12 @@ def test_what_is_written_comes_back(path: Path) -> None:
             assert np.array_equal(array, given.arrays[name])
 
 
-def test_one_alone_is_the_same(path: Path) -> None:
-    bundle = Bundle.open(path)
-    for whole in bundle.finalists():
-        alone = bundle.finalist(whole.subnet)
-        assert alone is not None
-        assert alone.accuracy == whole.accuracy
-        assert (alone.arrays or {}).keys() == (whole.arrays or {}).keys()
-        for name, array in (alone.arrays or {}).items():
-            assert np.array_equal(array, (whole.arrays or {})[name])
-    known = {finalist.subnet for finalist in small_finalists()}
-    other = next(
-        subnet
-        for seed in range(9)
-        if (subnet := tiny().sample(np.random.default_rng(seed))) not in known
-    )
-    assert bundle.finalist(other) is None
-
-
 def test_the_list_is_read_without_the_arrays(sample: Sample, tmp_path: Path) -> None:
     path = tmp_path / "x.tofa"
     path.write_bytes(replaced(sample, FINALISTS, b"\0" * 8 + b"damaged"))
     bundle = Bundle.open(path)
     assert [each.has_arrays for each in bundle.listed_finalists] == [True, True, True, False]
     assert bundle.listed_finalists[LARGEST].accuracy == 0.75
-    bare = bundle.finalist(bundle.listed_finalists[BARE].subnet)
-    assert bare is not None
-    assert bare.arrays is None
     bundle.supernet()
     with pytest.raises(BundleError, match="is damaged"):
         bundle.finalists()

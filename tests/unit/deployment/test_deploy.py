@@ -119,7 +119,8 @@ def test_generous_budget_gives_the_largest(tiny_bundle: Path, lines: list[str]) 
         assert "p95 ≤ 10000 ms" in model.explain()
     assert any(line.startswith("engine ") for line in lines)
     said = [line for line in lines if not line.startswith(("provisional", "other programs"))]
-    assert said[-1].startswith("tried ")
+    assert said[-2].startswith("tried ")
+    assert said[-1] == f"BatchNorm statistics of {LARGEST}: the supernet's own, from training"
 
 
 def test_impossible_budget_names_the_fastest(tiny_bundle: Path, lines: list[str]) -> None:
