@@ -10,8 +10,10 @@ from __future__ import annotations
 
 import contextlib
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
+from types import MappingProxyType
 
 import numpy as np
 
@@ -248,12 +250,13 @@ def _chosen(request: Request, trace: Trace) -> Choice:
         if fixed is not None:
             with trace.timed("screen"):
                 engine = fastest(device, fixed, candidates)
-            tested = request.tested.get(fixed)
-            if tested is not None:
-                tested -= expected_drop(predictor, engine.target)
-            finished = exactly(device, fixed, engine, request.budget, tested)
+            accuracy = request.tested.get(fixed)
+            if accuracy is not None:
+                accuracy -= expected_drop(predictor, engine.target)
+            finished = exactly(device, fixed, engine, request.budget, accuracy)
         else:
-            chooser = chooser_for(request, predictor, candidates, profiles)
+            tested = {s: share for s, share in request.tested.items() if cutter.can_cut(s)}
+            chooser = chooser_for(request, predictor, candidates, profiles, tested)
             finished = best_within(device, chooser)
         provisional = judged(before, snapshot(), request.budget)
         if finished.measured.latency.is_disturbed:
@@ -276,10 +279,11 @@ def chooser_for(
     predictor: AccuracyPredictor | None,
     candidates: list[Candidate],
     profiles: list[Profile],
+    tested: Mapping[Subnet, float] = MappingProxyType({}),
 ) -> Chooser:
     """Returns what chooses among the fastest candidates, beginning with what profiles know.
 
-    Of the subnets that the host has tested, where the bundle tells them, else of all.
+    Of the subnets that the host has `tested`, by their accuracies, or if there are none of all.
     """
     space, device = request.bundle.space, fingerprint()
 
@@ -289,4 +293,4 @@ def chooser_for(
     rng = np.random.default_rng(request.options.seed)
     two = fastest_candidates(candidates)
     whole = (space, predictor, request.budget, two, rng, request.until, known)
-    return FinalistChooser(*whole, request.tested) if request.tested else Chooser(*whole)
+    return FinalistChooser(*whole, tested) if tested else Chooser(*whole)

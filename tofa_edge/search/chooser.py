@@ -124,8 +124,8 @@ class Chooser:
                 return
             for engine in order[: MEASUREMENTS - done]:
                 subnet = self.forecasts[engine].next()
-                latency = measure(subnet, engine)
-                if latency is None:
+                latency = None if subnet is None else measure(subnet, engine)
+                if subnet is None or latency is None:
                     order = [other for other in order if other != engine]
                 else:
                     self.observe(subnet, engine, latency)

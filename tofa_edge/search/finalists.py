@@ -7,13 +7,12 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from tofa_edge.architecture.encodings import Encodings, distinct, encoded
+from tofa_edge.architecture.encodings import Encodings, encoded
 from tofa_edge.architecture.space import Subnet
 from tofa_edge.backends.protocol import Engine
 from tofa_edge.budget import Budget
 from tofa_edge.search.chooser import CAUTION, Chooser, Pick
 
-LEAST_POOL = 40  # finalists that are enough to choose from what to measure
 BOLDNESS = (0.0, -1.0, -2.0)  # caution in turn, once one was measured within the budget
 
 
@@ -52,9 +51,7 @@ class FinalistChooser(Chooser):
         return None
 
     def _pool(self) -> Encodings:
-        if len(self._encodings) >= LEAST_POOL:
-            return self._encodings
-        return distinct(self.space, np.concatenate([self._encodings, super()._pool()]))
+        return self._encodings
 
     def _best(self, budget: Budget, again: bool = False, caution: float = CAUTION) -> Pick | None:
         """Returns the finalist of the highest tested accuracy within a budget, or None.

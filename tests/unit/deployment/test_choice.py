@@ -258,7 +258,9 @@ def test_other_limits_hold_for_finalists_too() -> None:
         best_within(device, device.among(tested, Budget(accuracy=0.99), FLOAT))
 
 
-def test_few_finalists_are_enough() -> None:
-    tested, device = {SMALLEST: 0.5, LARGEST: 0.8}, SimulatedDevice()
-    limit = Budget(latency_ms=0.9 * by_macs(LARGEST))
-    assert best_within(device, device.among(tested, limit, FLOAT)).measured.subnet == SMALLEST
+@pytest.mark.parametrize("more", [{}, {LARGEST: 0.8}, {LARGEST: 0.8, SPACE.middle(): 0.4}])
+def test_few_finalists_are_enough(more: dict[Subnet, float]) -> None:
+    device, limit = SimulatedDevice(), Budget(latency_ms=0.9 * by_macs(LARGEST))
+    best = best_within(device, device.among({SMALLEST: 0.5, **more}, limit, FLOAT))
+    assert best.measured.subnet == SMALLEST
+    assert {measured.subnet for measured in device.trace.measured} <= {SMALLEST, *more}
