@@ -119,7 +119,7 @@ def _trained(study: Study, count: int, draw: int, steps: int) -> tuple[Supernet,
     begun, outputs = time.process_time(), study.teacher_outputs()
     run = TrainingRun(config, show)
     trained = optimise(supernet, data.images, labels, run, choose=ladder, teacher_outputs=outputs)
-    return trained, time.process_time() - begun
+    return trained.supernet, time.process_time() - begun
 
 
 class Runnable:

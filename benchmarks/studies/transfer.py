@@ -131,7 +131,7 @@ def study_run(
     trained = optimise(
         supernet, data.images[used], labels[used], TrainingRun(config, on_step), **more
     )
-    return trained, {"training_s": round(time.perf_counter() - begun, 1)}
+    return trained.supernet, {"training_s": round(time.perf_counter() - begun, 1)}
 
 
 def study_config(

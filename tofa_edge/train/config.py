@@ -31,6 +31,7 @@ QUANTISATION_AWARE = "quantisation-aware training"
 EVALUATION, TESTING = "evaluation", "testing subnets"
 INTEGER_DROP, PACKING = "accuracy drop in integers", "packing"
 PREDICTOR = "accuracy predictor"
+FINALISTS, READY_MADE = "testing finalists", "statistics of finalists"
 
 
 def teacher_features(name: str) -> str:
@@ -65,7 +66,8 @@ class TrainingConfig:
         calibration_photos: Unlabelled training photos the bundle carries, at most; 0: frames at
             deployment.
         check_photos: Labelled photos, kept out of training, the bundle carries, at most.
-        predictor_subnets: Subnets to test for the accuracy predictor; 0 ships none.
+        predictor_subnets: Subnets to test for the accuracy predictor, which then proposes as many
+            finalists, 100 at most; 0 ships neither.
         half_precision: Store 16-bit weights.
         device: auto, cpu or cuda (in bfloat16 where that is safe).
 
@@ -88,7 +90,7 @@ class TrainingConfig:
     seed: int = 0
     calibration_photos: int = 256
     check_photos: int = 64
-    predictor_subnets: int = 240
+    predictor_subnets: int = 120
     half_precision: bool = False
     device: str = "auto"
 

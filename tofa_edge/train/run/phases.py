@@ -61,6 +61,20 @@ class TrainingRun:
     processes: Processes = ALONE
 
 
+@dataclass(frozen=True, eq=False)
+class Optimised:
+    """What training for a task made.
+
+    Attributes:
+        supernet: trained.
+        pseudo_labels: initial ones of every image, probabilities, (N, classes); None where it
+            started from random weights.
+    """
+
+    supernet: Supernet
+    pseudo_labels: torch.Tensor | None
+
+
 def pretrain_supernet(
     supernet: Supernet, images: ImageArray, teacher: TeacherOutputs, run: TrainingRun
 ) -> Supernet:
@@ -103,8 +117,8 @@ def optimise(
     choose: Choose = stratified,
     teacher_outputs: Sequence[TeacherOutputs] = (),
     features: Tensor | None = None,
-) -> Supernet:
-    """Returns a `supernet` all of whose subnets were trained for a task.
+) -> Optimised:
+    """Returns a `supernet` all of whose subnets were trained for a task, and its pseudo-labels.
 
     Args:
         images: uint8, (N, S, S, 3), in mixed order, S the largest resolution of the space.
@@ -129,12 +143,13 @@ def optimise(
     if not checkpoints.is_at(QUANTISATION_AWARE):
         supernet = train_phase(supernet, objective, phase, run.on_step, checkpoints, early_stopping)
     if not config.quantisation_aware_epochs:
-        return supernet
+        return Optimised(supernet, objective.probe)
     _, steps = training_plan(labels, last(config))
     rate = LAST_RATE * config.learning_rate
     phase = Phase(QUANTISATION_AWARE, steps, rate, config.seed, choose, 1.0, run.processes, True)
     objective.settled = True
-    return train_phase(supernet, objective, phase, run.on_step, checkpoints)
+    supernet = train_phase(supernet, objective, phase, run.on_step, checkpoints)
+    return Optimised(supernet, objective.probe)
 
 
 def _task(

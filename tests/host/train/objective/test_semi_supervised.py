@@ -332,7 +332,7 @@ def test_steps_are_logged(tmp_path: Path) -> None:
     assert seen == steps
     with (tmp_path / "log" / "metrics.csv").open() as file:
         rows = list(csv.DictReader(file))
-    assert rows[0]["pretraining/loss/largest"] == "1.0"
+    assert rows[0]["pretraining/loss/smaller"] == "1.0"
     assert rows[1]["training/mask_rate"] == "0.25"
     assert list((tmp_path / "log").glob("events.*"))
     (tmp_path / "file").write_text("")
