@@ -62,11 +62,13 @@ class SimulatedDevice:
     milliseconds: Callable[[Subnet], float] = by_macs
     drop: Drop | None = None  # of networks in integers
     broken: tuple[Engine, ...] = ()  # they compute wrong numbers
+    slower: tuple[Engine, ...] = ()
     trace: Trace = field(default_factory=Trace)
     sessions: list[SimulatedSession] = field(default_factory=list)
 
     def latency(self, subnet: Subnet, engine: Engine) -> Latency:
         p50 = self.milliseconds(subnet) * (0.5 if engine.target.is_integer else 1.0)
+        p50 *= 1.03 if engine in self.slower else 1.0
         return Latency(p50, p50, p50, p50, 30, 0.005)
 
     def measured(
@@ -169,7 +171,7 @@ def test_float_serves_where_integers_are_wrong() -> None:
 
 def test_another_engine_serves_where_one_is_wrong_about_a_network() -> None:
     other = Engine(backends.backend("onnxruntime"), Target())
-    device = SimulatedDevice(broken=(FLOAT,))
+    device = SimulatedDevice(broken=(FLOAT,), slower=(other,))
     chooser = device.chooser(Budget(latency_ms=0.7 * by_macs(LARGEST)), FLOAT, other)
     assert best_within(device, chooser).engine == other
     assert "off on" in device.trace.notes[0]
