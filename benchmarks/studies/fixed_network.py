@@ -5,8 +5,8 @@
 The peer is the whole EfficientNet-Lite0 at several resolutions (`fixed_peer.py`), pretrained and
 trained in as much processor time as the supernet. For each draw of labels and each pretraining,
 each of its resolutions is timed; its median is the budget for a deployment of the supernet's
-bundle; both are timed again in turn, and compared on all images. Intervals are over repetitions and
-images together.
+bundle, which may have a classifier of its own; both are timed again in turn, and compared on all
+images. Intervals are over repetitions and images together.
 """
 
 from __future__ import annotations
@@ -38,9 +38,9 @@ from tofa_edge.benchmarks.studies.training_study import Study, training_options
 from tofa_edge.budget import Budget
 from tofa_edge.bundle.bundle import Bundle
 from tofa_edge.cutting.calibration import cut_network
-from tofa_edge.cutting.cutter import CALIBRATION_IMAGES
+from tofa_edge.cutting.cutter import CALIBRATION_IMAGES, Cutter
 from tofa_edge.device.machine import fingerprint
-from tofa_edge.network.network import LITE_PREPROCESSING
+from tofa_edge.network.network import LITE_PREPROCESSING, Network
 from tofa_edge.network.slicing import Arrays
 from tofa_edge.selftest.calibrating import calibrating_engine
 from tofa_edge.selftest.golden import specimen_images
@@ -118,13 +118,11 @@ def summary(sizes: Sequence[int], runs: Sequence[Row], fixed: Right, chosen: Rig
 
 
 class Runnable:
-    """A subnet on an engine as a device runs it, calibrated with the same training images."""
+    """A network on an engine as a device runs it."""
 
     def __init__(
-        self, space: SearchSpace, subnet: Subnet, arrays: Arrays, engine: Engine, data: Data
+        self, space: SearchSpace, subnet: Subnet, network: Network, engine: Engine, data: Data
     ) -> None:
-        seen = resized(data.images[:CALIBRATION_IMAGES], subnet.resolution)
-        network = cut_network(space, subnet, arrays, LITE_PREPROCESSING, seen, calibrating_engine())
         self.subnet, self.data, self.session = subnet, data, engine.load(network)
         self.mmacs = mmacs(space, subnet)
         self.run = partial(self.session.run, specimen_images(subnet.resolution)[:1])
@@ -148,7 +146,11 @@ def compared(
     rows, fixed_right, chosen_right = [], [], []
     for size in peer.sizes:
         whole = replace(peer.space.largest(), resolution=size)
-        fixed = Runnable(peer.space, whole, arrays, engine, data)
+        seen = resized(data.images[:CALIBRATION_IMAGES], size)
+        network = cut_network(
+            peer.space, whole, arrays, LITE_PREPROCESSING, seen, calibrating_engine()
+        )
+        fixed = Runnable(peer.space, whole, network, engine, data)
         chosen, times = _as_fast(bundle, engine, data, fixed)
         fixed_right.append(fixed.right())
         chosen_right.append(chosen.right())
@@ -180,7 +182,8 @@ def _as_fast(bundle: Bundle, engine: Engine, data: Data, peer: Runnable) -> tupl
         budget = Budget(latency_ms=budget_ms, percentile=50)
         with tofa_edge.deploy(bundle, budget=budget, remember=False, options=wanted) as model:
             subnet = model.subnet
-        chosen = Runnable(bundle.space, subnet, bundle.supernet(), engine, data)
+        network = Cutter(bundle).network(subnet, calibrating_engine())
+        chosen = Runnable(bundle.space, subnet, network, engine, data)
         peer_ms, chosen_ms = in_turn([peer.run, chosen.run], BLOCKS, BLOCK, WARM_UP)
         ratio = float(np.median(chosen_ms / peer_ms))
         if ratio <= EQUAL or attempt == TRIES - 1:

@@ -10,9 +10,11 @@ from __future__ import annotations
 import time
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import safetensors.numpy
+import torch
 
 from tofa_edge.architecture.arrays import FloatArray, IndexArray
 from tofa_edge.architecture.space import SearchSpace
@@ -25,8 +27,8 @@ from tofa_edge.benchmarks.studies.training_study import (
     show,
     study_supernet,
 )
-from tofa_edge.train.after.finishing import pack_trained
-from tofa_edge.train.config import OnStep, TrainingConfig, silent
+from tofa_edge.train.after.finishing import Taught, pack_trained
+from tofa_edge.train.config import OnStep, silent
 from tofa_edge.train.data.photos import Photos
 from tofa_edge.train.run.phases import TrainingRun, pretrain_supernet
 from tofa_edge.train.supernet.supernet import Supernet
@@ -82,23 +84,25 @@ def supernet_bundle(
     if not kept.exists():
         start = study.start(each.seed)
         trained, row = study_run(study, start, labels, RATIO, study.steps, each.training_seed)
-        seconds = np.array([row["training_processor_s"]], np.float32)
-        save({**trained.to_arrays(), "seconds": seconds}, kept)
+        more = {"seconds": np.array([row["training_processor_s"]], np.float32)}
+        if trained.pseudo_labels is not None:
+            more["pseudo_labels"] = trained.pseudo_labels.numpy()
+        save({**trained.supernet.to_arrays(), **more}, kept)
     arrays = dict(safetensors.numpy.load_file(kept))
     spent = float(arrays.pop("seconds")[0])
+    pseudo_labels = torch.from_numpy(arrays.pop("pseudo_labels"))
     if not path.exists():
-        trained = study.supernet(arrays)
-        trained.load_arrays(arrays)
+        supernet = study.supernet(arrays)
+        supernet.load_arrays(arrays)
         seed = each.training_seed
         config = study_config(study.data, study.steps, labels, RATIO, seed)
         config = replace(config, predictor_subnets=predictor_subnets)
-        _pack(trained, study.data, labels, config, path)
+        taught = _taught(study.data, labels, pseudo_labels)
+        pack_trained(path, config, supernet, taught, silent)
     return path, spent
 
 
-def _pack(
-    supernet: Supernet, data: Data, labels: IndexArray, config: TrainingConfig, path: Path
-) -> None:
+def _taught(data: Data, labels: IndexArray, pseudo_labels: torch.Tensor) -> Taught:
     images, truth = data.validation
     validation, check = (
         Photos(data.classes, images[part], truth[part])
@@ -106,7 +110,7 @@ def _pack(
     )
     trained = Photos(data.classes, data.images, labels)
     parts = {"train": trained, "validation": validation, "check": check}
-    pack_trained(path, config, supernet, parts, silent)
+    return Taught(parts, labels, pseudo_labels)
 
 
 @dataclass(frozen=True, eq=False)
@@ -186,5 +190,6 @@ class Peer:
     ) -> Supernet:
         supernet = study_supernet(self.space, start)
         seed = each.training_seed
-        given = {"supernet": supernet, "on_step": on_step}
-        return study_run(self.study, None, labels, RATIO, steps, seed, **given)[0]  # type: ignore[arg-type]
+        given: dict[str, Any] = {"supernet": supernet, "on_step": on_step}
+        trained, _ = study_run(self.study, None, labels, RATIO, steps, seed, **given)
+        return trained.supernet

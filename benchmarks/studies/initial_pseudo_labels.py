@@ -1,4 +1,4 @@
-"""How right initial pseudo-labels are, by teachers, with and without label spreading.
+"""How right initial pseudo-labels are, by teachers, with and without label spreading, or as chosen.
 
 `python -m tofa_edge.benchmarks.studies.initial_pseudo_labels elpv --work study`, in a folder of
 `tofa_edge.benchmarks.studies.transfer`. Hidden labels of training images judge, of draws that no
@@ -21,8 +21,9 @@ from tofa_edge.benchmarks.studies.command import Row
 from tofa_edge.benchmarks.studies.training_study import TEACHERS, Study, training_options
 from tofa_edge.train.data.photos import forget_labels
 from tofa_edge.train.objective.class_prior import class_prior
-from tofa_edge.train.objective.initial_pseudo_labels import spread
+from tofa_edge.train.objective.label_spreading import Neighbours, spread
 from tofa_edge.train.objective.linear_probe import fit_linear_probe
+from tofa_edge.train.objective.probe_settings import choose_settings
 
 GROUPS = (("lite0",), ("lite0", "lite2"), TEACHERS)
 DRAWS = (3, 4, 5)
@@ -40,20 +41,21 @@ def main() -> None:
 
 
 def _row(features: Tensor, truth: IndexArray, count: int) -> Row:
-    ways = ("probe", "self-trained", "spread")
+    ways = ("probe", "self-trained", "spread", "chosen")
     row: Row = {f"{figure}, {way}": [] for figure in ("accuracy", "log loss") for way in ways}
-    classes = int(truth.max()) + 1
+    classes, neighbours = int(truth.max()) + 1, Neighbours.of(features)
     for draw in DRAWS:
         labels = forget_labels(truth, count, draw)
         judged = torch.from_numpy(np.flatnonzero((labels < 0) & (truth >= 0)))
         prior = class_prior(features, labels, classes)
         first = fit_linear_probe(features, labels, classes, rounds=0, prior=prior)
         trained = fit_linear_probe(features, labels, classes, prior=prior)
-        pseudo_labels = (
-            first.probabilities(features),
-            trained.probabilities(features),
-            spread(trained, features, labels),
-        )
+        pseudo_labels = [probe.probabilities(features) for probe in (first, trained)]
+        pseudo_labels.append(spread(pseudo_labels[1], labels, neighbours))
+        best = choose_settings(features, labels, classes, prior, neighbours)
+        probe = fit_linear_probe(features, labels, classes, best.rounds, prior, best.decay)
+        chosen = probe.probabilities(features)
+        pseudo_labels.append(spread(chosen, labels, neighbours) if best.spreads else chosen)
         expected = torch.from_numpy(truth)[judged]
         for way, probabilities in zip(ways, pseudo_labels, strict=True):
             right = probabilities[judged].argmax(dim=1) == expected

@@ -94,6 +94,7 @@ def _predicted(
         chosen: list[int] = []
         for _ in range(MEASURED):
             subnet = forecast.next()
+            assert subnet is not None, "the pool has more than are measured"
             index = int(np.flatnonzero((encodings == encoded(space, [subnet])[0]).all(axis=1))[0])
             chosen.append(index)
             forecast.add(subnet, _latency(times[0, index]))

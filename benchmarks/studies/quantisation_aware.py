@@ -37,7 +37,6 @@ from tofa_edge.cutting.ranges import RANGE_IMAGES, levels_here, ready
 from tofa_edge.network.network import LITE_PREPROCESSING
 from tofa_edge.train.data.photos import forget_labels, resized
 from tofa_edge.train.objective.class_prior import class_prior
-from tofa_edge.train.objective.initial_pseudo_labels import spread
 from tofa_edge.train.objective.linear_probe import fit_linear_probe
 from tofa_edge.train.objective.objectives import PROBE_LEAST, SemiSupervised
 from tofa_edge.train.run.loop import Phase
@@ -129,7 +128,7 @@ def _objective(
     outputs = study.teacher_outputs()
     features = torch.cat([output.features for output in outputs], dim=1)
     prior = class_prior(features, labels, classes)
-    probe = spread(fit_linear_probe(features, labels, classes, prior=prior), features, labels)
+    probe = fit_linear_probe(features, labels, classes, prior=prior).probabilities(features)
     logits = subnet_logits(
         space, space.largest(), supernet.to_arrays(), LITE_PREPROCESSING,
         images[:CALIBRATION_IMAGES], images,

@@ -69,7 +69,7 @@ def _shared(study: Study, labels: IndexArray, draw: int) -> Row:
         "training": row["training_processor_s"],
     }
     names = dict.fromkeys((*NAMED, *SCENARIOS))
-    return {"processor_s": seconds, **measured(trained, study.data, list(names))}
+    return {"processor_s": seconds, **measured(trained.supernet, study.data, list(names))}
 
 
 def _print(results: Results, draws: Sequence[int], labels: str, steps: int) -> None:

@@ -27,7 +27,7 @@ from tofa_edge.train.objective.linear_probe import (
 from tofa_edge.train.objective.subnets import stratified
 from tofa_edge.train.objective.teachers import TeacherOutputs
 from tofa_edge.train.run.loop import Choose
-from tofa_edge.train.run.phases import TrainingRun, optimise
+from tofa_edge.train.run.phases import Optimised, TrainingRun, optimise
 from tofa_edge.train.supernet.supernet import Supernet
 
 RATIO = TrainingConfig().unlabelled_ratio
@@ -46,7 +46,7 @@ def study_run(
     choose: Choose = stratified,
     supernet: Supernet | None = None,
     on_step: OnStep = show,
-) -> tuple[Supernet, Row]:
+) -> tuple[Optimised, Row]:
     """Returns a trained supernet and the seconds of its training, the probe included.
 
     Args:

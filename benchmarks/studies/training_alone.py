@@ -19,6 +19,7 @@ from tofa_edge.benchmarks.studies.training_study import Start, Study, show, stud
 from tofa_edge.network.network import LITE_PREPROCESSING
 from tofa_edge.network.slicing import cut
 from tofa_edge.train.config import (
+    LEARNING_RATE,
     PRETRAINING,
     TRAINING,
     OnStep,
@@ -154,8 +155,7 @@ class Alone:
         return state.averaged
 
     def _phase(self, name: str, steps: int) -> Phase:
-        rate = TrainingConfig().learning_rate
-        return Phase(name, steps, rate, self.seed, lambda space, step: [self.subnet])
+        return Phase(name, steps, LEARNING_RATE, self.seed, lambda space, step: [self.subnet])
 
 
 @dataclass(eq=False)

@@ -55,6 +55,7 @@ class Arm:
         share: of the processor time.
         features_weight: what the angle to the pretrained features counts at first.
         strong_from: MACs from which a subnet learns strong views.
+        flips: whether views are flipped; the step of 0.4 always did.
     """
 
     higher: bool = False
@@ -64,6 +65,7 @@ class Arm:
     share: float = 1.0
     features_weight: float = FEATURES_KEPT
     strong_from: float = STRONG_FROM
+    flips: bool = True
 
     @property
     def pretraining(self) -> Arm:
@@ -88,8 +90,10 @@ class Arm:
 
     def pretraining_objective(self, data: Data, teacher: TeacherOutputs) -> Objective:
         """Returns what pretraining without labels minimises."""
-        make = SandwichDistillation if self.old_step else Distillation
-        return make(data.images, teacher.logits, teacher.features, PRETRAINING_BATCH)
+        given = (data.images, teacher.logits, teacher.features, PRETRAINING_BATCH)
+        if self.old_step:
+            return SandwichDistillation(*given)
+        return Distillation(*given, flips=self.flips)
 
     def training_objective(
         self,
@@ -115,6 +119,7 @@ class Arm:
             data.images, labels, classes, batch, RATIO * batch, probe, prior=prior,
             features=features if self.features_weight else None,
             features_weight=self.features_weight, strong_from=self.strong_from,
+            flips=self.flips,
         )  # fmt: skip
 
 
@@ -131,6 +136,7 @@ ARMS: Mapping[str, Arm] = {
     "features not kept": Arm(features_weight=0.0),
     "strong views for all": Arm(strong_from=0.0),
     "strong views for the largest alone": Arm(strong_from=math.inf),
+    "no flips": Arm(flips=False),
     "features not kept, strong views for all": Arm(features_weight=0.0, strong_from=0.0),
 }
 

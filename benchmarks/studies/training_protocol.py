@@ -45,7 +45,7 @@ from tofa_edge.benchmarks.studies.training_study import (
     training_options,
 )
 from tofa_edge.network.network import LITE_PREPROCESSING
-from tofa_edge.train.config import PRETRAINING, TRAINING, OnStep, TrainingConfig, silent
+from tofa_edge.train.config import LEARNING_RATE, PRETRAINING, TRAINING, OnStep, silent
 from tofa_edge.train.data.photos import forget_labels
 from tofa_edge.train.objective.initial_pseudo_labels import start_from_probe
 from tofa_edge.train.run.loop import Phase
@@ -115,7 +115,7 @@ class Protocol:
             begun = study_supernet(supernet.space)
             begun.load_arrays(fitted)
             objective = arm.training_objective(data, labels, targets, outputs[0].features)
-            phase = Phase(TRAINING, steps, TrainingConfig().learning_rate, draw, arm.choose)
+            phase = Phase(TRAINING, steps, LEARNING_RATE, draw, arm.choose)
             return train_phase(begun, objective, phase, on_step)
 
         steps = self._steps(TRAINING, arm, self.seconds[1], train)
@@ -135,7 +135,7 @@ class Protocol:
         def pretrain(steps: int, on_step: OnStep = silent) -> Supernet:
             student = Supernet(arm.space(classes, data.resolution), LITE_PREPROCESSING)
             student.load_arrays(arm.plain())
-            phase = Phase(PRETRAINING, steps, TrainingConfig().learning_rate, seed, arm.choose)
+            phase = Phase(PRETRAINING, steps, LEARNING_RATE, seed, arm.choose)
             return train_phase(student, arm.pretraining_objective(data, teacher), phase, on_step)
 
         if not path.exists():

@@ -16,7 +16,7 @@ import torch
 
 from tofa_edge.benchmarks.studies.command import RESULTS, options, store, study_answer
 from tofa_edge.benchmarks.studies.training_study import study_space, study_supernet
-from tofa_edge.train.config import Progress, TrainingConfig
+from tofa_edge.train.config import LEARNING_RATE, Progress
 from tofa_edge.train.objective.objectives import SemiSupervised
 from tofa_edge.train.run import loop
 from tofa_edge.train.run.allocation import keep_freed_memory
@@ -51,7 +51,7 @@ def _seconds_of_a_step(keep: bool, steps: int) -> float:
     images = rng.integers(0, 256, (IMAGES, 64, 64, 3), dtype=np.uint8)
     labels = np.where(np.arange(IMAGES) < LABELLED, np.arange(IMAGES) % CLASSES, -1)
     objective = SemiSupervised(images, labels, CLASSES, 32, 64)
-    phase = loop.Phase("training", WARM_UP + steps, TrainingConfig().learning_rate)
+    phase = loop.Phase("training", WARM_UP + steps, LEARNING_RATE)
     state = loop.begin(study_supernet(study_space(CLASSES)), objective, phase)
     begun = 0.0
 

@@ -103,8 +103,8 @@ def _trained_row(
 ) -> Row:
     trained, row = study_run(study, start, labels, ratio, steps, seed)
     if ratio and start is not None:
-        save(trained.to_arrays(), trained_path(study.work, labels, seed))
-    return _with_mean({**row, **measured(trained, study.data, names)})
+        save(trained.supernet.to_arrays(), trained_path(study.work, labels, seed))
+    return _with_mean({**row, **measured(trained.supernet, study.data, names)})
 
 
 if __name__ == "__main__":

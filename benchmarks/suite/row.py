@@ -72,7 +72,7 @@ QUICK_POINT = replace(QUICK, seconds=0.5, batches=(), photos=8)
 class OnceCutter(Cutter):
     """A cutter that calibrates a subnet once for all engines: the statistics are the same.
 
-    A bundle without photos gives networks with stored statistics: they take as long.
+    Without photos, networks that are no finalists have stored statistics: they take as long.
     """
 
     def __init__(self, bundle: Bundle) -> None:
@@ -83,7 +83,7 @@ class OnceCutter(Cutter):
         self, subnet: Subnet, engine: Engine, most_images: int = CALIBRATION_IMAGES
     ) -> Network:
         """Returns a calibrated subnet as `Cutter.network` does; the last one is kept."""
-        if not self.can_calibrate():
+        if not self.can_cut(subnet):
             return self.stored_network(subnet)
         if self._kept is None or self._kept[:2] != (subnet, most_images):
             network = super().network(subnet, engine, most_images)

@@ -36,7 +36,7 @@ from tests.fuzz.crafted import DamagedFile, Sample
 from tofa_edge.benchmarks.studies.command import store
 from tofa_edge.bundle.bundle import Bundle
 from tofa_edge.errors import BundleError
-from tofa_edge.selftest.small_bundle import small_bundle
+from tofa_edge.selftest.small_bundle import small_bundle, small_finalists
 
 DAMAGES = {
     **file.DAMAGES, **manifest.DAMAGES, **fields.DAMAGES, **tensors.DAMAGES, **images.DAMAGES,
@@ -256,7 +256,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         bundle = options.bundle
         if bundle is None:
             bundle = Path(folder) / "small.tofa"
-            small_bundle(bundle)
+            small_bundle(bundle, finalists=small_finalists())
         for batch in run(bundle, options.seed, list(indices)):
             outcomes += batch
             if sys.stderr.isatty():

@@ -95,6 +95,7 @@ class Entry:
         extra: extra field in the central directory.
         comment: in the central directory.
         hidden: whether the central directory leaves it out.
+        version: of the format that a reader needs, in the central directory.
     """
 
     name: bytes
@@ -110,6 +111,7 @@ class Entry:
     extra: bytes = b""
     comment: bytes = b""
     hidden: bool = False
+    version: int = 20
 
     def local(self) -> bytes:
         """Returns the local header and the data."""
@@ -122,7 +124,7 @@ class Entry:
     def central(self, offset: int) -> bytes:
         """Returns the entry of the central directory for a local header at `offset`."""
         sizes = self.sizes or (len(self.data), len(self.data))
-        fixed = (20, 20, self.flags, self.method, 0, FIRST_OF_1980, self._crc(), *sizes)
+        fixed = (20, self.version, self.flags, self.method, 0, FIRST_OF_1980, self._crc(), *sizes)
         lengths = (len(self.name), len(self.extra), len(self.comment))
         where = offset if self.offset is None else self.offset
         header = CENTRAL.pack(b"PK\1\2", *fixed, *lengths, 0, 0, 0o600 << 16, where)

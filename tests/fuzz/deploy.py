@@ -2,9 +2,9 @@
 
     python -m tests.fuzz.deploy --cases 2000 --seed 0 --jobs 2 --resume cases.jsonl
 
-Sizes and hashes of each bundle are in order; its space, weights, golden cases, predictor, photos or
-words are not. Each is deployed in a process of its own, with 30 s of time and 1 GB of memory for it
-and all it starts. Every case follows from the seed and its number alone.
+Sizes and hashes of each bundle are in order; its space, weights, golden cases, predictor, photos,
+words or finalists are not. Each is deployed in a process of its own, with 30 s of time and 1 GB of
+memory for it and all it starts. Every case follows from the seed and its number alone.
 """
 
 from __future__ import annotations
@@ -80,7 +80,10 @@ def deployed(path: Path, which: Case) -> dict[str, Any]:
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         try:
-            with tofa_edge.deploy(path, remember=False, **asked) as model:
+            opened = tofa_edge.Bundle.open(path)
+            if which.finalist and which.latency_ms is None and opened.listed_finalists:
+                asked["subnet"] = opened.listed_finalists[0].subnet
+            with tofa_edge.deploy(opened, remember=False, **asked) as model:
                 shares = model(image).probabilities
                 found = {"finite": bool(np.isfinite(shares).all()), "sum": float(shares.sum())}
         except tofa_edge.TofaError as error:

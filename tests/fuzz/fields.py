@@ -116,6 +116,27 @@ def golden(sample: Sample, rng: np.random.Generator) -> DamagedFile:
     return manifest_case(sample, manifest, f"golden {str(manifest['golden'])[:80]}")
 
 
+def finalists(sample: Sample, rng: np.random.Generator) -> DamagedFile:
+    """Lists finalists that the space or the tensors do not have, twice, or with odd accuracies."""
+    manifest = sample.manifest()
+    right = manifest["finalists"]
+    other = copy.deepcopy(pick(rng, right))
+    field = pick(rng, ("subnet", "accuracy", "arrays"))
+    values: dict[str, tuple[Any, ...]] = {
+        "subnet": (None, [], "x", {}, {**other["subnet"], "resolution": 10**30},
+                   {**other["subnet"], "stages": other["subnet"]["stages"][:-1]}),
+        "accuracy": (-1e-9, 1.0001, math.nan, math.inf, -math.inf, 10**400, True, "1", None, [0.5]),
+        "arrays": (not other["arrays"], 0, 1, None, "true", []),
+    }  # fmt: skip
+    wrong = {**other, field: pick(rng, values[field])}
+    lists: tuple[Any, ...] = (
+        [wrong, *right[1:]], [*right[:-1], wrong], [*right, other], right * 40, {}, None, other,
+        [other] * 50_000, right[:-2], [], {str(n): item for n, item in enumerate(right)},
+    )  # fmt: skip
+    manifest["finalists"] = pick(rng, (*lists[:2], *lists))
+    return manifest_case(sample, manifest, f"finalists {str(manifest['finalists'])[:80]}")
+
+
 def schema(sample: Sample, rng: np.random.Generator) -> DamagedFile:
     """Claims another schema or another format."""
     manifest = sample.manifest()
@@ -171,5 +192,14 @@ def foreign_member(sample: Sample, rng: np.random.Generator) -> DamagedFile:
 
 DAMAGES: dict[str, Damage] = {
     f"manifest_{damage.__name__}": damage
-    for damage in (space, classes, labels, golden, schema, lying_list, foreign_member)
+    for damage in (
+        space,
+        classes,
+        labels,
+        golden,
+        finalists,
+        schema,
+        lying_list,
+        foreign_member,
+    )
 }

@@ -18,6 +18,7 @@ from tests.fuzz.crafted import (
     pick,
     with_manifest,
 )
+from tofa_edge.bundle.manifest import SCHEMA
 
 Path = tuple[str | int, ...]
 
@@ -77,14 +78,15 @@ def extreme_number(sample: Sample, rng: np.random.Generator) -> DamagedFile:
     path = _spot(manifest, rng, (int, float))
     value = pick(rng, EXTREME)
     _parent(manifest, path)[path[-1]] = value
-    small_mean = path[:2] == ("preprocessing", "mean") and value in (-1, 1e-320)
+    fits = path[:2] == ("preprocessing", "mean") and value in (-1, 1e-320)
+    fits |= path[-1] == "accuracy" and value == 1e-320
     return manifest_case(
-        sample, manifest, f"{path} is {str(value)[:30]}", path[0] == "provenance" or small_mean
+        sample, manifest, f"{path} is {str(value)[:30]}", path[0] == "provenance" or fits
     )
 
 
 def missing_key(sample: Sample, rng: np.random.Generator) -> DamagedFile:
-    """Takes out any key or list item; fewer choices, or another golden subnet, do no harm."""
+    """Takes out any key or list item; fewer choices, or another subnet, do no harm."""
     manifest = sample.manifest()
     path = _spot(manifest, rng, object)
     if len(path) == 1 or rng.integers(4) == 0:
@@ -92,7 +94,9 @@ def missing_key(sample: Sample, rng: np.random.Generator) -> DamagedFile:
     del _parent(manifest, path)[path[-1]]
     choice = path[0] == "space" and isinstance(path[-1], int)
     flag = path[0] == "space" and path[-1] in OPTIONAL_FLAGS
-    inside = (path[0] == "provenance" and len(path) > 1) or (path[0] == "golden" and len(path) > 2)
+    inside = (path[0] in ("provenance", "finalists") and len(path) > 1) or (
+        path[0] == "golden" and len(path) > 2
+    )
     return manifest_case(sample, manifest, f"{path} missing", choice or flag or inside)
 
 
@@ -141,17 +145,17 @@ def text(sample: Sample, rng: np.random.Generator) -> DamagedFile:
     """Stores a manifest that is no JSON text in UTF-8."""
     good = sample.members[MANIFEST]
     at = int(rng.integers(len(good)))
-    numbers = good.replace(b'"schema": 2', b'"schema":2')
+    schema = b'"schema":%d' % SCHEMA
+    assert schema in good
     texts: tuple[bytes, ...] = (
         b"", b"\0", bytes(100), b"null", b"[]", b'"tofa-edge bundle"', b"{}", b"[" * 200_000,
         b"\xef\xbb\xbf" + good, good.decode().encode("utf-16"), good.decode().encode("utf-32"),
         good[:at], good[at:], good + b"\0", good + good, good[:at] + b"\0" + good[at:],
         good[:at] + b"\xff\xfe" + good[at:], good[:at] + b"\xed\xa0\x80" + good[at:],
         b"\x80\x04}q\x00.", b"<?xml version='1.0'?>", b"--- !!python/object:os.system\n",
-        numbers.replace(b'"schema":2', b'"schema":' + b"9" * 100_000),
-        numbers.replace(b'"schema":2', b'"schema":2' + b"0" * 4200),
-        numbers.replace(b'"schema":2', b'"schema":01'),
-        numbers.replace(b'"schema":2', b'"schema":2e999'),
+        good.replace(schema, b'"schema":' + b"9" * 100_000),
+        good.replace(schema, schema + b"0" * 4200), good.replace(schema, b'"schema":01'),
+        good.replace(schema, b'"schema":2e999'),
     )  # fmt: skip
     index = int(rng.integers(len(texts)))
     return DamagedFile(with_manifest(sample.members, texts[index]), f"manifest text {index}, {at=}")

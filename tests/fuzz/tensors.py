@@ -15,6 +15,10 @@ from numpy.typing import NDArray
 from tests.fuzz.crafted import Damage, DamagedFile, Sample, pick, replaced, seal
 
 WEIGHTS, GOLDEN = "weights.safetensors", "golden.safetensors"
+CLASSIFIER, GOLDEN_IMAGES = "classifier.safetensors", "golden_images.safetensors"
+FINALISTS = "finalists.safetensors"
+MEMBERS = (WEIGHTS, CLASSIFIER, GOLDEN, GOLDEN_IMAGES, FINALISTS)
+SPREADS = (".variance", ".deviation")  # of arrays whose numbers are not negative
 ITEM_BYTES = {
     "I64": 8, "U64": 8, "F64": 8, "I32": 4, "U32": 4, "I16": 2, "BF16": 2, "U8": 1, "BOOL": 1,
     "F8_E4M3": 1, "F8_E5M2": 1, "C64": 8, "F128": 16, "f32": 4, "": 4,
@@ -34,7 +38,7 @@ def _joined(header: Header | bytes, data: bytes, length: int | None = None) -> b
 
 
 def _tensors(sample: Sample, rng: np.random.Generator) -> tuple[str, Header, bytes]:
-    name = pick(rng, (WEIGHTS, GOLDEN))
+    name = pick(rng, MEMBERS)
     header, data = _split(sample.members[name])
     header.pop("__metadata__", None)
     return name, header, data
@@ -113,17 +117,19 @@ def shape(sample: Sample, rng: np.random.Generator) -> DamagedFile:
 
 def values(sample: Sample, rng: np.random.Generator) -> DamagedFile:
     """Hides a number that is not finite, or a negative variance; wrong logits are for engines."""
-    name = pick(rng, (WEIGHTS, GOLDEN))
+    name = pick(rng, (WEIGHTS, CLASSIFIER, GOLDEN, FINALISTS))
     arrays = {key: array.copy() for key, array in _loaded(sample, name).items()}
     floats = [key for key, array in arrays.items() if array.dtype.kind == "f"]
     one = pick(rng, floats)
     bad = pick(rng, (np.nan, np.inf, -np.inf, -1.0))
-    if bad == -1.0 and name == WEIGHTS:
-        one = pick(rng, [key for key in floats if key.endswith(".variance")])
+    if bad == -1.0 and name in (WEIGHTS, FINALISTS):
+        one = pick(rng, [key for key in floats if key.endswith(SPREADS)])
     flat = arrays[one].reshape(-1)
     flat[int(rng.integers(flat.size))] = bad
     content = replaced(sample, name, _saved(arrays))
-    return DamagedFile(content, f"{one} holds {bad}", harmless=bad == -1.0 and name == GOLDEN)
+    return DamagedFile(
+        content, f"{one} holds {bad}", harmless=bad == -1.0 and name in (CLASSIFIER, GOLDEN)
+    )
 
 
 def names(sample: Sample, rng: np.random.Generator) -> DamagedFile:
@@ -161,7 +167,7 @@ def _loaded(sample: Sample, name: str) -> dict[str, NDArray[Any]]:
 
 def cut(sample: Sample, rng: np.random.Generator) -> DamagedFile:
     """Cuts, extends or replaces the whole file of tensors."""
-    name = pick(rng, (WEIGHTS, GOLDEN))
+    name = pick(rng, MEMBERS)
     good = sample.members[name]
     at = int(rng.integers(len(good)))
     contents = (
@@ -179,10 +185,11 @@ def golden_flood(sample: Sample, rng: np.random.Generator) -> DamagedFile:
     manifest = sample.manifest()
     size = manifest["golden"][0]["resolution"]
     count = count * 16 * 16 // size**2
-    arrays = _loaded(sample, GOLDEN)
-    arrays["images_0"] = np.zeros((count, size, size, 3), np.uint8)
-    arrays["logits_0"] = np.zeros((count, len(manifest["classes"])), np.float32)
-    content = seal({**sample.members, GOLDEN: _saved(arrays)}, manifest)
+    images, logits = _loaded(sample, GOLDEN_IMAGES), _loaded(sample, GOLDEN)
+    images["images_0"] = np.zeros((count, size, size, 3), np.uint8)
+    logits["logits_0"] = np.zeros((count, len(manifest["classes"])), np.float32)
+    flood = {GOLDEN_IMAGES: _saved(images), GOLDEN: _saved(logits)}
+    content = seal({**sample.members, **flood}, manifest)
     return DamagedFile(content, f"golden case of {count} images", harmless=True)
 
 

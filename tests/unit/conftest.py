@@ -13,10 +13,10 @@ if TYPE_CHECKING:
 
 @pytest.fixture(scope="session")
 def path(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    from tofa_edge.selftest.small_bundle import small_bundle
+    from tofa_edge.selftest.small_bundle import small_bundle, small_finalists
 
     bundle = tmp_path_factory.mktemp("bundle") / "small.tofa"
-    small_bundle(bundle)
+    small_bundle(bundle, finalists=small_finalists())
     return bundle
 
 

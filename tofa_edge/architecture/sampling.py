@@ -2,13 +2,17 @@
 
 Drawn choice by choice, nearly all subnets of a space are of about the same size, and what devices
 choose was hardly ever trained. Here sizes are drawn first, evenly in log MACs, then a subnet of
-about that size. Dropped blocks, a narrower last stage and smaller inputs lose less accuracy for the
-MACs they save than narrower stages, expand ratios or kernels do; these change only where a subnet
-must be smaller than the others allow, and now and then elsewhere.
+about that size, mostly one that is near the front of accuracy over MACs. Dropped blocks and a
+narrower last stage lose less accuracy for the MACs they save than smaller inputs do, and these less
+than narrower stages, smaller expand ratios or kernels. So a subnet has the largest input at which
+such a network fits; other choices change where a subnet must be smaller still, and now and then
+elsewhere, and from the last stages on: the same reduction costs more accuracy in the first ones
+(`benchmarks/studies/training_protocol.py`).
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -17,11 +21,11 @@ from numpy.typing import NDArray
 
 from tofa_edge.architecture.arrays import DoubleArray
 from tofa_edge.architecture.encodings import Encodings, distinct
-from tofa_edge.architecture.space import SearchSpace
+from tofa_edge.architecture.space import SearchSpace, StageSpace
 from tofa_edge.architecture.tables import tables
 
 POOL = 8000  # subnets of each kind to draw from
-CHEAP_SHARE = 0.8  # of subnets that change in nothing else, where there are such of a size
+FRONT_SHARE, CHEAP_SHARE = 0.6, 0.8  # with the largest input; that change in nothing dear
 NEAR = 0.03  # sizes that count as one, of the logarithm
 
 
@@ -30,13 +34,14 @@ def sample(space: SearchSpace, rng: np.random.Generator, count: int) -> Encoding
 
     The range of sizes is divided in `count` parts, and each has one. Some may be equal.
     """
-    cheap, other = _pools(space)
-    low, high = min(cheap.logs[0], other.logs[0]), max(cheap.logs[-1], other.logs[-1])
+    cheap, every, other = _pools(space)
+    low, high = other.logs[0], other.logs[-1]
     sizes = low + (high - low) * (np.arange(count) + rng.random(count)) / max(1, count)
-    found, near = cheap.nearest(sizes, rng)
-    others, _ = other.nearest(sizes, rng)
-    preferred = near & (rng.random(count) < CHEAP_SHARE)
-    chosen: Encodings = np.where(preferred[:, None], found, others)
+    kinds = rng.random(count)
+    chosen, _ = other.nearest(sizes, rng)
+    for pool, share in ((every, CHEAP_SHARE), *((each, FRONT_SHARE) for each in cheap)):
+        found, near = pool.nearest(sizes, rng)
+        chosen[near & (kinds < share)] = found[near & (kinds < share)]
     return chosen
 
 
@@ -67,39 +72,53 @@ class _Pool:
 
 
 @lru_cache(maxsize=8)
-def _pools(space: SearchSpace) -> tuple[_Pool, _Pool]:
-    """Returns subnets that differ in the cheap choices alone, and others."""
+def _pools(space: SearchSpace) -> tuple[tuple[_Pool, ...], _Pool, _Pool]:
+    """Returns subnets that differ in the cheap choices alone, by input size and all; and others."""
     rng = np.random.default_rng(0)
     most = np.array(space.cardinalities()) - 1
-    cheap = _biased(space, rng)
-    dear = [place for place in range(len(most)) if place not in _cheap_places(space)]
-    cheap[:, dear] = most[dear]
     ends = np.stack([most, np.zeros_like(most)])
-    other = np.concatenate([_biased(space, rng), ends])
-    return _pool(space, np.concatenate([cheap, ends[:1]])), _pool(space, other)
+    cheap, other = (np.repeat(ends[:1], POOL, axis=0) for _ in range(2))
+    for drawn in (cheap, other):
+        _draw_cheap(space, drawn, rng)
+    _draw_late(space, other, rng)
+    cheap[0] = most
+    by_size = tuple(_pool(space, cheap[cheap[:, 0] == size]) for size in np.unique(cheap[:, 0]))
+    return by_size, _pool(space, cheap), _pool(space, np.concatenate([other, ends]))
 
 
-def _biased(space: SearchSpace, rng: np.random.Generator) -> Encodings:
-    """Returns subnets from all small to all large: each draws its choices with a bias of its own.
-
-    The input size is drawn by itself, evenly.
-    """
-    sizes = np.array(space.cardinalities())
-    biases = rng.uniform(0.0, 1.0, (POOL, 1))
-    drawn = rng.beta(1 + 3 * biases, 1 + 3 * (1 - biases), (POOL, len(sizes)))
-    drawn[:, 0] = rng.random(POOL)
-    choices: Encodings = np.minimum((drawn * sizes).astype(np.int64), sizes - 1)
-    return choices
+def _draw_cheap(space: SearchSpace, drawn: Encodings, rng: np.random.Generator) -> None:
+    """Draws input size, depths and the last width: each subnet with a bias of its own to depth."""
+    count, bias = len(drawn), rng.random(len(drawn))
+    drawn[:, 0] = rng.integers(len(space.resolutions), size=count)
+    for place, stage in _stages(space):
+        level = rng.beta(1 + 3 * bias, 4 - 3 * bias) * len(stage.depths)
+        drawn[:, place + 1] = np.minimum(level.astype(np.int64), len(stage.depths) - 1)
+    drawn[:, place] = rng.integers(len(stage.widths), size=count)
 
 
-def _cheap_places(space: SearchSpace) -> list[int]:
-    """Returns the genes of the input size, of each stage's depth, and of the last stage's width."""
-    places, position = [0], 1
+def _draw_late(space: SearchSpace, drawn: Encodings, rng: np.random.Generator) -> None:
+    """Reduces widths, kernels and expand ratios: each from a stage on, or nowhere."""
+    count, stages = len(drawn), list(_stages(space))
+    cuts = rng.integers(len(stages) + 1, size=(3, count))
+    for number, (place, stage) in enumerate(stages):
+        blocks = range(place + 2, place + 2 + 2 * stage.depths[-1], 2)
+        kinds = (
+            ([place] if number < len(stages) - 1 else [], stage.widths),
+            ([*blocks], stage.kernels),
+            ([gene + 1 for gene in blocks], stage.expands),
+        )
+        for cut, (genes, choices) in zip(cuts, kinds, strict=True):
+            level = rng.integers(max(1, len(choices) - 1), size=count)
+            reduced = np.where(number >= cut, level, len(choices) - 1)
+            drawn[:, genes] = reduced[:, None]
+
+
+def _stages(space: SearchSpace) -> Iterator[tuple[int, StageSpace]]:
+    """Yields each stage and the place of its first gene, the width; depth and blocks follow."""
+    place = 1
     for stage in space.stages:
-        places.append(position + 1)
-        last = position
-        position += 2 + 2 * stage.depths[-1]
-    return [*places, last]
+        yield place, stage
+        place += 2 + 2 * stage.depths[-1]
 
 
 def _pool(space: SearchSpace, encodings: Encodings) -> _Pool:

@@ -32,6 +32,7 @@ CENTRAL = struct.Struct("<4s6H3L5H2L")  # entry of the central directory, sectio
 END = struct.Struct("<4s4H2LH")  # end of the central directory, section 4.3.16
 ZIP64_LOCATOR_BYTES = 20
 UTF8_NAME = 0x800  # flag
+VERSION = 20  # of the format, that a reader needs at most (section 4.4.3)
 READING = os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOCTTY
 AGAIN = "copy it again"
 KINDS = {
@@ -175,7 +176,8 @@ def _listed(path: Path, directory: bytes) -> list[_Member]:
         if directory[at : at + 4] != b"PK\1\2" or at + CENTRAL.size > len(directory):
             raise BundleError(f"{path}: not a whole bundle (its directory is damaged); {AGAIN}")
         fields = CENTRAL.unpack_from(directory, at)
-        flags, method, (crc, packed, size, length, extra, comment) = *fields[3:5], fields[7:13]
+        version, flags, method = fields[2:5]
+        crc, packed, size, length, extra, comment = fields[7:13]
         at += CENTRAL.size
         name = directory[at : at + length].decode("utf-8", "replace")
         at += length + extra + comment
@@ -183,6 +185,8 @@ def _listed(path: Path, directory: bytes) -> list[_Member]:
             raise BundleError(f"{path}: refused a member named {name[:60]!r}")
         if method != zipfile.ZIP_STORED or flags & ~UTF8_NAME:
             raise BundleError(f"{path}: member {name} is compressed or encrypted; refused")
+        if version > VERSION:
+            raise BundleError(f"{path}: member {name} is of a later zip format; refused")
         if extra or comment:
             raise BundleError(f"{path}: member {name} has extra fields or a comment; refused")
         if size != packed:

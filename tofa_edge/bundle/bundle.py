@@ -1,11 +1,15 @@
 """The bundle, `name.tofa`: the one file that goes to every device.
 
 A stored zip (`archive.py`) of: `manifest.json` (schema, classes, space, pre-processing, provenance,
-and sha256 and size of each other member), `weights.safetensors` (the supernet),
-`golden.safetensors` (inputs and outputs for the self-test of an engine), perhaps
-`predictors.safetensors` (the accuracy predictor), `calibration/*.jpg` (unlabelled) and
-`check/*.jpg` (labelled). Everything is checked before it is used; nothing is executed, unpickled
-or extracted.
+finalists, and sha256 and size of each other member), `weights.safetensors` (the supernet),
+`classifier.safetensors` (its last layer), `golden_images.safetensors` and `golden.safetensors`
+(inputs and outputs for the self-test of an engine), perhaps `predictors.safetensors` (the accuracy
+predictor) and `finalists.safetensors` (what is ready-made for finalists), `calibration/*.jpg`
+(unlabelled) and `check/*.jpg` (labelled). Everything is checked before it is used; nothing is
+executed, unpickled or extracted.
+
+Up to schema 2, the classifier stood among the weights, the images of golden cases beside their
+logits, and there were no finalists.
 """
 
 from __future__ import annotations
@@ -13,21 +17,21 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-import safetensors
-import safetensors.numpy
-from numpy.typing import NDArray
 
 from tofa_edge.architecture.arrays import FloatArray, ImageArray, IndexArray
-from tofa_edge.architecture.layers import supernet_shapes
+from tofa_edge.architecture.layers import LOGITS, supernet_shapes
 from tofa_edge.architecture.space import SearchSpace, Subnet
 from tofa_edge.bundle.archive import Archive
 from tofa_edge.bundle.costs import bearable
+from tofa_edge.bundle.finalists import Finalist, ListedFinalist, restored
 from tofa_edge.bundle.images import decode, stack
 from tofa_edge.bundle.manifest import (
+    CLASSIFIER,
+    FINALISTS,
     GOLDEN,
+    GOLDEN_IMAGES,
     MANIFEST,
     PREDICTORS,
     WEIGHTS,
@@ -36,6 +40,7 @@ from tofa_edge.bundle.manifest import (
     read_manifest,
     sha256,
 )
+from tofa_edge.bundle.members import CheckedMembers
 from tofa_edge.bundle.numbers import check_golden, checked
 from tofa_edge.errors import BundleError, ImageError
 from tofa_edge.network.network import Preprocessing
@@ -43,9 +48,9 @@ from tofa_edge.prediction.accuracy import AccuracyPredictor
 from tofa_edge.storage.files import one_line
 
 MOST_MANIFEST_BYTES = 4 * 2**20
-MOST_HEADER_BYTES = 2**20
 MOST_GOLDEN_BYTES = 64 * 2**20
 MOST_PREDICTOR_BYTES = 64 * 2**20
+MOST_FINALIST_BYTES = 64 * 2**20
 MOST_IMAGE_BYTES = 4 * 2**20
 
 
@@ -85,7 +90,7 @@ class Bundle:
     preprocessing: Preprocessing
     provenance: Provenance
     digest: str
-    _archive: Archive
+    _members: CheckedMembers
     _manifest: Manifest
 
     @staticmethod
@@ -123,7 +128,7 @@ class Bundle:
             manifest.preprocessing,
             manifest.provenance,
             sha256(content),
-            archive,
+            CheckedMembers(archive, manifest.hashes),
             manifest,
         )
 
@@ -136,7 +141,7 @@ class Bundle:
         """
         shapes = supernet_shapes(self.space)
         expected = sum(4 * int(np.prod(shape)) for shape in shapes.values())
-        stored = self._tensors(WEIGHTS, expected + MOST_HEADER_BYTES)
+        stored = self._members.joined(WEIGHTS, CLASSIFIER, f"{LOGITS}.", expected)
         if stored.keys() != shapes.keys():
             differing = one_line(", ".join(sorted(stored.keys() ^ shapes.keys())[:3]))
             raise BundleError(f"{self.path}: weights do not fit the space: {differing}")
@@ -149,9 +154,9 @@ class Bundle:
         Raises:
             BundleError: it is damaged, holds numbers that no fit makes, or does not fit the space.
         """
-        if PREDICTORS not in self._manifest.hashes:
+        if PREDICTORS not in self._members:
             return None
-        stored = self._tensors(PREDICTORS, MOST_PREDICTOR_BYTES)
+        stored = self._members.tensors(PREDICTORS, MOST_PREDICTOR_BYTES)
         try:
             return AccuracyPredictor.from_arrays(stored, self.space)
         except (BundleError, ValueError, AttributeError) as error:
@@ -163,13 +168,14 @@ class Bundle:
 
         To hand it to a child process, pass it on (`subprocess`'s `pass_fds`), and hold the bundle.
         """
-        return self._archive.descriptor
+        return self._members.archive.descriptor
 
     @property
     def half_precision(self) -> bool:
         """Whether weights are stored in 16 bits, judged by size."""
         total = sum(int(np.prod(shape)) for shape in supernet_shapes(self.space).values())
-        return self._archive.sizes[WEIGHTS] < 3 * total
+        sizes = self._members.archive.sizes
+        return sizes[WEIGHTS] + sizes.get(CLASSIFIER, 0) < 3 * total
 
     @property
     def temperature(self) -> float:
@@ -179,7 +185,7 @@ class Bundle:
     @property
     def member_sizes(self) -> Mapping[str, int]:
         """Bytes of each member by name."""
-        return self._archive.sizes
+        return self._members.archive.sizes
 
     @property
     def golden_subnets(self) -> tuple[Subnet, ...]:
@@ -189,7 +195,7 @@ class Bundle:
     @property
     def calibration_count(self) -> int:
         """How many unlabelled photos it carries."""
-        return len(self._names("calibration"))
+        return len(self._members.photos("calibration"))
 
     @property
     def check_count(self) -> int:
@@ -202,7 +208,7 @@ class Bundle:
         Raises:
             BundleError: one is damaged.
         """
-        return self._images(self._names("calibration")[:most], size)
+        return self._images(self._members.photos("calibration")[:most], size)
 
     def check_images(self, size: int) -> tuple[ImageArray, IndexArray]:
         """Returns the check images of a `size`, uint8, (N, size, size, 3), and their labels, (N,).
@@ -211,7 +217,23 @@ class Bundle:
             BundleError: one is damaged.
         """
         labels = np.array(self._manifest.check_labels, np.int64)
-        return self._images(self._names("check"), size), labels
+        return self._images(self._members.photos("check"), size), labels
+
+    @property
+    def listed_finalists(self) -> tuple[ListedFinalist, ...]:
+        """What its manifest says of the finalists; their arrays need not be read for it."""
+        return self._manifest.finalists
+
+    def finalists(self) -> tuple[Finalist, ...]:
+        """Returns the subnets that were tested on the host, with their ready-made arrays.
+
+        Raises:
+            BundleError: the arrays are damaged, incomplete, of another shape, or numbers that no
+                network can compute with; the message names finalist and array.
+        """
+        found = FINALISTS in self._members
+        stored = self._members.tensors(FINALISTS, MOST_FINALIST_BYTES) if found else {}
+        return restored(str(self.path), self.space, self.listed_finalists, stored)
 
     def golden_cases(self) -> tuple[GoldenCase, ...]:
         """Returns the golden cases.
@@ -220,7 +242,7 @@ class Bundle:
             BundleError: they are damaged, do not fit their subnets, or prove nothing because their
                 logits are all but equal.
         """
-        stored = self._tensors(GOLDEN, MOST_GOLDEN_BYTES)
+        stored = self._members.joined(GOLDEN, GOLDEN_IMAGES, "images_", MOST_GOLDEN_BYTES)
         cases = []
         for index, subnet in enumerate(self._manifest.golden):
             arrays = stored.get(f"images_{index}"), stored.get(f"logits_{index}")
@@ -242,23 +264,14 @@ class Bundle:
         self.supernet()
         self.golden_cases()
         self.accuracy_predictor()
+        self.finalists()
         for kind in ("calibration", "check"):
-            for _ in self._decoded(self._names(kind), self.space.resolutions[0]):
+            for _ in self._decoded(self._members.photos(kind), self.space.resolutions[0]):
                 pass  # decoding is the check
-
-    def _names(self, kind: str) -> list[str]:
-        return sorted(name for name in self._manifest.hashes if name.startswith(f"{kind}/"))
-
-    def _read_each(self, names: Sequence[str], most_bytes: int) -> Iterator[bytes]:
-        contents = self._archive.read_each(names, most_bytes)
-        for name, content in zip(names, contents, strict=True):
-            if sha256(content) != self._manifest.hashes[name]:
-                raise BundleError(f"{self.path}: {name} is damaged; copy the bundle again")
-            yield content
 
     def _decoded(self, names: Sequence[str], size: int) -> Iterator[ImageArray]:
         try:
-            contents = self._read_each(names, MOST_IMAGE_BYTES)
+            contents = self._members.read_each(names, MOST_IMAGE_BYTES)
             for name, content in zip(names, contents, strict=True):
                 yield decode(content, size, name, self.preprocessing.crop)
         except ImageError as error:
@@ -266,12 +279,3 @@ class Bundle:
 
     def _images(self, names: Sequence[str], size: int) -> ImageArray:
         return stack(list(self._decoded(names, size)), size)
-
-    def _tensors(self, name: str, most_bytes: int) -> dict[str, NDArray[Any]]:
-        (content,) = self._read_each([name], most_bytes)
-        if int.from_bytes(content[:8], "little") > MOST_HEADER_BYTES:
-            raise BundleError(f"{self.path}: the header of {name} is too long; refused")
-        try:
-            return dict(safetensors.numpy.load(content))
-        except (safetensors.SafetensorError, KeyError, ValueError, TypeError) as error:
-            raise BundleError(f"{self.path}: {name} is damaged: {one_line(error)}") from error

@@ -23,7 +23,7 @@ from tofa_edge.architecture.cost import (
 )
 from tofa_edge.architecture.layers import Layer, layers, supernet_shapes
 from tofa_edge.architecture.space import SearchSpace, Subnet
-from tofa_edge.bundle.manifest import GOLDEN, PREDICTORS
+from tofa_edge.bundle.manifest import FINALISTS, GOLDEN, GOLDEN_IMAGES, PREDICTORS
 from tofa_edge.errors import BundleError
 
 GIGA = 10**9
@@ -96,6 +96,7 @@ class BundleCosts:
         photos: that it carries.
         photo_bytes: decoded at the highest resolution, twice as batches are put together.
         photo_macs: to classify them.
+        finalist_bytes: what is ready-made for finalists, as it is stored and as it is used.
     """
 
     macs: int
@@ -110,6 +111,7 @@ class BundleCosts:
     photos: int
     photo_bytes: int
     photo_macs: int
+    finalist_bytes: int
 
     @property
     def parts(self) -> dict[str, dict[str, int]]:
@@ -119,6 +121,7 @@ class BundleCosts:
             "calibrating": {
                 "the photos": self.photo_bytes,
                 "the activations of the largest network": self.activation_bytes,
+                "the finalists": self.finalist_bytes,
             },
             "searching": {
                 "the accuracy predictor": self.predictor_bytes,
@@ -152,7 +155,7 @@ def costs(
     of_one, size = macs(largest), space.resolutions[-1]
     used = min(calibration, CALIBRATING) + check
     weights = sum(math.prod(shape) for shape in supernet_shapes(space).values())
-    golden_macs, golden_bytes = _golden(space, golden, sizes[GOLDEN])
+    golden_macs, golden_bytes = _golden(space, golden, sizes[GOLDEN] + sizes.get(GOLDEN_IMAGES, 0))
     rows = math.isqrt(sizes.get(PREDICTORS, 0) // FLOAT_BYTES)
     return BundleCosts(
         macs=of_one,
@@ -167,6 +170,7 @@ def costs(
         photos=calibration + check,
         photo_bytes=2 * 3 * used * size**2,
         photo_macs=used * of_one,
+        finalist_bytes=4 * sizes.get(FINALISTS, 0),
     )
 
 

@@ -12,14 +12,17 @@ from pathlib import Path
 from typing import Any, TypeAlias
 
 from tofa_edge.architecture.space import SearchSpace, Subnet
+from tofa_edge.bundle.finalists import MOST_FINALISTS, ListedFinalist
 from tofa_edge.errors import BundleError, SpaceError
 from tofa_edge.network.network import Preprocessing
 from tofa_edge.storage.files import one_line
 
-SCHEMA = 2  # 2 may carry predictors
+SCHEMA = 3  # 2 may carry predictors; 3 lists finalists, and has more members
 FORMAT = "tofa-edge bundle"
 MANIFEST, WEIGHTS, GOLDEN = "manifest.json", "weights.safetensors", "golden.safetensors"
 PREDICTORS = "predictors.safetensors"
+CLASSIFIER, GOLDEN_IMAGES = "classifier.safetensors", "golden_images.safetensors"  # from 3 on
+FINALISTS = "finalists.safetensors"
 MOST_GOLDEN_CASES = 64
 MOST_PIXEL_UNITS = 1e6
 TEMPERATURES = (0.01, 100.0)  # training fits 0.1 to 10
@@ -44,6 +47,7 @@ class Manifest:
     golden: tuple[Subnet, ...]  # of the golden cases
     hashes: Mapping[str, str]  # SHA-256 of each other member, in hexadecimal
     temperature: float = 1.0
+    finalists: tuple[ListedFinalist, ...] = ()
 
     def to_bytes(self, sizes: Mapping[str, int]) -> bytes:
         """Returns the manifest as JSON."""
@@ -57,6 +61,14 @@ class Manifest:
             "check_labels": self.check_labels,
             "temperature": self.temperature,
             "golden": [json.loads(subnet.to_json()) for subnet in self.golden],
+            "finalists": [
+                {
+                    "subnet": json.loads(each.subnet.to_json()),
+                    "accuracy": each.accuracy,
+                    "arrays": each.has_arrays,
+                }
+                for each in self.finalists
+            ],
             "members": {
                 name: {"sha256": digest, "size": sizes[name]}
                 for name, digest in self.hashes.items()
@@ -89,7 +101,9 @@ def _parse(path: Path, content: bytes, sizes: Mapping[str, int]) -> Manifest:
     if not isinstance(value, dict) or value.get("format") != FORMAT:
         raise ValueError(f"it does not call itself a {FORMAT}")
     _check_schema(path, value["schema"])
-    hashes = _hashes(value["members"], {k: size for k, size in sizes.items() if k != MANIFEST})
+    schema: int = value["schema"]
+    others = {name: size for name, size in sizes.items() if name != MANIFEST}
+    hashes = _hashes(value["members"], others, schema)
     space = SearchSpace.from_dict(value["space"])
     classes = _list(value["classes"], space.classes)
     if len(classes) != space.classes or not all(name and printable(name) for name in classes):
@@ -107,10 +121,28 @@ def _parse(path: Path, content: bytes, sizes: Mapping[str, int]) -> Manifest:
     pre, provenance = _preprocessing(value["preprocessing"]), value["provenance"]
     if not all(printable(key) and _plain(item) for key, item in provenance.items()):
         raise ValueError("provenance wants plain values without control characters")
-    temperature = value["temperature"] if value["schema"] > 1 else value.get("temperature", 1.0)
-    return Manifest(
-        space, classes, pre, provenance, labels, golden, hashes, _temperature(temperature)
-    )
+    temperature = value["temperature"] if schema > 1 else value.get("temperature", 1.0)
+    finalists = _finalists(value["finalists"], space) if schema > 2 else ()
+    if any(each.has_arrays for each in finalists) != (FINALISTS in hashes):
+        raise ValueError(f"wanted {FINALISTS} where a finalist has arrays, and only there")
+    about = space, classes, pre, provenance, labels, golden, hashes
+    return Manifest(*about, _temperature(temperature), finalists)
+
+
+def _finalists(value: object, space: SearchSpace) -> tuple[ListedFinalist, ...]:
+    found: dict[Subnet, ListedFinalist] = {}
+    for index, item in enumerate(_list(value, MOST_FINALISTS)):
+        subnet = Subnet.from_json(json.dumps(item["subnet"]))
+        accuracy, has_arrays = item["accuracy"], item["arrays"]
+        space.validate(subnet)
+        if subnet in found:
+            raise ValueError(f"finalist {index} is listed twice")
+        if type(accuracy) not in (int, float) or not 0 <= accuracy <= 1:
+            raise ValueError(f"finalist {index}: wanted an accuracy in 0..1")
+        if type(has_arrays) is not bool:
+            raise ValueError(f"finalist {index}: wanted true or false for its arrays")
+        found[subnet] = ListedFinalist(subnet, float(accuracy), has_arrays)
+    return tuple(found.values())
 
 
 def _temperature(value: object) -> float:
@@ -130,15 +162,17 @@ def _check_schema(path: Path, schema: object) -> None:
         )
 
 
-def _hashes(listed: Mapping[str, Any], sizes: Mapping[str, int]) -> dict[str, str]:
+def _hashes(listed: Mapping[str, Any], sizes: Mapping[str, int], schema: int) -> dict[str, str]:
     if {name: entry["size"] for name, entry in listed.items()} != sizes:
         names = sorted(listed.keys() ^ sizes.keys())[:3]
         raise ValueError(f"members differ from its list: {', '.join(names) or 'sizes'}")
-    for needed in (WEIGHTS, GOLDEN):
-        if needed not in sizes:
-            raise ValueError(f"{needed} is missing")
+    needed = (WEIGHTS, GOLDEN) if schema < 3 else (WEIGHTS, CLASSIFIER, GOLDEN, GOLDEN_IMAGES)
+    for name in needed:
+        if name not in sizes:
+            raise ValueError(f"{name} is missing")
+    known = {*needed, PREDICTORS} if schema < 3 else {*needed, PREDICTORS, FINALISTS}
     for name in sizes:
-        if name not in (WEIGHTS, GOLDEN, PREDICTORS) and not PHOTO.fullmatch(name):
+        if name not in known and not PHOTO.fullmatch(name):
             raise ValueError(f"{name} is no member of a bundle")
     return {name: str(entry["sha256"]) for name, entry in listed.items()}
 

@@ -17,11 +17,12 @@ from tofa_edge.errors import BundleError
 MOST_NUMBER = 1e5
 MOST_VARIANCE = MOST_NUMBER**2
 MOST_LOGIT = 1e6
+SPREADS = {"variance": "variances", "deviation": "deviations"}  # roles without a sign
 LEAST_DEVIATION = 1e-3  # of a golden case's logits, over the largest
 
 
 def checked(where: str, name: str, array: NDArray[Any], shape: tuple[int, ...]) -> FloatArray:
-    """Returns an array of the supernet in float32.
+    """Returns an array of the supernet, or of a subnet, in float32.
 
     Args:
         where: the bundle, for messages.
@@ -40,10 +41,10 @@ def checked(where: str, name: str, array: NDArray[Any], shape: tuple[int, ...]) 
     least, most = float(numbers.min()), float(numbers.max())
     if not np.isfinite([least, most]).all():  # a single NaN makes both NaN
         raise BundleError(f"{where}: {name} holds numbers that are not finite")
-    variance = name.endswith(".variance")
-    if variance and least < 0:
-        raise BundleError(f"{where}: {name} holds negative variances")
-    bound, found = MOST_VARIANCE if variance else MOST_NUMBER, max(most, -least)
+    role = name.rpartition(".")[2]
+    if role in SPREADS and least < 0:
+        raise BundleError(f"{where}: {name} holds negative {SPREADS[role]}")
+    bound, found = MOST_VARIANCE if role == "variance" else MOST_NUMBER, max(most, -least)
     if found > bound:
         raise BundleError(
             f"{where}: {name} holds {found:.3g}, and networks overflow over {bound:g}; train again"

@@ -11,12 +11,17 @@ import safetensors.numpy
 from numpy.typing import NDArray
 
 from tofa_edge.architecture.arrays import FloatArray
+from tofa_edge.architecture.layers import LOGITS
 from tofa_edge.architecture.space import SearchSpace
 from tofa_edge.bundle.archive import write_archive
 from tofa_edge.bundle.bundle import GoldenCase
 from tofa_edge.bundle.costs import check_bounds, costs
+from tofa_edge.bundle.finalists import Finalist, ListedFinalist, stored_arrays
 from tofa_edge.bundle.manifest import (
+    CLASSIFIER,
+    FINALISTS,
     GOLDEN,
+    GOLDEN_IMAGES,
     MANIFEST,
     PREDICTORS,
     WEIGHTS,
@@ -53,6 +58,7 @@ def write_bundle(
     provenance: Provenance,
     temperature: float = 1.0,
     predictor: AccuracyPredictor | None = None,
+    finalists: Sequence[Finalist] = (),
 ) -> None:
     """Writes a bundle, complete or not at all.
 
@@ -64,17 +70,23 @@ def write_bundle(
         calibration: JPEG files in mixed order, unlabelled.
         check: JPEG files and their labels.
         temperature: what logits are divided by for calibrated probabilities.
+        predictor: of the accuracy of subnets.
+        finalists: subnets that were tested, each once, 128 at most; of these a few should have
+            arrays, for the bundle to stay small.
 
     Raises:
         BundleError: it cannot be written, or `Bundle.open` or every device would refuse it.
     """
     members = _array_members(arrays, golden, predictor)
+    if ready_made := stored_arrays(str(path), space, finalists):
+        members[FINALISTS] = _tensors(ready_made)
     members |= {f"calibration/{i:05}.jpg": content for i, content in enumerate(calibration)}
     members |= {f"check/{i:05}.jpg": content for i, (content, _) in enumerate(check)}
     labels, subnets = tuple(label for _, label in check), tuple(case.subnet for case in golden)
     hashes = {name: sha256(content) for name, content in members.items()}
     about = space, tuple(classes), preprocessing, provenance
-    manifest = Manifest(*about, labels, subnets, hashes, temperature)
+    listed = tuple(ListedFinalist(f.subnet, f.accuracy, bool(f.arrays)) for f in finalists)
+    manifest = Manifest(*about, labels, subnets, hashes, temperature, listed)
     sizes = {name: len(content) for name, content in members.items()}
     text = manifest.to_bytes(sizes)
     read_manifest(Path(path), text, sizes)  # what could not be read back is not written
@@ -90,7 +102,13 @@ def _array_members(
     """Returns the members that hold arrays, by name."""
     images = {f"images_{i}": case.images for i, case in enumerate(golden)}
     logits = {f"logits_{i}": case.logits for i, case in enumerate(golden)}
-    members = {WEIGHTS: _tensors(arrays), GOLDEN: _tensors({**images, **logits})}
+    classifier = {name: arrays[name] for name in arrays if name.startswith(f"{LOGITS}.")}
+    members = {
+        WEIGHTS: _tensors({k: v for k, v in arrays.items() if k not in classifier}),
+        CLASSIFIER: _tensors(classifier),
+        GOLDEN: _tensors(logits),
+        GOLDEN_IMAGES: _tensors(images),
+    }
     if predictor is not None:
         members[PREDICTORS] = safetensors.numpy.save(predictor.to_arrays())
     return members

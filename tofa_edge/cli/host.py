@@ -33,8 +33,8 @@ OPTIONS: dict[str, Any] = {
 SETTINGS = tuple(field.name for field in dataclasses.fields(TrainingConfig))
 LAST = ("resume", "force", "log", "as_json")
 OF_PRETRAINING = (
-    "start", "pretrain_epochs", "resolution", "learning_rate", "seed", "calibration_photos",
-    "half_precision", "device",
+    "start", "pretrain_epochs", "resolution", "flips", "learning_rate", "seed",
+    "calibration_photos", "half_precision", "device",
 )  # fmt: skip
 
 Log = Annotated[

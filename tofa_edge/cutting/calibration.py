@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from contextlib import closing
+from types import MappingProxyType
 
 import numpy as np
 
@@ -60,15 +61,26 @@ def cut_network(
     preprocessing: Preprocessing,
     images: ImageArray,
     engine: Engine,
+    ready_made: Arrays = MappingProxyType({}),
 ) -> Network:
     """Returns a subnet as a finished network: slice, calibrate BatchNorm, fold.
 
-    The largest subnet keeps the statistics it was trained with, and needs no images. `supernet` are
-    float32 arrays by name, `images` are shuffled, uint8, (N, S, S, 3), S the subnet's resolution.
+    The largest subnet keeps the statistics it was trained with, and needs no images; nor does one
+    whose statistics are ready-made.
+
+    Args:
+        space: that contains the subnet.
+        subnet: to cut.
+        supernet: float32 arrays by name.
+        preprocessing: of the network.
+        images: to calibrate with, shuffled, uint8, (N, S, S, 3), S the subnet's resolution.
+        engine: that calibrates.
+        ready_made: a finalist's arrays, by name: statistics and classifier replace what is sliced.
     """
     network = layers(space, subnet)
     arrays = cut(network, supernet)
-    if not keeps_statistics(space, subnet):
+    arrays |= {name: array for name, array in ready_made.items() if name in arrays}
+    if not (keeps_statistics(space, subnet) or has_statistics(ready_made)):
         arrays = calibrate(network, arrays, images, preprocessing, engine)
     return fold(network, arrays, preprocessing)
 
@@ -76,6 +88,11 @@ def cut_network(
 def keeps_statistics(space: SearchSpace, subnet: Subnet) -> bool:
     """Whether a subnet is the one whose BatchNorm statistics the supernet stores."""
     return subnet == space.largest()
+
+
+def has_statistics(ready_made: Arrays) -> bool:
+    """Whether a finalist's arrays hold the BatchNorm statistics of its subnet."""
+    return any(name.endswith(".variance") for name in ready_made)
 
 
 def pooled_statistics(

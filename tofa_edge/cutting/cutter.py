@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import cached_property
 
 import numpy as np
 
-from tofa_edge.architecture.arrays import ImageArray
+from tofa_edge.architecture.arrays import FloatArray, ImageArray
 from tofa_edge.architecture.layers import LOGITS, layers
 from tofa_edge.architecture.space import Subnet
 from tofa_edge.backends.protocol import Engine
 from tofa_edge.bundle.bundle import Bundle
+from tofa_edge.bundle.finalists import FEATURES_DEVIATION, FEATURES_MEAN, Finalist
 from tofa_edge.bundle.frames import distinct
 from tofa_edge.bundle.images import ImageSource, prepare, stack
-from tofa_edge.cutting.calibration import cut_network, keeps_statistics
-from tofa_edge.cutting.dead_inputs import has_outsized_weights, mended
+from tofa_edge.cutting.calibration import cut_network, has_statistics, keeps_statistics
+from tofa_edge.cutting.dead_inputs import features_of, has_outsized_weights, mended
 from tofa_edge.errors import BundleError, ImageError
 from tofa_edge.network.network import Network
 from tofa_edge.network.slicing import calibration_network, cut, fold
@@ -63,21 +64,57 @@ class Cutter:
     ) -> Network:
         """Returns a subnet, its BatchNorm calibrated by `engine` with `most_images`, and folded.
 
-        Any engine that calibrates will do: the statistics are the same.
+        Any engine that calibrates will do: the statistics are the same. Where no frames were given,
+        a finalist's ready-made statistics serve instead; its own classifier serves in any case.
 
         Raises:
-            BundleError: there are fewer than 16 images to calibrate with.
+            BundleError: there are fewer than 16 images to calibrate with, or what is ready-made is
+                damaged.
             ImageError: a frame cannot be read.
             BackendError: the engine cannot run the calibration network.
         """
         size, preprocessing = subnet.resolution, self.bundle.preprocessing
-        kept = keeps_statistics(self.space, subnet)
-        images = stack([], size) if kept else self.images(size, most_images)
-        network = cut_network(self.space, subnet, self._supernet, preprocessing, images, engine)
-        if self._wants_mending and self.can_calibrate():
-            network = mended(network, self.images(size, most_images), engine)
+        ready_made = self._ready_made(subnet)
+        known = keeps_statistics(self.space, subnet) or has_statistics(ready_made)
+        images = stack([], size) if known else self.images(size, most_images)
+        network = cut_network(
+            self.space, subnet, self._supernet, preprocessing, images, engine, ready_made
+        )
+        network = self._mended(network, ready_made, engine, most_images)
         self._check_finite(network)
         return network
+
+    def _ready_made(self, subnet: Subnet) -> Mapping[str, FloatArray]:
+        """Returns what serves of a finalist's arrays: with frames, statistics are calibrated."""
+        if subnet not in self._with_arrays:
+            return {}
+        arrays = self._finalists[subnet].arrays or {}
+        if not self._given:
+            return arrays
+        return {name: array for name, array in arrays.items() if name.startswith(f"{LOGITS}.")}
+
+    @cached_property
+    def _with_arrays(self) -> frozenset[Subnet]:
+        listed = self.bundle.listed_finalists
+        return frozenset(each.subnet for each in listed if each.has_arrays)
+
+    @cached_property
+    def _finalists(self) -> dict[Subnet, Finalist]:
+        """The bundle's finalists, read when the first of those with arrays is asked for."""
+        return {finalist.subnet: finalist for finalist in self.bundle.finalists()}
+
+    def _mended(
+        self, network: Network, ready_made: Mapping[str, FloatArray], engine: Engine, most: int
+    ) -> Network:
+        """Returns a network whose classifier has no weights on dead channels."""
+        own = ready_made.get(f"{LOGITS}.weight")
+        if not (self._shared_is_outsized if own is None else has_outsized_weights(own)):
+            return network
+        if FEATURES_MEAN in ready_made:
+            return mended(network, ready_made[FEATURES_MEAN], ready_made[FEATURES_DEVIATION])
+        if not self.can_calibrate():
+            return network
+        return mended(network, *features_of(network, self.images(network.input_size, most), engine))
 
     def _check_finite(self, network: Network) -> None:
         """Checks what folding and calibrating made of weights that were finite one by one."""
@@ -89,8 +126,8 @@ class Cutter:
                 )
 
     @cached_property
-    def _wants_mending(self) -> bool:
-        """Whether the classifier, which all subnets share, has weights on dead channels."""
+    def _shared_is_outsized(self) -> bool:
+        """Whether the classifier that subnets share has weights on dead channels."""
         return has_outsized_weights(self._supernet[f"{LOGITS}.weight"])
 
     def stored_network(self, subnet: Subnet) -> Network:
@@ -111,6 +148,24 @@ class Cutter:
     def can_calibrate(self) -> bool:
         """Whether there are enough images for subnets other than the largest."""
         return self.bundle.calibration_count + len(self.frames) >= LEAST_CALIBRATION_IMAGES
+
+    def can_cut(self, subnet: Subnet) -> bool:
+        """Whether a subnet's statistics are known, or there are enough images for them."""
+        known = keeps_statistics(self.space, subnet) or has_statistics(self._ready_made(subnet))
+        return known or self.can_calibrate()
+
+    def about_statistics(self, subnet: Subnet) -> str:
+        """Returns as a sentence where a subnet's BatchNorm statistics and classifier come from."""
+        ready_made = self._ready_made(subnet)
+        if keeps_statistics(self.space, subnet):
+            source = "the supernet's own, from training"
+        elif has_statistics(ready_made):
+            source = "ready-made in the bundle, as the host tested it"
+        else:
+            frames, photos = self._shares(CALIBRATION_IMAGES)
+            source = f"calibrated here with {frames} frames and {photos} photos"
+        own = ", with a classifier of its own" if f"{LOGITS}.weight" in ready_made else ""
+        return f"BatchNorm statistics of {subnet}: {source}{own}"
 
     def about_frames(self) -> str:
         """Returns as a sentence how many of the frames given are used, and how many photos."""

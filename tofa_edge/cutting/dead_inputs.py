@@ -39,23 +39,49 @@ def without_dead_inputs(
         bias: float32, (classes,).
         features: what it reads of usual images, float32, (N, channels).
     """
-    deviation = features.std(axis=0, dtype=np.float64)
-    dead = deviation < FLOOR * np.sqrt(np.mean(deviation**2))
-    moved = weight[:, dead] @ features[:, dead].mean(axis=0)
+    return without_dead_channels(weight, bias, *moments(features))
+
+
+def moments(features: FloatArray) -> tuple[FloatArray, FloatArray]:
+    """Returns mean and standard deviation of `features`, (N, channels): float32, (channels,)."""
+    deviation = features.std(axis=0, dtype=np.float64).astype(np.float32)
+    return features.mean(axis=0), deviation
+
+
+def without_dead_channels(
+    weight: FloatArray, bias: FloatArray, mean: FloatArray, deviation: FloatArray
+) -> tuple[FloatArray, FloatArray]:
+    """Does the same by the `mean` and standard `deviation` of each channel, (channels,)."""
+    dead = deviation < FLOOR * np.sqrt(np.mean(np.square(deviation, dtype=np.float64)))
+    moved = weight[:, dead] @ mean[dead]
     mended: FloatArray = np.where(dead, np.float32(0), weight)
     return mended, (bias + moved).astype(np.float32)
 
 
-def mended(network: Network, images: ImageArray, engine: Engine) -> Network:
+def mended(network: Network, mean: FloatArray, deviation: FloatArray) -> Network:
     """Returns a finished network whose classifier puts nothing on channels without variance.
 
-    It ends with its classifier; `images` are usual ones, uint8, (N, S, S, 3).
+    It ends with its classifier; `mean` and standard `deviation` are of each channel that this
+    reads, float32, (channels,), over usual images.
+    """
+    weight, bias = (network.arrays[f"{LOGITS}.{role}"] for role in ("weight", "bias"))
+    weight, bias = without_dead_channels(weight, bias, mean, deviation)
+    arrays = {**network.arrays, f"{LOGITS}.weight": weight, f"{LOGITS}.bias": bias}
+    return replace(network, arrays=arrays)
+
+
+def features_of(
+    network: Network, images: ImageArray, engine: Engine
+) -> tuple[FloatArray, FloatArray]:
+    """Returns mean and standard deviation of what a classifier reads, float32, (channels,).
+
+    Args:
+        network: finished; it ends with its classifier.
+        images: usual ones, uint8, (N, S, S, 3).
+        engine: that runs the network.
     """
     *body, classifier = network.layers
     arrays = {k: v for k, v in network.arrays.items() if not k.startswith(f"{LOGITS}.")}
     part = replace(network, layers=tuple(body), arrays=arrays, outputs=classifier.inputs)
-    features = outputs_of(part, engine, images, classifier.inputs[0])
-    weight, bias = (network.arrays[f"{LOGITS}.{role}"] for role in ("weight", "bias"))
-    weight, bias = without_dead_inputs(weight, bias, features.reshape(len(images), -1))
-    arrays |= {f"{LOGITS}.weight": weight, f"{LOGITS}.bias": bias}
-    return replace(network, arrays=arrays)
+    features = outputs_of(part, engine, images, classifier.inputs[0]).reshape(len(images), -1)
+    return moments(features)

@@ -77,8 +77,10 @@ def with_sensitive_in_float(first: Built, cutter: Cutter, by: Engine) -> Built:
 def calibrated_shortly(cutter: Cutter, subnet: Subnet, engine: Engine, by: Engine) -> Network:
     """Returns a subnet calibrated with few images: enough to time it, without denormals.
 
-    `by` computes statistics and ranges in float.
+    `by` computes statistics and ranges in float. Where there are no images, stored statistics do.
     """
+    if not cutter.can_cut(subnet):
+        return stored_network(cutter, subnet, engine, by)
     network = cutter.network(subnet, by, FEW_IMAGES)
     if not engine.target.is_integer:
         return network

@@ -96,7 +96,7 @@ def _checked(
         expected = None if predictor is None else measured.accuracy
         return Checked(right, len(labels), contradiction(right, labels, expected, deviation))
     photos_alone = Cutter(bundle)
-    if request.options.frames_share == 1 or not photos_alone.can_calibrate():
+    if request.options.frames_share == 1 or not photos_alone.can_cut(subnet):
         return Checked(right, len(labels))
     without = logits_of(photos_alone.network(subnet, by), by, images).argmax(axis=1)
     return Checked(right, len(labels), cost_of_frames(classes, without, labels))

@@ -16,7 +16,7 @@ from tofa_edge.measurement.stopwatch import Latency
 from tofa_edge.search.chooser import Chooser, Pick
 from tofa_edge.serving.explanation import Measured
 
-TRIES, OBSERVED_TRIES = 3, 5  # what is observed varies more than what is predicted
+TRIES, MORE_TRIES = 3, 5  # what is observed varies more than what is predicted, and bold tries fail
 CAUTIOUS = 0.6  # of the budget is aimed at when all tries were over it
 
 
@@ -51,7 +51,7 @@ def best_within(device: Device, chooser: Chooser) -> Finished:
         with device.trace.timed("measure"):
             chooser.measure(partial(_measured, device))
     best: Finished | None = None
-    tries, most = 0, OBSERVED_TRIES if chooser.budget.is_observed else TRIES
+    tries, most = 0, MORE_TRIES if chooser.budget.is_observed or chooser.is_bold else TRIES
     try:
         while tries < most:
             with device.trace.timed("search"):
@@ -93,14 +93,16 @@ def _note_own_choice(device: Device, chooser: Chooser, best: Finished) -> None:
         )
 
 
-def exactly(device: Device, subnet: Subnet, engine: Engine, budget: Budget) -> Finished:
-    """Returns a subnet on an engine, whatever it takes.
+def exactly(
+    device: Device, subnet: Subnet, engine: Engine, budget: Budget, accuracy: float | None = None
+) -> Finished:
+    """Returns a subnet on an engine, whatever it takes; with its tested `accuracy`, if known.
 
     Raises:
         BackendError: the engine computes wrong numbers.
         BudgetError: rounding to integers costs more than the budget allows.
     """
-    finished = device.finish(subnet, engine)
+    finished = device.finish(subnet, engine, accuracy)
     reason = _refusal(finished, budget)
     if reason:
         finished.session.close()
@@ -146,14 +148,17 @@ def _refusal(finished: Finished, budget: Budget) -> str:
 def _fallback(device: Device, chooser: Chooser) -> Finished:
     """Returns the best of what was measured on the way, else a cautious pick, else the smallest."""
     smallest, engine, budget = chooser.space.smallest(), chooser.fastest_engine, chooser.budget
-    on_the_way = sorted(device.trace.measured, key=lambda item: -item.accuracy)
     engines = {str(each): each for each in chooser.forecasts}
-    within: list[tuple[Subnet, Engine, float | None]] = [
-        (measured.subnet, engines[measured.engine], measured.accuracy)
-        for measured in on_the_way
+    on_the_way = [
+        (measured.subnet, engines[measured.engine])
+        for measured in device.trace.measured
         if measured.engine in engines
         and chooser.allows(measured.subnet, measured.latency, engines[measured.engine])
     ]
+    within: list[tuple[Subnet, Engine, float | None]] = [
+        (subnet, by, chooser.expected_accuracy(subnet, by)) for subnet, by in on_the_way
+    ]
+    within.sort(key=lambda item: -(item[2] or 0.0))
     cautious = None if within else chooser.pick(share=CAUTIOUS)
     if cautious is not None:
         within.append((cautious.subnet, cautious.engine, cautious.accuracy))

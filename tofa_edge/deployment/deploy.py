@@ -10,8 +10,10 @@ from __future__ import annotations
 
 import contextlib
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
+from types import MappingProxyType
 
 import numpy as np
 
@@ -55,7 +57,8 @@ from tofa_edge.measurement.validity import snapshot
 from tofa_edge.prediction.accuracy import AccuracyPredictor
 from tofa_edge.search.candidates import Candidate, fastest_candidates
 from tofa_edge.search.chooser import Chooser
-from tofa_edge.search.forecast import Forecast
+from tofa_edge.search.finalists import FinalistChooser
+from tofa_edge.search.forecast import Forecast, expected_drop
 from tofa_edge.serving.explanation import Explanation
 from tofa_edge.serving.model import Model
 
@@ -125,6 +128,7 @@ def chosen_and_kept(request: Request, key: str | None, trace: Trace, unknown_bel
     """
     choice = _chosen(request, trace)
     finished, provisional = choice.finished, choice.provisional
+    trace.note(choice.cutter.about_statistics(finished.measured.subnet))
     check = checked(finished, request, choice.cutter, choice.calibrating, choice.predictor, trace)
     if provisional.reason:
         again = key is not None and starter(request.options.python) is not None
@@ -135,7 +139,7 @@ def chosen_and_kept(request: Request, key: str | None, trace: Trace, unknown_bel
             request.bundle.path,
             request.budget,
             finished.measured,
-            choice.predictor is not None,
+            choice.predictor is not None or finished.measured.subnet in request.tested,
             difference=finished.difference,
             check=None if check is None else (check.right, check.count),
         )
@@ -246,9 +250,13 @@ def _chosen(request: Request, trace: Trace) -> Choice:
         if fixed is not None:
             with trace.timed("screen"):
                 engine = fastest(device, fixed, candidates)
-            finished = exactly(device, fixed, engine, request.budget)
+            accuracy = request.tested.get(fixed)
+            if accuracy is not None:
+                accuracy -= expected_drop(predictor, engine.target)
+            finished = exactly(device, fixed, engine, request.budget, accuracy)
         else:
-            chooser = chooser_for(request, predictor, candidates, profiles)
+            tested = {s: share for s, share in request.tested.items() if cutter.can_cut(s)}
+            chooser = chooser_for(request, predictor, candidates, profiles, tested)
             finished = best_within(device, chooser)
         provisional = judged(before, snapshot(), request.budget)
         if finished.measured.latency.is_disturbed:
@@ -259,10 +267,10 @@ def _chosen(request: Request, trace: Trace) -> Choice:
 
 
 def _check_predicted(request: Request, predictor: AccuracyPredictor | None) -> None:
-    if request.budget.accuracy is not None and predictor is None:
+    if request.budget.accuracy is not None and predictor is None and not request.tested:
         raise BudgetError(
             f"{request.bundle.path} has no accuracy predictor, so a budget cannot ask for an "
-            "accuracy: train it with --predictor-subnets 240"
+            "accuracy: train it with --predictor-subnets 120"
         )
 
 
@@ -271,8 +279,12 @@ def chooser_for(
     predictor: AccuracyPredictor | None,
     candidates: list[Candidate],
     profiles: list[Profile],
+    tested: Mapping[Subnet, float] = MappingProxyType({}),
 ) -> Chooser:
-    """Returns what chooses among the fastest candidates, beginning with what profiles know."""
+    """Returns what chooses among the fastest candidates, beginning with what profiles know.
+
+    Of the subnets that the host has `tested`, by their accuracies, or if there are none of all.
+    """
     space, device = request.bundle.space, fingerprint()
 
     def known(engine: Engine) -> list[Forecast]:
@@ -280,4 +292,5 @@ def chooser_for(
 
     rng = np.random.default_rng(request.options.seed)
     two = fastest_candidates(candidates)
-    return Chooser(space, predictor, request.budget, two, rng, request.until, known)
+    whole = (space, predictor, request.budget, two, rng, request.until, known)
+    return FinalistChooser(*whole, tested) if tested else Chooser(*whole)

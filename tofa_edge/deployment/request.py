@@ -86,6 +86,11 @@ class Request:
             return self.subnet
         return self.bundle.space.largest() if self.budget.is_free else None
 
+    @property
+    def tested(self) -> dict[Subnet, float]:
+        """The accuracies of the subnets that were tested on the host; empty where none were."""
+        return {each.subnet: each.accuracy for each in self.bundle.listed_finalists}
+
 
 def requested(
     bundle: str | Path | Bundle, budget: Budget, subnet: Subnet | None, options: DeployOptions

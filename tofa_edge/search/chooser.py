@@ -3,25 +3,23 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 
 import numpy as np
 
 from tofa_edge.architecture.arrays import DoubleArray
-from tofa_edge.architecture.cost import FLOAT_BYTES
 from tofa_edge.architecture.encodings import Encodings, distinct, encoded
 from tofa_edge.architecture.sampling import sample
 from tofa_edge.architecture.space import SearchSpace, Subnet
-from tofa_edge.architecture.tables import tables
 from tofa_edge.backends.protocol import Engine
 from tofa_edge.budget import Budget
 from tofa_edge.measurement.stopwatch import Latency
 from tofa_edge.prediction.accuracy import AccuracyPredictor
-from tofa_edge.prediction.memory import MEGA, SHARES, peak_memory_mb
 from tofa_edge.search.candidates import Candidate, headroom
 from tofa_edge.search.evolution import maximise
 from tofa_edge.search.forecast import Forecast, expected_accuracy, expected_drop
+from tofa_edge.search.limits import limited_costs
 
 POOL = 1500  # subnets among which the next to measure is chosen
 MEASUREMENTS = 8  # over all engines, those of the screening included
@@ -71,7 +69,7 @@ class Chooser:
     forecasts: dict[Engine, Forecast] = field(init=False, default_factory=dict)
 
     def __post_init__(self) -> None:
-        pool = distinct(self.space, sample(self.space, self.rng, POOL))
+        pool = self._pool()
         self._tried: list[tuple[Encodings, Engine]] = []
         self._aim = 1.0
         for candidate in self.candidates:
@@ -81,6 +79,15 @@ class Chooser:
                 others = [*self.known(engine), *list(self.forecasts.values())[:1]]
                 self.forecasts[engine] = Forecast(self.space, pool, others)
                 self.forecasts[engine].add(self.space.middle(), candidate.latency)
+
+    def _pool(self) -> Encodings:
+        """Returns the subnets among which the next to measure is chosen."""
+        return distinct(self.space, sample(self.space, self.rng, POOL))
+
+    @property
+    def is_bold(self) -> bool:
+        """Whether a try that may be over the budget is worth it, once there is one within it."""
+        return False
 
     @property
     def fastest_engine(self) -> Engine:
@@ -118,8 +125,8 @@ class Chooser:
                 return
             for engine in order[: MEASUREMENTS - done]:
                 subnet = self.forecasts[engine].next()
-                latency = measure(subnet, engine)
-                if latency is None:
+                latency = None if subnet is None else measure(subnet, engine)
+                if subnet is None or latency is None:
                     order = [other for other in order if other != engine]
                 else:
                     self.observe(subnet, engine, latency)
@@ -146,6 +153,9 @@ class Chooser:
         pick = self._best(aimed)
         if pick is None or (better_than is not None and pick.accuracy < better_than + MIN_GAIN):
             return None
+        return self._try(pick)
+
+    def _try(self, pick: Pick) -> Pick:
         self._tried.append((self.space.encode(pick.subnet), pick.engine))
         return pick
 
@@ -188,20 +198,37 @@ class Chooser:
         if limit is not None and not worst <= limit:
             return False
         others = replace(self.budget, latency_ms=None)  # the latency was measured
+        genes, accuracy = encoded(self.space, [subnet]), np.array([self._accuracy(subnet)])
+        return bool(np.isfinite(self._accuracy_within(genes, engine, others, accuracy)[0]))
+
+    def expected_accuracy(self, subnet: Subnet, engine: Engine) -> float:
+        """Returns the accuracy expected of a subnet on an engine, 0..1, or its stand-in."""
+        return self._accuracy(subnet) - expected_drop(self.predictor, engine.target)
+
+    def _accuracy(self, subnet: Subnet) -> float:
         genes = encoded(self.space, [subnet])
-        return bool(np.isfinite(self._accuracy_within(genes, engine, others)[0]))
+        return float(expected_accuracy(self.space, self.predictor, genes)[0])
+
+    @property
+    def _judges_accuracy(self) -> bool:
+        """Whether what is expected is an accuracy, no stand-in."""
+        return self.predictor is not None
+
+    def _most_accurate(self) -> tuple[str, float]:
+        """Returns who has the highest accuracy, and which."""
+        return "the largest is expected to reach", self._accuracy(self.space.largest())
 
     def exceeded(self, subnet: Subnet, engine: Engine) -> str:
         """Returns which limits but latency the smallest `subnet` exceeds; empty for none."""
+        genes = encoded(self.space, [subnet])
         reasons = [
             f"{name} of the smallest is {cost[0]:.3g} {unit}"
-            for name, unit, cost, limit in self._costs(encoded(self.space, [subnet]), engine)
+            for name, unit, cost, limit in limited_costs(self.space, self.budget, genes, engine)
             if cost[0] > limit
         ]
-        largest = encoded(self.space, [self.space.largest()])
-        reached = float(expected_accuracy(self.space, self.predictor, largest)[0])
+        who, reached = self._most_accurate()
         if self.budget.accuracy is not None and reached < self.budget.accuracy:
-            reasons.append(f"the largest is expected to reach {reached:.1%}")
+            reasons.append(f"{who} {reached:.1%}")
         return ", ".join(reasons)
 
     def _surely_fits(self, subnet: Subnet, limit: float) -> bool:
@@ -220,36 +247,26 @@ class Chooser:
         return scores
 
     def _accuracy_within(
-        self, genes: Encodings, engine: Engine, budget: Budget, accuracy: DoubleArray | None = None
+        self,
+        genes: Encodings,
+        engine: Engine,
+        budget: Budget,
+        accuracy: DoubleArray | None = None,
+        caution: float = CAUTION,
     ) -> DoubleArray:
         """Returns expected accuracies on an engine, −inf where subnets exceed the budget."""
         if accuracy is None:
             accuracy = expected_accuracy(self.space, self.predictor, genes)
         accuracy = accuracy - expected_drop(self.predictor, engine.target)
         allowed = np.ones(len(genes), bool)
-        for _, _, cost, limit in self._costs(genes, engine):
+        for _, _, cost, limit in limited_costs(self.space, budget, genes, engine):
             allowed &= cost <= limit
-        if self.predictor is not None and budget.accuracy is not None:
+        if self._judges_accuracy and budget.accuracy is not None:
             allowed &= accuracy >= budget.accuracy
         if budget.latency_ms is not None:
-            allowed &= self._cautious_ms(engine, genes, budget) <= budget.latency_ms
+            allowed &= self._cautious_ms(engine, genes, budget, caution) <= budget.latency_ms
         within: DoubleArray = np.where(allowed, accuracy, -np.inf)
         return within
-
-    def _costs(
-        self, genes: Encodings, engine: Engine
-    ) -> Iterator[tuple[str, str, DoubleArray, float]]:
-        """Yields each limit but latency and accuracy: its name, its unit, costs (N,), the limit."""
-        space, budget, precision = self.space, self.budget, engine.target.precision
-        if budget.memory_mb is not None:
-            growth = peak_memory_mb(space, genes, engine.backend.name, precision)
-            yield "memory", "MB expected", growth, budget.memory_mb
-        costs = tables(space).costs(genes)
-        if budget.mmacs is not None:
-            yield "work", "MMACs", costs.macs / MEGA, budget.mmacs
-        if budget.size_mb is not None:
-            stored = FLOAT_BYTES * SHARES.get(precision, 1.0) * costs.parameters
-            yield "size", "MB", np.asarray(stored / MEGA, np.float64), budget.size_mb
 
     def _cautious_ms(
         self, engine: Engine, genes: Encodings, budget: Budget, caution: float = CAUTION

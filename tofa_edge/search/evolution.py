@@ -12,16 +12,18 @@ from typing import Any
 
 import numpy as np
 
-from tofa_edge.architecture.arrays import DoubleArray
+from tofa_edge.architecture.arrays import DoubleArray, IndexArray
 from tofa_edge.architecture.encodings import Encodings, _hashes, distinct, mutated
 from tofa_edge.architecture.sampling import sample
 from tofa_edge.architecture.space import SearchSpace
 
 Score = Callable[[Encodings], DoubleArray]
+Cells = Callable[[Encodings], IndexArray]
 
 FIRST = 8000  # random subnets
 ROUNDS, PARENTS, CHILDREN = 8, 100, 20  # a round changes each parent so many times
 CHANGE = 0.1  # the probability of a choice to be drawn anew, at first
+CELL_ROUNDS = 24  # where the best of each cell is wanted
 
 
 def maximise(
@@ -56,6 +58,38 @@ def maximise(
         _, places = np.unique(_hashes(merged), return_index=True)
         best, scores = _best(merged[places], found[places])
     return best, scores
+
+
+def best_of_cells(
+    space: SearchSpace, score: Score, cells: Cells, rng: np.random.Generator
+) -> tuple[Encodings, DoubleArray]:
+    """Returns the subnet of the best score in each cell that evolution reaches, and their scores.
+
+    Subnets change from all of them alike (MAP-Elites; Mouret and Clune, 2015).
+
+    Args:
+        score: as for `maximise`.
+        cells: the numbers of the cells that encodings (N, genes) lie in, (N,).
+
+    Returns:
+        encodings, (K, genes), and scores, (K,), by the number of their cell.
+    """
+    pool = distinct(space, np.concatenate([sample(space, rng, FIRST), _corners(space)]))
+    best, scores = _best_of_cells(pool, score(pool), cells)
+    for _ in range(CELL_ROUNDS):
+        parents = best[rng.integers(len(best), size=PARENTS * CHILDREN)]
+        children = distinct(space, mutated(space, parents, rng, CHANGE))
+        found = np.concatenate([scores, score(children)])
+        best, scores = _best_of_cells(np.concatenate([best, children]), found, cells)
+    return best, scores
+
+
+def _best_of_cells(
+    pool: Encodings, scores: DoubleArray, cells: Cells
+) -> tuple[Encodings, DoubleArray]:
+    order = np.argsort(-scores, kind="stable")
+    _, first = np.unique(cells(pool)[order], return_index=True)
+    return pool[order[first]], scores[order[first]]
 
 
 def _corners(space: SearchSpace) -> Encodings:

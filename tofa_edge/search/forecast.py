@@ -56,10 +56,13 @@ class Forecast:
             self._deviation = float(np.median(prediction.relative_std[len(self._measured) :]))
         return self._deviation
 
-    def next(self) -> Subnet:
-        """Returns the subnet whose measurement would tell most about all others."""
-        count = len(self._measured)
-        (chosen,) = self._predictor.design(1, already=range(count))
+    def next(self) -> Subnet | None:
+        """Returns the subnet whose measurement would tell most about all others; None for none."""
+        count, alike = len(self._measured), (self._pool[:, None] == self._measured).all(axis=2)
+        known = np.flatnonzero(alike.any(axis=1))
+        if len(known) == len(self._pool):
+            return None
+        (chosen,) = self._predictor.design(1, already=[*range(count), *(known + count).tolist()])
         return self.space.decode(self._pool[chosen - count])
 
     def spread(self, percentile: int, medians: DoubleArray) -> DoubleArray:

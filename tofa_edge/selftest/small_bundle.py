@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +17,7 @@ from tofa_edge.architecture.space import Subnet
 from tofa_edge.architecture.zoo import tiny
 from tofa_edge.backends.reference import ReferenceSession
 from tofa_edge.bundle.bundle import GoldenCase
+from tofa_edge.bundle.finalists import Finalist, array_shapes
 from tofa_edge.bundle.write import stored_precision, write_bundle
 from tofa_edge.network.network import LITE_PREPROCESSING
 from tofa_edge.network.slicing import cut, fold
@@ -35,6 +36,7 @@ def small_bundle(
     calibration_photos: int = CALIBRATION_PHOTOS,
     check_photos: int = CHECK_PHOTOS,
     predictor: AccuracyPredictor | None = None,
+    finalists: Sequence[Finalist] = (),
 ) -> dict[str, NDArray[Any]]:
     """Writes a bundle of the space `tiny` and returns the arrays that it stores.
 
@@ -44,6 +46,7 @@ def small_bundle(
         calibration_photos: how many it carries; under 16 only the largest subnet can be deployed.
         check_photos: how many it carries.
         predictor: of accuracy, that it carries besides.
+        finalists: that it lists.
     """
     rng, space = np.random.default_rng(seed), tiny()
     stored = stored_precision(random_arrays(space, rng), half)
@@ -60,8 +63,31 @@ def small_bundle(
         check=[(smooth_photo(rng), index % space.classes) for index in range(check_photos)],
         provenance={"made_by": "small_bundle", "seed": seed, "accuracy": 0.1, "note": None},
         predictor=predictor,
+        finalists=finalists,
     )
     return stored
+
+
+def small_finalists(seed: int = 0) -> tuple[Finalist, ...]:
+    """Returns finalists of the space `tiny`: with random arrays of all kinds, some, and none."""
+    rng, space = np.random.default_rng(seed), tiny()
+    subnets = (space.smallest(), space.largest(), space.middle(), space.sample(rng))
+    kinds = ("statistics", "classifier", "features"), ("classifier",), ("statistics",), ()
+    return tuple(
+        Finalist(subnet, accuracy, _ready_made(subnet, wanted, rng) or None)
+        for subnet, wanted, accuracy in zip(subnets, kinds, (0.5, 0.75, 0.625, 1.0), strict=True)
+    )
+
+
+def _ready_made(
+    subnet: Subnet, kinds: Sequence[str], rng: np.random.Generator
+) -> dict[str, NDArray[Any]]:
+    groups = array_shapes(tiny(), subnet)
+    return {
+        name: rng.uniform(0.5, 1.5, shape).astype(np.float32)
+        for kind in kinds
+        for name, shape in groups[kind].items()
+    }
 
 
 def smooth_photo(rng: np.random.Generator, size: int = PHOTO_SIZE, **options: Any) -> bytes:

@@ -13,6 +13,7 @@ from typing import TypeVar
 from tofa_edge.errors import TrainingError
 
 PRETRAINED = ("lite0", "lite1", "lite2")
+LEARNING_RATE = 1e-3  # the peak, of training and of the studies
 DEVICES = ("auto", "cpu", "cuda")
 MOST_PHOTOS = 19_990  # that a bundle's archive has room for, beside its other members
 STARTS = (*PRETRAINED, "tiny")
@@ -30,6 +31,7 @@ QUANTISATION_AWARE = "quantisation-aware training"
 EVALUATION, TESTING = "evaluation", "testing subnets"
 INTEGER_DROP, PACKING = "accuracy drop in integers", "packing"
 PREDICTOR = "accuracy predictor"
+FINALISTS, READY_MADE = "testing finalists", "statistics of finalists"
 
 
 def teacher_features(name: str) -> str:
@@ -55,6 +57,8 @@ class TrainingConfig:
         resolution: Largest input size in pixels; the smaller ones of the space are trained too.
         batch_size: Labelled photos a step.
         unlabelled_ratio: Unlabelled photos for each labelled one; 0 trains on labels alone.
+        flips: Whether photos are flipped left to right at random: not for digits, signs, or left
+            and right parts.
         teachers: Pretrained networks (of lite0, lite1, lite2) whose features of every photo give
             the initial pseudo-labels; '' for none: then the supernet's own features do.
         learning_rate: Peak of AdamW's cosine schedule.
@@ -62,7 +66,8 @@ class TrainingConfig:
         calibration_photos: Unlabelled training photos the bundle carries, at most; 0: frames at
             deployment.
         check_photos: Labelled photos, kept out of training, the bundle carries, at most.
-        predictor_subnets: Subnets to test for the accuracy predictor; 0 ships none.
+        predictor_subnets: Subnets to test for the accuracy predictor, which then proposes as many
+            finalists, 100 at most; 0 ships neither.
         half_precision: Store 16-bit weights.
         device: auto, cpu or cuda (in bfloat16 where that is safe).
 
@@ -79,12 +84,13 @@ class TrainingConfig:
     resolution: int = 128
     batch_size: int = 32
     unlabelled_ratio: int = 2
+    flips: bool = True
     teachers: tuple[str, ...] = PRETRAINED
-    learning_rate: float = 1e-3
+    learning_rate: float = LEARNING_RATE
     seed: int = 0
     calibration_photos: int = 256
     check_photos: int = 64
-    predictor_subnets: int = 240
+    predictor_subnets: int = 120
     half_precision: bool = False
     device: str = "auto"
 

@@ -18,6 +18,7 @@ from tofa_edge.errors import BundleError, TrainingError
 from tofa_edge.storage.files import check_place
 from tofa_edge.train.after.finishing import (
     PACKING_SECONDS,
+    Taught,
     bundle_as_is,
     pack_trained,
     seconds_after_training,
@@ -45,8 +46,8 @@ from tofa_edge.train.data.sources import decode_photos, list_photos
 from tofa_edge.train.distributed import Processes
 from tofa_edge.train.objective.teachers import run_teacher
 from tofa_edge.train.run.checkpoint import Checkpoints
-from tofa_edge.train.run.early_stopping import LEAST_LABELS, EarlyStopping
-from tofa_edge.train.run.phases import TrainingRun, optimise, pretrain_supernet
+from tofa_edge.train.run.early_stopping import EarlyStopping, why_not_to_stop
+from tofa_edge.train.run.phases import Optimised, TrainingRun, optimise, pretrain_supernet
 from tofa_edge.train.run.time_estimate import PhaseCosts, TimeLeft, expected_seconds
 from tofa_edge.train.supernet.start import new_supernet, read_start, used_device
 from tofa_edge.train.supernet.supernet import Supernet
@@ -117,12 +118,13 @@ def _train(
     begun = time.perf_counter()
     with _saying_how_to_resume(run.checkpoints):
         early_stopping = _early_stopping(parts, labels) if run.processes.first else None
-        supernet = _trained(supernet, parts["train"].images, labels, run, early_stopping)
+        trained = _trained(supernet, parts["train"].images, labels, run, early_stopping)
     seconds = time.perf_counter() - begun
     run.processes.leave()
     if not run.processes.first:
         return Report(out, {}, seconds, written=False)
-    accuracies = pack_trained(out, run.config, _to_ship(supernet), parts, run.on_step)
+    taught = Taught(parts, labels, trained.pseudo_labels)
+    accuracies = pack_trained(out, run.config, _to_ship(trained.supernet), taught, run.on_step)
     run.checkpoints.remove()
     return Report(out, accuracies, seconds)
 
@@ -224,7 +226,7 @@ def _trained(
     labels: IndexArray,
     run: TrainingRun,
     early_stopping: EarlyStopping | None,
-) -> Supernet:
+) -> Optimised:
     """Returns the trained supernet; a checkpoint may hold what came of the teachers."""
     config = run.config
     resumed = run.checkpoints.is_at(TRAINING, QUANTISATION_AWARE)
@@ -260,12 +262,11 @@ def _saying_how_to_resume(checkpoints: Checkpoints) -> Iterator[None]:
 def _early_stopping(parts: Mapping[str, Photos], labels: IndexArray) -> EarlyStopping:
     train, validation = parts["train"], parts["validation"]
     fewest = int(np.bincount(labels[labels >= 0], minlength=len(train.classes)).min())
-    stops = fewest >= LEAST_LABELS
-    if not stops:
-        count = "1 label" if fewest == 1 else f"{fewest} labels"
-        log.info(f"{count} of a class, fewer than {LEAST_LABELS}: training does not stop early")
+    reason = why_not_to_stop(len(validation.labels), fewest)
+    if reason is not None:
+        log.info(f"{reason}: training does not stop early")
     calibration = train.images[:CALIBRATION_IMAGES]
-    return EarlyStopping(validation.images, validation.labels, calibration, stops)
+    return EarlyStopping(validation.images, validation.labels, calibration, reason is None)
 
 
 def _summary(parts: Mapping[str, Photos], labels: IndexArray, supernet: Supernet) -> str:

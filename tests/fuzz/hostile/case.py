@@ -9,11 +9,13 @@ import numpy as np
 
 from tests.fuzz.crafted import pick
 from tests.fuzz.hostile.draft import Draft, Mutation, fill_arrays, fill_golden, new_draft
+from tests.fuzz.hostile.finalists import FINALISTS, fill_finalists
 from tests.fuzz.hostile.numbers import GOLDEN, PREDICTORS, WEIGHTS
 from tests.fuzz.hostile.photos import PHOTOS, WORDS
 from tests.fuzz.hostile.spaces import SPACES
 
-GROUPS: tuple[dict[str, Mutation], ...] = (SPACES, WEIGHTS, GOLDEN, PREDICTORS, PHOTOS, WORDS)
+LATER = (GOLDEN, PREDICTORS, PHOTOS, WORDS, FINALISTS)  # than the weights
+GROUPS: tuple[dict[str, Mutation], ...] = (SPACES, WEIGHTS, *LATER)
 MUTATIONS: dict[str, Mutation] = {name: item for group in GROUPS for name, item in group.items()}
 ENGINES = (*["tflite"] * 7, "onnxruntime", "openvino", "reference")  # tflite is quick to start
 LATENCIES_MS = (None, None, 0.01, 0.3, 2.0, 20.0)
@@ -28,15 +30,18 @@ class Case:
         mutations: names, in the order in which they are applied.
         engine: asked for.
         latency_ms: the budget; None for none.
+        finalist: whether the first finalist is asked for where there is no budget.
     """
 
     number: int
     mutations: tuple[str, ...]
     engine: str
     latency_ms: float | None
+    finalist: bool = False
 
     def __str__(self) -> str:
-        budget = "no budget" if self.latency_ms is None else f"{self.latency_ms:g} ms"
+        without = "the first finalist" if self.finalist else "no budget"
+        budget = without if self.latency_ms is None else f"{self.latency_ms:g} ms"
         return f"{' + '.join(self.mutations)}, {self.engine}, {budget}"
 
 
@@ -48,7 +53,8 @@ def case(seed: int, number: int) -> Case:
         free = [group for group in GROUPS if not chosen & group.keys()]
         chosen.add(pick(rng, list(pick(rng, free))))
     ordered = tuple(name for name in MUTATIONS if name in chosen)
-    return Case(number, ordered, pick(rng, ENGINES), pick(rng, LATENCIES_MS))
+    asked = pick(rng, ENGINES), pick(rng, LATENCIES_MS)
+    return Case(number, ordered, *asked, bool(chosen & FINALISTS.keys()) or bool(rng.integers(2)))
 
 
 def made(seed: int, which: Case) -> tuple[bytes, str]:
@@ -60,7 +66,8 @@ def made(seed: int, which: Case) -> tuple[bytes, str]:
         fill_arrays(draft, rng)
         said += _mutated(draft, WEIGHTS, which, rng)
         fill_golden(draft, rng)
-        for group in (GOLDEN, PREDICTORS, PHOTOS, WORDS):
+        fill_finalists(draft, rng)
+        for group in LATER:
             said += _mutated(draft, group, which, rng)
     return draft.packed(), "; ".join(said)
 

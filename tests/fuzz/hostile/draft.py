@@ -19,7 +19,15 @@ from tofa_edge.architecture.space import SearchSpace, Subnet
 from tofa_edge.architecture.zoo import tiny
 from tofa_edge.backends.reference import ReferenceSession
 from tofa_edge.bundle.bundle import GoldenCase
-from tofa_edge.bundle.manifest import GOLDEN, PREDICTORS, WEIGHTS, Manifest
+from tofa_edge.bundle.manifest import (
+    CLASSIFIER,
+    FINALISTS,
+    GOLDEN,
+    GOLDEN_IMAGES,
+    PREDICTORS,
+    WEIGHTS,
+    Manifest,
+)
 from tofa_edge.network.network import LITE_PREPROCESSING
 from tofa_edge.network.slicing import cut, fold
 from tofa_edge.prediction.accuracy import feature_count
@@ -44,6 +52,8 @@ class Draft:
         calibration: photos.
         check: photos.
         labels: of the check photos.
+        finalists: as the manifest lists them.
+        ready_made: arrays of finalists, as they are stored; empty for none.
         fields: of the manifest, in place of the right ones.
     """
 
@@ -54,15 +64,25 @@ class Draft:
     calibration: list[bytes] = field(default_factory=list)
     check: list[bytes] = field(default_factory=list)
     labels: list[int] = field(default_factory=list)
+    finalists: list[dict[str, Any]] = field(default_factory=list)
+    ready_made: Arrays = field(default_factory=dict)
     fields: dict[str, Any] = field(default_factory=dict)
 
     def packed(self) -> bytes:
         """Returns the file; its sizes and hashes agree, whatever it holds."""
         images = {f"images_{index}": case.images for index, case in enumerate(self.golden)}
         logits = {f"logits_{index}": case.logits for index, case in enumerate(self.golden)}
-        members = {WEIGHTS: _saved(self.arrays), GOLDEN: _saved({**images, **logits})}
+        last = {name: array for name, array in self.arrays.items() if name.startswith(LOGITS)}
+        members = {
+            WEIGHTS: _saved({k: array for k, array in self.arrays.items() if k not in last}),
+            CLASSIFIER: _saved(last),
+            GOLDEN: _saved(logits),
+            GOLDEN_IMAGES: _saved(images),
+        }
         if self.predictor:
             members[PREDICTORS] = _saved(self.predictor)
+        if self.ready_made:
+            members[FINALISTS] = _saved(self.ready_made)
         members |= {f"calibration/{n:05}.jpg": photo for n, photo in enumerate(self.calibration)}
         members |= {f"check/{n:05}.jpg": photo for n, photo in enumerate(self.check)}
         manifest = Manifest(
@@ -74,7 +94,8 @@ class Draft:
             tuple(case.subnet for case in self.golden),
             {},
         )
-        return seal({MANIFEST: b"", **members}, json.loads(manifest.to_bytes({})) | self.fields)
+        listed = {**json.loads(manifest.to_bytes({})), "finalists": self.finalists}
+        return seal({MANIFEST: b"", **members}, listed | self.fields)
 
 
 Mutation = Callable[[Draft, np.random.Generator], str]

@@ -55,7 +55,7 @@ class Scripted(EarlyStopping):
 if processes.first:
     watch = Scripted(images, labels, images)
 run = TrainingRun(config, lambda p: seen["watched"].append(p.step), processes=processes)
-trained = optimise(supernet, images, labels, run, early_stopping=watch)
+trained = optimise(supernet, images, labels, run, early_stopping=watch).supernet
 seen["shift"] = float(trained.arrays()["stem.shift"][0])
 seen["mean"] = float(trained.arrays()["stem.mean"][0])
 def interrupted(progress):

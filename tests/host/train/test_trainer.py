@@ -30,7 +30,13 @@ from tofa_edge.network.network import LITE_PREPROCESSING
 from tofa_edge.prediction.accuracy import USUAL_DROP
 from tofa_edge.train import trainer
 from tofa_edge.train.after.integer_drop import integer_engine
-from tofa_edge.train.config import Progress, Report, TrainingConfig
+from tofa_edge.train.config import (
+    FINALISTS,
+    READY_MADE,
+    Progress,
+    Report,
+    TrainingConfig,
+)
 from tofa_edge.train.data.augment import resize, weak
 from tofa_edge.train.data.photos import decode_all, read_folder, split
 from tofa_edge.train.run.phases import TrainingRun, optimise
@@ -112,7 +118,7 @@ def test_every_phase_is_counted_and_estimated(trained: Trained) -> None:
     ends = {step.phase: step for step in every}
     phases = ["reading photos", "training", "evaluation", "testing subnets"]
     drop = ["accuracy drop in integers"] if integer_engine() is not None else []
-    assert [*ends] == [*phases, *drop, "accuracy predictor", "packing"]
+    assert [*ends] == [*phases, *drop, "accuracy predictor", FINALISTS, READY_MADE, "packing"]
     assert all(step.step == step.steps for step in ends.values())
     left = [step.seconds_left or 0.0 for step in ends.values()]
     assert left == sorted(left, reverse=True)
@@ -172,6 +178,20 @@ def test_trained_bundle_predicts_accuracy(trained: Trained) -> None:
     with tofa_edge.deploy(bundle, latency_ms=1000) as model:
         assert "expected accuracy" in model.explain()
         assert "check photos: " in model.explain()
+
+
+def test_trained_bundle_ships_finalists(trained: Trained) -> None:
+    bundle = Bundle.open(trained[0].bundle)
+    finalists = bundle.finalists()
+    assert 1 <= len(finalists) <= TINY.predictor_subnets + 3
+    assert bundle.space.smallest() in {finalist.subnet for finalist in finalists}
+    assert max(finalist.accuracy for finalist in finalists) > 0.8
+    assert any(finalist.arrays for finalist in finalists)
+    with tofa_edge.deploy(bundle, latency_ms=1000) as model:
+        best = max(finalists, key=lambda finalist: finalist.accuracy)
+        assert model.explanation.chosen is not None
+        assert model.explanation.chosen.accuracy == pytest.approx(best.accuracy, abs=0.02)
+    assert {FINALISTS, READY_MADE} <= {step.phase for step in trained[1]}
 
 
 @pytest.mark.parametrize("which", ["smallest", "largest"])

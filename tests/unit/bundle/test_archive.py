@@ -148,6 +148,7 @@ def test_evil_names(tmp_path: Path, name: str) -> None:
     [
         ({"method": 8}, "compressed or encrypted"),
         ({"flags": 1}, "compressed or encrypted"),
+        ({"version": 84}, "later zip format"),
         ({"extra": b"\x55\x54\1\0x"}, "extra fields"),
         ({"comment": b"x"}, "extra fields or a comment"),
         ({"local_extra": b"x" * 4}, "disagree|fill"),

@@ -14,8 +14,8 @@ import safetensors.numpy
 
 from tests.fuzz.crafted import Sample, replaced, seal, with_manifest
 from tofa_edge.architecture.encodings import distinct
-from tofa_edge.architecture.encodings import sample as drawn
 from tofa_edge.architecture.layers import LOGITS, layers
+from tofa_edge.architecture.sampling import sample as drawn
 from tofa_edge.architecture.zoo import tiny
 from tofa_edge.backends.reference import ReferenceSession
 from tofa_edge.bundle.bundle import Bundle, GoldenCase
@@ -24,10 +24,11 @@ from tofa_edge.errors import BundleError
 from tofa_edge.network.network import LITE_PREPROCESSING, Preprocessing
 from tofa_edge.network.slicing import cut, fold
 from tofa_edge.prediction.accuracy import fit_accuracy
-from tofa_edge.selftest.small_bundle import small_bundle, smooth_photo
+from tofa_edge.selftest.small_bundle import small_bundle, small_finalists, smooth_photo
 from tofa_edge.selftest.specimens import random_arrays
 
 WEIGHTS, GOLDEN = "weights.safetensors", "golden.safetensors"
+CLASSIFIER, GOLDEN_IMAGES = "classifier.safetensors", "golden_images.safetensors"
 NOTHING = (np.zeros((1, 16, 16, 3), np.uint8), np.arange(10, dtype=np.float32)[None])
 Arrays = dict[str, Any]
 
@@ -111,7 +112,7 @@ def test_golden_cases_are_what_the_stored_weights_compute(path: Path) -> None:
 
 
 def test_same_members_make_the_same_file(path: Path, tmp_path: Path) -> None:
-    small_bundle(tmp_path / "again.tofa")
+    small_bundle(tmp_path / "again.tofa", finalists=small_finalists())
     assert (tmp_path / "again.tofa").read_bytes() == path.read_bytes()
     small_bundle(tmp_path / "other.tofa", seed=1)
     digests = {Bundle.open(item).digest for item in (path, *tmp_path.iterdir())}
@@ -158,22 +159,6 @@ def test_no_bundle_there(tmp_path: Path) -> None:
         written(tmp_path / "missing" / "x.tofa")
 
 
-def test_newer_schema_names_the_remedy(sample: Sample, tmp_path: Path) -> None:
-    content = seal(sample.members, {**sample.manifest(), "schema": 3})
-    refused(tmp_path, content, "schema 3 is newer than 2.*pip install --upgrade tofa-edge")
-    for schema in (0, -1, "1", True, None):
-        content = seal(sample.members, {**sample.manifest(), "schema": schema})
-        refused(tmp_path, content, "manifest is wrong: its schema is no positive integer")
-
-
-def test_temperature_is_missing_in_the_first_schema_only(sample: Sample, tmp_path: Path) -> None:
-    manifest = {key: item for key, item in sample.manifest().items() if key != "temperature"}
-    refused(tmp_path, seal(sample.members, manifest), "lacks a field.*temperature")
-    first = tmp_path / "first.tofa"
-    first.write_bytes(seal(sample.members, {**manifest, "schema": 1}))
-    assert Bundle.open(first).temperature == 1.0
-
-
 @pytest.mark.parametrize("field", ["schema", "classes", "space", "preprocessing", "members"])
 def test_missing_and_mistyped_fields(sample: Sample, tmp_path: Path, field: str) -> None:
     manifest = sample.manifest()
@@ -184,7 +169,13 @@ def test_missing_and_mistyped_fields(sample: Sample, tmp_path: Path, field: str)
     refused(tmp_path, with_manifest(sample.members, text), "manifest")
 
 
-@pytest.mark.parametrize("name", [WEIGHTS, GOLDEN, "calibration/00007.jpg", "check/00000.jpg"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        WEIGHTS, CLASSIFIER, GOLDEN, GOLDEN_IMAGES, "finalists.safetensors",
+        "calibration/00007.jpg", "check/00000.jpg",
+    ],
+)  # fmt: skip
 def test_damaged_member(sample: Sample, tmp_path: Path, name: str) -> None:
     at = sample.content.index(sample.members[name]) + len(sample.members[name]) // 2
     damaged = bytearray(sample.content)
@@ -259,13 +250,30 @@ def test_wrong_weights(
         ("logits_1", 100 + np.eye(2, 10, dtype=np.float32) / 9, "case 1 proves nothing"),
         ("logits_1", 1e30 * np.eye(2, 10, dtype=np.float32), "case 1 holds a logit of 1e\\+30"),
         ("logits_3", np.zeros((2, 10), np.float32), "holds more than 3 cases"),
+        ("images_3", np.zeros((2, 10), np.uint8), "holds more than 3 cases"),
     ],
 )
 def test_wrong_golden_cases(
     sample: Sample, tmp_path: Path, name: str, value: Any, message: str
 ) -> None:
-    arrays = {**safetensors.numpy.load(sample.members[GOLDEN]), name: value}
-    refused(tmp_path, replaced(sample, GOLDEN, safetensors.numpy.save(arrays)), message)
+    member = GOLDEN if name.startswith("logits") else GOLDEN_IMAGES
+    arrays = {**safetensors.numpy.load(sample.members[member]), name: value}
+    refused(tmp_path, replaced(sample, member, safetensors.numpy.save(arrays)), message)
+
+
+@pytest.mark.parametrize(
+    ("name", "source", "goal"),
+    [("logits.bias", CLASSIFIER, WEIGHTS), ("stem.weight", WEIGHTS, CLASSIFIER),
+     ("images_1", GOLDEN_IMAGES, GOLDEN), ("logits_1", GOLDEN, GOLDEN_IMAGES)],
+)  # fmt: skip
+def test_each_array_in_its_own_member(
+    sample: Sample, tmp_path: Path, name: str, source: str, goal: str
+) -> None:
+    given = safetensors.numpy.load(sample.members[source])
+    taking = {**safetensors.numpy.load(sample.members[goal]), name: given.pop(name)}
+    changed = {source: safetensors.numpy.save(given), goal: safetensors.numpy.save(taking)}
+    content = seal({**sample.members, **changed}, sample.manifest())
+    refused(tmp_path, content, f"array {name} is in the wrong member")
 
 
 def test_the_message_on_a_wrong_predictor_names_bundle_and_array(tmp_path: Path) -> None:

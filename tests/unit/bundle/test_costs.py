@@ -16,7 +16,7 @@ from tofa_edge.architecture.tables import Tables, _covering, _parts, tables
 from tofa_edge.architecture.zoo import SPACES, efficientnet_lite2, named, tiny
 from tofa_edge.bundle.bundle import Bundle
 from tofa_edge.bundle.costs import BundleCosts, bearable, check_bounds, costs
-from tofa_edge.bundle.manifest import GOLDEN, PREDICTORS
+from tofa_edge.bundle.manifest import FINALISTS, GOLDEN, GOLDEN_IMAGES, PREDICTORS
 from tofa_edge.errors import BundleError
 
 MEGA = 10**6
@@ -41,6 +41,7 @@ def of(space: SearchSpace, predictor_rows: int = 1000, images: int = 4) -> Bundl
     sizes = {
         GOLDEN: images * sum(3 * s.resolution**2 + 4 * space.classes for s in golden),
         PREDICTORS: 4 * predictor_rows**2 + 200 * predictor_rows,
+        FINALISTS: 3 * MEGA,
     }
     return costs(space, golden, sizes, 512, 256)
 
@@ -89,6 +90,20 @@ def test_activations_and_macs_are_those_of_the_largest() -> None:
     assert counted.macs == known.macs[0]
     assert counted.activation_bytes > 4 * known.peak_activation_bytes[0]
     assert counted.parameter_bytes >= 2 * 4 * known.parameters[0]
+
+
+def test_members_of_the_third_schema_are_counted() -> None:
+    def counted(sizes: dict[str, int]) -> BundleCosts:
+        return costs(tiny(), [tiny().smallest()], {GOLDEN: 3000, **sizes}, 24, 0)
+
+    before = counted({})
+    images = counted({GOLDEN_IMAGES: 6000})
+    assert images == counted({GOLDEN: 9000})
+    assert images.golden_macs > 2 * before.golden_macs
+    finalists = counted({FINALISTS: MEGA})
+    assert finalists.finalist_bytes == 4 * MEGA
+    assert finalists.parts["calibrating"]["the finalists"] == 4 * MEGA
+    assert before.finalist_bytes == 0
 
 
 def _stages(space: SearchSpace, **changes: Any) -> SearchSpace:

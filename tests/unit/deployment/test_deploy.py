@@ -24,6 +24,7 @@ from tofa_edge.architecture.zoo import efficientnet_lite0, tiny
 from tofa_edge.backends.protocol import Backend, Engine, Session, Target
 from tofa_edge.budget import Budget
 from tofa_edge.bundle.bundle import Bundle
+from tofa_edge.bundle.finalists import Finalist
 from tofa_edge.cutting.cutter import Cutter
 from tofa_edge.deployment import remember as decisions
 from tofa_edge.deployment.remember import decision_key_of
@@ -31,7 +32,7 @@ from tofa_edge.deployment.request import requested
 from tofa_edge.errors import BackendError, BudgetError, BundleError, ImageError, SubnetError
 from tofa_edge.measurement.stopwatch import Latency, Stopwatch, percentiles
 from tofa_edge.prediction.memory import peak_memory_mb
-from tofa_edge.selftest.small_bundle import smooth_photo
+from tofa_edge.selftest.small_bundle import small_bundle, smooth_photo
 
 pytestmark = pytest.mark.usefixtures("known_engines")
 
@@ -52,6 +53,28 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> None:
         return percentiles([timeit.timeit(run, number=1) for _ in range(5)])
 
     monkeypatch.setattr(Stopwatch, "_once", once)
+
+
+def test_the_best_tested_subnet_within_the_budget_is_chosen(tmp_path: Path) -> None:
+    """Whatever its size: what was tested on the host counts, not what tends to be accurate."""
+    tested = {SMALLEST: 0.5, SPACE.middle(): 0.9, LARGEST: 0.7}
+    finalists = [Finalist(subnet, accuracy) for subnet, accuracy in tested.items()]
+    small_bundle(tmp_path / "b.tofa", calibration_photos=32, finalists=finalists)
+    options = tofa_edge.DeployOptions(backend="reference", precision="fp32")
+
+    def deployed(**limits: float) -> tuple[Subnet, str]:
+        limit = Budget(**limits)  # type: ignore[arg-type]
+        with tofa_edge.deploy(tmp_path / "b.tofa", budget=limit, options=options) as model:
+            return model.subnet, model.explain()
+
+    chosen, told = deployed(latency_ms=1000)
+    assert chosen == SPACE.middle()
+    assert "expected accuracy: 90.0%" in told
+    middle = macs(layers(SPACE, SPACE.middle())) / 1e6
+    assert deployed(mmacs=0.9 * middle)[0] == SMALLEST
+    assert "expected accuracy: 70.0%" in deployed()[1], "the largest, without a budget"
+    with pytest.raises(BudgetError, match=r"tested on the host reached 90\.0%"):
+        deployed(accuracy=0.95)
 
 
 @pytest.mark.parametrize("seed", range(3))
@@ -96,7 +119,8 @@ def test_generous_budget_gives_the_largest(tiny_bundle: Path, lines: list[str]) 
         assert "p95 ≤ 10000 ms" in model.explain()
     assert any(line.startswith("engine ") for line in lines)
     said = [line for line in lines if not line.startswith(("provisional", "other programs"))]
-    assert said[-1].startswith("tried ")
+    assert said[-2].startswith("tried ")
+    assert said[-1] == f"BatchNorm statistics of {LARGEST}: the supernet's own, from training"
 
 
 def test_impossible_budget_names_the_fastest(tiny_bundle: Path, lines: list[str]) -> None:

@@ -17,6 +17,7 @@ from tofa_edge.architecture.arrays import FloatArray, ImageArray, IndexArray
 from tofa_edge.architecture.layers import LOGITS
 from tofa_edge.architecture.space import Subnet
 from tofa_edge.bundle.bundle import GoldenCase
+from tofa_edge.bundle.finalists import Finalist
 from tofa_edge.bundle.images import encode
 from tofa_edge.bundle.manifest import MOST_NAME, printable
 from tofa_edge.bundle.write import stored_precision, write_bundle
@@ -41,6 +42,7 @@ class Contents:
         check_labels: class indices, (M,).
         temperature: that logits are divided by, for calibrated probabilities.
         predictor: of the accuracy of subnets.
+        finalists: subnets that were tested.
     """
 
     classes: Sequence[str]
@@ -49,6 +51,7 @@ class Contents:
     check_labels: IndexArray | None = None
     temperature: float = 1.0
     predictor: AccuracyPredictor | None = None
+    finalists: Sequence[Finalist] = ()
 
 
 def pack(
@@ -101,8 +104,14 @@ def _members(contents: Contents, count: Callable[[], None]) -> dict[str, Any]:
         photos = [_encoded(image) for image in contents.check]
         check = list(zip(photos, contents.check_labels.tolist(), strict=True))
     count()
-    measured = {"temperature": contents.temperature, "predictor": contents.predictor}
-    return {"classes": contents.classes, "calibration": calibration, "check": check, **measured}
+    return {
+        "classes": contents.classes,
+        "calibration": calibration,
+        "check": check,
+        "temperature": contents.temperature,
+        "predictor": contents.predictor,
+        "finalists": contents.finalists,
+    }
 
 
 def _origin(config: TrainingConfig) -> dict[str, str | int]:

@@ -2,33 +2,35 @@
 
 from __future__ import annotations
 
-from functools import lru_cache
-from typing import Any
-
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
 LEAST_CROP = 0.5  # of the area
 TARGET_CROP = 0.75  # the same of views that targets are read from: they should show the object
-OPERATIONS, MAGNITUDE = 2, 10  # of RandAugment, as in FixMatch
 CUTOUT = 0.5  # of the side, at most
 
 
-def weak(images: Tensor, generator: torch.Generator, least_crop: float = LEAST_CROP) -> Tensor:
+def weak(
+    images: Tensor,
+    generator: torch.Generator,
+    least_crop: float = LEAST_CROP,
+    flips: bool = True,
+) -> Tensor:
     """Flips half of the images and crops each to between a part and all of its area.
 
     Args:
         images: pixel values 0..255, uint8 or float, (N, 3, S, S).
         generator: source of randomness.
         least_crop: the least part, 0..1.
+        flips: whether to flip, left to right, at all.
 
     Returns:
         float32, (N, 3, S, S).
     """
     count = len(images)
     side = (least_crop + (1 - least_crop) * torch.rand(count, generator=generator)).sqrt()
-    flip = torch.where(torch.rand(count, generator=generator) < 0.5, -1.0, 1.0)
+    flip = torch.where(torch.rand(count, generator=generator) < 0.5 * flips, -1.0, 1.0)
     shift = (torch.rand(count, 2, generator=generator) * 2 - 1) * (1 - side)[:, None]
     zeros = torch.zeros(count)
     rows = torch.stack([side * flip, zeros, shift[:, 0]], dim=1)
@@ -38,23 +40,23 @@ def weak(images: Tensor, generator: torch.Generator, least_crop: float = LEAST_C
     return F.grid_sample(images.float(), grid, padding_mode="reflection", align_corners=False)
 
 
-def strong(images: Tensor, generator: torch.Generator) -> Tensor:
+def strong(images: Tensor, generator: torch.Generator, flips: bool = True) -> Tensor:
     """Augments weakly, then by RandAugment, then cuts a square out.
 
-    RandAugment (Cubuk et al., NeurIPS 2020, kornia's), with one pair of operations for the batch
-    and a magnitude for each image; cutout (DeVries and Taylor, 2017) up to half of the side, grey.
+    Cutout (DeVries and Taylor, 2017) is up to half of the side, grey.
 
     Args:
         images: pixel values 0..255, uint8 or float, (N, 3, S, S).
         generator: source of randomness.
+        flips: as for `weak`.
 
     Returns:
         float32, 0..255, (N, 3, S, S).
     """
-    views = weak(images, generator)
-    with torch.random.fork_rng(devices=[]):  # kornia reads the global generator
-        torch.manual_seed(int(torch.randint(2**62, (1,), generator=generator)))
-        views = _rand_augment()(views / 255).clamp(0, 1) * 255
+    from tofa_edge.train.data.rand_augment import rand_augment  # kornia loads slowly
+
+    views = weak(images, generator, flips=flips)
+    views = rand_augment((views / 255).clamp(0, 1), generator) * 255
     count, size = len(views), views.shape[-1]
     side = CUTOUT * torch.rand(count, 1, generator=generator) * size
     centre = torch.rand(count, 2, generator=generator) * size
@@ -63,13 +65,6 @@ def strong(images: Tensor, generator: torch.Generator) -> Tensor:
     cut = (rows[:, :, None] & columns[:, None, :])[:, None].to(views.device)
     augmented: Tensor = views.masked_fill(cut, 127.0)
     return augmented
-
-
-@lru_cache(maxsize=1)
-def _rand_augment() -> Any:
-    from kornia.augmentation.auto import RandAugment
-
-    return RandAugment(n=OPERATIONS, m=MAGNITUDE)
 
 
 def resize(images: Tensor, size: int) -> Tensor:

@@ -15,7 +15,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from tofa_edge.architecture.arrays import DoubleArray, IndexArray
-from tofa_edge.train.objective.linear_probe import fit_linear_probe
+from tofa_edge.train.objective.linear_probe import fit_linear_probe, stratified_folds
 
 LEAST_LABELS = 20  # of the rarest class: below, the confusion matrix is a guess
 FOLDS = 5
@@ -66,10 +66,7 @@ def class_prior(features: Tensor, labels: IndexArray, classes: int) -> Tensor:
 def _predicted_unseen(features: Tensor, labels: IndexArray, classes: int) -> Tensor:
     """Returns a probe's prediction of each labelled image, fitted without it, (L,)."""
     places = np.flatnonzero(labels >= 0)
-    rng, fold = np.random.default_rng(0), np.empty(len(places), np.int64)
-    for index in range(classes):
-        mine = rng.permutation(np.flatnonzero(labels[places] == index))
-        fold[mine] = np.arange(len(mine)) % FOLDS
+    fold = stratified_folds(labels[places], classes, FOLDS)
     known = torch.from_numpy(places).to(features.device)
     predicted = torch.zeros(len(places), dtype=torch.int64)
     for number in range(FOLDS):

@@ -1,4 +1,4 @@
-"""Initial pseudo-labels, before any layer moves: a linear probe's, corrected by label spreading."""
+"""Initial pseudo-labels, before any layer moves: a linear probe's, spread where that helps."""
 
 from __future__ import annotations
 
@@ -6,20 +6,19 @@ from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
 from tofa_edge.architecture.arrays import ImageArray, IndexArray
 from tofa_edge.architecture.layers import LOGITS
 from tofa_edge.train.config import PSEUDO_LABELS, OnStep, counter, silent
 from tofa_edge.train.objective.class_prior import class_prior, labelled_prior
-from tofa_edge.train.objective.label_spreading import Neighbours
+from tofa_edge.train.objective.label_spreading import Neighbours, spread
 from tofa_edge.train.objective.linear_probe import (
-    SELF_TRAINING_ROUNDS,
     Probe,
     fit_linear_probe,
     fit_to,
     subnet_features,
 )
+from tofa_edge.train.objective.probe_settings import choose_settings
 from tofa_edge.train.objective.teachers import TeacherOutputs
 from tofa_edge.train.supernet.supernet import Supernet
 
@@ -34,7 +33,8 @@ def start_from_probe(
 ) -> tuple[Tensor, Tensor]:
     """Returns initial pseudo-labels and the class prior; gives the supernet a fitted classifier.
 
-    The probe reads the features of all teachers side by side, or the supernet's own; the
+    The probe reads the features of all teachers side by side, or the supernet's own. Where there
+    are unlabelled images, the labels choose how it learns from them (`choose_settings`). The
     supernet's classifier is fitted to the pseudo-labels before the layers below move (Kumar et
     al., "Fine-Tuning can Distort Pretrained Features", ICLR 2022).
 
@@ -73,27 +73,21 @@ def _from_features(
     count: Callable[[], None],
 ) -> tuple[Probe, Tensor, Tensor]:
     """Returns a fitted probe, its pseudo-labels, and the class prior; counts the three steps."""
-    if self_training:
-        prior, rounds = class_prior(features, labels, classes), SELF_TRAINING_ROUNDS
-    else:
-        prior, rounds = labelled_prior(labels, classes), 0
+    if not self_training:
+        prior = labelled_prior(labels, classes)
+        count()
+        probe = fit_linear_probe(features, labels, classes, 0, prior)
+        count()
+        count()
+        return probe, probe.probabilities(features), prior
+    prior = class_prior(features, labels, classes)
+    neighbours = Neighbours.of(features)
     count()
-    probe = fit_linear_probe(features, labels, classes, rounds, prior)
+    chosen = choose_settings(features, labels, classes, prior, neighbours)
+    probe = fit_linear_probe(features, labels, classes, chosen.rounds, prior, chosen.decay)
     count()
-    if self_training:
-        pseudo_labels = spread(probe, features, labels)
-    else:
-        pseudo_labels = probe.probabilities(features)
+    pseudo_labels = probe.probabilities(features)
+    if chosen.spreads:
+        pseudo_labels = spread(pseudo_labels, labels, neighbours)
     count()
     return probe, pseudo_labels, prior
-
-
-def spread(probe: Probe, features: Tensor, labels: IndexArray) -> Tensor:
-    """Returns a probe's predictions and the `labels`, (N,), corrected by label spreading.
-
-    Of `features`, float32, (N, channels), in mixed order: probabilities, (N, classes).
-    """
-    known = torch.from_numpy(labels).to(features.device)
-    predicted = probe.probabilities(features)
-    one_hot = F.one_hot(known.clamp(min=0), predicted.shape[1]).to(predicted)
-    return Neighbours.of(features).smooth(torch.where((known >= 0)[:, None], one_hot, predicted))

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from tofa_edge.architecture.arrays import IndexArray
 from tofa_edge.train.objective.standardisation import centre_and_deviation
 
 NEIGHBOURS = 10  # of each image
@@ -57,6 +58,16 @@ class Neighbours:
         for _ in range(ROUNDS):
             spread = SPREAD * (self.weights @ spread) + (1 - SPREAD) * probabilities
         return spread / spread.sum(dim=1, keepdim=True)
+
+
+def spread(predicted: Tensor, labels: IndexArray, neighbours: Neighbours) -> Tensor:
+    """Returns predictions, probabilities (N, classes), and `labels`, (N,), spread over neighbours.
+
+    Labels are class indices, −1 where unlabelled.
+    """
+    known = torch.from_numpy(labels).to(predicted.device)
+    one_hot = F.one_hot(known.clamp(min=0), predicted.shape[1]).to(predicted)
+    return neighbours.smooth(torch.where((known >= 0)[:, None], one_hot, predicted))
 
 
 def _nearest(block: Tensor) -> tuple[Tensor, Tensor]:

@@ -58,12 +58,32 @@ def subnet_features(
     return torch.cat(parts)
 
 
+@dataclass(frozen=True, eq=False)
+class StandardFeatures:
+    """Features in the form that a probe is fitted to.
+
+    Attributes:
+        values: float32, (N, channels), or fewer columns that stand for them.
+        channels: how many features had; weights are drawn to 0 the more, the fewer.
+    """
+
+    values: Tensor
+    channels: int
+
+    @classmethod
+    def of(cls, features: Tensor, mean: Tensor, deviation: Tensor) -> StandardFeatures:
+        """Returns features, (N, channels), less their mean, by their deviation."""
+        channels = features.shape[1]
+        return cls((features - mean).div_(deviation * channels**0.5), channels)
+
+
 def fit_linear_probe(
     features: Tensor,
     labels: IndexArray,
     classes: int,
     rounds: int = SELF_TRAINING_ROUNDS,
     prior: Tensor | None = None,
+    decay: float = DECAY,
 ) -> Probe:
     """Fits a probe to labelled features, then again with its own predictions of the others.
 
@@ -77,35 +97,62 @@ def fit_linear_probe(
         rounds: of self-training; 0 uses the labels alone.
         prior: how frequent each class is among the unlabelled images, (classes,), where labels
             do not tell: they are weighted to be as frequent. None takes the labels' own.
+        decay: of the squared weights, on standardised features.
     """
     mean, deviation = centre_and_deviation(features)
-    standard = (features - mean) / deviation / features.shape[1] ** 0.5
-    known = torch.from_numpy(labels).to(features.device)
+    standard = StandardFeatures.of(features, mean, deviation)
+    weight, bias = self_trained(standard, labels, classes, rounds, prior, decay)
+    return _on_raw_features(weight, bias, mean, deviation)
+
+
+def self_trained(
+    standard: StandardFeatures,
+    labels: IndexArray,
+    classes: int,
+    rounds: int,
+    prior: Tensor | None,
+    decay: float,
+) -> tuple[Tensor, Tensor]:
+    """Returns weight, (classes, columns), and bias of a probe of features in standard form.
+
+    See `fit_linear_probe`.
+    """
+    values = standard.values
+    known = torch.from_numpy(labels).to(values.device)
     labelled = known >= 0
-    targets = torch.zeros(len(features), classes, device=features.device)
+    targets = torch.zeros(len(values), classes, device=values.device)
     targets[labelled] = F.one_hot(known[labelled], classes).float()
     weights = labelled.float()
     own = (targets[labelled].sum(dim=0) + 1) / (labelled.sum() + classes)
     if prior is not None:
-        prior = prior.to(features)
+        prior = prior.to(values)
         weights[labelled] = (prior / own)[known[labelled]]
-    weight, bias = _regression(standard, targets, weights)
+    weight, bias = _regression(standard, targets, weights, decay)
     unlabelled = torch.nonzero(~labelled).flatten()
     for number in range(rounds if len(unlabelled) else 0):
-        guesses = (standard[unlabelled] @ weight.T + bias).softmax(dim=1)
+        guesses = (values[unlabelled] @ weight.T + bias).softmax(dim=1)
         part = (number + 1) / (rounds + 1)
         frequencies = own if prior is None else prior
         targets[unlabelled], weights[unlabelled] = _most_confident(guesses, part, frequencies)
-        weight, bias = _regression(standard, targets, weights, (weight, bias))
-    return _on_raw_features(weight, bias, mean, deviation)
+        weight, bias = _regression(standard, targets, weights, decay, (weight, bias))
+    return weight, bias
 
 
 def fit_to(features: Tensor, probabilities: Tensor) -> Probe:
     """Fits a probe of features, (N, channels), to probabilities instead of labels."""
     mean, deviation = centre_and_deviation(features)
-    standard = (features - mean) / (deviation * features.shape[1] ** 0.5)
+    standard = StandardFeatures.of(features, mean, deviation)
     weight, bias = _regression(standard, probabilities, torch.ones(len(features)).to(features))
     return _on_raw_features(weight, bias, mean, deviation)
+
+
+def stratified_folds(labels: IndexArray, classes: int, folds: int) -> IndexArray:
+    """Returns the fold of each label, (N,), as even over each class as can be."""
+    rng, fold = np.random.default_rng(0), np.empty(len(labels), np.int64)
+    for index in range(classes):
+        mine = rng.permutation(np.flatnonzero(labels == index))
+        fold[mine] = np.arange(len(mine)) % folds
+    return fold
 
 
 def _most_confident(guesses: Tensor, part: float, prior: Tensor) -> tuple[Tensor, Tensor]:
@@ -129,21 +176,25 @@ def _on_raw_features(weight: Tensor, bias: Tensor, mean: Tensor, deviation: Tens
 
 
 def _regression(
-    features: Tensor, targets: Tensor, weights: Tensor, start: tuple[Tensor, Tensor] | None = None
+    standard: StandardFeatures,
+    targets: Tensor,
+    weights: Tensor,
+    decay: float = DECAY,
+    start: tuple[Tensor, Tensor] | None = None,
 ) -> tuple[Tensor, Tensor]:
     chosen = torch.nonzero(weights > 0).flatten()
-    features, targets, weights = features[chosen], targets[chosen], weights[chosen]
+    values, targets, weights = standard.values[chosen], targets[chosen], weights[chosen]
     if start is None:
         classes = targets.shape[1]
-        start = (torch.zeros(classes, features.shape[1]), torch.zeros(classes))
-    weight, bias = (value.to(features).clone().requires_grad_() for value in start)
+        start = (torch.zeros(classes, values.shape[1]), torch.zeros(classes))
+    weight, bias = (value.to(values).clone().requires_grad_() for value in start)
     solver = torch.optim.LBFGS([weight, bias], max_iter=60, line_search_fn="strong_wolfe")
 
     def closure() -> Tensor:
         solver.zero_grad()
-        losses = -(targets * F.linear(features, weight, bias).log_softmax(dim=1)).sum(dim=1)
+        losses = -(targets * F.linear(values, weight, bias).log_softmax(dim=1)).sum(dim=1)
         loss = (weights * losses).sum() / weights.sum()
-        loss = loss + DECAY / features.shape[1] * weight.square().sum()
+        loss = loss + decay / standard.channels * weight.square().sum()
         loss.backward()  # type: ignore[no-untyped-call]
         return loss
 

@@ -80,6 +80,7 @@ class Distillation(Objective):
         features: the teacher's, pooled, (N, channels).
         batch_size: images a step.
         processes: that share a batch.
+        flips: whether views are flipped.
     """
 
     images: ImageArray
@@ -87,6 +88,7 @@ class Distillation(Objective):
     features: Tensor
     batch_size: int
     processes: Processes = ALONE
+    flips: bool = True
 
     def __post_init__(self) -> None:
         self.images_per_step = self.batch_size
@@ -98,7 +100,8 @@ class Distillation(Objective):
         chosen = step.draw(np.arange(len(self.images)), self.batch_size, "distilled")
         device, share = next(supernet.parameters()).device, self.processes.share
         largest = space_at(supernet.space, step).largest()
-        views = weak(pixels(self.images, chosen, device), step.generator("distilled"), TARGET_CROP)
+        generator = step.generator("distilled")
+        views = weak(pixels(self.images, chosen, device), generator, TARGET_CROP, self.flips)
         for index, subnet in enumerate(subnets):
             mine = part(subnets, index, largest, len(chosen))
             places = torch.from_numpy(chosen[mine])
@@ -129,6 +132,7 @@ class SemiSupervised(Objective):
             features stay near to; None: they need not.
         features_weight: what their angle counts at first; a fifth of it from the end of training.
         strong_from: MACs from which a subnet learns strong views.
+        flips: whether views are flipped.
     """
 
     images: ImageArray
@@ -143,6 +147,7 @@ class SemiSupervised(Objective):
     features: Tensor | None = None
     features_weight: float = FEATURES_WEIGHT
     strong_from: float = STRONG_FROM
+    flips: bool = True
 
     def __post_init__(self) -> None:
         prior = labelled_prior(self.labels, self.classes) if self.prior is None else self.prior
@@ -177,9 +182,10 @@ class SemiSupervised(Objective):
     ) -> Tensor:
         """Returns weak views of images, or strong ones of those without a label."""
         images = pixels(self.images, chosen, device)
-        views, unlabelled = weak(images, step.generator("weak")), self.labels[chosen] < 0
+        views = weak(images, step.generator("weak"), flips=self.flips)
+        unlabelled = self.labels[chosen] < 0
         if strongly and unlabelled.any():
-            views[unlabelled] = strong(images[unlabelled], step.generator("strong"))
+            views[unlabelled] = strong(images[unlabelled], step.generator("strong"), self.flips)
         return views
 
     def _batch(self, step: Step, views: Tensor, chosen: IndexArray, leads: bool) -> Batch:
@@ -218,7 +224,7 @@ class SemiSupervised(Objective):
         batches = max(1, len(self.images) // REFRESHED_AT_ONCE)
         parts = []
         for some in np.array_split(np.arange(len(self.images)), batches):
-            views = weak(pixels(self.images, some, device), generator, TARGET_CROP)
+            views = weak(pixels(self.images, some, device), generator, TARGET_CROP, self.flips)
             with torch.no_grad():
                 views = resize(self.processes.share(views), largest.resolution)
                 (logits,) = averaged(views, largest)

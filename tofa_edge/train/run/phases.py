@@ -61,6 +61,20 @@ class TrainingRun:
     processes: Processes = ALONE
 
 
+@dataclass(frozen=True, eq=False)
+class Optimised:
+    """What training for a task made.
+
+    Attributes:
+        supernet: trained.
+        pseudo_labels: initial ones of every image, probabilities, (N, classes); None where it
+            started from random weights.
+    """
+
+    supernet: Supernet
+    pseudo_labels: torch.Tensor | None
+
+
 def pretrain_supernet(
     supernet: Supernet, images: ImageArray, teacher: TeacherOutputs, run: TrainingRun
 ) -> Supernet:
@@ -84,7 +98,8 @@ def pretrain_supernet(
     student.load_arrays(arrays)
     student.mixed = supernet.mixed
     student = student.to(next(supernet.parameters()).device)
-    objective = Distillation(images, teacher.logits, teacher.features, PRETRAINING_BATCH, processes)
+    taught = (teacher.logits, teacher.features)
+    objective = Distillation(images, *taught, PRETRAINING_BATCH, processes, config.flips)
     learned = train_phase(student, objective, phase, run.on_step, run.checkpoints)
     if supernet.space.classes == space.classes:
         return learned
@@ -102,8 +117,8 @@ def optimise(
     choose: Choose = stratified,
     teacher_outputs: Sequence[TeacherOutputs] = (),
     features: Tensor | None = None,
-) -> Supernet:
-    """Returns a `supernet` all of whose subnets were trained for a task.
+) -> Optimised:
+    """Returns a `supernet` all of whose subnets were trained for a task, and its pseudo-labels.
 
     Args:
         images: uint8, (N, S, S, 3), in mixed order, S the largest resolution of the space.
@@ -128,12 +143,13 @@ def optimise(
     if not checkpoints.is_at(QUANTISATION_AWARE):
         supernet = train_phase(supernet, objective, phase, run.on_step, checkpoints, early_stopping)
     if not config.quantisation_aware_epochs:
-        return supernet
+        return Optimised(supernet, objective.probe)
     _, steps = training_plan(labels, last(config))
     rate = LAST_RATE * config.learning_rate
     phase = Phase(QUANTISATION_AWARE, steps, rate, config.seed, choose, 1.0, run.processes, True)
     objective.settled = True
-    return train_phase(supernet, objective, phase, run.on_step, checkpoints)
+    supernet = train_phase(supernet, objective, phase, run.on_step, checkpoints)
+    return Optimised(supernet, objective.probe)
 
 
 def _task(
@@ -159,8 +175,9 @@ def _task(
         processes.agree([probe, prior])
     classes, batch = supernet.space.classes, config.batch_size
     objective = SemiSupervised(
-        images, labels, classes, batch, unlabelled, probe, processes, prior=prior, features=features
-    )
+        images, labels, classes, batch, unlabelled, probe, processes,
+        prior=prior, features=features, flips=config.flips,
+    )  # fmt: skip
     return objective, steps
 
 

@@ -7,9 +7,8 @@ import pytest
 import torch
 
 from tofa_edge.train.objective import label_spreading as neighbours
-from tofa_edge.train.objective.initial_pseudo_labels import spread
-from tofa_edge.train.objective.label_spreading import Neighbours
-from tofa_edge.train.objective.linear_probe import Probe, fit_linear_probe, probe_accuracy
+from tofa_edge.train.objective.label_spreading import Neighbours, spread
+from tofa_edge.train.objective.linear_probe import fit_linear_probe, probe_accuracy
 
 
 def chains(count: int = 300) -> tuple[torch.Tensor, torch.Tensor]:
@@ -44,14 +43,14 @@ def test_labels_reach_images_that_resemble_labelled_ones_by_way_of_others() -> N
         labels[np.flatnonzero(truth.numpy() == index)[:2]] = index
     probe = fit_linear_probe(seen, labels, 2, rounds=0)
     alone = probe_accuracy(probe, seen, truth.numpy())
-    together = spread(probe, seen, labels).argmax(dim=1)
+    predicted = probe.probabilities(seen)
+    together = spread(predicted, labels, Neighbours.of(seen)).argmax(dim=1)
     assert float((together == truth).float().mean()) > alone
 
 
 def test_known_labels_outweigh_what_the_probe_says() -> None:
     seen, truth = chains(50)
-    ignorant = Probe(torch.zeros(2, 4), torch.zeros(2))
-    said = spread(ignorant, seen, truth.numpy())
+    said = spread(torch.full((100, 2), 0.5), truth.numpy(), Neighbours.of(seen))
     assert (said.argmax(dim=1) == truth).all()
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import itertools
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
@@ -31,6 +32,7 @@ from tofa_edge.train.data.steps import Step
 from tofa_edge.train.objective.class_prior import class_prior, labelled_prior
 from tofa_edge.train.objective.linear_probe import fit_linear_probe, probe_accuracy
 from tofa_edge.train.objective.objectives import SemiSupervised
+from tofa_edge.train.run import early_stopping
 from tofa_edge.train.run.early_stopping import EarlyStopping
 from tofa_edge.train.run.logs import logged
 from tofa_edge.train.run.loop import Phase, begin
@@ -330,7 +332,7 @@ def test_steps_are_logged(tmp_path: Path) -> None:
     assert seen == steps
     with (tmp_path / "log" / "metrics.csv").open() as file:
         rows = list(csv.DictReader(file))
-    assert rows[0]["pretraining/loss/largest"] == "1.0"
+    assert rows[0]["pretraining/loss/smaller"] == "1.0"
     assert rows[1]["training/mask_rate"] == "0.25"
     assert list((tmp_path / "log").glob("events.*"))
     (tmp_path / "file").write_text("")
@@ -338,16 +340,26 @@ def test_steps_are_logged(tmp_path: Path) -> None:
         pass
 
 
-def test_training_stops_when_it_gets_no_better(
-    photos: Path, tmp_path: Path, lines: list[str]
+@pytest.mark.parametrize("photos_are_enough", [True, False])
+def test_training_stops_only_by_enough_photos(
+    photos: Path,
+    tmp_path: Path,
+    lines: list[str],
+    monkeypatch: pytest.MonkeyPatch,
+    photos_are_enough: bool,
 ) -> None:
-    """With next to no learning rate nothing changes, so nothing gets better."""
+    """The first evaluation is the best: with too few photos all ten come nevertheless."""
     steps: list[Progress] = []
-    config = replace(WATCHED, epochs=20, learning_rate=1e-9)
-    state_of_best = train(photos, tmp_path / "x.tofa", config, steps.append)
-    evaluations = [line for line in lines if "accuracy on validation photos" in line]
-    assert len(evaluations) == 10, "as good counts as better: all evaluations come"
-    assert set(state_of_best.accuracies) == {"smallest", "middle", "largest"}
+    calls = itertools.count()  # of three subnets each
+    monkeypatch.setattr(early_stopping, "accuracy", lambda *_: float(next(calls) < 3))
+    if photos_are_enough:
+        monkeypatch.setattr(early_stopping, "LEAST_PHOTOS", 8)
+    report = train(photos, tmp_path / "x.tofa", replace(WATCHED, epochs=20), steps.append)
+    evaluations = [line for line in lines if "accuracy on validation photos:" in line]
+    said = "fewer than 300 validation photos (8): training does not stop early"
+    assert len(evaluations) == (4 if photos_are_enough else 10)
+    assert (said in lines) != photos_are_enough
+    assert set(report.accuracies) == {"smallest", "middle", "largest"}
 
 
 def test_early_stopping_restores_the_best(lines: list[str]) -> None:

@@ -168,7 +168,8 @@ def test_run_interrupted_after_an_early_stop_ends_where_it_stopped(
     photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, interrupted: str
 ) -> None:
     config = replace(CONFIG, labels_per_class=None, predictor_subnets=20)
-    monkeypatch.setattr(trainer, "LEAST_LABELS", 1)
+    for name in ("LEAST_LABELS", "LEAST_PHOTOS"):
+        monkeypatch.setattr(early_stopping, name, 1)
 
     def run(
         name: str, on_step: Callable[[Progress], None], resume: bool = False
