@@ -12,7 +12,7 @@ ACTIVATIONS = ("none", "relu", "relu6", "hard_swish", "hard_sigmoid")
 MAX_RESOLUTION = 1024
 MAX_STAGES = 16
 MAX_DEPTH = 16
-MAX_BLOCKS = 64  # of the deepest network; EfficientNet-B7 has 55
+MAX_BLOCKS = 56  # of the deepest network; EfficientNet-B7 has 55
 MAX_CHANNELS = 8192
 MAX_CLASSES = 100_000
 

@@ -42,7 +42,9 @@ def many_stages(draft: Draft, rng: np.random.Generator) -> str:
 
 def deep(draft: Draft, rng: np.random.Generator) -> str:
     """As many blocks as are allowed, in few stages or in many."""
-    count, deepest = pick(rng, ((MAX_BLOCKS // MAX_DEPTH, MAX_DEPTH), (MAX_STAGES, 4)))
+    count, deepest = pick(
+        rng, ((MAX_BLOCKS // MAX_DEPTH, MAX_DEPTH), (MAX_STAGES, MAX_BLOCKS // MAX_STAGES))
+    )
     depths = pick(rng, ((deepest,), tuple(range(1, deepest + 1))))
     expands = pick(rng, ((1,), (2,)))
     stages = [_stage((8,), 1, depths, expands=expands) for _ in range(count)]

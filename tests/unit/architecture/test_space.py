@@ -206,7 +206,7 @@ def test_space_survives_json(name: str) -> None:
         ({"stages": ()}, "stages"),
         (
             {"stages": (StageSpace((8,), (13,), (3,), (1,), 1, "relu6"),) * 5},
-            "at most 64 blocks",
+            "at most 56 blocks",
         ),
         ({"name": 5}, "name"),
         ({"name": "../../settings"}, "part of file names: it must be 1 to 64 letters"),

@@ -28,15 +28,21 @@ ROWS = 1000  # of similarities at once
 
 @dataclass(frozen=True, eq=False)
 class Neighbours:
-    """A graph of similar images: symmetric weights normalised by degree, sparse, (N, N)."""
+    """A graph of similar images.
+
+    Attributes:
+        weights: symmetric, normalised by degree, float32, sparse, (N, N).
+    """
 
     weights: Tensor
 
     @classmethod
     def of(cls, features: Tensor) -> Neighbours:
-        """Returns the graph of images by the cosine between their features, (N, channels).
+        """Returns the graph of images by the cosine between their features.
 
-        They come in mixed order: of more than 20,000, parts have their own graphs.
+        Args:
+            features: float32, (N, channels), in mixed order: of more than 20,000, parts have their
+                own graphs.
         """
         mean, deviation = centre_and_deviation(features)
         standard = F.normalize((features - mean) / deviation, dim=1)
@@ -53,7 +59,11 @@ class Neighbours:
         return cls(_sparse(both.indices(), both.values() * scale, len(features)).coalesce())
 
     def smooth(self, probabilities: Tensor) -> Tensor:
-        """Returns probabilities, (N, classes), averaged with those of the neighbours."""
+        """Returns probabilities, averaged with those of the neighbours.
+
+        Args:
+            probabilities: float32, (N, classes).
+        """
         spread = probabilities
         for _ in range(ROUNDS):
             spread = SPREAD * (self.weights @ spread) + (1 - SPREAD) * probabilities
@@ -61,9 +71,12 @@ class Neighbours:
 
 
 def spread(predicted: Tensor, labels: IndexArray, neighbours: Neighbours) -> Tensor:
-    """Returns predictions, probabilities (N, classes), and `labels`, (N,), spread over neighbours.
+    """Returns predictions, corrected by labels, spread over neighbours, float32, (N, classes).
 
-    Labels are class indices, −1 where unlabelled.
+    Args:
+        predicted: probabilities, float32, (N, classes).
+        labels: class indices, int64, −1 where unlabelled, (N,).
+        neighbours: of the images.
     """
     known = torch.from_numpy(labels).to(predicted.device)
     one_hot = F.one_hot(known.clamp(min=0), predicted.shape[1]).to(predicted)

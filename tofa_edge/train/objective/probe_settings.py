@@ -7,7 +7,7 @@ neighbours share the make and not the defect, as with solar cells. Only labels c
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -57,7 +57,7 @@ CHOICES = tuple(itertools.starmap(ProbeSettings, itertools.product(ROUNDS, DECAY
 def choose_settings(
     features: Tensor, labels: IndexArray, classes: int, prior: Tensor, neighbours: Neighbours
 ) -> ProbeSettings:
-    """Returns the settings of the least cross-validated log loss on the labels.
+    """Returns the settings of the least cross-validated log loss on the labels, in doubt the safer.
 
     With fewer than three labels of a class, the defaults. Features are reduced to about their
     first 256 principal components meanwhile.
@@ -84,8 +84,27 @@ def choose_settings(
         for settings, predicted in _predictions(reduced, kept, classes, prior, neighbours):
             right = predicted[places[fold == number]].cpu().gather(1, truth[held, None])[:, 0]
             losses[settings][held] = -right.double().clamp(min=LEAST_PROBABILITY).log()
-    weights = (prior.cpu() / counts)[truth].double()
-    return min(CHOICES, key=lambda settings: float(weights @ losses[settings]))
+    return _best(losses, (prior.cpu() / counts)[truth].double())
+
+
+def _best(losses: Mapping[ProbeSettings, Tensor], weights: Tensor) -> ProbeSettings:
+    """Returns the settings of the least mean of losses, (L,), weighted by (L,).
+
+    Those that go without spreading, or that train themselves, have to be better by more than a
+    standard error: few labels are often wrong by that, and self-training does the most harm.
+    """
+    share, choices = weights / weights.sum(), list(CHOICES)
+
+    def least(some: Sequence[ProbeSettings]) -> ProbeSettings:
+        return min(some, key=lambda settings: float(share @ losses[settings]))
+
+    for is_risky in (lambda settings: not settings.spreads, lambda settings: settings.rounds > 0):
+        safe, risky = ([s for s in choices if is_risky(s) == wanted] for wanted in (False, True))
+        gain = losses[least(safe)] - losses[least(risky)]
+        mean = share @ gain
+        error = (share * (gain - mean)).norm()
+        choices = risky if mean > error else safe
+    return least(choices)
 
 
 def _reduced(features: Tensor) -> StandardFeatures:

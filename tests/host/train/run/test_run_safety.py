@@ -371,7 +371,7 @@ def test_log_of_an_earlier_run_is_kept(tmp_path: Path) -> None:
     found = []
     for end in ("-1", "-2", ""):
         with (tmp_path / f"metrics{end}.csv").open() as file:
-            found += [row["training/loss/largest"] for row in csv.DictReader(file)]
+            found += [row["training/loss/smaller"] for row in csv.DictReader(file)]
     assert found == ["0.0", "1.0", "2.0"]
 
 
