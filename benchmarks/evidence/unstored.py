@@ -28,7 +28,6 @@ UNSTORED: dict[str, tuple[str, ...]] = {
         "Ubuntu 24.04",
         "from 7.2 on",
         "JetPack 6.1 and 6.2",
-        "as version 0.4 did",
         "Measured with versions 0.3 and 0.4",
         "Measured with version 0.4",
         "Measured with version 0.3",
