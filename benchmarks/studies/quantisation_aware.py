@@ -136,7 +136,7 @@ def _objective(
     targets = torch.lerp(torch.from_numpy(logits).softmax(dim=1), probe, PROBE_LEAST)
     return SemiSupervised(
         images, labels, classes, batch_size, RATIO * batch_size, targets, prior=prior,
-        features=outputs[0].features, settled=True,
+        settled=True,
     )  # fmt: skip
 
 

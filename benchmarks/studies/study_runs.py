@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 
 from tofa_edge.architecture.arrays import IndexArray
 from tofa_edge.architecture.cost import macs
@@ -69,7 +68,6 @@ def study_run(
     trained = optimise(
         supernet, study.data.images[used], labels[used], TrainingRun(config, on_step),
         choose=choose, teacher_outputs=teachers,
-        features=outputs[0].features[torch.from_numpy(used)],
     )  # fmt: skip
     spent = time.perf_counter() - begun[0], time.process_time() - begun[1]
     names = ("training_s", "training_processor_s")

@@ -147,7 +147,7 @@ class Alone:
         batch = TrainingConfig().batch_size
         objective = SemiSupervised(
             data.images, self.labels, len(data.classes), batch, RATIO * batch, probe, prior=prior,
-            features=outputs[0].features, settled=self.way == FOLLOWING,
+            settled=self.way == FOLLOWING,
         )  # fmt: skip
         phase = self._phase(TRAINING, steps)
         state = loop.begin(supernet, objective, phase)

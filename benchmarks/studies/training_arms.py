@@ -22,7 +22,6 @@ from tofa_edge.benchmarks.studies.study_data import Data
 from tofa_edge.benchmarks.studies.study_runs import RATIO
 from tofa_edge.benchmarks.studies.training_study import Start, study_space
 from tofa_edge.train.config import TrainingConfig
-from tofa_edge.train.objective.objectives import FEATURES_WEIGHT as FEATURES_KEPT
 from tofa_edge.train.objective.objectives import (
     STRONG_FROM,
     Distillation,
@@ -53,7 +52,7 @@ class Arm:
         old_space: whether the space is that of version 0.4.
         old_step: whether a step is that of version 0.4 (`sandwich_step.py`).
         share: of the processor time.
-        features_weight: what the angle to the pretrained features counts at first.
+        rate: the learning rate of training, over the package's.
         strong_from: MACs from which a subnet learns strong views.
         flips: whether views are flipped; the step of 0.4 always did.
     """
@@ -63,14 +62,14 @@ class Arm:
     old_space: bool = False
     old_step: bool = False
     share: float = 1.0
-    features_weight: float = FEATURES_KEPT
+    rate: float = 1.0
     strong_from: float = STRONG_FROM
     flips: bool = True
 
     @property
     def pretraining(self) -> Arm:
         """The same without what only changes the training after it."""
-        return replace(self, features_weight=FEATURES_KEPT, strong_from=STRONG_FROM)
+        return replace(self, rate=1.0, strong_from=STRONG_FROM)
 
     @property
     def choose(self) -> Choose:
@@ -100,7 +99,6 @@ class Arm:
         data: Data,
         labels: IndexArray,
         targets: tuple[torch.Tensor, torch.Tensor],
-        features: torch.Tensor,
     ) -> Objective:
         """Returns what training for the task minimises.
 
@@ -108,7 +106,6 @@ class Arm:
             data: the images.
             labels: class indices, (N,); −1 where unlabelled.
             targets: initial pseudo-labels, (N, classes), and the class prior, (classes,).
-            features: of the pretrained network for the images, (N, channels).
         """
         classes, batch = len(data.classes), TrainingConfig().batch_size
         probe, prior = targets
@@ -117,8 +114,7 @@ class Arm:
             return SandwichTraining(data.images, labels, *sizes, probe, prior)
         return SemiSupervised(
             data.images, labels, classes, batch, RATIO * batch, probe, prior=prior,
-            features=features if self.features_weight else None,
-            features_weight=self.features_weight, strong_from=self.strong_from,
+            strong_from=self.strong_from,
             flips=self.flips,
         )  # fmt: skip
 
@@ -133,11 +129,10 @@ ARMS: Mapping[str, Arm] = {
     "step of 0.4": Arm(old_step=True),
     "a third of the time": Arm(share=1 / 3),
     "all of 0.4": Arm(old_order=True, old_space=True, old_step=True),
-    "features not kept": Arm(features_weight=0.0),
+    "half the learning rate": Arm(rate=0.5),
     "strong views for all": Arm(strong_from=0.0),
     "strong views for the largest alone": Arm(strong_from=math.inf),
     "no flips": Arm(flips=False),
-    "features not kept, strong views for all": Arm(features_weight=0.0, strong_from=0.0),
 }
 
 

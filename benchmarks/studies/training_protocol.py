@@ -114,8 +114,8 @@ class Protocol:
         def train(steps: int, on_step: OnStep = silent) -> Supernet:
             begun = study_supernet(supernet.space)
             begun.load_arrays(fitted)
-            objective = arm.training_objective(data, labels, targets, outputs[0].features)
-            phase = Phase(TRAINING, steps, LEARNING_RATE, draw, arm.choose)
+            objective = arm.training_objective(data, labels, targets)
+            phase = Phase(TRAINING, steps, arm.rate * LEARNING_RATE, draw, arm.choose)
             return train_phase(begun, objective, phase, on_step)
 
         steps = self._steps(TRAINING, arm, self.seconds[1], train)

@@ -4,10 +4,9 @@ Drawn choice by choice, nearly all subnets of a space are of about the same size
 choose was hardly ever trained. Here sizes are drawn first, evenly in log MACs, then a subnet of
 about that size, mostly one that is near the front of accuracy over MACs. Dropped blocks and a
 narrower last stage lose less accuracy for the MACs they save than smaller inputs do, and these less
-than narrower stages, smaller expand ratios or kernels. So a subnet has the largest input at which
-such a network fits; other choices change where a subnet must be smaller still, and now and then
-elsewhere, and from the last stages on: the same reduction costs more accuracy in the first ones
-(`benchmarks/studies/training_protocol.py`).
+than narrower stages, smaller expand ratios or kernels. So a subnet mostly has the largest input at
+which such a network fits. Other choices change where it must be smaller still, and now and then
+elsewhere, and from a late stage on: the same reduction costs more accuracy in the first ones.
 """
 
 from __future__ import annotations
@@ -25,7 +24,7 @@ from tofa_edge.architecture.space import SearchSpace, StageSpace
 from tofa_edge.architecture.tables import tables
 
 POOL = 8000  # subnets of each kind to draw from
-FRONT_SHARE, CHEAP_SHARE = 0.6, 0.8  # with the largest input; that change in nothing dear
+FRONT_SHARE, CHEAP_SHARE, LATE_SHARE = 0.6, 0.8, 0.95  # of draws, those before them included
 NEAR = 0.03  # sizes that count as one, of the logarithm
 
 
@@ -34,12 +33,13 @@ def sample(space: SearchSpace, rng: np.random.Generator, count: int) -> Encoding
 
     The range of sizes is divided in `count` parts, and each has one. Some may be equal.
     """
-    cheap, every, other = _pools(space)
+    by_size, cheap, late, other = _pools(space)
     low, high = other.logs[0], other.logs[-1]
     sizes = low + (high - low) * (np.arange(count) + rng.random(count)) / max(1, count)
     kinds = rng.random(count)
     chosen, _ = other.nearest(sizes, rng)
-    for pool, share in ((every, CHEAP_SHARE), *((each, FRONT_SHARE) for each in cheap)):
+    front = ((pool, FRONT_SHARE) for pool in by_size)
+    for pool, share in ((late, LATE_SHARE), (cheap, CHEAP_SHARE), *front):
         found, near = pool.nearest(sizes, rng)
         chosen[near & (kinds < share)] = found[near & (kinds < share)]
     return chosen
@@ -72,18 +72,20 @@ class _Pool:
 
 
 @lru_cache(maxsize=8)
-def _pools(space: SearchSpace) -> tuple[tuple[_Pool, ...], _Pool, _Pool]:
-    """Returns subnets that differ in the cheap choices alone, by input size and all; and others."""
+def _pools(space: SearchSpace) -> tuple[tuple[_Pool, ...], _Pool, _Pool, _Pool]:
+    """Returns subnets that differ in cheap choices alone, by input size and all; late; others."""
     rng = np.random.default_rng(0)
     most = np.array(space.cardinalities()) - 1
     ends = np.stack([most, np.zeros_like(most)])
-    cheap, other = (np.repeat(ends[:1], POOL, axis=0) for _ in range(2))
-    for drawn in (cheap, other):
+    cheap, late, other = (np.repeat(ends[:1], POOL, axis=0) for _ in range(3))
+    for drawn in (cheap, late, other):
         _draw_cheap(space, drawn, rng)
-    _draw_late(space, other, rng)
+    _draw_from(space, late, rng, len(space.stages) // 2 + 1)
+    _draw_from(space, other, rng, 0)
     cheap[0] = most
     by_size = tuple(_pool(space, cheap[cheap[:, 0] == size]) for size in np.unique(cheap[:, 0]))
-    return by_size, _pool(space, cheap), _pool(space, np.concatenate([other, ends]))
+    others = np.concatenate([other, ends])
+    return by_size, _pool(space, cheap), _pool(space, late), _pool(space, others)
 
 
 def _draw_cheap(space: SearchSpace, drawn: Encodings, rng: np.random.Generator) -> None:
@@ -96,10 +98,10 @@ def _draw_cheap(space: SearchSpace, drawn: Encodings, rng: np.random.Generator) 
     drawn[:, place] = rng.integers(len(stage.widths), size=count)
 
 
-def _draw_late(space: SearchSpace, drawn: Encodings, rng: np.random.Generator) -> None:
-    """Reduces widths, kernels and expand ratios: each from a stage on, or nowhere."""
+def _draw_from(space: SearchSpace, drawn: Encodings, rng: np.random.Generator, first: int) -> None:
+    """Reduces widths, kernels and expand ratios, each from a stage on, the `first` or a later."""
     count, stages = len(drawn), list(_stages(space))
-    cuts = rng.integers(len(stages) + 1, size=(3, count))
+    cuts = rng.integers(first, len(stages) + 1, size=(3, count))
     for number, (place, stage) in enumerate(stages):
         blocks = range(place + 2, place + 2 + 2 * stage.depths[-1], 2)
         kinds = (

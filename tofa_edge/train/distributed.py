@@ -93,7 +93,12 @@ class Processes:
         return averaged
 
     def gather(self, rows: Tensor, count: int) -> Tensor:
-        """Returns the rows of all processes, (count, …), from each one's, as `share` deals them."""
+        """Returns the rows of all processes, (count, …), from each one's, as `share` deals them.
+
+        Args:
+            rows: float32, this process's, (M, …).
+            count: of all rows.
+        """
         if self.world == 1:
             return rows
         every = torch.zeros(count, *rows.shape[1:])

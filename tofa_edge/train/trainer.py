@@ -236,11 +236,7 @@ def _trained(
     if config.is_plain and config.pretrain_epochs and not resumed:
         supernet = pretrain_supernet(supernet, images, outputs[config.start], run)
     teacher_outputs = [outputs[name] for name in config.teachers if name in outputs]
-    features = outputs[config.start].features if config.start in outputs else None
-    return optimise(
-        supernet, images, labels, run, early_stopping, teacher_outputs=teacher_outputs,
-        features=features,
-    )  # fmt: skip
+    return optimise(supernet, images, labels, run, early_stopping, teacher_outputs=teacher_outputs)
 
 
 def _to_ship(supernet: Supernet) -> Supernet:

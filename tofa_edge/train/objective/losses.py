@@ -5,8 +5,7 @@ few labels and many unlabelled images. Each image has a target: its label, or a 
 probe of pretrained features began and the largest subnet refines (`objectives.py`). The largest
 learns strong views of those that are sure (FixMatch: Sohn et al., NeurIPS 2020); the others, which
 have less capacity, learn weak views of all (Zhang et al., "Bag of Instances", and NetAug: Cai et
-al., ICLR 2022, found strong augmentation to harm small networks). All stay near the features of the
-pretrained network they began as.
+al., ICLR 2022, found strong augmentation to harm small networks).
 """
 
 from __future__ import annotations
@@ -33,19 +32,15 @@ class Batch:
         images: pixel values 0..255, float, (N, 3, S, S).
         targets: probabilities, (N, classes).
         weights: what each image counts, 0 or more, (N,).
-        features: of a pretrained network for each image, (N, channels), or None.
-        features_weight: what the angle to these counts beside the targets.
     """
 
     images: Tensor
     targets: Tensor
     weights: Tensor
-    features: Tensor | None = None
-    features_weight: float = 0.0
 
 
 def unified(supernet: Supernet, batch: Batch, subnet: Subnet, update: bool) -> Tensor:
-    """Returns the one loss of a subnet: the divergence from the targets, and from the features.
+    """Returns the one loss of a subnet, its weighted divergence from the targets: a scalar.
 
     Args:
         supernet: that learns.
@@ -54,11 +49,8 @@ def unified(supernet: Supernet, batch: Batch, subnet: Subnet, update: bool) -> T
         update: whether stored BatchNorm statistics follow it: those of the largest do.
     """
     images = resize(batch.images, subnet.resolution)
-    logits, pooled = supernet(images, subnet, update=update, outputs=(LOGITS, POOLED))
-    loss = (batch.weights * kullback_leibler(logits, batch.targets)).mean()
-    if batch.features is None or not batch.features_weight:
-        return loss
-    return loss + batch.features_weight * _angle(pooled, batch.features).mean()
+    (logits,) = supernet(images, subnet, update=update)
+    return (batch.weights * kullback_leibler(logits, batch.targets)).mean()
 
 
 def distilled(

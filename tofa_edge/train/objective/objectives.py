@@ -28,7 +28,6 @@ from tofa_edge.train.supernet.supernet import Supernet
 PROBE_LEAST = 0.3  # the weight of initial pseudo-labels from half of training on; 1 at first
 PROBED_REFRESHES, REFRESHES = 4, 20  # of targets in a training, from initial ones and from none
 REFRESHED_AT_ONCE = 64  # images
-FEATURES_WEIGHT, LAST_FEATURES = 2.0, 0.2  # at first, and at the end over that
 STRONG_FROM = 25e6  # MACs
 
 
@@ -128,9 +127,6 @@ class SemiSupervised(Objective):
         settled: whether the targets stay as the phase before left them.
         prior: how frequent each class is among the unlabelled images, (classes,); None takes the
             labels' own. Pseudo-labels are aligned to it, and labels are weighted by it.
-        features: of a pretrained network for every image, (N, channels), that the subnets' pooled
-            features stay near to; None: they need not.
-        features_weight: what their angle counts at first; a fifth of it from the end of training.
         strong_from: MACs from which a subnet learns strong views.
         flips: whether views are flipped.
     """
@@ -144,8 +140,6 @@ class SemiSupervised(Objective):
     processes: Processes = ALONE
     settled: bool = False
     prior: Tensor | None = None
-    features: Tensor | None = None
-    features_weight: float = FEATURES_WEIGHT
     strong_from: float = STRONG_FROM
     flips: bool = True
 
@@ -154,8 +148,6 @@ class SemiSupervised(Objective):
         self.images_per_step = self.batch_size + self.unlabelled_batch
         self._labelled = np.flatnonzero(self.labels >= 0)
         self._targets = Targets.first(self.labels, prior.cpu(), self.probe)
-        if self.features is not None:
-            self.features = self.features.half().cpu()
 
     def losses(
         self, step: Step, supernet: Supernet, averaged: Supernet, subnets: Sequence[Subnet]
@@ -169,7 +161,7 @@ class SemiSupervised(Objective):
             leads, mine = subnet == largest, chosen[part(subnets, index, largest, len(chosen))]
             strongly = leads or macs(layers(space, subnet)) >= self.strong_from
             views = self._views(step, mine, strongly, device)
-            yield unified(supernet, self._batch(step, views, mine, leads), subnet, update=leads)
+            yield unified(supernet, self._batch(views, mine, leads), subnet, update=leads)
 
     def _chosen(self, step: Step) -> IndexArray:
         """Returns which images a step has: labelled ones, then any, (B,)."""
@@ -188,7 +180,7 @@ class SemiSupervised(Objective):
             views[unlabelled] = strong(images[unlabelled], step.generator("strong"), self.flips)
         return views
 
-    def _batch(self, step: Step, views: Tensor, chosen: IndexArray, leads: bool) -> Batch:
+    def _batch(self, views: Tensor, chosen: IndexArray, leads: bool) -> Batch:
         """Returns this process's share of what one subnet learns of views of images.
 
         The largest, which leads, learns labels as they are, and of the others what is sure.
@@ -201,12 +193,7 @@ class SemiSupervised(Objective):
         weights = torch.where(known, labels @ balance, weights)
         if leads:
             targets = torch.where(known[:, None], labels, targets)
-        taught = share(views), share(targets).to(device), share(weights).to(device)
-        if self.features is None:
-            return Batch(*taught)
-        features = share(self.features[chosen]).to(device).float()
-        weight = self.features_weight * (1 - (1 - LAST_FEATURES) * step.progress)
-        return Batch(*taught, features, weight)
+        return Batch(share(views), share(targets).to(device), share(weights).to(device))
 
     def _refresh(self, step: Step, averaged: Supernet, largest: Subnet) -> None:
         """Predicts all images anew, if it is time to."""
@@ -234,13 +221,13 @@ class SemiSupervised(Objective):
 
     def state(self) -> dict[str, Tensor]:
         """See `Objective`."""
-        kept = {"probe": self.probe, "features": self.features}
-        return {**self._targets.state(), **{k: v for k, v in kept.items() if v is not None}}
+        probe = {} if self.probe is None else {"probe": self.probe}
+        return {**self._targets.state(), **probe}
 
     def load_state(self, state: dict[str, Tensor]) -> None:
         """See `Objective`."""
         self._targets = Targets.from_state(state)
-        self.probe, self.features = state.get("probe"), state.get("features")
+        self.probe = state.get("probe")
 
     def metrics(self) -> dict[str, float]:
         """See `Objective`."""

@@ -11,7 +11,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
 import torch
-from torch import Tensor
 
 from tofa_edge.architecture.arrays import ImageArray, IndexArray
 from tofa_edge.architecture.layers import LOGITS
@@ -116,7 +115,6 @@ def optimise(
     early_stopping: EarlyStopping | None = None,
     choose: Choose = stratified,
     teacher_outputs: Sequence[TeacherOutputs] = (),
-    features: Tensor | None = None,
 ) -> Optimised:
     """Returns a `supernet` all of whose subnets were trained for a task, and its pseudo-labels.
 
@@ -128,8 +126,6 @@ def optimise(
         choose: the subnets of a step.
         teacher_outputs: for the images; none: initial pseudo-labels come from the supernet's own
             features.
-        features: of the pretrained network it began as, for the images, (N, channels), that the
-            subnets' stay near to; None: they need not.
 
     Raises:
         TrainingError: no photo is labelled, or a loss is not finite; the step is named.
@@ -137,7 +133,7 @@ def optimise(
     if not (labels >= 0).any():
         raise TrainingError("wanted labelled photos, all are unlabelled; `pretrain` needs none")
     config, checkpoints = run.config, run.checkpoints
-    objective, steps = _task(supernet, images, labels, run, teacher_outputs, features)
+    objective, steps = _task(supernet, images, labels, run, teacher_outputs)
     rate = NEW_RATE if config.starts_from_nothing else 1.0
     phase = Phase(TRAINING, steps, config.learning_rate, config.seed, choose, rate, run.processes)
     if not checkpoints.is_at(QUANTISATION_AWARE):
@@ -158,7 +154,6 @@ def _task(
     labels: IndexArray,
     run: TrainingRun,
     teacher_outputs: Sequence[TeacherOutputs],
-    features: Tensor | None,
 ) -> tuple[SemiSupervised, int]:
     """Returns what training minimises, and its steps; fits the classifier to pseudo-labels.
 
@@ -176,7 +171,7 @@ def _task(
     classes, batch = supernet.space.classes, config.batch_size
     objective = SemiSupervised(
         images, labels, classes, batch, unlabelled, probe, processes,
-        prior=prior, features=features, flips=config.flips,
+        prior=prior, flips=config.flips,
     )  # fmt: skip
     return objective, steps
 

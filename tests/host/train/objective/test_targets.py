@@ -87,22 +87,6 @@ def test_images_without_weight_teach_nothing() -> None:
     assert (gradient == 0).all()
 
 
-def test_features_draw_a_subnet_to_them() -> None:
-    made, space = supernet(), replace(tiny(), classes=3)
-    images, nothing = torch.rand(8, 3, 32, 32) * 255, torch.zeros(8)
-    wanted = torch.randn(8, 64, generator=torch.Generator().manual_seed(1)).abs()
-    batch = Batch(images, torch.full((8, 3), 1 / 3), nothing, wanted, features_weight=1.0)
-    optimiser = torch.optim.SGD(made.parameters(), 0.5)
-    losses = []
-    for _ in range(20):
-        loss = unified(made, batch, space.largest(), update=False)
-        optimiser.zero_grad()
-        torch.autograd.backward(loss)
-        optimiser.step()
-        losses.append(float(loss.detach()))
-    assert losses[-1] < 0.8 * losses[0]
-
-
 def test_aligned_predictions_are_as_frequent_as_the_prior() -> None:
     skewed = torch.tensor([[0.8, 0.2], [0.7, 0.3], [0.9, 0.1], [0.6, 0.4]])
     found = aligned(skewed, torch.tensor([0.5, 0.5]))
@@ -143,13 +127,13 @@ def test_labels_count_as_classes_are_frequent() -> None:
     shares = torch.tensor([0.2, 0.7, 0.1])
     objective = SemiSupervised(images, labels, 3, 4, 4, prior=shares)
     views, chosen = torch.zeros(4, 3, 16, 16), np.arange(4)
-    batch = objective._batch(Step(0, 1, 0), views, chosen, leads=True)
+    batch = objective._batch(views, chosen, leads=True)
     own = labelled_prior(labels, 3)
     torch.testing.assert_close(batch.weights, (shares / own)[labels[:4]])
     torch.testing.assert_close(batch.targets, torch.eye(3)[labels[:4]])
     other = SemiSupervised(images, labels, 3, 4, 4)
     other.load_state(objective.state())
-    again = other._batch(Step(0, 1, 0), views, chosen, leads=True)
+    again = other._batch(views, chosen, leads=True)
     torch.testing.assert_close(again.weights, batch.weights)
 
 
