@@ -77,8 +77,8 @@ class TrainingConfig:
 
     start: str = "lite0"
     pretrained: str | None = None
-    epochs: float = 10
-    pretrain_epochs: float = 8
+    epochs: float = 12
+    pretrain_epochs: float = 16
     quantisation_aware_epochs: float = 0
     labels_per_class: int | None = None
     resolution: int = 128

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays_of
 
-from tofa_edge.architecture.arrays import DoubleArray, FloatArray, IndexArray
+from tofa_edge.architecture.arrays import DoubleArray, FloatArray, ImageArray, IndexArray
 from tofa_edge.architecture.encodings import encoded
 from tofa_edge.architecture.layers import LOGITS, layers
 from tofa_edge.architecture.sampling import sample
@@ -115,7 +115,7 @@ def test_the_front_ships_and_what_is_close_to_it(accuracies: DoubleArray, seed: 
     assert accuracies[front].max() == accuracies.max()
 
 
-def photos(count: int, seed: int = 0, size: int = 32) -> IndexArray:
+def photos(count: int, seed: int = 0, size: int = 32) -> ImageArray:
     return np.random.default_rng(seed).integers(0, 256, (count, size, size, 3), dtype=np.uint8)
 
 

@@ -217,6 +217,20 @@ def test_important_channels_come_first(supernets: Supernets) -> None:
     assert (ordered[:, -1] == 0).all()
 
 
+def test_channels_that_never_vary_come_last(supernets: Supernets) -> None:
+    """One is dead after its activation, one saturated: loud before it, silent after."""
+    space, arrays = tiny(), supernets(tiny(), 0)
+    readers = "stage1_block0_project.weight"
+    arrays[readers] = np.full_like(arrays[readers], 0.1)
+    for part in ("expand", "depthwise"):
+        scale, shift = (f"stage1_block0_{part}.{role}" for role in ("scale", "shift"))
+        arrays[scale], arrays[shift] = np.ones_like(arrays[scale]), np.ones_like(arrays[shift])
+    name = "stage1_block0_depthwise.shift"
+    arrays[name][2], arrays[name][4] = -20, 30
+    ordered = order_by_importance(space, arrays)[name]
+    assert sorted(ordered[-2:].tolist()) == [-20, 30]
+
+
 def test_new_classifier_is_small_and_fresh(lite0: dict[str, FloatArray]) -> None:
     made = new_classifier(lite0, 7, np.random.default_rng(0))
     assert made[f"{LOGITS}.weight"].shape == (7, 1280)
