@@ -40,6 +40,7 @@ def describe(path: Path) -> dict[str, object]:
         "temperature": round(bundle.temperature, 3),
         "photos": f"{photos}: {bundle.calibration_count} for calibration, {bundle.check_count} "
         "labelled for checking; whoever has the file can see them",
+        "finalists": _finalists(bundle),
         "smallest_subnet": space.smallest().to_json(),
         "largest_subnet": space.largest().to_json(),
         **({"note": "not trained as a supernet: use the largest subnet only"} if untrained else {}),
@@ -48,6 +49,15 @@ def describe(path: Path) -> dict[str, object]:
             for name, value in bundle.provenance.items()
         },
     }
+
+
+def _finalists(bundle: Bundle) -> str:
+    listed = bundle.listed_finalists
+    if not listed:
+        return "none: devices predict accuracy"
+    low, high = (end(each.accuracy for each in listed) for end in (min, max))
+    ready = sum(each.has_arrays for each in listed)
+    return f"{len(listed)}, tested at {low:.1%} to {high:.1%}; {ready} need no calibration"
 
 
 class EngineCheck(NamedTuple):
