@@ -8,6 +8,7 @@ from typing import Any
 from tofa_edge.benchmarks.evidence.claims import Claims, average, joined, result, row, short
 from tofa_edge.benchmarks.studies.scenario_costs import COSTS, SHARED, cost_ratios
 
+EQUAL_TIME = ("≤ 32 MMACs", "≤ 15 MMACs", "≤ 7 MMACs", "smallest")
 PICKED = ("largest", "middle", "≤ 15 MMACs", "≤ 7 MMACs", "smallest")
 ENDS = ("largest", "middle", "smallest")
 EIGHT = (*ENDS, *(f"random {number}" for number in range(5)))  # subnets of a study
@@ -62,6 +63,18 @@ def transfer_more() -> Claims:
     yield f"4 labels a class, one draw | {losses}"
     without = runs[f"{name}, draw 0"]["accuracy"]
     yield f"{_percents(pretrained)} against {_percents(without)} %"
+
+
+def training_protocol() -> Claims:
+    """What each way to train reaches in equal processor time."""
+    stored = result("training_protocol")
+    pretraining, training = (f"{seconds:.0f} s" for seconds in stored["setting"]["seconds"])
+    images = stored["setting"]["images"]
+    yield f"{pretraining} of pretraining and {training} of training, one thread, {images:,} photos"
+    for name, run in stored["runs"].items():
+        if "accuracy" in run:
+            values = (f"{100 * run['accuracy'][column]:.1f} %" for column in EQUAL_TIME)
+            yield row(name.removesuffix(", draw 0"), f"{run['steps']:,}", *values)
 
 
 def training_speed() -> Claims:
