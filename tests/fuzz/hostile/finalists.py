@@ -65,21 +65,16 @@ def no_finalists(draft: Draft, rng: np.random.Generator) -> str:
 
 def many_finalists(draft: Draft, rng: np.random.Generator) -> str:
     """As many as are allowed or more, with arrays or without."""
-    wanted = pick(rng, (MOST_FINALISTS, MOST_FINALISTS, MOST_FINALISTS + 1, 20_000))
-    known = {json.dumps(item["subnet"]) for item in draft.finalists}
-    ready = bool(rng.integers(2)) and wanted <= MOST_FINALISTS + 1
-    for _ in range(3 * wanted):
-        subnet = draft.space.sample(rng)
-        text = json.dumps(json.loads(subnet.to_json()))
-        if text in known and rng.random() < 0.99:
-            continue
-        known.add(text)
+    wanted, ready = pick(rng, (MOST_FINALISTS, MOST_FINALISTS, 20_000)), bool(rng.integers(2))
+    known = [Subnet.from_json(json.dumps(item["subnet"])) for item in draft.finalists]
+    drawn = dict.fromkeys([*known, *(draft.space.sample(rng) for _ in range(2 * MOST_FINALISTS))])
+    for subnet in list(drawn)[len(known) : MOST_FINALISTS]:
         if ready:
             _add(draft, len(draft.finalists), subnet, rng)
         else:
             draft.finalists.append(_listed(subnet, arrays=False))
-        if len(draft.finalists) == wanted:
-            break
+    if wanted > MOST_FINALISTS:
+        draft.finalists = (draft.finalists * wanted)[:wanted]
     return f"{len(draft.finalists)} finalists, arrays {ready}"
 
 
