@@ -32,7 +32,7 @@ from tofa_edge.deployment.request import requested
 from tofa_edge.errors import BackendError, BudgetError, BundleError, ImageError, SubnetError
 from tofa_edge.measurement.stopwatch import Latency, Stopwatch, percentiles
 from tofa_edge.prediction.memory import peak_memory_mb
-from tofa_edge.selftest.small_bundle import small_bundle, smooth_photo
+from tofa_edge.selftest.small_bundle import small_bundle, small_finalists, smooth_photo
 
 pytestmark = pytest.mark.usefixtures("known_engines")
 
@@ -75,6 +75,16 @@ def test_the_best_tested_subnet_within_the_budget_is_chosen(tmp_path: Path) -> N
     assert "expected accuracy: 70.0%" in deployed()[1], "the largest, without a budget"
     with pytest.raises(BudgetError, match=r"tested on the host reached 90\.0%"):
         deployed(accuracy=0.95)
+
+
+def test_finalists_that_cannot_be_cut_are_no_candidates(tmp_path: Path) -> None:
+    """Without photos only those with ready-made statistics are, and the largest."""
+    finalists = small_finalists()
+    small_bundle(tmp_path / "b.tofa", calibration_photos=0, finalists=finalists)
+    options = tofa_edge.DeployOptions(backend="reference", precision="fp32")
+    with tofa_edge.deploy(tmp_path / "b.tofa", latency_ms=1000, options=options) as model:
+        assert max(finalists, key=lambda finalist: finalist.accuracy).arrays is None
+        assert model.subnet == LARGEST, "the best of the others"
 
 
 @pytest.mark.parametrize("seed", range(3))

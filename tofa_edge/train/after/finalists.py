@@ -29,7 +29,7 @@ from tofa_edge.train.run.subnet_accuracy import log_softmax, subnet_logits
 
 MOST_TESTED = 100
 PER_BAND = 2  # of about the same MACs, of different resolutions or depths
-MOST_PHOTOS, LEAST_PHOTOS = 5000, 200
+MOST_PHOTOS, LEAST_PHOTOS = 5000, 500  # fewer tell finalists apart no better than the predictor
 SECONDS = 0.9  # for each finalist, about: photos are left out to keep it
 FEW_PHOTOS, MORE_PHOTOS = 64, 256  # what a test costs is measured on
 CLOSE = 0.01  # below the front: may be the faster on some engine
