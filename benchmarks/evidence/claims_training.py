@@ -8,7 +8,7 @@ from typing import Any
 from tofa_edge.benchmarks.evidence.claims import Claims, average, joined, result, row, short
 from tofa_edge.benchmarks.studies.scenario_costs import COSTS, SHARED, cost_ratios
 
-EQUAL_TIME = ("≤ 32 MMACs", "≤ 15 MMACs", "≤ 7 MMACs", "smallest")
+EQUAL_TIME = ("≤ 32 MMACs", "≤ 15 MMACs", "≤ 7 MMACs", "smallest", "mean of even ones")
 PICKED = ("largest", "middle", "≤ 15 MMACs", "≤ 7 MMACs", "smallest")
 ENDS = ("largest", "middle", "smallest")
 EIGHT = (*ENDS, *(f"random {number}" for number in range(5)))  # subnets of a study
@@ -66,15 +66,14 @@ def transfer_more() -> Claims:
 
 
 def training_protocol() -> Claims:
-    """What each way to train reaches in equal processor time."""
+    """What each way to train reaches in about equal processor time."""
     stored = result("training_protocol")
-    pretraining, training = (f"{seconds:.0f} s" for seconds in stored["setting"]["seconds"])
-    images = stored["setting"]["images"]
-    yield f"{pretraining} of pretraining and {training} of training, one thread, {images:,} photos"
+    yield f"{stored['setting']['images']:,} photos that no run trains on"
     for name, run in stored["runs"].items():
         if "accuracy" in run:
+            seconds = f"{sum(run['processor_s'].values()):.0f} s"
             values = (f"{100 * run['accuracy'][column]:.1f} %" for column in EQUAL_TIME)
-            yield row(name.removesuffix(", draw 0"), f"{run['steps']:,}", *values)
+            yield row(name.removesuffix(", draw 0"), seconds, *values)
 
 
 def training_speed() -> Claims:

@@ -32,6 +32,7 @@ from tofa_edge.train.supernet.supernet import Supernet
 RATIO = TrainingConfig().unlabelled_ratio
 CEILINGS = {f"≤ {ceiling} MMACs": ceiling for ceiling in (71, 32, 15, 7)}
 RANKED_IMAGES = 1000  # unlabelled, on which subnets below a ceiling are compared
+LEAST_SHARE = 0.25  # of the longer pilot is taken by its steps: less is an error of the clock
 PILOTS = (12, 36)  # steps of two short trainings: a third of them at the highest resolution
 
 
@@ -110,7 +111,7 @@ def steps_within(seconds: float, train: Callable[[int], object]) -> int:
         begun = time.process_time()
         train(steps)
         spent.append(time.process_time() - begun)
-    each = max((spent[1] - spent[0]) / (PILOTS[1] - PILOTS[0]), 1e-6)
+    each = max((spent[1] - spent[0]) / (PILOTS[1] - PILOTS[0]), LEAST_SHARE * spent[1] / PILOTS[1])
     once = max(0.0, spent[0] - PILOTS[0] * each)
     return max(1, int((seconds - once) / each))
 
