@@ -67,7 +67,7 @@ class TrainingConfig:
             deployment.
         check_photos: Labelled photos, kept out of training, the bundle carries, at most.
         predictor_subnets: Subnets to test for the accuracy predictor, which then proposes as many
-            finalists, 100 at most; 0 ships neither.
+            finalists, 60 at most; 0 ships neither.
         half_precision: Store 16-bit weights.
         device: auto, cpu or cuda (in bfloat16 where that is safe).
 
@@ -90,7 +90,7 @@ class TrainingConfig:
     seed: int = 0
     calibration_photos: int = 256
     check_photos: int = 64
-    predictor_subnets: int = 120
+    predictor_subnets: int = 80
     half_precision: bool = False
     device: str = "auto"
 

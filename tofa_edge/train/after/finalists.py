@@ -27,7 +27,7 @@ from tofa_edge.train.data.photos import resized
 from tofa_edge.train.run.early_stopping import named_subnets
 from tofa_edge.train.run.subnet_accuracy import log_softmax, subnet_logits
 
-MOST_TESTED = 100
+MOST_TESTED = 60
 PER_BAND = 2  # of about the same MACs, of different resolutions or depths
 MOST_PHOTOS, LEAST_PHOTOS = 5000, 500  # fewer tell finalists apart no better than the predictor
 SECONDS = 0.9  # for each finalist, about: photos are left out to keep it
