@@ -17,16 +17,10 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from tofa_edge.architecture.arrays import ImageArray, IndexArray
-from tofa_edge.architecture.layers import LOGITS, POOLED
 from tofa_edge.architecture.space import SearchSpace, Subnet
 from tofa_edge.train.data.augment import TARGET_CROP, resize, strong, weak
 from tofa_edge.train.data.steps import Step
-from tofa_edge.train.objective.losses import (
-    DISTILLED_TEMPERATURE,
-    FEATURES_WEIGHT,
-    LOGITS_WEIGHT,
-    kullback_leibler,
-)
+from tofa_edge.train.objective.losses import distilled, kullback_leibler
 from tofa_edge.train.objective.objectives import PROBE_LEAST, Objective, pixels
 from tofa_edge.train.supernet.supernet import Supernet
 
@@ -66,14 +60,10 @@ class SandwichDistillation(Objective):
         chosen = step.draw(np.arange(len(self.images)), self.batch_size, "distilled")
         device, places = next(supernet.parameters()).device, torch.from_numpy(chosen)
         images = weak(pixels(self.images, chosen, device), step.generator("distilled"), TARGET_CROP)
-        soft = (self.logits[places].float() / DISTILLED_TEMPERATURE).softmax(dim=1)
-        features = self.features[places].float()
+        taught = (self.logits[places], self.features[places])
         for index, subnet in enumerate(subnets):
             resized = resize(images, subnet.resolution)
-            logits, pooled = supernet(resized, subnet, update=not index, outputs=(LOGITS, POOLED))
-            divergence = kullback_leibler(logits / DISTILLED_TEMPERATURE, soft)
-            angle = 1 - F.cosine_similarity(pooled.flatten(1), features, dim=1)
-            yield (LOGITS_WEIGHT * divergence + FEATURES_WEIGHT * angle).mean()
+            yield distilled(supernet, resized, *taught, subnet, update=not index)
 
 
 @dataclass(eq=False)

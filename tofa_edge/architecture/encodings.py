@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from tofa_edge.architecture.space import SearchSpace, Subnet
+from tofa_edge.architecture.space import SearchSpace, StageSpace, Subnet
 
 Encodings = NDArray[np.integer[Any]]
 
@@ -35,15 +35,21 @@ def mutated(
 def distinct(space: SearchSpace, encodings: Encodings) -> Encodings:
     """Returns encodings, (N, genes), each once, in their order; choices of dropped blocks are 0."""
     cleared = np.array(encodings)
-    position = 1
-    for stage in space.stages:
-        depth = np.array(stage.depths)[cleared[:, position + 1]]
+    for place, stage in stage_genes(space):
+        depth = np.array(stage.depths)[cleared[:, place + 1]]
         for number in range(stage.depths[-1]):
-            block = slice(position + 2 + 2 * number, position + 4 + 2 * number)
+            block = slice(place + 2 + 2 * number, place + 4 + 2 * number)
             cleared[:, block] *= (depth > number)[:, None]
-        position += 2 + 2 * stage.depths[-1]
     _, places = np.unique(_hashes(cleared), return_index=True)
     return cleared[np.sort(places)]
+
+
+def stage_genes(space: SearchSpace) -> Iterator[tuple[int, StageSpace]]:
+    """Yields each stage and the place of its first gene, the width; depth and blocks follow."""
+    place = 1
+    for stage in space.stages:
+        yield place, stage
+        place += 2 + 2 * stage.depths[-1]
 
 
 def encoded(space: SearchSpace, subnets: Sequence[Subnet]) -> Encodings:

@@ -11,7 +11,6 @@ elsewhere, and from a late stage on: the same reduction costs more accuracy in t
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -19,8 +18,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tofa_edge.architecture.arrays import DoubleArray
-from tofa_edge.architecture.encodings import Encodings, distinct
-from tofa_edge.architecture.space import SearchSpace, StageSpace
+from tofa_edge.architecture.encodings import Encodings, distinct, stage_genes
+from tofa_edge.architecture.space import SearchSpace
 from tofa_edge.architecture.tables import tables
 
 POOL = 8000  # subnets of each kind to draw from
@@ -92,7 +91,7 @@ def _draw_cheap(space: SearchSpace, drawn: Encodings, rng: np.random.Generator) 
     """Draws input size, depths and the last width: each subnet with a bias of its own to depth."""
     count, bias = len(drawn), rng.random(len(drawn))
     drawn[:, 0] = rng.integers(len(space.resolutions), size=count)
-    for place, stage in _stages(space):
+    for place, stage in stage_genes(space):
         level = rng.beta(1 + 3 * bias, 4 - 3 * bias) * len(stage.depths)
         drawn[:, place + 1] = np.minimum(level.astype(np.int64), len(stage.depths) - 1)
     drawn[:, place] = rng.integers(len(stage.widths), size=count)
@@ -100,7 +99,7 @@ def _draw_cheap(space: SearchSpace, drawn: Encodings, rng: np.random.Generator) 
 
 def _draw_from(space: SearchSpace, drawn: Encodings, rng: np.random.Generator, first: int) -> None:
     """Reduces widths, kernels and expand ratios, each from a stage on, the `first` or a later."""
-    count, stages = len(drawn), list(_stages(space))
+    count, stages = len(drawn), list(stage_genes(space))
     cuts = rng.integers(first, len(stages) + 1, size=(3, count))
     for number, (place, stage) in enumerate(stages):
         blocks = range(place + 2, place + 2 + 2 * stage.depths[-1], 2)
@@ -113,14 +112,6 @@ def _draw_from(space: SearchSpace, drawn: Encodings, rng: np.random.Generator, f
             level = rng.integers(max(1, len(choices) - 1), size=count)
             reduced = np.where(number >= cut, level, len(choices) - 1)
             drawn[:, genes] = reduced[:, None]
-
-
-def _stages(space: SearchSpace) -> Iterator[tuple[int, StageSpace]]:
-    """Yields each stage and the place of its first gene, the width; depth and blocks follow."""
-    place = 1
-    for stage in space.stages:
-        yield place, stage
-        place += 2 + 2 * stage.depths[-1]
 
 
 def _pool(space: SearchSpace, encodings: Encodings) -> _Pool:

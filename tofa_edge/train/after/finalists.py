@@ -8,14 +8,13 @@ subnet's predictions. The labels, all finalists together, set level and slope.
 
 from __future__ import annotations
 
-import time
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
 from tofa_edge.architecture.arrays import DoubleArray, FloatArray, ImageArray, IndexArray
-from tofa_edge.architecture.encodings import Encodings, decoded, distinct, encoded
+from tofa_edge.architecture.encodings import Encodings, decoded, distinct, encoded, stage_genes
 from tofa_edge.architecture.space import SearchSpace, Subnet
 from tofa_edge.architecture.tables import tables
 from tofa_edge.network.network import Preprocessing
@@ -25,13 +24,17 @@ from tofa_edge.search.evolution import best_of_cells
 from tofa_edge.train.config import FINALISTS, OnStep, counter, silent
 from tofa_edge.train.data.photos import resized
 from tofa_edge.train.run.early_stopping import named_subnets
-from tofa_edge.train.run.subnet_accuracy import log_softmax, subnet_logits
+from tofa_edge.train.run.subnet_accuracy import (
+    MEASURED_ON,
+    log_softmax,
+    measured_costs,
+    subnet_logits,
+)
 
 MOST_TESTED = 60
 PER_BAND = 2  # of about the same MACs, of different resolutions or depths
 MOST_PHOTOS, LEAST_PHOTOS = 5000, 500  # fewer tell finalists apart no better than the predictor
 SECONDS = 0.9  # for each finalist, about: photos are left out to keep it
-FEW_PHOTOS, MORE_PHOTOS = 64, 256  # what a test costs is measured on
 CLOSE = 0.01  # below the front: may be the faster on some engine
 SLOPE_DEVIATION = 0.5  # of accuracy over agreement, around 1, before any label
 SLOPES = (0.5, 2.0)
@@ -117,10 +120,9 @@ def propose(
 
 def _depths(space: SearchSpace, genes: Encodings) -> IndexArray:
     """Returns the sum of the depths of all stages, (N,)."""
-    total, position = np.zeros(len(genes), np.int64), 1
-    for stage in space.stages:
-        total += np.array(stage.depths)[genes[:, position + 1]]
-        position += 2 + 2 * stage.depths[-1]
+    total = np.zeros(len(genes), np.int64)
+    for place, stage in stage_genes(space):
+        total += np.array(stage.depths)[genes[:, place + 1]]
     return total
 
 
@@ -238,16 +240,10 @@ def _affordable(
 ) -> int:
     """Returns how many photos each finalist can be compared on in the time there is."""
     middle = space.middle()
-    few = resized(material.images[:FEW_PHOTOS], middle.resolution)
+    few = resized(material.images[:MEASURED_ON], middle.resolution)
     calibration = resized(material.calibration, middle.resolution)
-    spent = []
-    for count in (FEW_PHOTOS, FEW_PHOTOS, MORE_PHOTOS):  # the first time, engines are imported
-        repeated = np.resize(few, (count, *few.shape[1:]))
-        begun = time.perf_counter()
-        subnet_logits(space, middle, arrays, preprocessing, calibration, repeated)
-        spent.append(time.perf_counter() - begun)
-    per_image = max(spent[2] - spent[1], 1e-4) / (MORE_PHOTOS - FEW_PHOTOS)
-    return photos_for(spent[1], per_image, len(material.labels))
+    costs = measured_costs(space, middle, arrays, preprocessing, calibration, few)
+    return photos_for(*costs, len(material.labels))
 
 
 def photos_for(least: float, per_image: float, validated: int) -> int:

@@ -102,26 +102,35 @@ def own_classifier(
     if len(features) < 2 * FOLDS:
         return None
     problem, mean, scale = _standardised(features, targets, weight, bias, temperature)
-    folds = torch.arange(len(features)) % FOLDS
-    shared = problem.agreement(problem.logits)
+    strength, gained = _cross_validated(problem)
+    gain, error = float(gained.mean()), float(gained.std() / np.sqrt(len(gained)))
+    if not strength or gain <= max(MARGIN, SURE * error):
+        return None
+    moved, shift = (temperature * value.numpy() for value in problem.fit(strength))
+    moved = moved / scale
+    own: FloatArray = (weight + moved).astype(np.float32)
+    return OwnClassifier(own, (bias + shift - moved @ mean).astype(np.float32), gain)
+
+
+def _cross_validated(problem: _Problem) -> tuple[float, FloatArray]:
+    """Returns the strength of the least cross-entropy over folds, 0 for the shared classifier.
+
+    And by how much the agreement of each photo exceeds the shared classifier's, (N,).
+    """
+    count = len(problem.features)
+    folds, shared = torch.arange(count) % FOLDS, problem.agreement(problem.logits)
     best: tuple[float, float, Tensor] = (float(problem.errors(problem.logits).mean()), 0.0, shared)
     for strength in STRENGTHS:
-        error, agreement = 0.0, torch.zeros(len(features))
+        error, agreement = 0.0, torch.zeros(count)
         for fold in range(FOLDS):
             held = problem.take(torch.nonzero(folds == fold).flatten())
             change = problem.take(torch.nonzero(folds != fold).flatten()).fit(strength)
             logits = held.moved(change)
-            error += float(held.errors(logits).sum()) / len(features)
+            error += float(held.errors(logits).sum()) / count
             agreement[folds == fold] = held.agreement(logits)
         best = min(best, (error, strength, agreement), key=lambda found: found[0])
-    gained = (best[2] - shared).numpy()
-    gain, error = float(gained.mean()), float(gained.std() / np.sqrt(len(gained)))
-    if not best[1] or gain <= max(MARGIN, SURE * error):
-        return None
-    moved, shift = (temperature * value.numpy() for value in problem.fit(best[1]))
-    moved = moved / scale
-    own: FloatArray = (weight + moved).astype(np.float32)
-    return OwnClassifier(own, (bias + shift - moved @ mean).astype(np.float32), gain)
+    gained: FloatArray = (best[2] - shared).numpy()
+    return best[1], gained
 
 
 def _standardised(

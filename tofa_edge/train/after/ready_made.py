@@ -62,16 +62,28 @@ def with_ready_made(
             size = subnet.resolution
             few, many = resized(calibration, size), resized(images, size)
         ready, features = _statistics(space, arrays, preprocessing, subnet, few, many)
-        accuracy = finalist.accuracy
+        made[index] = replace(finalist, arrays=ready)
         if own_classifiers:
-            width = features.shape[1]
-            weight, bias = arrays[f"{LOGITS}.weight"][:, :width], arrays[f"{LOGITS}.bias"]
-            own = own_classifier(features, targets, weight, bias, temperature)
-            if own is not None:
-                ready |= {f"{LOGITS}.weight": own.weight, f"{LOGITS}.bias": own.bias}
-                accuracy = min(1.0, accuracy + own.gain)
-        made[index] = Finalist(subnet, accuracy, ready)
+            made[index] = _with_own_classifier(made[index], arrays, features, targets, temperature)
     return made
+
+
+def _with_own_classifier(
+    finalist: Finalist,
+    arrays: Arrays,
+    features: FloatArray,
+    targets: FloatArray,
+    temperature: float,
+) -> Finalist:
+    """Returns a finalist, with a classifier of its own if that is surely better."""
+    width = features.shape[1]
+    weight, bias = arrays[f"{LOGITS}.weight"][:, :width], arrays[f"{LOGITS}.bias"]
+    own = own_classifier(features, targets, weight, bias, temperature)
+    if own is None:
+        return finalist
+    classifier = {f"{LOGITS}.weight": own.weight, f"{LOGITS}.bias": own.bias}
+    accuracy = min(1.0, finalist.accuracy + own.gain)
+    return Finalist(finalist.subnet, accuracy, {**(finalist.arrays or {}), **classifier})
 
 
 def _statistics(

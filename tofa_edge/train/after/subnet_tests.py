@@ -8,7 +8,6 @@ would be the better the farther they are from the largest.
 
 from __future__ import annotations
 
-import time
 from dataclasses import dataclass
 
 import numpy as np
@@ -23,7 +22,12 @@ from tofa_edge.network.network import Preprocessing
 from tofa_edge.network.slicing import Arrays
 from tofa_edge.prediction.accuracy import FITS, AccuracyPredictor, fit_accuracy
 from tofa_edge.train.config import PREDICTOR, TESTING, OnStep, counted, counter, silent
-from tofa_edge.train.run.subnet_accuracy import log_softmax, subnet_logits
+from tofa_edge.train.run.subnet_accuracy import (
+    MEASURED_ON,
+    log_softmax,
+    measured_costs,
+    subnet_logits,
+)
 
 SECONDS = 1.0  # for each subnet, about: images are left out to keep it
 LEAST_IMAGES, MOST_IMAGES = 200, 2000
@@ -115,13 +119,8 @@ def _affordable(
     space: SearchSpace, arrays: Arrays, preprocessing: Preprocessing, images: ImageArray
 ) -> int:
     """Returns how many images each subnet can be tested on in the time there is."""
-    few, spent = images[:64], []
-    for count in (64, 64, 256):  # the first time, engines are imported
-        repeated = np.resize(few, (count, *few.shape[1:]))
-        begun = time.perf_counter()
-        subnet_logits(space, space.middle(), arrays, preprocessing, few, repeated)
-        spent.append(time.perf_counter() - begun)
-    return images_for(spent[1], max(spent[2] - spent[1], 1e-4) / 192)
+    few = images[:MEASURED_ON]
+    return images_for(*measured_costs(space, space.middle(), arrays, preprocessing, few, few))
 
 
 def images_for(least: float, per_image: float) -> int:

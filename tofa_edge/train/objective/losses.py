@@ -4,8 +4,8 @@ Kundu et al. ("Transfer-Once-For-All", IEEE EDGE 2023) train every subnet of a s
 few labels and many unlabelled images. Each image has a target: its label, or a pseudo-label that a
 probe of pretrained features began and the largest subnet refines (`objectives.py`). The largest
 learns strong views of those that are sure (FixMatch: Sohn et al., NeurIPS 2020); the others, which
-have less capacity, learn weak views of all (Zhang et al., "Bag of Instances", and NetAug: Cai et
-al., ICLR 2022, found strong augmentation to harm small networks).
+have less capacity, learn weak views of all: strong augmentation harms small networks (NetAug: Cai
+et al., ICLR 2022).
 """
 
 from __future__ import annotations

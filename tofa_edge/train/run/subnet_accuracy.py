@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+
 import numpy as np
 
 from tofa_edge.architecture.arrays import FloatArray, ImageArray, IndexArray
@@ -14,6 +16,7 @@ from tofa_edge.selftest.calibrating import calibrating_engine
 from tofa_edge.train.data.photos import resized
 
 BATCH = 64
+MEASURED_ON = 64  # images, and four times as many, what a test costs
 
 
 def subnet_logits(
@@ -43,6 +46,33 @@ def subnet_logits(
         return np.concatenate([session.run(resized(batch, size))[LOGITS] for batch in batches])
     finally:
         session.close()
+
+
+def measured_costs(
+    space: SearchSpace,
+    subnet: Subnet,
+    supernet: Arrays,
+    preprocessing: Preprocessing,
+    calibration: ImageArray,
+    images: ImageArray,
+) -> tuple[float, float]:
+    """Returns the seconds that `subnet_logits` takes of few images, and of each image beyond.
+
+    Args:
+        space: of the supernet.
+        subnet: which.
+        supernet: its arrays by name.
+        preprocessing: of every subnet.
+        calibration: images for BatchNorm calibration, uint8, (M, S, S, 3), any S.
+        images: some 64, repeated as need be, uint8, (N, S, S, 3).
+    """
+    spent = []
+    for count in (MEASURED_ON, MEASURED_ON, 4 * MEASURED_ON):  # first, engines are imported
+        repeated = np.resize(images, (count, *images.shape[1:]))
+        begun = time.perf_counter()
+        subnet_logits(space, subnet, supernet, preprocessing, calibration, repeated)
+        spent.append(time.perf_counter() - begun)
+    return spent[1], max(spent[2] - spent[1], 1e-4) / (3 * MEASURED_ON)
 
 
 def accuracy(logits: FloatArray, labels: IndexArray) -> float:
