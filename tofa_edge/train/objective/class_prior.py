@@ -2,9 +2,10 @@
 
 People often label as many images of each class, whatever the world is like: 100 intact and 100
 broken parts where one in three is broken. Pseudo-labels aligned to such a prior teach the wrong
-thing to all subnets. A classifier's predictions of the unlabelled images, corrected by its
-confusion matrix, tell the true one (label shift: Saerens et al., Neural Computation 2002; with the
-confusion matrix: Lipton et al., ICML 2018).
+thing to all subnets. The prior under which a classifier's calibrated predictions of the unlabelled
+images are likeliest is found by expectation-maximisation (Saerens et al., Neural Computation 2002).
+A calibrated classifier matters more than any refinement of that (Alexandari et al., "Maximum
+Likelihood with Bias-Corrected Calibration is Hard-To-Beat at Label Shift Adaptation", ICML 2020).
 """
 
 from __future__ import annotations
@@ -14,13 +15,14 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from tofa_edge.architecture.arrays import DoubleArray, IndexArray
+from tofa_edge.architecture.arrays import IndexArray
 from tofa_edge.train.objective.linear_probe import fit_linear_probe, stratified_folds
 
-LEAST_LABELS = 20  # of the rarest class: below, the confusion matrix is a guess
+LEAST_LABELS = 3  # of the rarest class: with fewer, the labels' frequencies serve
+LABELS_OF_EQUAL_WEIGHT = 5  # of the rarest class: the estimate and the labels' own count alike
 FOLDS = 5
-RESAMPLED = 200
-ROUNDS = 300  # of expectation-maximisation, which need a matrix product each
+TEMPERATURES = torch.logspace(0, 1, 21, dtype=torch.float64)  # a probe is never too timid
+ROUNDS = 100  # of expectation-maximisation
 
 
 def labelled_prior(labels: IndexArray, classes: int) -> Tensor:
@@ -32,9 +34,9 @@ def labelled_prior(labels: IndexArray, classes: int) -> Tensor:
 def class_prior(features: Tensor, labels: IndexArray, classes: int) -> Tensor:
     """Returns how frequent each class is among the unlabelled images.
 
-    The estimate shrinks to the frequencies among the labels as far as resampled labels say that
-    its distance to them is chance (James and Stein's rule); with fewer than 20 labels of a class,
-    or nothing unlabelled, it is those.
+    In each round of expectation-maximisation the frequencies among the labels count as much as
+    five labels of the rarest class would: few labels calibrate badly, and the estimate stays near
+    these. With fewer than three labels of a class, or nothing unlabelled, it is these.
 
     Args:
         features: of all images, float32, (N, channels).
@@ -46,62 +48,50 @@ def class_prior(features: Tensor, labels: IndexArray, classes: int) -> Tensor:
     """
     expected = labelled_prior(labels, classes)
     places = np.flatnonzero(labels >= 0)
-    truth = labels[places]
-    if len(places) == len(labels) or np.bincount(truth, minlength=classes).min() < LEAST_LABELS:
+    fewest = int(np.bincount(labels[places], minlength=classes).min())
+    if len(places) == len(labels) or fewest < LEAST_LABELS:
         return expected
-    predicted = _predicted_unseen(features, labels, classes)
-    unlabelled = features[torch.from_numpy(np.flatnonzero(labels < 0)).to(features.device)]
+    unlabelled = torch.from_numpy(np.flatnonzero(labels < 0)).to(features.device)
     probe = fit_linear_probe(features, labels, classes, rounds=0)
-    best = probe.probabilities(unlabelled).argmax(dim=1).cpu()
-    observed = F.one_hot(best, classes).double().mean(dim=0)
-    weights = torch.from_numpy(np.vstack([np.ones(len(truth)), _resampled(truth, classes)]))
-    confusions = _confusions(predicted, torch.from_numpy(truth), weights, classes)
-    priors = _likeliest_priors(observed, confusions)
-    distance = float((priors[0] - expected).square().sum())
-    chance = float(priors[1:].var(dim=0).sum())
-    kept = max(0.0, 1 - chance / max(distance, 1e-12))
-    return expected + kept * (priors[0].float() - expected)
+    logits = F.linear(features[unlabelled], probe.weight, probe.bias).cpu().double()
+    predicted = (logits / _temperature(features, labels, classes)).softmax(dim=1)
+    trust = fewest / (fewest + LABELS_OF_EQUAL_WEIGHT)
+    return _likeliest_prior(predicted, expected.double(), trust).float()
 
 
-def _predicted_unseen(features: Tensor, labels: IndexArray, classes: int) -> Tensor:
-    """Returns a probe's prediction of each labelled image, fitted without it, (L,)."""
+def _temperature(features: Tensor, labels: IndexArray, classes: int) -> float:
+    """Returns what the logits of a probe are to be divided by, by cross-validation on the labels.
+
+    Of unseen images of which few of a kind are labelled, a probe is too sure (Guo et al., ICML
+    2017).
+    """
     places = np.flatnonzero(labels >= 0)
     fold = stratified_folds(labels[places], classes, FOLDS)
-    known = torch.from_numpy(places).to(features.device)
-    predicted = torch.zeros(len(places), dtype=torch.int64)
-    for number in range(FOLDS):
-        held = fold == number
-        tested, fitted_to = (known[torch.from_numpy(part)] for part in (held, ~held))
-        probe = fit_linear_probe(features[fitted_to], labels[places[~held]], classes, rounds=0)
-        predicted[held] = probe.probabilities(features[tested]).argmax(dim=1).cpu()
-    return predicted
+    known, truth = torch.from_numpy(places).to(features.device), torch.from_numpy(labels[places])
+    losses = torch.zeros(len(TEMPERATURES), dtype=torch.float64)
+    for held in (torch.from_numpy(fold == number) for number in range(FOLDS)):
+        if held.any():
+            kept = truth[~held].numpy()
+            probe = fit_linear_probe(features[known[~held]], kept, classes, rounds=0)
+            logits = F.linear(features[known[held]], probe.weight, probe.bias).cpu().double()
+            losses += torch.stack([
+                F.cross_entropy(logits / temperature, truth[held], reduction="sum")
+                for temperature in TEMPERATURES
+            ])  # fmt: skip
+    return float(TEMPERATURES[losses.argmin()])
 
 
-def _resampled(truth: IndexArray, classes: int) -> DoubleArray:
-    """Returns how often each labelled image is drawn within its class, (RESAMPLED, L)."""
-    rng, weights = np.random.default_rng(0), np.zeros((RESAMPLED, len(truth)))
-    for index in range(classes):
-        mine = np.flatnonzero(truth == index)
-        even = np.full(len(mine), 1 / len(mine))
-        weights[:, mine] = rng.multinomial(len(mine), even, size=RESAMPLED)
-    return weights
+def _likeliest_prior(predicted: Tensor, expected: Tensor, trust: float) -> Tensor:
+    """Returns the prior under which predictions are likeliest, drawn to the `expected` one.
 
-
-def _confusions(predicted: Tensor, truth: Tensor, weights: Tensor, classes: int) -> Tensor:
-    """Returns how often a class is predicted as another, (B, predicted, true).
-
-    Each image, (L,), has a weight in each of the matrices, (B, L).
+    Args:
+        predicted: probabilities under the `expected` prior, (N, classes).
+        expected: (classes,).
+        trust: of the predictions, 0..1.
     """
-    one, other = (F.one_hot(value, classes).double() for value in (predicted, truth))
-    counts = torch.einsum("bl,ln,lt->bnt", weights, one, other) + 1 / classes
-    return counts / counts.sum(dim=1, keepdim=True)
-
-
-def _likeliest_priors(observed: Tensor, confusions: Tensor) -> Tensor:
-    """Returns the priors under which the observed predictions are likeliest, (B, classes)."""
-    priors = torch.full(confusions.shape[::2], 1 / len(observed), dtype=torch.float64)
+    prior = expected
     for _ in range(ROUNDS):
-        mixed = torch.einsum("bnt,bt->bn", confusions, priors)
-        priors = priors * torch.einsum("bnt,bn->bt", confusions, observed / mixed)
-        priors = priors / priors.sum(dim=1, keepdim=True)
-    return priors
+        weighted = predicted * (prior / expected)
+        found = (weighted / weighted.sum(dim=1, keepdim=True)).mean(dim=0)
+        prior = trust * found + (1 - trust) * expected
+    return prior

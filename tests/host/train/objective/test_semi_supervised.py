@@ -224,17 +224,23 @@ def test_class_prior_is_found_where_labels_are_as_many_of_each(shares: Sequence[
     ).abs().sum()
 
 
-def test_class_prior_is_that_of_the_labels_where_chance_explains_the_rest() -> None:
+def test_class_prior_stays_near_that_of_the_labels_where_it_is_right() -> None:
     seen, truth = overlapping([0.1] * 10)
     labels = forget_labels(truth.numpy(), 25, 0)
     found = class_prior(seen, labels, 10)
-    assert float((found - 0.1).abs().max()) < 0.01
+    assert float((found - 0.1).abs().max()) < 0.025
 
 
-def test_class_prior_is_that_of_the_labels_where_these_are_few() -> None:
-    seen, truth = overlapping((0.8, 0.2))
-    labels = forget_labels(truth.numpy(), 10, 0)
-    torch.testing.assert_close(class_prior(seen, labels, 2), labelled_prior(labels, 2))
+def test_class_prior_is_drawn_to_that_of_the_labels_where_these_are_few() -> None:
+    shares = torch.tensor([0.8, 0.2])
+    seen, truth = overlapping(shares.tolist())
+    found = {
+        count: class_prior(seen, forget_labels(truth.numpy(), count, 0), 2)[0] - shares[0]
+        for count in (5, 40)
+    }
+    assert -0.3 < found[5] < found[40] < 0.08
+    few = forget_labels(truth.numpy(), 2, 0)
+    torch.testing.assert_close(class_prior(seen, few, 2), labelled_prior(few, 2))
 
 
 def test_draws_are_fair_and_repeatable() -> None:
