@@ -186,7 +186,6 @@ def observed(subject: BudgetSeries) -> None:
 
 def free(subject: BudgetSeries) -> None:
     """Any engine and number of threads, nothing beside, measured again."""
-
     subject.each("free", lambda _, budget: chosen_and_again(subject, budget))
 
 

@@ -19,6 +19,7 @@ from tofa_edge.architecture.encodings import decoded
 from tofa_edge.architecture.layers import layers
 from tofa_edge.architecture.sampling import sample
 from tofa_edge.benchmarks.studies import (
+    choice_regret,
     fixed_network,
     scenarios,
     study_data,
@@ -34,7 +35,12 @@ from tofa_edge.benchmarks.studies.study_data import DEVELOPMENT, TEST, Data, rea
 from tofa_edge.benchmarks.studies.study_runs import best_on_other_half, steps_within
 from tofa_edge.benchmarks.studies.training_alone import space_of_one
 from tofa_edge.benchmarks.studies.training_arms import ARMS, AS_IT_IS, space_of_04
-from tofa_edge.benchmarks.studies.training_study import study_space, study_supernet, subnets
+from tofa_edge.benchmarks.studies.training_study import (
+    Study,
+    study_space,
+    study_supernet,
+    subnets,
+)
 from tofa_edge.network.slicing import cut
 from tofa_edge.train.data.steps import Step
 from tofa_edge.train.supernet.supernet import Supernet
@@ -116,6 +122,33 @@ def test_labels_alone_are_given_frozen_features(run: Callable[..., None], work: 
     frozen = found["runs"]["labels only, frozen features, 4 labels a class, draw 0"]["accuracy"]
     assert set(frozen) == {*subnets(study_space(2, SIZE)), "mean of even ones"}
     assert frozen["largest"] > 0.5, "colours are told apart"
+
+
+@pytest.mark.quiet
+def test_what_is_chosen_is_held_against_many(
+    run: Callable[..., None], work: Path, monkeypatch: pytest.MonkeyPatch, known_engines: None,
+    tiny_bundle: Path,
+) -> None:  # fmt: skip
+    monkeypatch.setattr(choice_regret, "BLOCKS", 2)
+    monkeypatch.setattr(choice_regret, "QUANTILES", (1.0,))  # of networks that take no time
+    out = work / "regret.json"
+    words = ["--subnets", 4, "--engine", "onnxruntime", "--out", out]
+    monkeypatch.setattr(choice_regret.Study, "of", lambda given: Study(small_data(given), given))
+    monkeypatch.setattr(sys, "argv", ["study", str(tiny_bundle), "x.zip", *map(str, words)])
+    choice_regret.main()
+    (row,) = json.loads(out.read_text())["budgets"]
+    assert row["compared"] == 4
+    assert 0 <= row["chosen_accuracy"] <= 1
+
+
+def test_regret_is_what_the_best_by_the_other_half_is_better_by() -> None:
+    right = np.zeros((3, 8), bool)
+    right[0, ::2] = True  # by the first half the best, and of no use on the second
+    right[1, 1::2] = True
+    right[2, :6] = True
+    assert choice_regret.regret(right, np.zeros(8, bool))["regret"] == 0.0
+    assert choice_regret.regret(right[2:], right[2])["regret"] == 0.0
+    assert choice_regret.regret(right[2:], np.zeros(8, bool))["regret"] == 0.75
 
 
 @pytest.mark.quiet
