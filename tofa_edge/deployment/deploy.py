@@ -270,7 +270,7 @@ def _check_predicted(request: Request, predictor: AccuracyPredictor | None) -> N
     if request.budget.accuracy is not None and predictor is None and not request.tested:
         raise BudgetError(
             f"{request.bundle.path} has no accuracy predictor, so a budget cannot ask for an "
-            "accuracy: train it with --predictor-subnets 120"
+            "accuracy: train it with more than 0 --predictor-subnets"
         )
 
 

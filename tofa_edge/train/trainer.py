@@ -214,7 +214,7 @@ def _with_time_left(
         validated = len(roles["validation"])
         expected |= seconds_after_training(costs, len(labels), validated, run.config)
     expected[PACKING] = PACKING_SECONDS
-    time_left = TimeLeft(expected, run.on_step)
+    time_left = TimeLeft(expected, run.on_step, costs.late)
     time_left.resume(run.checkpoints.found)
     log.info(f"{time_left} on this machine")
     return replace(run, on_step=time_left)

@@ -133,7 +133,7 @@ def test_what_is_chosen_is_held_against_many(
     monkeypatch.setattr(choice_regret, "QUANTILES", (1.0,))  # of networks that take no time
     out = work / "regret.json"
     words = ["--subnets", 4, "--engine", "onnxruntime", "--out", out]
-    monkeypatch.setattr(choice_regret.Study, "of", lambda given: Study(small_data(given), given))
+    monkeypatch.setattr(Study, "of", lambda given: Study(small_data(given), given))
     monkeypatch.setattr(sys, "argv", ["study", str(tiny_bundle), "x.zip", *map(str, words)])
     choice_regret.main()
     (row,) = json.loads(out.read_text())["budgets"]

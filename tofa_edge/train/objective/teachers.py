@@ -11,7 +11,6 @@ pseudo-labels. On the 10,000 CIFAR-10-JPEG images with 25 labels a class, such a
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import torch
@@ -56,7 +55,6 @@ def run_teacher(
     on_step: OnStep = silent,
     processes: Processes = ALONE,
     resolution: int | None = None,
-    flip_averaged: bool = False,
 ) -> TeacherOutputs:
     """Returns a pretrained network's outputs for images; in bfloat16 where a machine computes so.
 
@@ -67,8 +65,6 @@ def run_teacher(
         on_step: called after each 64 images.
         processes: that share the work; all return all of it.
         resolution: input size in pixels; by default `teacher_resolution` of the images.
-        flip_averaged: whether outputs are averages over an image and its mirror image, which takes
-            twice as long.
 
     Raises:
         TrainingError: the network's weights are not installed.
@@ -84,13 +80,8 @@ def run_teacher(
     outputs: list[tuple[Tensor, ...]] = []
     for part in counted(teacher_features(name), torch.split(mine, BATCH), on_step, BATCH):
         pixels = resize(part.to(device).permute(0, 3, 1, 2).float(), size)
-        views = (pixels, pixels.flip(3)) if flip_averaged else (pixels,)
         with torch.no_grad(), half:
-            values = [teacher(view, subnet, "stored", outputs=(LOGITS, POOLED)) for view in views]
-        outputs.append(tuple(map(_average, zip(*values, strict=True))))
+            values = teacher(pixels, subnet, "stored", outputs=(LOGITS, POOLED))
+        outputs.append(tuple(value.float().flatten(1).cpu() for value in values))
     every = (torch.cat(parts) for parts in zip(*outputs, strict=True))
     return TeacherOutputs(*(processes.gather(value, len(images)) for value in every))
-
-
-def _average(values: Sequence[Tensor]) -> Tensor:
-    return torch.stack(list(values)).float().mean(dim=0).flatten(1).cpu()

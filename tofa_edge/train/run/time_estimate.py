@@ -16,9 +16,11 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 import torch
 
+from tofa_edge.architecture import encodings
 from tofa_edge.architecture.arrays import IndexArray
 from tofa_edge.architecture.cost import macs
 from tofa_edge.architecture.layers import layers
+from tofa_edge.architecture.sampling import sample
 from tofa_edge.architecture.space import SearchSpace, Subnet
 from tofa_edge.cutting.cutter import CALIBRATION_IMAGES
 from tofa_edge.train.config import (
@@ -36,7 +38,7 @@ from tofa_edge.train.data.photos import LabelledPaths, Photos, decoded
 from tofa_edge.train.data.steps import Step
 from tofa_edge.train.objective.label_spreading import BLOCK
 from tofa_edge.train.objective.objectives import PROBED_REFRESHES, REFRESHES, computes_bfloat16
-from tofa_edge.train.objective.subnets import space_at, stratified
+from tofa_edge.train.objective.subnets import HIGHEST_FROM, space_at, stratified
 from tofa_edge.train.objective.teachers import teacher_resolution
 from tofa_edge.train.run.checkpoint import Checkpoint
 from tofa_edge.train.run.early_stopping import EVALUATIONS, named_subnets
@@ -47,8 +49,7 @@ from tofa_edge.train.supernet.supernet import Supernet
 log = logging.getLogger(__name__)
 
 IMAGES, REPEATS = 32, 4
-SAMPLES = 16
-STEPS = 96  # whose subnets are drawn to know what a step costs
+SAMPLES, STEPS = 16, 96  # subnets that are tested, and steps, drawn to know what one costs
 FORWARD = 0.28  # the cost of a pass without gradients over one with
 FORWARD_BFLOAT16 = 0.21  # the same in bfloat16, where the machine computes it
 FEATURES = 0.45  # the same of a whole set with batch statistics
@@ -62,6 +63,7 @@ LOAD_SECONDS = 0.4  # of a pretrained network
 PROBE_SECONDS = 8e-8  # for each image, channel and class on one thread: all fits of linear probes
 SPREAD_SECONDS = 3e-11  # for each channel of each pair of images on one thread
 CHANNELS = 1280  # that every pretrained network's classifier reads
+STEPS_KIND = "steps"
 SHOWN_SECONDS = 2.0  # phases that are shorter are not named
 
 
@@ -73,27 +75,32 @@ class PhaseCosts:
         space: of the supernet.
         mac: seconds of one MAC of one image, forward and backward.
         parameters: of the supernet.
-        random: MACs of a random subnet, on average.
+        tested: MACs of a subnet that is tested, on average.
         macs_of_step: for each image of a step, of all the subnets that learn from it, on average.
+        late: the cost of a step with the highest resolution over one without it.
         calibration: images that calibrate a subnet.
     """
 
     space: SearchSpace
     mac: float
     parameters: int
-    random: float
+    tested: float
     macs_of_step: float
+    late: float
     calibration: int
 
     @staticmethod
     def of(supernet: Supernet, trained: int = CALIBRATION_IMAGES) -> PhaseCosts:
         """Returns the costs of a supernet with so many photos `trained` on; measures a moment."""
-        space, rng = supernet.space, np.random.default_rng(0)
-        random = np.mean([_macs(space, space.sample(rng)) for _ in range(SAMPLES)])
+        space = supernet.space
+        drawn = sample(space, np.random.default_rng(0), SAMPLES)
+        tested = float(np.mean([_macs(space, each) for each in encodings.decoded(space, drawn)]))
         parameters = sum(value.numel() for value in supernet.parameters())
         calibration, mac = min(CALIBRATION_IMAGES, trained), seconds_per_mac(supernet)
-        step = float(np.mean([_macs_of_step(space, Step(n, STEPS, 0)) for n in range(STEPS)]))
-        return PhaseCosts(space, mac, parameters, float(random), step, calibration)
+        steps = np.array([_macs_of_step(space, Step(n, STEPS, 0)) for n in range(STEPS)])
+        early, late = np.split(steps, [round(HIGHEST_FROM * STEPS)])
+        ratio = float(late.mean() / early.mean())
+        return PhaseCosts(space, mac, parameters, tested, float(steps.mean()), ratio, calibration)
 
     def steps(self, count: int, batch: int) -> float:
         """Returns the seconds of a `count` of steps on a `batch`."""
@@ -107,10 +114,10 @@ class PhaseCosts:
     def evaluation(self, images: int, macs_of_one: float | None = None) -> float:
         """Returns the seconds to cut and calibrate a subnet, and to run it on so many `images`.
 
-        It is a random one by default, or one of so many MACs (`macs_of_one`).
+        It is one that is tested by default, or one of so many MACs (`macs_of_one`).
         """
         resizing = self.space.resolutions[-1] ** 2 * RESIZE_PER_PIXEL
-        each = (macs_of_one or self.random) * self.mac * ENGINE + resizing
+        each = (macs_of_one or self.tested) * self.mac * ENGINE + resizing
         cut = CUT_SECONDS + self.parameters * CUT_PER_PARAMETER
         return cut + (self.calibration + images) * each
 
@@ -210,15 +217,17 @@ def seconds_to_read(listed: LabelledPaths | Photos, size: int) -> float:
 
 @dataclass(eq=False)
 class TimeLeft:
-    """How long each phase will still take, as expected or measured; call it with each progress.
+    """How long each phase will still take; call it with each progress.
 
     Attributes:
-        seconds: left of each phase, in their order.
+        seconds: left of each phase, in their order, as expected or measured.
         on_step: called with each progress and the time left in all.
+        late: the cost of a step in the last third of training over one before.
     """
 
     seconds: dict[str, float]
     on_step: OnStep
+    late: float = 1.0
     _latest: Progress | None = None
     _expected: dict[str, float] = field(init=False)
 
@@ -232,7 +241,8 @@ class TimeLeft:
             self._end(self._latest)  # early
         if phase in self.seconds:
             self._skip_to(phase)
-        self.seconds[phase] = progress.seconds / progress.step * (progress.steps - progress.step)
+        done = self._done(progress)
+        self.seconds[phase] = progress.seconds * (1 - done) / done
         self._latest = progress
         self.on_step(replace(progress, seconds_left=sum(self.seconds.values())))
         if progress.step == progress.steps:
@@ -257,12 +267,20 @@ class TimeLeft:
         self._latest, self.seconds[progress.phase] = None, 0.0
         expected = self._expected.get(progress.phase, 0.0)
         if expected:
-            ratio = progress.seconds / progress.step * progress.steps / expected
+            ratio = progress.seconds / self._done(progress) / expected
             for name, seconds in self.seconds.items():
                 if seconds and _kind(name) == _kind(progress.phase):
                     self.seconds[name] = ratio * self._expected[name]
         if progress.seconds >= SHOWN_SECONDS and any(self.seconds.values()):
             log.info(f"{progress.phase}: {duration(progress.seconds)}; {self} left")
+
+    def _done(self, progress: Progress) -> float:
+        """Returns what share of a phase's work is done, 0..1."""
+        done = progress.step / progress.steps
+        if _kind(progress.phase) != STEPS_KIND:
+            return done
+        work = done + max(0.0, done - HIGHEST_FROM) * (self.late - 1)
+        return work / (1 + (1 - HIGHEST_FROM) * (self.late - 1))
 
     def __str__(self) -> str:
         parts = [f"{k} {duration(v)}" for k, v in self.seconds.items() if v >= SHOWN_SECONDS]
@@ -273,7 +291,7 @@ class TimeLeft:
 def _kind(phase: str) -> str:
     """Returns what phases have in common that are slow or fast together."""
     steps = (PRETRAINING, TRAINING, QUANTISATION_AWARE)
-    return "steps" if phase in steps else phase.partition(" (")[0]
+    return STEPS_KIND if phase in steps else phase.partition(" (")[0]
 
 
 def duration(seconds: float) -> str:

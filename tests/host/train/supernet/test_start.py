@@ -244,6 +244,14 @@ def test_time_left_follows_what_was_measured(lines: list[str]) -> None:
     assert steps[-1].seconds_left == 3
 
 
+def test_time_left_knows_that_the_last_third_is_slower() -> None:
+    steps: list[Progress] = []
+    time_left = TimeLeft({"training": 40.0}, steps.append, late=4.0)
+    for step, seconds in ((3, 10.0), (6, 20.0), (8, 60.0), (9, 80.0)):
+        time_left(Progress(step, 9, (1.0,), seconds, 1.0, "training"))
+    assert [step.seconds_left for step in steps] == pytest.approx([50, 40, 60 * 2 / 7, 0])
+
+
 def test_only_the_first_process_logs_and_logs_are_tried_before(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
