@@ -54,7 +54,7 @@ def prepare(source: ImageSource, size: int, crop: float = 1.0) -> ImageArray:
 
 
 def load(path: str | os.PathLike[str]) -> Image:
-    """Returns a file's image, upright and RGB."""
+    """Returns the image of the file at `path`, upright and RGB."""
     from PIL import Image
 
     name = os.fspath(path)

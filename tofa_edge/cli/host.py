@@ -7,7 +7,7 @@ import dataclasses
 import functools
 import inspect
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from shlex import quote
 from typing import Annotated, Any, get_type_hints
@@ -18,17 +18,21 @@ from tofa_edge.cli.app import BundlePath, Force, Json, app
 from tofa_edge.cli.output import is_first_process, out, print_json, training_progress
 from tofa_edge.errors import TrainingError
 from tofa_edge.train.config import OnStep, Report, TrainingConfig
+from tofa_edge.train.data.reading import ReadingOptions
 
 MOST_CONFUSED = 10  # classes that a terminal has room for
 DEMO_EPOCHS = 6
 
-# Options that are not called as the attribute of TrainingConfig, or want more than its help.
+# Options that are not called as the attribute that they set, or want more than its help.
 OPTIONS: dict[str, Any] = {
     "start": typer.Option("--from"),
     "pretrained": typer.Option(metavar="FILE"),
     "teachers": typer.Option(metavar="NAMES"),
     "seed": typer.Option(min=0),
     "half_precision": typer.Option("--half"),
+    "crops": typer.Option("--crops"),
+    "allow_outside": typer.Option("--allow-outside"),
+    "classes_as_given": typer.Option("--classes-as-given"),
 }
 SETTINGS = tuple(field.name for field in dataclasses.fields(TrainingConfig))
 LAST = ("resume", "force", "log", "as_json")
@@ -42,49 +46,60 @@ Log = Annotated[
     typer.Option(metavar="FOLDER", help="Write metrics.csv and TensorBoard events there."),
 ]
 Resume = Annotated[bool, typer.Option("--resume", help="Go on with an interrupted run.")]
+Command = Callable[..., None]
 OutPath = Annotated[Path, typer.Option("--out", help="The bundle to write.")]
 
 
-def configured(*names: str) -> Callable[[Callable[..., None]], Callable[..., None]]:
-    """Gives a command an option for each attribute of `TrainingConfig` in `*names`.
+def configured(*names: str) -> Callable[[Command], Command]:
+    """Gives a command an option for each attribute of `TrainingConfig` in `*names`, as `config`."""
+    return _with_options("config", TrainingConfig, names)
 
-    Default, type and help are the attribute's; the command gets the whole as `config`.
+
+def reads_photos(command: Command) -> Command:
+    """Gives a `command` an option for each attribute of `ReadingOptions`, as `reading`."""
+    names = tuple(field.name for field in dataclasses.fields(ReadingOptions))
+    return _with_options("reading", ReadingOptions, names)(command)
+
+
+def _with_options(
+    parameter: str, whole: type[Any], names: Sequence[str]
+) -> Callable[[Command], Command]:
+    """Gives a command options for attributes of a dataclass, and the `whole` as a `parameter`.
+
+    Default, type and help of each option are the attribute's.
     """
 
-    def decorate(command: Callable[..., None]) -> Callable[..., None]:
+    def decorate(command: Command) -> Command:
         @functools.wraps(command)
-        def with_config(**given: Any) -> None:
+        def with_options(**given: Any) -> None:
             values = {name: given.pop(name) for name in names}
             if "teachers" in values:
                 teachers = map(str.strip, values["teachers"].split(","))
                 values["teachers"] = tuple(filter(None, teachers))
-            command(config=TrainingConfig(**values), **given)
+            command(**{parameter: whole(**values)}, **given)
 
         own = inspect.signature(command, eval_str=True).parameters
-        every = [*(own[name] for name in own if name != "config"), *map(_option, names)]
+        every = [own[name] for name in own if name != parameter]
+        every += [_option(whole, name) for name in names]
         every.sort(key=lambda each: each.name in LAST)
-        with_config.__signature__ = inspect.Signature(every)  # type: ignore[attr-defined]
-        return with_config
+        with_options.__signature__ = inspect.Signature(every)  # type: ignore[attr-defined]
+        return with_options
 
     return decorate
 
 
-@functools.cache
-def _helps() -> dict[str, str]:
-    """Returns what the docstring of `TrainingConfig` says of each attribute."""
-    entries = re.findall(
-        r"^ {4}(\w+): (.+(?:\n {6,}.+)*)", inspect.getdoc(TrainingConfig) or "", re.M
-    )
+def _helps(whole: type[Any]) -> dict[str, str]:
+    """Returns what the docstring of a dataclass says of each attribute."""
+    entries = re.findall(r"^ {4}(\w+): (.+(?:\n {6,}.+)*)", inspect.getdoc(whole) or "", re.M)
     return {name: " ".join(text.split()) for name, text in entries}
 
 
-def _option(name: str) -> inspect.Parameter:
-    default = getattr(TrainingConfig(), name)
-    kind = get_type_hints(TrainingConfig)[name]
+def _option(whole: type[Any], name: str) -> inspect.Parameter:
+    default, kind = getattr(whole(), name), get_type_hints(whole)[name]
     if isinstance(default, tuple):
         default, kind = ",".join(default), str
     option = OPTIONS.get(name, typer.Option())
-    option.help = _helps().get(name)
+    option.help = _helps(whole).get(name)
     return inspect.Parameter(
         name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=Annotated[kind, option]
     )
@@ -92,6 +107,7 @@ def _option(name: str) -> inspect.Parameter:
 
 @app.command()
 @configured(*SETTINGS)
+@reads_photos
 def train(
     *,
     out_path: OutPath,
@@ -99,11 +115,12 @@ def train(
         Path | None,
         typer.Argument(
             metavar="DATA",
-            help="Folder with a folder per class and perhaps one called unlabelled; a CSV of "
-            "path,label; or elpv, fashion-mnist, digits.",
+            help="Folder with a folder per class and perhaps one called unlabelled; a table (CSV) "
+            "of path,label; boxes, with --crops; or elpv, fashion-mnist, digits.",
         ),
     ] = None,
     config: TrainingConfig,
+    reading: ReadingOptions,
     resume: Resume = False,
     force: Force = False,
     log: Log = None,
@@ -112,7 +129,7 @@ def train(
     """Trains a supernet on photos, few of them labelled, and writes a bundle."""
     trainer = _training()
     with _progress(log) as on_step:
-        report = trainer.train(data, out_path, config, on_step, resume, force)
+        report = trainer.train(data, out_path, config, on_step, resume, force, reading)
     if not as_json and report.written:
         for name, value in report.accuracies.items():
             out.print(f"{name} subnet: accuracy on validation photos {value:.1%}")
@@ -121,11 +138,15 @@ def train(
 
 @app.command()
 @configured(*OF_PRETRAINING)
+@reads_photos
 def pretrain(
     *,
-    images: Annotated[Path, typer.Argument(metavar="IMAGES", help="Folder of any photos.")],
+    images: Annotated[
+        Path, typer.Argument(metavar="IMAGES", help="Folder of any photos, or as for train.")
+    ],
     out_path: OutPath,
     config: TrainingConfig,
+    reading: ReadingOptions,
     resume: Resume = False,
     force: Force = False,
     log: Log = None,
@@ -134,13 +155,15 @@ def pretrain(
     """Makes all subnets like a pretrained network, without labels: a start for every task."""
     trainer = _training()
     with _progress(log) as on_step:
-        report = trainer.pretrain(images, out_path, config, on_step, resume, force)
+        report = trainer.pretrain(images, out_path, config, on_step, resume, force, reading)
     start = quote(str(out_path))
     _show(report, f"tofa-edge train PHOTOS --from {start} --out parts.tofa", as_json)
 
 
 @app.command()
+@reads_photos
 def evaluate(
+    *,
     bundle: BundlePath,
     data: Annotated[
         Path, typer.Argument(metavar="DATA", help="Labelled photos, as for train; not the same.")
@@ -148,6 +171,7 @@ def evaluate(
     subnets: Annotated[int, typer.Option(min=0, help="Random ones, beside three named ones.")] = 20,
     plot: Annotated[Path | None, typer.Option(help="Picture to draw (.png, .svg).")] = None,
     seed: Annotated[int, typer.Option(min=0, help="Of the random subnets.")] = 0,
+    reading: ReadingOptions,
     force: Force = False,
     as_json: Json = False,
 ) -> None:
@@ -159,7 +183,7 @@ def evaluate(
     opened = Bundle.open(bundle)
     if plot is not None:
         evaluation.check_plot(plot, force)
-    evaluations = evaluation.evaluate(opened, data, subnets, seed)
+    evaluations = evaluation.evaluate(opened, data, subnets, seed, reading)
     if as_json:
         print_json(evaluations_as_json(evaluations))
     else:

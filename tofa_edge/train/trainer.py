@@ -34,15 +34,10 @@ from tofa_edge.train.config import (
     TrainingConfig,
     silent,
 )
-from tofa_edge.train.data.photos import (
-    LabelledPaths,
-    Photos,
-    decode_all,
-    forget_labels,
-    list_files,
-    split,
-)
-from tofa_edge.train.data.sources import decode_photos, list_photos
+from tofa_edge.train.data.division import divided
+from tofa_edge.train.data.photos import LabelledPaths, Photos, decode_all, forget_labels
+from tofa_edge.train.data.reading import PLAIN, ReadingOptions
+from tofa_edge.train.data.sources import decode_photos, list_photos, list_unlabelled
 from tofa_edge.train.distributed import Processes
 from tofa_edge.train.objective.teachers import run_teacher
 from tofa_edge.train.run.checkpoint import Checkpoints
@@ -69,6 +64,7 @@ def train(
     on_step: OnStep = silent,
     resume: bool = False,
     overwrite: bool = False,
+    reading: ReadingOptions = PLAIN,
 ) -> Report:
     """Trains a supernet on photos and writes the bundle.
 
@@ -76,13 +72,15 @@ def train(
     SIGHUP, removed when the bundle is there.
 
     Args:
-        data: a folder with a folder of photos per class (`unlabelled` holds those without), a CSV
-            file of path,label, or the name of a set; None only with `epochs=0`.
+        data: a folder with a folder of photos per class (`unlabelled` holds those without), a
+            table of paths and labels, boxes (with `reading.crops`), or the name of a set; None only
+            with `epochs=0`.
         out: the bundle to write.
         config: how to train.
         on_step: called after each step of each phase, from reading the photos to packing.
         resume: whether to go on from the checkpoint of an interrupted run.
         overwrite: whether a file of that name may be replaced; a run that is resumed was asked.
+        reading: how tables, boxes and names of classes are read.
 
     Raises:
         DataError: the photos cannot be used.
@@ -97,11 +95,11 @@ def train(
         if not processes.first:
             return Report(out, {}, 0.0, written=False)
         check_place(out, overwrite, BundleError)
-        return bundle_as_is(data, out, config)
+        return bundle_as_is(data, out, config, reading)
     check_place(out, overwrite or resume, BundleError)
     if data is None:
         raise TrainingError("training wants a folder of photos; only --epochs 0 goes without")
-    start, listed = read_start(config), list_photos(data)
+    start, listed = read_start(config), list_photos(data, reading=reading)
     run = TrainingRun(config, on_step, Checkpoints.open(out, resume), processes)
     return _train(new_supernet(start, config, len(listed.classes)), listed, out, run)
 
@@ -136,18 +134,21 @@ def pretrain(
     on_step: OnStep = silent,
     resume: bool = False,
     overwrite: bool = False,
+    reading: ReadingOptions = PLAIN,
 ) -> Report:
     """Distils a pretrained network into all subnets of its space, without labels.
 
     Done once on any photos, the bundle is a start for every later task.
 
     Args:
-        images: a folder of photos, with or without folders inside; labels are not read.
+        images: a folder of photos, with or without folders inside, a table, or boxes (with
+            `reading.crops`); labels are not used.
         out: the bundle to write, with the classes of the pretrained network.
         config: how; `start` is the pretrained network, `pretrain_epochs` says how long.
         on_step: called after each step of each phase.
         resume: whether to go on from the checkpoint of an interrupted run.
         overwrite: as for `train`.
+        reading: as for `train`.
 
     Raises:
         DataError, TrainingError, BundleError: as for `train`.
@@ -160,7 +161,7 @@ def pretrain(
         raise TrainingError("pretraining wants pretrain_epochs of more than 0, got 0")
     check_place(out, overwrite or resume, BundleError)
     processes, on_step = _join(config, on_step)
-    supernet, listed = new_supernet(read_start(config), config), list_files(images)
+    supernet, listed = new_supernet(read_start(config), config), list_unlabelled(images, reading)
     run = TrainingRun(config, on_step, Checkpoints.open(out, resume), processes)
     return _pretrain(supernet, listed, out, run)
 
@@ -198,7 +199,7 @@ def _divided(
     photos: LabelledPaths | Photos, config: TrainingConfig
 ) -> tuple[dict[str, IndexArray], IndexArray]:
     """Returns indices of photos by role, and the labels to train with, −1 where there is none."""
-    roles = split(photos.labels, PARTS, config.seed, photos.classes)
+    roles = divided(photos, PARTS, config.seed)
     kept = forget_labels(photos.labels[roles["train"]], config.labels_per_class, config.seed)
     return roles, kept
 

@@ -19,8 +19,11 @@ from tofa_edge.cutting.cutter import CALIBRATION_IMAGES
 from tofa_edge.errors import BundleError, DataError
 from tofa_edge.measurement.order_statistics import wilson
 from tofa_edge.storage.files import check_place, whole_file
+from tofa_edge.train.data.class_names import one_form
+from tofa_edge.train.data.division import held_out
 from tofa_edge.train.data.photos import UNLABELLED
-from tofa_edge.train.data.sources import read_photos
+from tofa_edge.train.data.reading import PLAIN, ReadingOptions
+from tofa_edge.train.data.sources import decode_photos, list_photos
 from tofa_edge.train.run.subnet_accuracy import log_softmax, subnet_logits
 
 if TYPE_CHECKING:
@@ -59,16 +62,22 @@ class Evaluation:
 
 
 def evaluate(
-    bundle: Bundle, data: Path, random_subnets: int = 20, seed: int = 0
+    bundle: Bundle,
+    data: Path,
+    random_subnets: int = 20,
+    seed: int = 0,
+    reading: ReadingOptions = PLAIN,
 ) -> list[Evaluation]:
     """Evaluates the largest, middle, smallest and some random subnets as a device would run them.
 
     Args:
         bundle: with calibration photos.
-        data: labelled photos, as for training: a folder, a CSV file, the name of a set. Class
-            names must be the bundle's; photos without a label are left out.
+        data: labelled photos, as for training: a folder, a table, boxes, the name of a set. Class
+            names must be the bundle's; photos without a label are left out. Where the data set
+            gives its photos roles, those to test, or else to validate, are used alone.
         random_subnets: how many.
         seed: of their choice.
+        reading: how tables, boxes and names of classes are read.
 
     Raises:
         DataError: the photos cannot be read, none is labelled, or the bundle lacks a class.
@@ -82,7 +91,7 @@ def evaluate(
             f"{bundle.path}: no calibration photos in it to evaluate subnets with: train it with "
             "--calibration-photos of 1 or more"
         )
-    images, labels = _labelled(bundle, data, size)
+    images, labels = _labelled(bundle, data, size, reading)
     rng = np.random.default_rng(seed)
     chosen = {"largest": space.largest(), "middle": space.middle(), "smallest": space.smallest()}
     chosen |= {f"random {number}": space.sample(rng) for number in range(1, random_subnets + 1)}
@@ -210,10 +219,13 @@ def _figure(**options: Any) -> Figure:
     return Figure(**options)
 
 
-def _labelled(bundle: Bundle, data: Path, size: int) -> tuple[ImageArray, IndexArray]:
-    photos = read_photos(data, size, least_classes=1)
+def _labelled(
+    bundle: Bundle, data: Path, size: int, reading: ReadingOptions
+) -> tuple[ImageArray, IndexArray]:
+    photos = decode_photos(held_out(list_photos(data, 1, reading)), size)
     known = photos.labels != UNLABELLED
-    strange = sorted(set(photos.classes) - set(bundle.classes))
+    known_names = [one_form(name) for name in bundle.classes]
+    strange = sorted({*photos.classes} - {*known_names})
     if strange:
         raise DataError(
             f"{data}: classes {', '.join(strange[:5])} are not the bundle's: "
@@ -221,5 +233,5 @@ def _labelled(bundle: Bundle, data: Path, size: int) -> tuple[ImageArray, IndexA
         )
     if not known.any():
         raise DataError(f"{data}: no photo in it has a label")
-    places = np.array([bundle.classes.index(name) for name in photos.classes], np.int64)
+    places = np.array([known_names.index(one_form(name)) for name in photos.classes], np.int64)
     return photos.images[known], places[photos.labels[known]]

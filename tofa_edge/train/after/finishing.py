@@ -39,6 +39,7 @@ from tofa_edge.train.config import (
     TrainingConfig,
 )
 from tofa_edge.train.data.photos import Photos
+from tofa_edge.train.data.reading import PLAIN, ReadingOptions
 from tofa_edge.train.data.sources import read_some
 from tofa_edge.train.run.early_stopping import EarlyStopping
 from tofa_edge.train.run.subnet_accuracy import accuracy, fit_temperature
@@ -243,13 +244,16 @@ def _seconds_for_finalists(
     return {FINALISTS: tested * costs.evaluation(photos + validated), READY_MADE: ready}
 
 
-def bundle_as_is(data: Path | None, out: Path, config: TrainingConfig) -> Report:
+def bundle_as_is(
+    data: Path | None, out: Path, config: TrainingConfig, reading: ReadingOptions = PLAIN
+) -> Report:
     """Bundles a pretrained network with its own classes and all its resolutions.
 
     Args:
         data: photos for calibration, as for `train`; None ships none.
         out: the bundle to write.
         config: what it starts from.
+        reading: as for `train`.
 
     Raises:
         TrainingError: the start has no pretrained weights.
@@ -263,7 +267,7 @@ def bundle_as_is(data: Path | None, out: Path, config: TrainingConfig) -> Report
     size = space.resolutions[-1]
     calibration = np.zeros((0, size, size, 3), np.uint8)
     if data is not None:
-        calibration = read_some(data, size, config.calibration_photos, config.seed)
+        calibration = read_some(data, size, config.calibration_photos, config.seed, reading)
     classes = [f"imagenet {index}" for index in range(space.classes)]
     pack(out, config, supernet, Contents(classes, calibration), {"epochs": 0})
     return Report(out, {}, 0.0)

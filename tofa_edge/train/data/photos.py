@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import csv
 import logging
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 
@@ -15,10 +15,14 @@ from tofa_edge.architecture.arrays import ImageArray, IndexArray
 from tofa_edge.bundle.images import SUFFIXES, ImageSource, files_in, prepare, stack
 from tofa_edge.errors import DataError, ImageError
 from tofa_edge.train.config import READING, OnStep, counter, silent
+from tofa_edge.train.data.class_names import one_form
+from tofa_edge.train.data.photo_parts import Box, PhotoPart
 
 log = logging.getLogger(__name__)
 
 MOST_UNREADABLE = 0.05  # of all images; beyond, something is wrong with the folder
+
+Value = TypeVar("Value")
 
 UNLABELLED = -1  # the label of an image that has none
 UNLABELLED_FOLDER = "unlabelled"
@@ -32,15 +36,22 @@ class Photos:
         classes: names.
         images: uint8, (N, S, S, 3); of a data set as it is installed, grey, (N, S, S).
         labels: index into `classes`, `UNLABELLED` where there is none, (N,).
+        roles: that the data set gives them, `roles.TRAIN` and the like, None for none; empty where
+            it gives none at all.
+        origins: numbers of the photos that these are parts of, (N,) integers; empty where all are
+            whole.
     """
 
     classes: tuple[str, ...]
     images: ImageArray
     labels: IndexArray
+    roles: tuple[str | None, ...] = ()
+    origins: tuple[int, ...] = ()
 
     def take(self, indices: IndexArray) -> Photos:
         """Returns the images at `indices`, (N,)."""
-        return Photos(self.classes, self.images[indices], self.labels[indices])
+        given = chosen_of(self.roles, indices), chosen_of(self.origins, indices)
+        return Photos(self.classes, self.images[indices], self.labels[indices], *given)
 
 
 @dataclass(frozen=True)
@@ -51,57 +62,45 @@ class LabelledPaths:
         classes: names, sorted.
         paths: of the images.
         labels: index into `classes`, `UNLABELLED` where there is none, (N,).
+        boxes: the part of each that is read, None for all; empty where all are read whole.
+        roles: as of `Photos`.
     """
 
     classes: tuple[str, ...]
     paths: tuple[Path, ...]
     labels: IndexArray
+    boxes: tuple[Box | None, ...] = ()
+    roles: tuple[str | None, ...] = ()
+
+    @property
+    def sources(self) -> tuple[Path | PhotoPart, ...]:
+        """What to decode: whole files, and the parts of files that boxes give."""
+        if not self.boxes:
+            return self.paths
+        return tuple(
+            path if box is None else PhotoPart(path, box)
+            for path, box in zip(self.paths, self.boxes, strict=True)
+        )
+
+    @property
+    def origins(self) -> tuple[int, ...]:
+        """As of `Photos`."""
+        numbers = {path: number for number, path in enumerate(dict.fromkeys(self.paths))}
+        return tuple(numbers[path] for path in self.paths) if self.boxes else ()
 
     def take(self, indices: IndexArray) -> LabelledPaths:
         """Returns the images at `indices`, (N,)."""
-        paths = tuple(self.paths[i] for i in indices)
-        return LabelledPaths(self.classes, paths, self.labels[indices])
+        paths, boxes = chosen_of(self.paths, indices), chosen_of(self.boxes, indices)
+        roles = chosen_of(self.roles, indices)
+        return LabelledPaths(self.classes, paths, self.labels[indices], boxes, roles)
 
     def __len__(self) -> int:
         return len(self.paths)
 
 
-def read_csv(path: Path, least_classes: int = 2) -> LabelledPaths:
-    """Returns the images of a CSV file with a path and a label in each row.
-
-    Paths are relative to the file. A missing or empty label means unlabelled; a first row
-    `path,label` is a header.
-    """
-    try:
-        with path.open(newline="", encoding="utf-8-sig") as file:
-            rows = [row for row in csv.reader(file) if row and row[0].strip()]
-    except (OSError, UnicodeError, csv.Error) as error:
-        raise DataError(f"{path}: cannot be read as CSV: {error}") from error
-    if rows and [cell.strip().lower() for cell in rows[0][:2]] == ["path", "label"]:
-        rows = rows[1:]
-    paths = tuple(path.parent / row[0].strip() for row in rows)
-    missing = [str(file) for file in paths if not file.is_file()]
-    if missing:
-        raise DataError(f"{path}: {len(missing)} files are not there: {', '.join(missing[:3])}")
-    names = [row[1].strip() if len(row) > 1 else "" for row in rows]
-    _check_once(path, paths, names)
-    classes = tuple(sorted(set(names) - {""}))
-    if len(classes) < least_classes:
-        wanted = "two classes or more" if least_classes > 1 else "a label"
-        raise DataError(f"{path}: wanted rows of path,label with {wanted}")
-    labels = [classes.index(name) if name else UNLABELLED for name in names]
-    return LabelledPaths(classes, paths, np.array(labels, np.int64))
-
-
-def _check_once(path: Path, paths: Sequence[Path], names: Sequence[str]) -> None:
-    """Checks that no photo is listed twice: one copy might be trained on, the other validate."""
-    listed: dict[Path, str] = {}
-    for file, name in zip(paths, names, strict=True):
-        whole = file.resolve()
-        if whole in listed:
-            both = f"as {listed[whole]!r} and {name!r}" if name != listed[whole] else "twice"
-            raise DataError(f"{path}: {file} is listed {both}")
-        listed[whole] = name
+def chosen_of(values: tuple[Value, ...], indices: IndexArray) -> tuple[Value, ...]:
+    """Returns the `values` at `indices`, (N,); none where there are none."""
+    return tuple(values[i] for i in indices) if values else ()
 
 
 def forget_labels(labels: IndexArray, per_class: int | None, seed: int) -> IndexArray:
@@ -130,7 +129,9 @@ def read_folder(root: Path, least_classes: int = 2) -> LabelledPaths:
     """
     try:
         folders = sorted(p for p in root.iterdir() if p.is_dir() and not p.name.startswith("."))
-        files = {folder.name: files_in(folder) for folder in folders}
+        files: dict[str, list[Path]] = {}
+        for folder in folders:
+            files.setdefault(one_form(folder.name), []).extend(files_in(folder))
     except OSError as error:
         raise DataError(_unreadable(root, error)) from error
     unlabelled = files.pop(UNLABELLED_FOLDER, [])
@@ -228,7 +229,7 @@ def decode_all(
     """
     results, count = [], counter(READING, len(data), on_step)
     with ThreadPoolExecutor() as pool:
-        for result in pool.map(lambda path: decoded(path, size), data.paths):
+        for result in pool.map(lambda source: decoded(source, size), data.sources):
             results.append(result)
             count()
     failures = [result for result in results if isinstance(result, ImageError)]
@@ -242,10 +243,10 @@ def decode_all(
     return images, data.take(np.array(kept, np.int64))
 
 
-def decoded(source: ImageSource, size: int) -> ImageArray | ImageError:
+def decoded(source: ImageSource | PhotoPart, size: int) -> ImageArray | ImageError:
     """Returns a `source`'s image, uint8 (size, size, 3) of a `size`, or why there is none."""
     try:
-        return prepare(source, size)
+        return prepare(source.load() if isinstance(source, PhotoPart) else source, size)
     except ImageError as error:
         return error
 

@@ -206,7 +206,7 @@ def _macs(space: SearchSpace, subnet: Subnet) -> int:
 def seconds_to_read(listed: LabelledPaths | Photos, size: int) -> float:
     """Returns about how long decoding will take; decodes a few images to measure it."""
     count = len(listed.labels)
-    sources = listed.images if isinstance(listed, Photos) else listed.paths
+    sources = listed.images if isinstance(listed, Photos) else listed.sources
     chosen = np.linspace(0, count - 1, min(count, SAMPLES)).astype(int)
     begun = time.perf_counter()
     for index in chosen:

@@ -19,14 +19,14 @@ from tofa_edge.architecture.arrays import FloatArray
 from tofa_edge.architecture.zoo import tiny
 from tofa_edge.benchmarks.studies.best_subnets import rank
 from tofa_edge.bundle.bundle import Bundle
-from tofa_edge.errors import DataError, TrainingError
+from tofa_edge.errors import TrainingError
 from tofa_edge.measurement.order_statistics import kendall_tau
 from tofa_edge.network.network import LITE_PREPROCESSING
 from tofa_edge.train import trainer
 from tofa_edge.train.config import OnStep, Progress, TrainingConfig, silent
 from tofa_edge.train.data.augment import strong
 from tofa_edge.train.data.named_sets import FASHION_FOLDER
-from tofa_edge.train.data.photos import forget_labels, list_files, read_csv, read_folder, split
+from tofa_edge.train.data.photos import forget_labels, list_files, read_folder, split
 from tofa_edge.train.data.sources import read_photos
 from tofa_edge.train.data.steps import Step
 from tofa_edge.train.objective.class_prior import class_prior, labelled_prior
@@ -276,27 +276,6 @@ def test_folder_of_unlabelled_photos(photos: Path) -> None:
     parts = split(folder.labels, trainer.PARTS, 0)
     assert all((folder.labels[parts[role]] >= 0).all() for role in ("validation", "check"))
     assert len(list_files(photos)) == 100
-
-
-def test_csv_lists_photos(photos: Path, tmp_path: Path) -> None:
-    table = tmp_path / "list.csv"
-    rows = [f"{photos}/red/000.png,warm", f"{photos}/blue/000.png,cold", f"{photos}/red/001.png,"]
-    table.write_text("\n".join(["path,label", *rows]))
-    found = read_csv(table)
-    assert found.classes == ("cold", "warm")
-    assert found.labels.tolist() == [1, 0, -1]
-    table.write_text("nowhere.png,a\n")
-    with pytest.raises(DataError, match=r"1 files are not there: .*nowhere\.png"):
-        read_csv(table)
-    table.write_text(f"{photos}/red/000.png,warm\n")
-    with pytest.raises(DataError, match="two classes or more"):
-        read_csv(table)
-    table.write_text(f"{photos}/red/000.png,warm\n{photos}/blue/../red/000.png,cold\n")
-    with pytest.raises(DataError, match=r"000\.png is listed as 'warm' and 'cold'"):
-        read_csv(table)
-    table.write_text(f"{photos}/red/000.png,warm\n{photos}/red/000.png,warm\n")
-    with pytest.raises(DataError, match=r"000\.png is listed twice"):
-        read_csv(table)
 
 
 def test_digits_come_by_name() -> None:

@@ -1,0 +1,1 @@
+"""Boxes around things, drawn for detectors: COCO, YOLO and Pascal VOC."""

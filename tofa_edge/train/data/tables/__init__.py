@@ -1,0 +1,1 @@
+"""Tables that list photos: their dialects, their columns, the files that they name."""
