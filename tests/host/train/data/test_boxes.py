@@ -79,14 +79,8 @@ def test_what_coco_leaves_out_is_counted(root: Path, caplog: pytest.LogCaptureFi
         drawn(1, 3, [10, 5, 4, 8]),
         drawn("2", "3", [30, -5, 20, 15]),
     ]
-    empty: tuple[object, ...] = (
-        [0, 0, 0, 9],
-        [],
-        None,
-        [1, 1, "x", 2],
-        [90, 0, 9, 9],
-        [1, 1, 1e999, 2],
-    )
+    empty: list[object] = [[0, 0, 0, 9], [], None, [1, 1, "x", 2], [90, 0, 9, 9]]
+    empty += [[1, 1, 1e999, 2]]
     odd += [drawn(1, 3, box) for box in empty]
     found = crops(coco(root / "a.json", TWO + odd), least=1)
     assert len(found) == 3
@@ -109,6 +103,14 @@ def test_places_of_coco_photos(tmp_path: Path) -> None:
     draw(tmp_path / "studio/images/a", "1.png", "2.png", size=SIZE)
     coco(tmp_path / "studio/result.json", TWO, file_name="images\\a\\1.png")
     assert {path.name for path in crops(tmp_path / "studio").paths} == {"1.png"}
+
+
+def test_a_photo_with_boxes_in_two_roles_is_named(root: Path) -> None:
+    draw(root, "1.png", "2.png", size=SIZE)
+    for role in ("train", "val"):
+        coco(root / f"annotations/instances_{role}.json", TWO)
+    with pytest.raises(DataError, match=r"1\.png has boxes for train and validation"):
+        crops(root)
 
 
 @pytest.mark.parametrize(

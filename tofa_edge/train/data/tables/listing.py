@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import logging
 import os
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +14,8 @@ import numpy as np
 from tofa_edge.errors import DataError
 from tofa_edge.train.data.photo_parts import Box
 from tofa_edge.train.data.photos import UNLABELLED, LabelledPaths
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +47,7 @@ def labelled(source: Path, photos: Sequence[Listed], least_classes: int) -> Labe
         DataError: a photo is listed twice, or there are too few classes.
     """
     _check_once(source, [photo for photo in photos if photo.box is None])
+    _check_one_role(source, [photo for photo in photos if photo.box is not None])
     classes = tuple(sorted({photo.label for photo in photos} - {""}))
     if len(classes) < least_classes:
         found = f"only {classes[0]!r}" if classes else "none"
@@ -50,6 +55,10 @@ def labelled(source: Path, photos: Sequence[Listed], least_classes: int) -> Labe
         raise DataError(f"{source}: wanted {wanted}, found {found}")
     numbers = {name: number for number, name in enumerate(classes)}
     labels = [numbers.get(photo.label, UNLABELLED) for photo in photos]
+    given = Counter(photo.role or "none" for photo in photos)
+    if given.keys() != {"none"}:
+        counts = ", ".join(f"{count} {role}" for role, count in sorted(given.items()))
+        log.info(f"{source}: roles that it gives: {counts}; those of a test are not trained on")
     boxes = tuple(photo.box for photo in photos)
     roles = tuple(photo.role for photo in photos)
     return LabelledPaths(
@@ -75,3 +84,12 @@ def _check_once(source: Path, photos: Sequence[Listed]) -> None:
                 both = f"for {first.role} and {photo.role}"
             raise DataError(f"{source}: {photo.path} is listed {both}: remove one of the rows")
         listed[whole] = photo
+
+
+def _check_one_role(source: Path, parts: Sequence[Listed]) -> None:
+    """Checks that no photo has boxes in two roles."""
+    roles: dict[Path, str | None] = {}
+    for part in parts:
+        if roles.setdefault(part.path, part.role) != part.role:
+            both = f"{roles[part.path]} and {part.role}"
+            raise DataError(f"{source}: {part.path} has boxes for {both}: remove it from one")
