@@ -11,8 +11,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
+from typer.testing import CliRunner
 
 from tofa_edge.bundle.bundle import Bundle
+from tofa_edge.cli.host import app
 from tofa_edge.errors import BundleError, DataError
 from tofa_edge.measurement.order_statistics import wilson
 from tofa_edge.selftest.small_bundle import small_bundle
@@ -57,6 +59,36 @@ def test_photos_of_one_class_are_enough(tiny_bundle: Path, tmp_path: Path) -> No
     assert made.confusion[1].sum() == made.photos == 4
     (tmp_path / "list.csv").write_text(f"{photos}/{bundle.classes[1]}/0.png,{bundle.classes[1]}\n")
     assert evaluate(bundle, tmp_path / "list.csv", random_subnets=0)[0].photos == 1
+
+
+def test_photos_of_a_test_are_used_alone(
+    tiny_bundle: Path, tmp_path: Path, lines: list[str]
+) -> None:
+    bundle = Bundle.open(tiny_bundle)
+    first, second, *_ = bundle.classes
+    write_photos(tmp_path, (first, second), 3)
+    rows = [f"{first}/0.png,{first},train", f"{first}/1.png,{first},test"]
+    rows += [f"{second}/0.png,{second},train", f"{second}/1.png,,test"]
+    (tmp_path / "list.csv").write_text("\n".join(["path,label,split", *rows]))
+    (made, *_) = evaluate(bundle, tmp_path / "list.csv", random_subnets=0)
+    assert made.photos == made.confusion[0].sum() == 1
+    assert any("1 photos whose role is 'test', of 4" in line for line in lines)
+
+
+def test_command_reads_crops(tmp_path: Path) -> None:
+    small_bundle(tmp_path / "b.tofa", calibration_photos=8, check_photos=0)
+    name = Bundle.open(tmp_path / "b.tofa").classes[0]
+    write_photos(tmp_path, ("images",), 2)
+    boxes = [{"image_id": 1, "category_id": 0, "bbox": [x, 4, 12, 8]} for x in (0, 15)]
+    images = [{"id": 1, "file_name": "1.png", "width": 32, "height": 32}]
+    content = {"images": images, "annotations": boxes, "categories": [{"id": 0, "name": name}]}
+    (tmp_path / "boxes.json").write_text(json.dumps(content))
+    command = ["evaluate", str(tmp_path / "b.tofa"), str(tmp_path / "boxes.json"), "--json"]
+    refused = CliRunner().invoke(app, [*command, "--subnets", "0"])
+    assert isinstance(refused.exception, DataError)
+    assert "give --crops" in str(refused.exception)
+    done = CliRunner().invoke(app, [*command, "--subnets", "0", "--crops", "--crop-margin", "0"])
+    assert json.loads(done.stdout)[0]["photos"] == 2
 
 
 def test_intervals_hold_their_share() -> None:
