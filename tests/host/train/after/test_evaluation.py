@@ -14,7 +14,8 @@ from PIL import Image
 from typer.testing import CliRunner
 
 from tofa_edge.bundle.bundle import Bundle
-from tofa_edge.cli.host import app
+from tofa_edge.cli import load_commands
+from tofa_edge.cli.app import app
 from tofa_edge.errors import BundleError, DataError
 from tofa_edge.measurement.order_statistics import wilson
 from tofa_edge.selftest.small_bundle import small_bundle
@@ -84,6 +85,7 @@ def test_command_reads_crops(tmp_path: Path) -> None:
     content = {"images": images, "annotations": boxes, "categories": [{"id": 0, "name": name}]}
     (tmp_path / "boxes.json").write_text(json.dumps(content))
     command = ["evaluate", str(tmp_path / "b.tofa"), str(tmp_path / "boxes.json"), "--json"]
+    load_commands()
     refused = CliRunner().invoke(app, [*command, "--subnets", "0"])
     assert isinstance(refused.exception, DataError)
     assert "give --crops" in str(refused.exception)
