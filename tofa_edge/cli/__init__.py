@@ -41,6 +41,7 @@ def _run(asked: Interruption) -> None:
     from tofa_edge.cli.app import app
     from tofa_edge.cli.output import ReportedExit, show_log, tell
     from tofa_edge.errors import BudgetError, LimitError, TofaError
+    from tofa_edge.storage.text import escaped
 
     show_log()
     try:
@@ -54,7 +55,8 @@ def _run(asked: Interruption) -> None:
     except Exception as error:
         if "--debug" in sys.argv:
             raise
-        tell(f"tofa-edge: {error if isinstance(error, TofaError) else _unexpected(error)}")
+        told = error if isinstance(error, TofaError) else _unexpected(error)
+        tell(escaped(f"tofa-edge: {told}"))
         _drop_unwritten()
         if asked.number is not None:  # the terminal went away, and printing failed
             sys.exit(SIGNALLED + asked.number)

@@ -3,15 +3,44 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
+from typer.core import TyperGroup
 
 from tofa_edge import __version__
-from tofa_edge.cli.output import out
+from tofa_edge.cli.output import print_lines
+from tofa_edge.storage.text import escaped
+
+UsageError: type[Any] = typer.BadParameter.__mro__[1]  # typer brings its own click, or uses click's
+
+
+class Commands(TyperGroup):
+    """The commands; what was typed wrong is quoted without what a terminal would obey."""
+
+    def make_context(self, *given: Any, **options: Any) -> Any:
+        """Reads the options before the command."""
+        try:
+            return super().make_context(*given, **options)
+        except UsageError as error:
+            raise _escaped(error) from None
+
+    def invoke(self, ctx: Any) -> Any:
+        """Reads the command with its options, and runs it."""
+        try:
+            return super().invoke(ctx)
+        except UsageError as error:
+            raise _escaped(error) from None
+
+
+def _escaped(error: Any) -> Any:
+    error.message = escaped(error.message)
+    return error
+
 
 app = typer.Typer(
     name="tofa-edge",
+    cls=Commands,
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
@@ -61,7 +90,7 @@ FramesShare = Annotated[
 
 def _version(is_asked: bool) -> None:
     if is_asked:
-        out.print(f"tofa-edge {__version__}")
+        print_lines([f"tofa-edge {__version__}"])
         raise typer.Exit
 
 

@@ -7,14 +7,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from rich.markup import escape
-from rich.table import Table
-
 from tofa_edge import backends
 from tofa_edge.architecture.cost import macs
 from tofa_edge.architecture.layers import layers
 from tofa_edge.bundle.bundle import Bundle
-from tofa_edge.cli.output import table
+from tofa_edge.cli.output import Table, table
 from tofa_edge.selftest.records import engine_records
 from tofa_edge.train.after.evaluation import Evaluation
 
@@ -102,10 +99,9 @@ def evaluations_table(evaluations: list[Evaluation]) -> Table:
 
 def confusion_table(evaluation: Evaluation, classes: Sequence[str]) -> Table:
     """Returns how many photos of each class a subnet takes for which."""
-    names = [escape(name) for name in classes]
-    rows = [(n, *map(str, c)) for n, c in zip(names, evaluation.confusion, strict=True)]
+    rows = [(n, *map(str, c)) for n, c in zip(classes, evaluation.confusion, strict=True)]
     title = f"{evaluation.name} subnet: rows are true classes, columns are predicted ones"
-    return table(title, "class", *names, words=names, rows=rows)
+    return table(title, "class", *classes, words=classes, rows=rows)
 
 
 def evaluations_as_json(evaluations: list[Evaluation]) -> list[dict[str, object]]:

@@ -232,7 +232,7 @@ def _show(report: Report, following: str, as_json: bool) -> None:
         print_json({**dataclasses.asdict(report), "bundle": str(report.bundle)})
         return
     size = report.bundle.stat().st_size / 1e6
-    out.print(f"wrote {report.bundle} ({size:.1f} MB). Next: {following}", markup=False)
+    out.print(f"wrote {report.bundle} ({size:.1f} MB). Next: {following}")
 
 
 def _training() -> Any:

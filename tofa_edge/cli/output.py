@@ -1,4 +1,9 @@
-"""How commands print: a progress bar on a terminal, plain lines elsewhere, JSON when asked."""
+"""How commands print: a progress bar on a terminal, plain lines elsewhere, JSON when asked.
+
+Every command prints through this module and nothing else does; a test of the repository checks it.
+Text is printed as it is, without rich's markup and emoji, and letters that a terminal obeys are
+escaped. JSON is exact.
+"""
 
 from __future__ import annotations
 
@@ -9,11 +14,14 @@ import os
 import time
 from collections.abc import Callable, Collection, Iterable, Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
-from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
-from rich.table import Table
+from rich.progress import BarColumn, Progress, Task, TextColumn, TimeElapsedColumn
+from rich.table import Table as Table  # for those who make one: they do not import rich
+from rich.text import Text
+
+from tofa_edge.storage.text import escaped
 
 if TYPE_CHECKING:
     from tofa_edge.train.config import Progress as Step
@@ -23,8 +31,30 @@ LEAST_SECONDS, MOST_SECONDS = 1.0, 20.0  # between two of them
 FILE_WIDTH = 160  # columns of a table where there is no terminal, and COLUMNS says nothing
 
 
+class PlainConsole(Console):
+    """Prints text as it is: no markup, no emoji, and nothing that a terminal would obey.
+
+    All strings come by `render_str`: lines, cells and titles of tables.
+    """
+
+    def render_str(self, text: str, **options: Any) -> Text:
+        """Returns a string as rich's text, escaped, its lines kept."""
+        kept = {name: options[name] for name in ("style", "justify", "overflow") if name in options}
+        return Text(escaped(text, kept="\n"), **kept)
+
+
+class PlainColumn(TextColumn):
+    """A column of a progress bar whose text is printed as it is."""
+
+    def render(self, task: Task) -> Text:
+        """Returns the text for a task."""
+        return Text(escaped(self.text_format.format(task=task)), style=self.style)
+
+
 def _console(stderr: bool) -> Console:
-    console = Console(stderr=stderr, highlight=False, soft_wrap=True)
+    console = PlainConsole(
+        stderr=stderr, highlight=False, soft_wrap=True, markup=False, emoji=False
+    )
     if not console.is_terminal and "COLUMNS" not in os.environ:
         console.width = FILE_WIDTH
     return console
@@ -39,7 +69,7 @@ def tell(line: str) -> None:
     Where nobody can read it any more (the connection was lost), work goes on without.
     """
     with contextlib.suppress(OSError):
-        err.print(line, markup=False)
+        err.print(line)
 
 
 class ReportedExit(SystemExit):
@@ -58,7 +88,7 @@ class Lines(logging.Handler):
         line = record.getMessage()
         always = record.levelno > logging.INFO or record.name.startswith("tofa_edge.train")
         if always or line.startswith("wrote ") or err.is_terminal:
-            tell(line)
+            tell(escaped(line))
 
 
 def show_log() -> None:
@@ -72,12 +102,22 @@ def show_log() -> None:
 def print_lines(lines: Iterable[object]) -> None:
     """Prints results for people to the output stream, each a line."""
     for line in lines:
-        out.print(str(line), markup=False)
+        out.print(str(line))
 
 
 def print_json(value: object) -> None:
-    """Prints one JSON document to the output stream; paths as text."""
-    out.print(json.dumps(value, indent=2, default=os.fspath), markup=False)
+    r"""Prints one JSON document to the output stream; paths as text.
+
+    It is exact: all beyond ASCII is escaped, as are bytes of a path that are no UTF-8
+    (`"\udcff"`, which Python's `os.fsencode` makes the byte of again).
+    """
+    print_exactly(json.dumps(value, indent=2, default=os.fspath) + "\n")
+
+
+def print_exactly(text: str) -> None:
+    """Prints text for programs to the output stream: nothing of it is escaped or wrapped."""
+    out.file.write(text)
+    out.file.flush()
 
 
 def table(
@@ -109,12 +149,12 @@ def training_progress() -> Iterator[Callable[[Step], None]]:
         yield _plain_lines()
         return
     columns = (
-        TextColumn("{task.description}"),
+        PlainColumn("{task.description}"),
         BarColumn(),
-        TextColumn("{task.completed:.0f}/{task.total:.0f} steps"),
-        TextColumn("{task.fields[figures]}"),
+        PlainColumn("{task.completed:.0f}/{task.total:.0f} steps"),
+        PlainColumn("{task.fields[figures]}"),
         TimeElapsedColumn(),
-        TextColumn("{task.fields[left]}"),
+        PlainColumn("{task.fields[left]}"),
     )
     with Progress(*columns, console=err) as bar:
         task = bar.add_task("training", total=None, figures="", left="")
