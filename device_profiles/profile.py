@@ -226,8 +226,13 @@ def _target_to_json(target: dict[str, Any]) -> str:
     return "  " + opening + ', "measurements": [\n' + ",\n".join(rows) + "\n  ]}"
 
 
-def save(profile: Profile, path: Path) -> None:
+def save(profile: Profile, path: Path, overwrite: bool = True) -> None:
     """Writes a profile under a temporary name and renames it when it is complete.
+
+    Args:
+        profile: to write.
+        path: of the file.
+        overwrite: whether it may replace a file of that name.
 
     Raises:
         ProfileError: the file cannot be written, or would be too large to be read again.
@@ -237,7 +242,7 @@ def save(profile: Profile, path: Path) -> None:
     if len(content) > MOST_BYTES:
         raise ProfileError(f"{path}: {len(content)} bytes are over {MOST_BYTES}; not written")
     try:
-        with whole_file(path) as stream:
+        with whole_file(path, overwrite=overwrite) as stream:
             stream.write(content)
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or error

@@ -46,7 +46,7 @@ def report(paths: Sequence[Path], out: Path, overwrite: bool = False) -> tuple[P
     _check_places(out, overwrite)
     texts = page(results), _markdown(results), csv_text(results)
     places = map(out.with_suffix, SUFFIXES)
-    return tuple(_written(path, text) for path, text in zip(places, texts, strict=True))
+    return tuple(_written(path, text, overwrite) for path, text in zip(places, texts, strict=True))
 
 
 def write_beside(result: Path) -> tuple[Path, ...]:
@@ -75,9 +75,9 @@ def _check_places(out: Path, overwrite: bool) -> None:
         check_place(out.with_suffix(suffix), overwrite, DataError)
 
 
-def _written(path: Path, text: str) -> Path:
+def _written(path: Path, text: str, overwrite: bool) -> Path:
     try:
-        with whole_file(path) as stream:
+        with whole_file(path, overwrite=overwrite) as stream:
             stream.write(text.encode())
     except OSError as error:
         raise DataError(f"{path}: cannot be written: {error.strerror or error}") from error

@@ -11,6 +11,7 @@ import itertools
 import json
 import logging
 import math
+import os
 import platform
 import tempfile
 import time
@@ -24,6 +25,7 @@ import numpy as np
 from tofa_edge._version import __version__
 from tofa_edge.backends.protocol import Engine
 from tofa_edge.backends.registry import working
+from tofa_edge.benchmarks.report.write import SUFFIXES as PAGE_SUFFIXES
 from tofa_edge.benchmarks.report.write import write_beside
 from tofa_edge.benchmarks.suite.extras import (
     profile_of,
@@ -233,15 +235,20 @@ def _summary(row: dict[str, Any]) -> str:
 
 
 def _unused(path: Path) -> Path:
-    """Returns a path, with a number if another result has its name."""
+    """Returns a path, with a number if another result or its page has its name."""
     names = (path.with_stem(f"{path.stem}-{number}") for number in itertools.count(2))
-    return next(each for each in itertools.chain([path], names) if not each.exists())
+    suffixes = (path.suffix, *PAGE_SUFFIXES)
+
+    def is_free(each: Path) -> bool:
+        return not any(os.path.lexists(each.with_suffix(suffix)) for suffix in suffixes)
+
+    return next(filter(is_free, itertools.chain([path], names)))
 
 
 def _write(path: Path, result: dict[str, Any]) -> None:
     content = json.dumps(finite(result), indent=1, allow_nan=False).encode()
     try:
-        with whole_file(path) as stream:
+        with whole_file(path, overwrite=False) as stream:
             stream.write(content)
     except OSError as error:
         raise BundleError(f"{path}: cannot be written: {error.strerror or error}") from error

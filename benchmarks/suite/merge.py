@@ -77,10 +77,10 @@ def merged(paths: Sequence[Path], out: Path, overwrite: bool = False) -> list[Pa
         for path in files:
             check_place(path, overwrite, DataError)
         for name, table in contents.items():
-            with whole_file(out / name) as stream:
+            with whole_file(out / name, overwrite=overwrite) as stream:
                 stream.write(table.encode())
         for name, profile in profiles.items():
-            save(profile, out / "registry" / name)
+            save(profile, out / "registry" / name, overwrite)
     except (OSError, ProfileError) as error:
         raise DataError(f"{out}: cannot be written: {error}") from error
     return files

@@ -24,9 +24,11 @@ from tofa_edge.selftest.small_bundle import smooth_photo
 pytestmark = pytest.mark.usefixtures("known_engines")
 
 
-def cli(*arguments: object, code: int = 0) -> subprocess.CompletedProcess[str]:
+def cli(
+    *arguments: object, code: int = 0, folder: Path = Path("/")
+) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-m", "tofa_edge", *map(str, arguments)]
-    done = subprocess.run(command, capture_output=True, text=True, check=False, cwd="/")
+    done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=folder)
     assert done.returncode == code, done.stderr
     assert "Traceback" not in done.stderr
     return done
@@ -150,6 +152,40 @@ def test_run_classifies_photos(tiny_bundle: Path, photo: Path) -> None:
     asked = ("run", tiny_bundle, photo, "--unknown-below", 1)
     assert "unknown, " in cli(*asked).stdout
     assert not json.loads(cli(*asked, "--json").stdout)[str(photo)]["known"]
+
+
+def test_run_goes_on_after_a_bad_photo(tiny_bundle: Path, photo: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "photos"
+    folder.mkdir()
+    names = ["a:ab:.jpg", "b.jpg", os.fsdecode(b"c\xe9\x1b[1m.jpg")]
+    for name in names:
+        (folder / name).write_bytes(photo.read_bytes())
+    (folder / names[1]).write_bytes(photo.read_bytes()[:400])
+    asked = ("run", tiny_bundle, "photos/*.jpg", "--backend", "reference", "--precision", "fp32")
+    done = cli(*asked, code=1, folder=tmp_path)
+    assert [line.split(": ")[0] for line in done.stdout.splitlines()] == [
+        "photos/a:ab:.jpg", "photos/c\\xe9\\x1b[1m.jpg",
+    ]  # fmt: skip
+    torn, summary = done.stderr.splitlines()[-2:]
+    assert torn.startswith("tofa-edge: photos/b.jpg: wanted an image, cannot read it")
+    assert summary == "tofa-edge: 1 of 3 photos cannot be read"
+    table = ("--csv", "made.csv", "--json", "--top", 2)
+    whole = json.loads(cli(*asked, *table, code=1, folder=tmp_path).stdout)
+    assert list(whole) == [f"photos/{name}" for name in names]
+    assert [*map(list, whole.values())] == [["known", "top"], ["error"], ["known", "top"]]
+    rows = (tmp_path / "made.csv").read_text().splitlines()
+    assert [row.split(",")[0] for row in rows] == [
+        "path", "photos/a:ab:.jpg", "photos/b.jpg", "photos/c\\xe9\\x1b[1m.jpg",
+    ]  # fmt: skip
+    refused = cli(*asked, *table, code=1, folder=tmp_path)
+    assert refused.stdout == ""
+    assert "made.csv exists: choose another name, or --force" in refused.stderr
+    strict = cli(*asked, "--csv", "-", "--strict", code=1, folder=tmp_path)
+    assert [row.split(",")[0] for row in strict.stdout.splitlines()] == [
+        "path", "photos/a:ab:.jpg", "photos/b.jpg",
+    ]  # fmt: skip
+    assert strict.stderr.endswith("1 of 3 photos cannot be read, 1 not tried\n")
+    assert cli(*asked, "--csv", "-", "--json", code=2, folder=tmp_path).stdout == ""
 
 
 def test_frames_of_a_folder_calibrate(tiny_bundle: Path, tmp_path: Path) -> None:

@@ -6,14 +6,18 @@ next to no variance, and a network calibrated so is broken: similar frames must 
 
 from __future__ import annotations
 
+import logging
+import os
 from collections.abc import Sequence
-from pathlib import Path
 
 import numpy as np
 
 from tofa_edge.architecture.arrays import FloatArray
-from tofa_edge.bundle.images import SUFFIXES, ImageSource, files_in, prepare
+from tofa_edge.bundle.images import ImageSource, prepare
+from tofa_edge.bundle.photo_files import find_photos
 from tofa_edge.errors import ImageError
+
+log = logging.getLogger(__name__)
 
 THUMBNAIL = 32  # pixels
 GREY = np.array([0.299, 0.587, 0.114], np.float32)  # ITU-R BT.601
@@ -25,18 +29,23 @@ SIMILAR = 0.08
 MOST_EXAMINED = 512
 
 
-def read_frames(folder: Path) -> list[ImageSource]:
-    """Returns the image files in a `folder` and the folders in it, by name.
+def read_frames(place: str | os.PathLike[str]) -> list[ImageSource]:
+    """Returns the image files in a folder and the folders in it, by name; or those of a pattern.
+
+    Args:
+        place: a folder, a file or a pattern, as for `find_photos`.
 
     Raises:
         ImageError: there are none, or the folder cannot be read.
     """
-    try:
-        frames: list[ImageSource] = [*files_in(folder)]
-    except OSError as error:
-        raise ImageError(f"{folder}: wanted a folder of frames, cannot read it: {error}") from error
+    photos = find_photos([place])
+    frames: list[ImageSource] = [photo.path for photo in photos if not photo.error]
+    errors = [photo.error for photo in photos if photo.error]
     if not frames:
-        raise ImageError(f"{folder}: wanted a folder of frames, found none ({', '.join(SUFFIXES)})")
+        got = errors[0].removeprefix(f"{os.fspath(place)}: ") if errors else "found none"
+        raise ImageError(f"{os.fspath(place)}: wanted a folder of frames: {got}")
+    for error in errors:
+        log.warning(f"left out of the frames: {error}")
     return frames
 
 
@@ -45,6 +54,7 @@ def distinct(frames: Sequence[ImageSource], most: int, crop: float = 1.0) -> lis
 
     Two are similar if their grey thumbnails, each less its mean and over its deviation, differ by
     less than 0.08 (root mean square). Of more than 512 frames, 512 are examined, evenly spaced.
+    Files among these that cannot be read are left out, and the log says so.
 
     Args:
         frames: each as for `Model`.
@@ -52,19 +62,31 @@ def distinct(frames: Sequence[ImageSource], most: int, crop: float = 1.0) -> lis
         crop: of the network's pre-processing.
 
     Raises:
-        ImageError: one of those examined cannot be read.
+        ImageError: none of the files examined can be read, or one that is no file.
     """
     kept: list[ImageSource] = []
+    unreadable: list[ImageError] = []
     thumbnails = np.empty((most, THUMBNAIL**2), np.float32)
     for index in np.linspace(0, len(frames) - 1, min(len(frames), MOST_EXAMINED)).round():
         if len(kept) == most:
             break
         frame = frames[int(index)]
-        thumbnail = _thumbnail(frame, crop)
+        try:
+            thumbnail = _thumbnail(frame, crop)
+        except ImageError as error:
+            if not isinstance(frame, str | os.PathLike):
+                raise
+            unreadable.append(error)
+            continue
         differences = np.square(thumbnails[: len(kept)] - thumbnail).mean(axis=1)
         if not (differences < SIMILAR**2).any():
             thumbnails[len(kept)] = thumbnail
             kept.append(frame)
+    if unreadable and not kept:
+        raise unreadable[0]
+    if unreadable:
+        count = len(unreadable)
+        log.warning(f"left out of the frames: {count} that cannot be read, such as {unreadable[0]}")
     return kept
 
 

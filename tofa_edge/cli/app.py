@@ -79,8 +79,11 @@ MaxDrop = Annotated[
     float, typer.Option(min=0, metavar="POINTS", help="Accuracy that 8-bit integers may cost.")
 ]
 Frames = Annotated[
-    Path | None,
-    typer.Option(metavar="FOLDER", help="Photos of this device's camera, to calibrate BatchNorm."),
+    str | None,
+    typer.Option(
+        metavar="FOLDER",
+        help="Photos of this device's camera, to calibrate BatchNorm; also a pattern.",
+    ),
 ]
 FramesShare = Annotated[
     float | None,

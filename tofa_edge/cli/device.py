@@ -1,21 +1,22 @@
-"""The commands that choose and run a network on this device: deploy, run, profile."""
+"""The commands that choose a network on this device: deploy, profile."""
 
 from __future__ import annotations
 
 import dataclasses
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from tofa_edge.cli import app as shared
 from tofa_edge.cli.app import BundlePath, Json, app
+from tofa_edge.cli.deploying import deployed, limits_of, options_of
 from tofa_edge.cli.output import ReportedExit, print_json, print_lines
 from tofa_edge.interruption import SIGNALLED, interruption
 
 if TYPE_CHECKING:
-    from tofa_edge import Budget, DeployOptions, Model
+    from tofa_edge import Model
 
 
 @app.command()
@@ -43,50 +44,14 @@ def deploy(
     as_json: Json = False,
 ) -> None:
     """Chooses, cuts and measures a network on this device, and explains the choice."""
-    limits = _limits(latency_ms, memory_mb, max_accuracy_drop, observed, min_check_accuracy)
+    limits = limits_of(latency_ms, memory_mb, max_accuracy_drop, observed, min_check_accuracy)
     engine = {"backend": backend, "threads": threads, "precision": precision}
-    options = _options(frames, frames_share, **engine, max_seconds=max_seconds, seed=seed)
-    with _deployed(bundle, limits, subnet, options, remember=not no_cache) as model:
+    options = options_of(frames, frames_share, **engine, max_seconds=max_seconds, seed=seed)
+    with deployed(bundle, limits, subnet, options, remember=not no_cache) as model:
         if as_json:
             print_json(_as_json(model))
         else:
             print_lines([model.explain(), f"the same again: --subnet '{model.subnet.to_json()}'"])
-
-
-@app.command()
-def run(
-    bundle: BundlePath,
-    images: Annotated[list[Path], typer.Argument(metavar="IMAGE…", help="Photos to classify.")],
-    latency_ms: shared.LatencyMs = None,
-    memory_mb: shared.MemoryMb = None,
-    subnet: shared.SubnetJson = None,
-    backend: shared.BackendName = None,
-    threads: shared.Threads = None,
-    precision: shared.Precision = None,
-    max_accuracy_drop: shared.MaxDrop = 1.0,
-    observed: shared.Observed = False,
-    min_check_accuracy: shared.MinCheckAccuracy = None,
-    top: Annotated[int, typer.Option(min=1, help="Classes to print for each photo.")] = 1,
-    unknown_below: Annotated[
-        float,
-        typer.Option(min=0, max=1, help="Call a photo unknown if its best class is less probable."),
-    ] = 0.0,
-    frames: shared.Frames = None,
-    frames_share: shared.FramesShare = None,
-    as_json: Json = False,
-) -> None:
-    """Deploys a bundle and classifies photos."""
-    limits = _limits(latency_ms, memory_mb, max_accuracy_drop, observed, min_check_accuracy)
-    options = _options(frames, frames_share, backend=backend, threads=threads, precision=precision)
-    with _deployed(bundle, limits, subnet, options, unknown_below=unknown_below) as model:
-        if as_json:
-            predictions = [(str(image), model(image)) for image in images]
-            print_json({name: {"known": p.known, "top": p.top(top)} for name, p in predictions})
-            return
-        for image in images:  # print each at once: a later one may be unreadable
-            prediction = model(image)
-            best = ", ".join(f"{label} {value:.1%}" for label, value in prediction.top(top))
-            print_lines([f"{image}: {'' if prediction.known else 'unknown, '}{best}"])
 
 
 @app.command()
@@ -123,51 +88,6 @@ def profile(
             print_lines(f"wrote {path}" for path in paths)
     if asked.number is not None:
         raise ReportedExit(SIGNALLED + asked.number)
-
-
-def _limits(
-    latency_ms: float | None,
-    memory_mb: float | None,
-    drop_points: float,
-    observed: bool,
-    check_percent: float | None,
-) -> Budget:
-    from tofa_edge import Budget
-
-    return Budget(
-        latency_ms=latency_ms,
-        memory_mb=memory_mb,
-        max_accuracy_drop=drop_points / 100,
-        latency="observed" if observed else "own",
-        min_check_accuracy=None if check_percent is None else check_percent / 100,
-    )
-
-
-def _options(frames: Path | None, frames_share: float | None, **options: Any) -> DeployOptions:
-    from tofa_edge import DeployOptions
-    from tofa_edge.bundle.frames import read_frames
-
-    if frames_share is not None:
-        options["frames_share"] = frames_share
-    return DeployOptions(calibration=() if frames is None else read_frames(frames), **options)
-
-
-def _deployed(
-    bundle: Path,
-    limits: Budget,
-    subnet: str | None,
-    options: DeployOptions,
-    **others: Any,
-) -> Model:
-    import tofa_edge
-
-    return tofa_edge.deploy(
-        bundle,
-        budget=limits,
-        subnet=None if subnet is None else tofa_edge.Subnet.from_json(subnet),
-        options=options,
-        **others,
-    )
 
 
 def _as_json(model: Model) -> dict[str, object]:

@@ -138,7 +138,7 @@ def export(
         path, kind, subnet, subnet.resolution, len(content), measured,
         precision=precision, weight_bits=bits, drop=lost,
     )  # fmt: skip
-    return _written(exported, content, opened, network, exact, checker)
+    return _written(exported, content, opened, network, exact, checker, overwrite)
 
 
 def _format(path: Path, format: str | None, precision: str) -> str:
@@ -236,11 +236,12 @@ def _written(
     network: Network,
     exact: Network,
     checker: Engine | None,
+    overwrite: bool,
 ) -> Exported:
     """Writes a file under a temporary name, checks what is on the disk, and renames it."""
     path = exported.path
     try:
-        with whole_file(path) as stream:
+        with whole_file(path, overwrite=overwrite) as stream:
             stream.write(content)
             stream.flush()
             if checker is None:

@@ -224,7 +224,7 @@ def keep(
     """
     if out is not None:
         check_place(out, overwrite, ProfileError)
-        save(profile, out)
+        save(profile, out, overwrite)
     paths, name = (
         [] if out is None else [out],
         f"{safe_name(profile.space or 'unknown')[:MOST_STEM]}.json",

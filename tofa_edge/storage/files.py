@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import re
 import secrets
@@ -14,6 +15,7 @@ from typing import BinaryIO
 MOST_MESSAGE = 200
 MOST_NAME = 64
 TOKEN_BYTES = 8  # in the name that a file has until it is whole
+EXISTS_BY_NOW = "it is there by now; choose another name, or --force (overwrite=True)"
 STALE_S = 60.0  # after the last write; nothing here is written so slowly
 
 
@@ -68,7 +70,9 @@ def check_place(path: Path, overwrite: bool, refused: type[Exception]) -> None:
 
 
 @contextlib.contextmanager
-def whole_file(path: Path, private: bool = False, folder: int | None = None) -> Iterator[BinaryIO]:
+def whole_file(
+    path: Path, private: bool = False, folder: int | None = None, overwrite: bool = True
+) -> Iterator[BinaryIO]:
     """Yields a new file under a temporary name; it gets its own when the block ends without error.
 
     After an error nothing is left, and what was there stays.
@@ -77,8 +81,10 @@ def whole_file(path: Path, private: bool = False, folder: int | None = None) -> 
         path: of the file; `stream.name` is where it is meanwhile.
         private: for its owner alone, and the disk is not waited for: what can be made again.
         folder: descriptor of the folder that a relative `path` begins in, whatever its name is now.
+        overwrite: whether it replaces a file of that name, also one that is new by the end.
 
     Raises:
+        FileExistsError: there is one at the end, and `overwrite` is false.
         OSError: it cannot be written.
     """
     temporary = _temporary(path)
@@ -93,11 +99,49 @@ def whole_file(path: Path, private: bool = False, folder: int | None = None) -> 
             stream.flush()
             if not private:
                 os.fsync(stream.fileno())
-        os.replace(temporary, path, src_dir_fd=folder, dst_dir_fd=folder)
+        if overwrite:
+            os.replace(temporary, path, src_dir_fd=folder, dst_dir_fd=folder)
+        else:
+            rename_new(temporary, path, folder)
     except BaseException:
         with contextlib.suppress(OSError):
             os.unlink(temporary, dir_fd=folder)
         raise
+
+
+def rename_new(old: Path, new: Path, folder: int | None = None) -> None:
+    """Renames a file, and replaces none: no other process can come between the check and the name.
+
+    Args:
+        old: path of the file.
+        new: path in the same file system.
+        folder: descriptor of the folder that relative paths begin in.
+
+    Raises:
+        FileExistsError: there is something of the new name; the file keeps its old one.
+        OSError: it cannot be renamed.
+    """
+    try:
+        os.link(old, new, src_dir_fd=folder, dst_dir_fd=folder, follow_symlinks=False)
+    except FileExistsError:
+        raise FileExistsError(errno.EEXIST, EXISTS_BY_NOW, os.fspath(new)) from None
+    except (OSError, NotImplementedError):  # some file systems know no second names
+        _reserve(new, folder)
+        try:
+            os.replace(old, new, src_dir_fd=folder, dst_dir_fd=folder)
+        except OSError:
+            os.unlink(new, dir_fd=folder)
+            raise
+    else:
+        os.unlink(old, dir_fd=folder)
+
+
+def _reserve(path: Path, folder: int | None) -> None:
+    """Makes an empty file of a name that is free."""
+    try:
+        os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, dir_fd=folder))
+    except FileExistsError:
+        raise FileExistsError(errno.EEXIST, EXISTS_BY_NOW, os.fspath(path)) from None
 
 
 def sweep(folder: Path, pattern: str) -> None:

@@ -31,6 +31,7 @@ def exclusive(
     seconds: float = 60.0,
     deadline: float = float("inf"),
     flock: Flock | None = None,
+    note: str = "",
 ) -> Iterator[Held]:
     """Waits until no other process or thread holds a lock, and holds it inside.
 
@@ -40,6 +41,7 @@ def exclusive(
         seconds: to wait at most.
         deadline: by `time.monotonic`, after which nobody waits either.
         flock: takes a lock as `fcntl.flock` does, which is the default.
+        note: what the lock's file says while it is held, such as by whom.
 
     Yields:
         "held"; "busy" when another one still holds it; "unknown" where locks, or a folder for them
@@ -49,6 +51,8 @@ def exclusive(
     until = min(time.monotonic() + seconds, deadline)
     file, held = (None, "unknown") if path is None else _taken(path, until, flock)
     try:
+        if file is not None and held == "held" and note:
+            _write_note(file, note)
         yield held
     finally:
         if file is not None:
@@ -135,6 +139,12 @@ def _taken(path: Path, until: float, flock: Flock | None) -> tuple[int | None, H
         if held != "held" or _is_at(path, file):
             return file, held
         free_lock(file, flock)  # its holder removed it: the lock is that of the next file
+
+
+def _write_note(file: int, note: str) -> None:
+    with contextlib.suppress(OSError):  # a lock that another user made may be open to read alone
+        os.ftruncate(file, 0)
+        os.pwrite(file, note.encode(), 0)
 
 
 def _is_at(path: Path, file: int) -> bool:

@@ -14,8 +14,7 @@ import numpy as np
 
 from tofa_edge.architecture.arrays import ImageArray, IndexArray
 from tofa_edge.cutting.cutter import CALIBRATION_IMAGES
-from tofa_edge.errors import BundleError, TrainingError
-from tofa_edge.storage.files import check_place
+from tofa_edge.errors import TrainingError
 from tofa_edge.train.after.finishing import (
     PACKING_SECONDS,
     Taught,
@@ -42,6 +41,7 @@ from tofa_edge.train.distributed import Processes
 from tofa_edge.train.objective.teachers import run_teacher
 from tofa_edge.train.run.checkpoint import Checkpoints
 from tofa_edge.train.run.early_stopping import EarlyStopping, why_not_to_stop
+from tofa_edge.train.run.output_file import trained_file
 from tofa_edge.train.run.phases import Optimised, TrainingRun, optimise, pretrain_supernet
 from tofa_edge.train.run.time_estimate import PhaseCosts, TimeLeft, expected_seconds
 from tofa_edge.train.supernet.start import new_supernet, read_start, used_device
@@ -85,8 +85,9 @@ def train(
     Raises:
         DataError: the photos cannot be used.
         TrainingError: pretrained weights are not installed, the loss is not finite, or there is
-            no fitting checkpoint.
-        BundleError: the bundle cannot be written there, or would replace a file.
+            no fitting checkpoint; or another training writes the same bundle.
+        BundleError: the bundle cannot be written there, or would replace a file. One that is new
+            when training ends is kept, too, and the bundle gets another name.
     """
     config = config or TrainingConfig()
     processes, on_step = _join(config, on_step)
@@ -94,14 +95,15 @@ def train(
     if config.epochs == 0:
         if not processes.first:
             return Report(out, {}, 0.0, written=False)
-        check_place(out, overwrite, BundleError)
-        return bundle_as_is(data, out, config, reading)
-    check_place(out, overwrite or resume, BundleError)
-    if data is None:
-        raise TrainingError("training wants a folder of photos; only --epochs 0 goes without")
-    start, listed = read_start(config), list_photos(data, reading=reading)
-    run = TrainingRun(config, on_step, Checkpoints.open(out, resume), processes)
-    return _train(new_supernet(start, config, len(listed.classes)), listed, out, run)
+        with trained_file(out, overwrite) as file:
+            return replace(bundle_as_is(data, file, config, reading), bundle=out)
+    with trained_file(out, overwrite or resume, processes.first) as file:
+        if data is None:
+            raise TrainingError("training wants a folder of photos; only --epochs 0 goes without")
+        start, listed = read_start(config), list_photos(data, reading=reading)
+        run = TrainingRun(config, on_step, Checkpoints.open(out, resume), processes)
+        report = _train(new_supernet(start, config, len(listed.classes)), listed, file, run)
+        return replace(report, bundle=out)
 
 
 def _train(
@@ -159,11 +161,12 @@ def pretrain(
         raise TrainingError(f"pretraining wants a start of {', '.join(PRETRAINED)}, got {got}")
     if not config.pretrain_epochs:
         raise TrainingError("pretraining wants pretrain_epochs of more than 0, got 0")
-    check_place(out, overwrite or resume, BundleError)
     processes, on_step = _join(config, on_step)
-    supernet, listed = new_supernet(read_start(config), config), list_unlabelled(images, reading)
-    run = TrainingRun(config, on_step, Checkpoints.open(out, resume), processes)
-    return _pretrain(supernet, listed, out, run)
+    with trained_file(out, overwrite or resume, processes.first) as file:
+        listed = list_unlabelled(images, reading)
+        supernet = new_supernet(read_start(config), config)
+        run = TrainingRun(config, on_step, Checkpoints.open(out, resume), processes)
+        return replace(_pretrain(supernet, listed, file, run), bundle=out)
 
 
 def _pretrain(supernet: Supernet, listed: LabelledPaths, out: Path, run: TrainingRun) -> Report:

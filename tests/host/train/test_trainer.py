@@ -497,6 +497,21 @@ def test_a_bundle_is_replaced_only_if_asked(photos: Path, tmp_path: Path) -> Non
     assert Bundle.open(train(photos, out, SHORT, resume=True).bundle)
 
 
+def test_a_bundle_that_is_new_by_the_end_is_not_replaced(photos: Path, tmp_path: Path) -> None:
+    out = tmp_path / "x.tofa"
+
+    def write(progress: Progress) -> None:
+        with pytest.raises(TrainingError, match="trains this bundle"):
+            train(photos, out, SHORT, overwrite=True)
+        out.write_text("trained by another")
+
+    with pytest.raises(BundleError, match=r"there by now.*kept as .*x\.tofa\.trained"):
+        train(photos, out, SHORT, write)
+    assert out.read_text() == "trained by another"
+    assert Bundle.open(tmp_path / "x.tofa.trained").classes == ("blue", "red")
+    assert {path.name for path in tmp_path.iterdir()} == {"x.tofa", "x.tofa.trained"}
+
+
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_interrupted_training_says_so_and_leaves_nothing(
     photos: Path, tmp_path: Path, number: signal.Signals

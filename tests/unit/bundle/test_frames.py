@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 from tofa_edge.architecture.arrays import ImageArray
-from tofa_edge.bundle.frames import MOST_EXAMINED, distinct
+from tofa_edge.bundle.frames import MOST_EXAMINED, distinct, read_frames
 from tofa_edge.bundle.images import ImageSource
 from tofa_edge.errors import ImageError
 from tofa_edge.selftest.small_bundle import smooth_photo
@@ -86,3 +86,27 @@ def test_no_more_than_wanted_and_of_many_a_spread() -> None:
 def test_a_frame_that_is_none_is_named() -> None:
     with pytest.raises(ImageError, match=r"none\.jpg"):
         distinct(["none.jpg"], 10)
+
+
+def test_frames_that_cannot_be_read_are_left_out(tmp_path: Path, lines: list[str]) -> None:
+    for seed in range(3):
+        Image.fromarray(scene(seed)).save(tmp_path / f"{seed}.png")
+    (tmp_path / "1.png").write_bytes((tmp_path / "1.png").read_bytes()[:300])
+    (tmp_path / "gone.png").symlink_to(tmp_path / "nowhere")
+    frames = read_frames(tmp_path)
+    assert distinct(frames, 256) == [tmp_path / "0.png", tmp_path / "2.png"]
+    assert lines[0].startswith(f"left out of the frames: {tmp_path / 'gone.png'}: wanted an image")
+    assert lines[1].startswith("left out of the frames: 1 that cannot be read, such as ")
+    with pytest.raises(ImageError, match=r"1\.png: wanted an image, cannot read it"):
+        distinct([tmp_path / "1.png"], 256)
+    with pytest.raises(ImageError, match="wanted a path"):
+        distinct([scene(0), np.zeros(3)], 256)  # type: ignore[list-item]
+
+
+def test_frames_are_a_folder_or_a_pattern(tmp_path: Path) -> None:
+    for name in ("b.png", "a.png", "c.jpg"):
+        Image.fromarray(scene(0)).save(tmp_path / name)
+    assert read_frames(tmp_path / "*.png") == [tmp_path / "a.png", tmp_path / "b.png"]
+    for wrong, said in (("none", "No such file"), ("*.bmp", "no file matches")):
+        with pytest.raises(ImageError, match=f"wanted a folder of frames: .*{said}"):
+            read_frames(tmp_path / wrong)

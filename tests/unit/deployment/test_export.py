@@ -214,7 +214,7 @@ def test_wrong_file_is_not_left_behind(
     wrong = labelled(other, kind)
     made = exporting.Exported(tmp_path / "f", kind, bundle.space.largest(), 0, len(wrong))
     with pytest.raises(BackendError, match="nothing was written"):  # of another temperature
-        exporting._written(made, wrong, bundle, other, other, engine(kind))
+        exporting._written(made, wrong, bundle, other, other, engine(kind), overwrite=False)
     assert not list(tmp_path.iterdir())
 
 

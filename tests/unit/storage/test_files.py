@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import stat
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -55,6 +57,50 @@ def test_a_file_is_replaced_only_if_asked(tmp_path: Path) -> None:
     (tmp_path / "link").symlink_to(tmp_path / "nowhere")
     with pytest.raises(Refused, match="exists"):
         check_place(tmp_path / "link", False, Refused)
+
+
+@pytest.mark.parametrize("links", [True, False])
+def test_what_is_new_by_the_end_is_not_replaced(
+    tmp_path: Path, links: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object, **__: object) -> None:
+        raise PermissionError(errno.EPERM, "no second names here")
+
+    if not links:
+        monkeypatch.setattr(os, "link", refuse)
+    path = tmp_path / "notes.json"
+    with whole_file(path, overwrite=False) as stream:
+        stream.write(b"ours")
+    assert path.read_text() == "ours"
+
+    def write_beside_another() -> None:
+        with whole_file(tmp_path / "other", overwrite=False) as stream:
+            (tmp_path / "other").write_text("theirs")
+            stream.write(b"ours")
+
+    with pytest.raises(FileExistsError, match="there by now; choose another name") as raised:
+        write_beside_another()
+    assert raised.value.filename == str(tmp_path / "other")
+    (tmp_path / "link").symlink_to(tmp_path / "nowhere")
+    with pytest.raises(FileExistsError), whole_file(tmp_path / "link", overwrite=False):
+        pass
+    assert (tmp_path / "other").read_text() == "theirs"
+    assert {each.name for each in tmp_path.iterdir()} == {"link", "notes.json", "other"}
+
+
+def test_one_of_many_gets_the_name(tmp_path: Path) -> None:
+    def write(number: int) -> bool:
+        try:
+            with whole_file(tmp_path / "file", overwrite=False) as stream:
+                stream.write(f"{number}".encode())
+        except FileExistsError:
+            return False
+        return True
+
+    with ThreadPoolExecutor(8) as pool:
+        written = [*pool.map(write, range(40))]
+    assert sum(written) == 1
+    assert (tmp_path / "file").read_text() == str(written.index(True))
 
 
 @pytest.mark.parametrize(

@@ -192,3 +192,14 @@ def test_what_fails_inside_comes_through_and_frees_the_lock() -> None:
         raise OSError("inside")
     with exclusive("choice", 0) as held:
         assert held == "held"
+
+
+def test_the_file_says_what_its_holder_notes(tmp_path: Path) -> None:
+    path = tmp_path / "x.lock"
+    path.write_text("what a killed holder noted, which was longer")
+    with exclusive(path, 0, note="process 1") as held:
+        assert held == "held"
+        with exclusive(path, 0, note="process 2") as other:
+            assert other == "busy"
+        assert path.read_text() == "process 1"
+    assert not path.exists()

@@ -174,7 +174,7 @@ def plot(
     _draw_accuracies(left, evaluations)
     _draw_confusion(right, evaluations[0].confusion, classes)
     try:
-        with whole_file(path) as stream:
+        with whole_file(path, overwrite=overwrite) as stream:
             figure.savefig(stream, dpi=130, format=path.suffix.lower().removeprefix("."))
     except (OSError, ValueError) as error:
         raise DataError(f"{path}: the plot cannot be written: {error}") from error
