@@ -38,8 +38,9 @@ format: $(VENV)/dev
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
-fuzz: $(VENV)/dev  ## 20,000 damaged bundles, 200 hostile ones deployed, 50 kills (about half an hour)
+fuzz: $(VENV)/dev  ## 20,000 damaged bundles, as many photos, 200 hostile bundles deployed, 50 kills
 	$(BIN)/python -m tests.fuzz.bundle --cases 20000
+	$(BIN)/python -m tests.fuzz.photos --cases 20000
 	$(BIN)/python -m tests.fuzz.deploy --cases 200
 	$(BIN)/python -m tests.fuzz.killed --kills 50
 

@@ -85,7 +85,7 @@ def judge(sample: Sample, seed: int, index: int, folder: Path) -> Outcome:
     path = folder / "case.tofa"
     path.write_bytes(case.content)
     before = _listing(folder)
-    held = _start_memory()
+    held = start_memory()
     start = time.process_time()
     raised: BaseException | None = None
     try:
@@ -95,7 +95,7 @@ def judge(sample: Sample, seed: int, index: int, folder: Path) -> Outcome:
     except BaseException as error:
         raised = error
     seconds = time.process_time() - start
-    extra = max(0, _peak_memory() - held)
+    extra = max(0, peak_memory() - held)
     if isinstance(raised, KeyboardInterrupt):
         raise raised
     verdict, message = _verdict(sample, case, path, raised)
@@ -139,7 +139,7 @@ def _listing(folder: Path) -> list[tuple[str, int, int]]:
     return [(str(item), item.stat().st_size, item.stat().st_mtime_ns) for item in found]
 
 
-def _start_memory() -> int:
+def start_memory() -> int:
     """Resets the kernel's high-water mark of this process; returns the bytes held now."""
     with contextlib.suppress(OSError, AttributeError):
         ctypes.CDLL(None).malloc_trim(0)  # memory kept for reuse would hide the first use of it
@@ -148,7 +148,7 @@ def _start_memory() -> int:
     return _status_bytes("VmRSS")
 
 
-def _peak_memory() -> int:
+def peak_memory() -> int:
     return _status_bytes("VmHWM")
 
 
