@@ -10,7 +10,7 @@ ROOT = Path(__file__).parents[2]
 LEVELS: tuple[tuple[str, ...], ...] = (
     ("errors", "_version", "interruption", "storage"),
     ("architecture", "device", "budget"),
-    ("network", "measurement", "device_profiles", "backends.labelling"),
+    ("network", "measurement", "device_profiles", "images", "backends.labelling"),
     ("backends", "backends.onnx", "prediction"),
     (
         "backends.onnxruntime", "backends.openvino", "backends.reference", "backends.tensorrt",

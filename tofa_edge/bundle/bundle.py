@@ -33,6 +33,7 @@ from tofa_edge.bundle.manifest import (
     GOLDEN,
     GOLDEN_IMAGES,
     MANIFEST,
+    PEAK,
     PREDICTORS,
     WEIGHTS,
     Manifest,
@@ -181,6 +182,13 @@ class Bundle:
     def temperature(self) -> float:
         """What logits are divided by for calibrated probabilities."""
         return self._manifest.temperature
+
+    @property
+    def peak(self) -> float | None:
+        """The largest value of the training photos of more than 8 bits; None: there were none."""
+        value = self.provenance.get(PEAK)
+        known = isinstance(value, int | float) and not isinstance(value, bool) and 0 < value < 65536
+        return float(value) if known else None  # type: ignore[arg-type]
 
     @property
     def member_sizes(self) -> Mapping[str, int]:

@@ -1,11 +1,12 @@
-"""Images as the network sees them: decoded, upright, RGB, cropped and resized. Pillow only."""
+"""Images as the network sees them: decoded, upright, RGB, cropped and resized."""
 
 from __future__ import annotations
 
-import contextlib
 import io
+import math
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias, Union
 
@@ -13,53 +14,94 @@ import numpy as np
 
 from tofa_edge.architecture.arrays import ImageArray
 from tofa_edge.errors import ImageError
+from tofa_edge.images.formats import SUFFIXES as SUFFIXES
+from tofa_edge.images.reading import from_bytes, read, reading, upright
 
 if TYPE_CHECKING:
     from PIL.Image import Image
 
-MOST_PIXELS = 64_000_000
 MOST_STORED_PIXELS = 2048**2  # of a photo in a bundle, where `encode` keeps to the network's size
 MOST_SCANS = 32  # a progressive JPEG of few bytes may ask for thousands of passes
 START_OF_SCAN = b"\xff\xda"
-SUFFIXES = (".bmp", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp")
 SUPPORTED = "a path, a PIL image, or a uint8 array (height, width, 3) or (height, width)"
 JPEG_QUALITY = 92
 
 ImageSource: TypeAlias = Union[ImageArray, "Image", str, os.PathLike[str]]
 
 
-def prepare(source: ImageSource, size: int, crop: float = 1.0) -> ImageArray:
+@dataclass(frozen=True, eq=False)
+class Prepared:
+    """An image as the network wants it, and what became of it.
+
+    Attributes:
+        pixels: uint8 RGB, (size, size, 3).
+        changes: of `reading.CHANGES`.
+        peak: the largest stored value where values have more than 8 bits; else None.
+    """
+
+    pixels: ImageArray
+    changes: tuple[str, ...] = ()
+    peak: float | None = None
+
+
+def prepare(
+    source: ImageSource, size: int, crop: float = 1.0, peak: float | None = None
+) -> ImageArray:
     """Returns an image as the network wants it: uint8 RGB, (size, size, 3).
 
     An image of another size is cropped to its central square, `crop` times its shorter side wide,
-    and resized (bicubic, antialiased).
-    EXIF orientation is applied, grey is repeated, transparency dropped, 16 bits become 8.
+    and resized (bicubic, antialiased); a much larger JPEG file is decoded at an eighth, a quarter
+    or half of its size, twice the wanted one at least. EXIF orientation is applied, grey is
+    repeated, transparency dropped, the first frame of several taken. Values of more than 8 bits are
+    scaled by the range they are in: 10, 12, 14 or 16 bits, or fractions.
 
     Args:
         source: a path, a PIL image, or uint8 RGB, (height, width, 3).
         size: of the result, in pixels.
         crop: share of the shorter side that is kept.
+        peak: largest value of images of more than 8 bits that a network was trained on, which
+            tells their range; None: the image's own does.
 
     Raises:
         ImageError: the file or image cannot be read, or `source` has another type or shape.
     """
+    return prepare_with_changes(source, size, crop, peak).pixels
+
+
+def prepare_with_changes(
+    source: ImageSource, size: int, crop: float = 1.0, peak: float | None = None
+) -> Prepared:
+    """Returns the same as `prepare`, with what was changed on the way.
+
+    Args:
+        source: as for `prepare`, as are `size`, `crop` and `peak`.
+
+    Raises:
+        ImageError: as by `prepare`.
+    """
     if isinstance(source, np.ndarray):
         if source.shape == (size, size, 3) and source.dtype == np.uint8:
-            return source
-        return _fitted(_from_array(source), size, crop)
+            return Prepared(source)
+        return Prepared(_fitted(_from_array(source), size, crop))
     if isinstance(source, str | os.PathLike):
-        return _fitted(load(source), size, crop)
-    with _reading("image"):
-        return _fitted(_upright(_pillow_image(source), "image", MOST_PIXELS), size, crop)
+        name = os.fspath(source)
+        with reading(name):
+            picture = read(source, math.ceil(size / crop), peak)
+            pixels = _fitted(picture.image, size, crop)
+    else:
+        with reading("image"):
+            picture = upright(_pillow_image(source), "image", peak=peak)
+            pixels = _fitted(picture.image, size, crop)
+    return Prepared(pixels, picture.changes, picture.peak)
 
 
 def load(path: str | os.PathLike[str]) -> Image:
-    """Returns the image of the file at `path`, upright and RGB."""
-    from PIL import Image
+    """Returns the image of the file at `path`, upright and RGB; a JPEG of over 64 Mpx is reduced.
 
-    name = os.fspath(path)
-    with _reading(name), Image.open(name) as image:
-        return _upright(image, name, MOST_PIXELS)
+    Raises:
+        ImageError: it cannot be read.
+    """
+    return read(path).image
 
 
 def files_in(folder: Path) -> list[Path]:
@@ -90,17 +132,10 @@ def decode(content: bytes, size: int, name: str, crop: float = 1.0) -> ImageArra
     Raises:
         ImageError: it cannot be decoded cheaply; the message gives its `name`.
     """
-    from PIL import Image, UnidentifiedImageError
-
     if content.count(START_OF_SCAN) > MOST_SCANS:
         raise ImageError(f"{name}: a JPEG of over {MOST_SCANS} scans; refused")
-    try:
-        with _reading(name), Image.open(io.BytesIO(content), formats=("JPEG",)) as image:
-            return _fitted(_upright(image, name, MOST_STORED_PIXELS), size, crop)
-    except ImageError as error:
-        if isinstance(error.__cause__, UnidentifiedImageError):
-            raise ImageError(f"{name}: wanted a JPEG, got something else") from error
-        raise
+    with reading(name):
+        return _fitted(from_bytes(content, name, MOST_STORED_PIXELS).image, size, crop)
 
 
 def encode(image: Image, largest: int) -> bytes:
@@ -119,49 +154,12 @@ def stack(images: Sequence[ImageArray], size: int) -> ImageArray:
     return np.stack(images) if images else np.zeros((0, size, size, 3), np.uint8)
 
 
-@contextlib.contextmanager
-def _reading(name: str) -> Iterator[None]:
-    try:
-        yield
-    except ImageError:
-        raise
-    except Exception as error:  # Pillow's plug-ins raise many kinds for damaged files
-        raise ImageError(f"{name}: wanted an image, cannot read it: {error}") from error
-
-
 def _pillow_image(source: object) -> Image:
     from PIL import Image
 
     if not isinstance(source, Image.Image):
         raise ImageError(f"wanted {SUPPORTED}; got {type(source).__name__}")
     return source
-
-
-def _upright(image: Image, name: str, most_pixels: int) -> Image:
-    from PIL import ImageOps
-
-    if not 0 < image.width * image.height <= most_pixels:
-        got = f"{image.width}×{image.height}"
-        raise ImageError(f"{name}: wanted 1 to {most_pixels} pixels, got {got}")
-    if image.mode.startswith("I;16") or image.mode == "I":
-        image = _eight_bits(image)
-    if image.mode == "F":
-        high = float(np.asarray(image).max())
-        if 0 < high <= 1:  # they would all be black
-            raise ImageError(f"{name}: wanted 8 or 16 bits a value, got fractions up to {high:.2g}")
-    upright = ImageOps.exif_transpose(image)
-    if "transparency" in upright.info:  # which Pillow cannot drop on the way to RGB
-        upright = upright.convert("RGBA")
-    return upright if upright.mode == "RGB" else upright.convert("RGB")
-
-
-def _eight_bits(image: Image) -> Image:
-    from PIL import Image
-
-    exif = image.getexif()
-    eight = Image.fromarray((np.clip(np.asarray(image), 0, 65535) >> 8).astype(np.uint8))
-    eight.getexif().update(exif)
-    return eight
 
 
 def _from_array(array: np.ndarray[tuple[int, ...], np.dtype[np.generic]]) -> Image:

@@ -21,6 +21,7 @@ SCHEMA = 3  # 2 may carry predictors; 3 lists finalists, and has more members
 FORMAT = "tofa-edge bundle"
 MANIFEST, WEIGHTS, GOLDEN = "manifest.json", "weights.safetensors", "golden.safetensors"
 PREDICTORS = "predictors.safetensors"
+PEAK = "largest_value"  # in the provenance: of training photos of more than 8 bits
 CLASSIFIER, GOLDEN_IMAGES = "classifier.safetensors", "golden_images.safetensors"  # from 3 on
 FINALISTS = "finalists.safetensors"
 MOST_GOLDEN_CASES = 64

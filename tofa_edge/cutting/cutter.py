@@ -214,6 +214,6 @@ class Cutter:
                 "deploy the largest subnet, which needs none"
             )
         frame_count, photo_count = self._shares(most)
-        crop = bundle.preprocessing.crop
-        frames = [prepare(frame, size, crop) for frame in self.frames[:frame_count]]
+        crop, peak = bundle.preprocessing.crop, bundle.peak
+        frames = [prepare(frame, size, crop, peak) for frame in self.frames[:frame_count]]
         return np.concatenate([stack(frames, size), bundle.calibration_images(size, photo_count)])

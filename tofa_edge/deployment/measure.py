@@ -123,8 +123,9 @@ def model_of(
     """Returns the model of a loaded network of a bundle."""
     crop, temperature = bundle.preprocessing.crop, bundle.temperature
     return Model(
-        session, subnet, engine, bundle.classes, explanation, crop, temperature, unknown_below
-    )
+        session, subnet, engine, bundle.classes, explanation, crop, temperature, unknown_below,
+        bundle.peak,
+    )  # fmt: skip
 
 
 def unexplained(bundle: Bundle, session: Session, subnet: Subnet, engine: Engine) -> Model:

@@ -52,6 +52,8 @@ class Model:
         crop: share of an image's shorter side that is kept.
         temperature: that logits are divided by.
         unknown_below: predictions of less probability, 0..1, are not `known`.
+        peak: largest value of the training photos of more than 8 bits; None: an image's own tells
+            the range of its values.
 
     Attributes:
         subnet: its architecture.
@@ -72,12 +74,13 @@ class Model:
         crop: float = 1.0,
         temperature: float = 1.0,
         unknown_below: float = 0.0,
+        peak: float | None = None,
     ) -> None:
         self.subnet, self.engine, self.classes = subnet, engine, classes
         self.input_size = subnet.resolution
         self._session: Session | None = session
         self.explanation, self._crop, self._temperature = explanation, crop, temperature
-        self.unknown_below = unknown_below
+        self.unknown_below, self._peak = unknown_below, peak
         self._lock = threading.Lock()
         self._calls: deque[tuple[float, float]] = deque(maxlen=REMEMBERED_CALLS)
         self._count = 0
@@ -93,7 +96,7 @@ class Model:
                 or a path. Without cropping or resizing if it is (input_size, input_size, 3).
         """
         begin = time.perf_counter()
-        prepared = prepare(image, self.input_size, self._crop)
+        prepared = prepare(image, self.input_size, self._crop, self._peak)
         ready = time.perf_counter()
         logits = self._run(prepared[np.newaxis])[0]
         prediction = self._prediction(logits)
@@ -116,7 +119,7 @@ class Model:
         if isinstance(images, np.ndarray) and images.ndim != 4:
             raise ImageError(f"a batch wants an array (N, height, width, 3), got {images.shape}")
         size = self.input_size
-        batch = stack([prepare(image, size, self._crop) for image in images], size)
+        batch = stack([prepare(image, size, self._crop, self._peak) for image in images], size)
         if not len(batch):
             return []
         return [self._prediction(logits) for logits in self._run(batch)]

@@ -15,6 +15,7 @@ from tests.fuzz import images as fuzz_images
 from tofa_edge.bundle import images
 from tofa_edge.bundle.images import decode, encode, load, prepare, stack
 from tofa_edge.errors import ImageError
+from tofa_edge.images import reading as file_reading
 from tofa_edge.selftest.small_bundle import smooth_photo
 
 RED, GREEN, BLUE = (200, 10, 20), (10, 200, 30), (20, 30, 200)
@@ -131,16 +132,22 @@ def test_sixteen_bit_modes_in_memory() -> None:
     deep = np.full((8, 8), 0x7FFF, np.uint16)
     for image in (Image.fromarray(deep), Image.fromarray(deep.astype(np.int32))):
         assert np.all(prepare(image, 8) == 0x7F)
-    assert np.all(prepare(Image.fromarray(np.full((8, 8), -5, np.int32)), 8) == 0)
+    for value in (-5, 2**16):
+        with pytest.raises(ImageError, match="image: wanted values of"):
+            prepare(Image.fromarray(np.full((8, 8), value, np.int32)), 8)
 
 
-def test_fractions_are_refused_instead_of_turning_black(tmp_path: Path) -> None:
+def test_fractions_become_all_of_eight_bits(tmp_path: Path) -> None:
     values = np.linspace(0, 1, 64, dtype=np.float32).reshape(8, 8)
     Image.fromarray(values).save(tmp_path / "x.tiff")
-    with pytest.raises(ImageError, match=r"x\.tiff: wanted 8 or 16 bits .* fractions up to 1"):
-        load(tmp_path / "x.tiff")
     Image.fromarray(255 * values).save(tmp_path / "y.tiff")
-    assert np.asarray(load(tmp_path / "y.tiff")).max() == 255
+    wanted = np.rint(255 * values)
+    assert np.array_equal(np.asarray(load(tmp_path / "x.tiff"))[..., 0], wanted)
+    assert np.abs(np.asarray(load(tmp_path / "y.tiff"))[..., 0] - wanted).max() <= 1
+    values[3, 3] = np.nan
+    Image.fromarray(values).save(tmp_path / "z.tiff")
+    with pytest.raises(ImageError, match=r"z\.tiff: wanted values of 0 or more, got nan"):
+        load(tmp_path / "z.tiff")
 
 
 def test_cmyk_jpeg(tmp_path: Path) -> None:
@@ -204,7 +211,7 @@ def test_bombs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         path.write_bytes(fuzz_images.bombs()[index])
         with pytest.raises(ImageError, match=r"x\.png: wanted"):
             load(path)
-    monkeypatch.setattr(images, "MOST_PIXELS", 99)
+    monkeypatch.setattr(file_reading, "MOST_PIXELS", 99)
     with pytest.raises(ImageError, match="wanted 1 to 99 pixels, got 10×10"):
         prepare(Image.new("RGB", (10, 10)), 10)
 
