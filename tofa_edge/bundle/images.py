@@ -16,6 +16,7 @@ from tofa_edge.architecture.arrays import ImageArray
 from tofa_edge.errors import ImageError
 from tofa_edge.images.formats import SUFFIXES as SUFFIXES
 from tofa_edge.images.reading import from_bytes, read, reading, upright
+from tofa_edge.images.walk import walk
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -51,7 +52,7 @@ def prepare(
 
     An image of another size is cropped to its central square, `crop` times its shorter side wide,
     and resized (bicubic, antialiased); a much larger JPEG file is decoded at an eighth, a quarter
-    or half of its size, twice the wanted one at least. EXIF orientation is applied, grey is
+    or half of its size, three times the wanted one at least. EXIF orientation is applied, grey is
     repeated, transparency dropped, the first frame of several taken. Values of more than 8 bits are
     scaled by the range they are in: 10, 12, 14 or 16 bits, or fractions.
 
@@ -105,23 +106,12 @@ def load(path: str | os.PathLike[str]) -> Image:
 
 
 def files_in(folder: Path) -> list[Path]:
-    """Returns the image files in a `folder` and the folders in it, sorted; judged by their names.
-
-    Names that begin with a dot are left out: other programs keep such files.
+    """Returns the photos in a `folder` and the folders in it, sorted, as `walk` finds them.
 
     Raises:
         OSError: one of the folders cannot be read.
     """
-    images: list[Path] = []
-    for place, folders, files in os.walk(folder, onerror=_raise):
-        folders[:] = [name for name in folders if not name.startswith(".")]
-        visible = (Path(place, name) for name in files if not name.startswith("."))
-        images += [path for path in visible if path.suffix.lower() in SUFFIXES]
-    return sorted(images)
-
-
-def _raise(error: OSError) -> None:
-    raise error
+    return list(walk(folder).photos)
 
 
 def decode(content: bytes, size: int, name: str, crop: float = 1.0) -> ImageArray:

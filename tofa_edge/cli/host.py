@@ -31,6 +31,7 @@ OPTIONS: dict[str, Any] = {
     "seed": typer.Option(min=0),
     "half_precision": typer.Option("--half"),
     "crops": typer.Option("--crops"),
+    "report_data": typer.Option(metavar="FILE"),
     "allow_outside": typer.Option("--allow-outside"),
     "classes_as_given": typer.Option("--classes-as-given"),
 }
@@ -133,6 +134,8 @@ def train(
     if not as_json and report.written:
         for name, value in report.accuracies.items():
             out.print(f"{name} subnet: accuracy on validation photos {value:.1%}")
+        for name, value in report.test_accuracies.items():
+            out.print(f"{name} subnet: accuracy on test photos {value:.1%}")
     _show(report, f"tofa-edge deploy {quote(str(out_path))} --latency-ms 10", as_json)
 
 
@@ -183,7 +186,7 @@ def evaluate(
     opened = Bundle.open(bundle)
     if plot is not None:
         evaluation.check_plot(plot, force)
-    evaluations = evaluation.evaluate(opened, data, subnets, seed, reading)
+    evaluations = evaluation.evaluate(opened, data, subnets, seed, reading, force)
     if as_json:
         print_json(evaluations_as_json(evaluations))
     else:

@@ -67,7 +67,9 @@ def grey_of_eight_bits(image: Image, peak: float | None) -> tuple[Image, float]:
     low, own = float(values.min()), float(values.max())
     if not 0 <= low <= own:  # also NaN
         raise ImageError(f"wanted values of 0 or more, got {low:.6g} to {own:.6g}")
-    eight = Image.fromarray(_scaled(values, own if peak is None else peak))
+    fractions = values.dtype.kind == "f" and own <= 1
+    common = own if peak is None or peak <= 1 or fractions else peak
+    eight = Image.fromarray(_scaled(values, common))
     eight.getexif().update(exif)
     return eight, own
 

@@ -19,8 +19,8 @@ PLUGINS = {  # Pillow's module of each format that is read
 }
 HEIF_SUFFIXES = (".heic", ".heif", ".hif")
 SUFFIXES = (
-    ".apng", ".avif", ".bmp", ".dib", ".gif", *HEIF_SUFFIXES, ".jfif", ".jpe", ".jpeg", ".jpg",
-    ".mpo", ".pbm", ".pgm", ".png", ".pnm", ".ppm", ".tif", ".tiff", ".webp",
+    ".jpg", ".jpeg", ".png", ".webp", ".tif", ".tiff", ".bmp", ".gif", ".jpe", ".jfif", ".mpo",
+    ".avif", *HEIF_SUFFIXES, ".apng", ".dib", ".pbm", ".pgm", ".pnm", ".ppm",
 )  # fmt: skip
 OTHER_SUFFIXES = (  # of images that are not read
     ".ai", ".arw", ".cr2", ".cr3", ".dcm", ".dng", ".eps", ".exr", ".fits", ".hdr", ".ico", ".j2k",

@@ -29,9 +29,7 @@ if TYPE_CHECKING:
 MOST_PIXELS = 64_000_000  # that are decoded whole
 MOST_REDUCED_PIXELS = 512_000_000  # of a JPEG that is reduced while it is decoded
 MOST_SCANS = 100  # a progressive JPEG of few bytes may ask for thousands of passes
-DETAIL = (
-    2  # pixels decoded for each wanted one, a side, at least; .2 % of predictions change or less
-)
+DETAIL = 3  # pixels decoded for each wanted one, a side, at least
 NARROW = 8  # times as long as wide: the central square shows an eighth
 START_OF_SCAN = b"\xff\xda"
 ORIENTATION = 0x0112
@@ -71,8 +69,8 @@ def read(
 
     Args:
         path: of the file.
-        wanted: pixels that the shorter side needs; a JPEG is decoded with twice as many or more,
-            not whole. None: as many as there are, up to 64 million in all.
+        wanted: pixels that the shorter side needs; a JPEG is decoded with three times as many or
+            more, not whole. None: as many as there are, up to 64 million in all.
         peak: largest value of the set of images, for those of more than 8 bits; None: its own.
 
     Raises:
@@ -96,6 +94,7 @@ def opened(file: BinaryIO, name: str) -> ImageFile:
 
     Raises:
         FormatError: it is none; the message gives its `name` and says what it is.
+        ImageError: it is empty or damaged.
     """
     from PIL import Image, JpegImagePlugin, UnidentifiedImageError
 
@@ -111,9 +110,11 @@ def opened(file: BinaryIO, name: str) -> ImageFile:
         if isinstance(error, Image.DecompressionBombError):
             raise SizeError(f"{name}: wanted up to {MOST_PIXELS} pixels, got far more") from error
         what = what_it_is(head) or "of a kind that nobody here knows"
-        if what in READ:
-            what = f"a damaged {what}, or one of a rare kind"
-        raise FormatError(
+        kind: type[ImageError] = FormatError
+        if what in READ or not head:
+            kind = ImageError
+            what = f"a damaged {what}, or one of a rare kind" if head else what
+        raise kind(
             f"{name}: wanted an image, cannot read it: it is {what}; {READ} are read"
         ) from error
 

@@ -221,9 +221,12 @@ class Report:
             without training.
         seconds: of training alone.
         written: whether this process wrote the bundle; of several, the first does.
+        test_accuracies: the same as `accuracies` on photos that the data set keeps for a test;
+            empty where there are none.
     """
 
     bundle: Path
     accuracies: dict[str, float]
     seconds: float
     written: bool = True
+    test_accuracies: dict[str, float] = field(default_factory=dict)

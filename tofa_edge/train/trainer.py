@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import logging
 import time
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -22,6 +21,7 @@ from tofa_edge.train.after.finishing import (
     pack_trained,
     seconds_after_training,
 )
+from tofa_edge.train.after.given_test import accuracies_on_test
 from tofa_edge.train.after.packing import Contents, pack
 from tofa_edge.train.config import (
     PACKING,
@@ -33,14 +33,18 @@ from tofa_edge.train.config import (
     TrainingConfig,
     silent,
 )
-from tofa_edge.train.data.division import divided
-from tofa_edge.train.data.photos import LabelledPaths, Photos, decode_all, forget_labels
+from tofa_edge.train.data.account import account
+from tofa_edge.train.data.decoding import arranged, decode_all, reorder
+from tofa_edge.train.data.division import divided, to_test
+from tofa_edge.train.data.photos import LabelledPaths, Photos, forget_labels
 from tofa_edge.train.data.reading import PLAIN, ReadingOptions
+from tofa_edge.train.data.roles import TEST
 from tofa_edge.train.data.sources import decode_photos, list_photos, list_unlabelled
 from tofa_edge.train.distributed import Processes
 from tofa_edge.train.objective.teachers import run_teacher
 from tofa_edge.train.run.checkpoint import Checkpoints
 from tofa_edge.train.run.early_stopping import EarlyStopping, why_not_to_stop
+from tofa_edge.train.run.identity import identity
 from tofa_edge.train.run.output_file import trained_file
 from tofa_edge.train.run.phases import Optimised, TrainingRun, optimise, pretrain_supernet
 from tofa_edge.train.run.time_estimate import PhaseCosts, TimeLeft, expected_seconds
@@ -50,10 +54,6 @@ from tofa_edge.train.supernet.supernet import Supernet
 log = logging.getLogger(__name__)
 
 PARTS = {"train": 0.8, "validation": 0.1, "check": 0.1}  # that photos are split into
-MAY_DIFFER = {  # between an interrupted run and the one that resumes it
-    "device", "calibration_photos", "check_photos", "predictor_subnets", "half_precision",
-    "learning_rate",
-}  # fmt: skip
 NO_LABELS: IndexArray = np.zeros(0, np.int64)
 
 
@@ -97,24 +97,33 @@ def train(
             return Report(out, {}, 0.0, written=False)
         with trained_file(out, overwrite) as file:
             return replace(bundle_as_is(data, file, config, reading), bundle=out)
+    reading.check_place(overwrite or resume)
     with trained_file(out, overwrite or resume, processes.first) as file:
         if data is None:
             raise TrainingError("training wants a folder of photos; only --epochs 0 goes without")
         start, listed = read_start(config), list_photos(data, reading=reading)
         run = TrainingRun(config, on_step, Checkpoints.open(out, resume), processes)
-        report = _train(new_supernet(start, config, len(listed.classes)), listed, file, run)
+        supernet = new_supernet(start, config, len(listed.classes))
+        report = _train(supernet, listed, file, run, reading, overwrite or resume)
         return replace(report, bundle=out)
 
 
 def _train(
-    supernet: Supernet, listed: LabelledPaths | Photos, out: Path, run: TrainingRun
+    supernet: Supernet,
+    listed: LabelledPaths | Photos,
+    out: Path,
+    run: TrainingRun,
+    reading: ReadingOptions,
+    overwrite: bool,
 ) -> Report:
     run = _with_time_left(run, supernet, listed)
-    photos = decode_photos(listed, supernet.space.resolutions[-1], run.on_step)
+    photos = decode_photos(listed, supernet.space.resolutions[-1], run.on_step, out.parent)
     roles, labels = _divided(photos, run.config)
-    parts = {role: photos.take(chosen) for role, chosen in roles.items()}
+    roles |= to_test(photos)
+    notes = account(photos.listed, reading, roles, overwrite, run.processes.first)
+    run.checkpoints.identify(identity(photos, run.config))
+    parts = arranged(photos, roles)
     log.info(_summary(parts, labels, supernet))
-    run.checkpoints.identify(_identity(photos, run.config))
     begun = time.perf_counter()
     with _saying_how_to_resume(run.checkpoints):
         early_stopping = _early_stopping(parts, labels) if run.processes.first else None
@@ -123,10 +132,12 @@ def _train(
     run.processes.leave()
     if not run.processes.first:
         return Report(out, {}, seconds, written=False)
-    taught = Taught(parts, labels, trained.pseudo_labels)
-    accuracies = pack_trained(out, run.config, _to_ship(trained.supernet), taught, run.on_step)
+    taught, shipped = Taught(parts, labels, trained.pseudo_labels), _to_ship(trained.supernet)
+    tested = accuracies_on_test(shipped, parts)
+    notes |= {f"accuracy_on_test_{name}": value for name, value in tested.items()}
+    accuracies = pack_trained(out, run.config, shipped, taught, run.on_step, notes=notes)
     run.checkpoints.remove()
-    return Report(out, accuracies, seconds)
+    return Report(out, accuracies, seconds, test_accuracies=tested)
 
 
 def pretrain(
@@ -162,19 +173,29 @@ def pretrain(
     if not config.pretrain_epochs:
         raise TrainingError("pretraining wants pretrain_epochs of more than 0, got 0")
     processes, on_step = _join(config, on_step)
+    reading.check_place(overwrite or resume)
     with trained_file(out, overwrite or resume, processes.first) as file:
         listed = list_unlabelled(images, reading)
         supernet = new_supernet(read_start(config), config)
         run = TrainingRun(config, on_step, Checkpoints.open(out, resume), processes)
-        return replace(_pretrain(supernet, listed, file, run), bundle=out)
+        report = _pretrain(supernet, listed, file, run, reading, overwrite or resume)
+        return replace(report, bundle=out)
 
 
-def _pretrain(supernet: Supernet, listed: LabelledPaths, out: Path, run: TrainingRun) -> Report:
+def _pretrain(
+    supernet: Supernet,
+    listed: LabelledPaths,
+    out: Path,
+    run: TrainingRun,
+    reading: ReadingOptions,
+    overwrite: bool,
+) -> Report:
     run, config, space = _with_time_left(run, supernet, listed), run.config, supernet.space
-    decoded, _ = decode_all(listed, space.resolutions[-1], run.on_step)
-    decoded = decoded[np.random.default_rng(config.seed).permutation(len(decoded))]
+    decoded, read = decode_all(listed, space.resolutions[-1], run.on_step, out.parent)
+    notes = account(read, reading, {}, overwrite, run.processes.first)
+    reorder(decoded, np.random.default_rng(config.seed).permutation(len(decoded)))
     classes = tuple(f"imagenet {index}" for index in range(space.classes))
-    run.checkpoints.identify(_identity(Photos(classes, decoded, NO_LABELS), config))
+    run.checkpoints.identify(identity(Photos(classes, decoded, NO_LABELS), config))
     log.info(f"{len(decoded)} photos, {space.count():.1e} subnets up to {space.resolutions[-1]} px")
     begun, device = time.perf_counter(), used_device(config)
     with _saying_how_to_resume(run.checkpoints):
@@ -183,8 +204,8 @@ def _pretrain(supernet: Supernet, listed: LabelledPaths, out: Path, run: Trainin
     run.processes.leave()
     if run.processes.first:
         contents = Contents(classes, decoded[: config.calibration_photos])
-        counts = {"pretrain_epochs": config.pretrain_epochs, "pretrained_on_photos": len(decoded)}
-        pack(out, config, _to_ship(supernet), contents, counts, run.on_step)
+        notes |= {"pretrain_epochs": config.pretrain_epochs, "pretrained_on_photos": len(decoded)}
+        pack(out, config, _to_ship(supernet), contents, notes, run.on_step)
         run.checkpoints.remove()
     return Report(out, {}, time.perf_counter() - begun, written=run.processes.first)
 
@@ -273,19 +294,10 @@ def _summary(parts: Mapping[str, Photos], labels: IndexArray, supernet: Supernet
     space, unlabelled = supernet.space, int((labels < 0).sum())
     without = f" ({unlabelled} without a label)" if unlabelled else ""
     counts = {role: len(part.labels) for role, part in parts.items()}
+    tested = f", {counts[TEST]} to test" if counts.get(TEST) else ""
     return (
         f"{sum(counts.values())} photos of {space.classes} classes: "
         f"{counts['train']} to train on{without}, {counts['validation']} to validate, "
-        f"{counts['check']} to check on devices; "
+        f"{counts['check']} to check on devices{tested}; "
         f"{space.count():.1e} subnets up to {space.resolutions[-1]} px"
     )
-
-
-def _identity(photos: Photos, config: TrainingConfig) -> dict[str, str]:
-    """What a resumed run must have in common with the interrupted one."""
-    digest = hashlib.sha256(photos.images.tobytes())
-    digest.update(photos.labels.tobytes())
-    settings = {
-        name: str(value) for name, value in asdict(config).items() if name not in MAY_DIFFER
-    }
-    return {"classes": ", ".join(photos.classes), "photos": digest.hexdigest()[:16], **settings}

@@ -53,11 +53,13 @@ def test_what_is_no_photo_is_named(
     monkeypatch.setattr("subprocess.Popen", never)
     monkeypatch.setattr("os.system", never)
     (tmp_path / name).write_bytes(content)
-    with pytest.raises(FormatError) as caught:
+    with pytest.raises(ImageError) as caught:
         prepare(tmp_path / name, 16)
     assert f"{name}: wanted an image, cannot read it: it is " in str(caught.value)
     assert OTHERS[content] in str(caught.value)
     assert "\n" not in str(caught.value)
+    is_other = content and not content.startswith(b"\x89PNG")
+    assert isinstance(caught.value, FormatError) == bool(is_other)
 
 
 @pytest.mark.parametrize("kind", ["JPEG", "PNG", "GIF", "WEBP", "BMP", "TIFF", "PPM", "MPO"])

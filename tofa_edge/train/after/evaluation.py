@@ -19,6 +19,7 @@ from tofa_edge.cutting.cutter import CALIBRATION_IMAGES
 from tofa_edge.errors import BundleError, DataError
 from tofa_edge.measurement.order_statistics import wilson
 from tofa_edge.storage.files import check_place, whole_file
+from tofa_edge.train.data.account import account
 from tofa_edge.train.data.class_names import one_form
 from tofa_edge.train.data.division import held_out
 from tofa_edge.train.data.photos import UNLABELLED
@@ -67,6 +68,7 @@ def evaluate(
     random_subnets: int = 20,
     seed: int = 0,
     reading: ReadingOptions = PLAIN,
+    overwrite: bool = False,
 ) -> list[Evaluation]:
     """Evaluates the largest, middle, smallest and some random subnets as a device would run them.
 
@@ -78,6 +80,7 @@ def evaluate(
         random_subnets: how many.
         seed: of their choice.
         reading: how tables, boxes and names of classes are read.
+        overwrite: whether the table that `reading.report_data` names may replace a file.
 
     Raises:
         DataError: the photos cannot be read, none is labelled, or the bundle lacks a class.
@@ -91,7 +94,7 @@ def evaluate(
             f"{bundle.path}: no calibration photos in it to evaluate subnets with: train it with "
             "--calibration-photos of 1 or more"
         )
-    images, labels = _labelled(bundle, data, size, reading)
+    images, labels = _labelled(bundle, data, size, reading, overwrite)
     rng = np.random.default_rng(seed)
     chosen = {"largest": space.largest(), "middle": space.middle(), "smallest": space.smallest()}
     chosen |= {f"random {number}": space.sample(rng) for number in range(1, random_subnets + 1)}
@@ -220,9 +223,10 @@ def _figure(**options: Any) -> Figure:
 
 
 def _labelled(
-    bundle: Bundle, data: Path, size: int, reading: ReadingOptions
+    bundle: Bundle, data: Path, size: int, reading: ReadingOptions, overwrite: bool
 ) -> tuple[ImageArray, IndexArray]:
-    photos = decode_photos(held_out(list_photos(data, 1, reading)), size)
+    photos = decode_photos(held_out(list_photos(data, 1, reading)), size, peak=bundle.peak)
+    account(photos.listed, reading, overwrite=overwrite)
     known = photos.labels != UNLABELLED
     known_names = [one_form(name) for name in bundle.classes]
     strange = sorted({*photos.classes} - {*known_names})

@@ -6,6 +6,7 @@ import logging
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
+from types import MappingProxyType
 
 import numpy as np
 import torch
@@ -15,6 +16,7 @@ from tofa_edge.architecture.encodings import encoded
 from tofa_edge.architecture.tables import tables
 from tofa_edge.budget import MAX_ACCURACY_DROP
 from tofa_edge.bundle.finalists import Finalist
+from tofa_edge.bundle.manifest import Provenance
 from tofa_edge.cutting.cutter import CALIBRATION_IMAGES
 from tofa_edge.errors import TrainingError
 from tofa_edge.prediction.accuracy import AccuracyPredictor
@@ -76,6 +78,7 @@ def pack_trained(
     taught: Taught,
     on_step: OnStep,
     own_classifiers: bool = True,
+    notes: Provenance = MappingProxyType({}),
 ) -> dict[str, float]:
     """Writes the bundle of a trained supernet; returns the accuracy of its three named subnets.
 
@@ -86,6 +89,7 @@ def pack_trained(
         taught: what it was trained with.
         on_step: called after each evaluated subnet and each step of packing.
         own_classifiers: whether finalists get a classifier of their own where it is better.
+        notes: more of where it comes from, by name.
     """
     parts = taught.parts
     trained, labels = parts["train"].images, parts["validation"].labels
@@ -105,7 +109,7 @@ def pack_trained(
     measured = temperature, predictor, tested
     contents = Contents(check.classes, calibration, images, check_labels, *measured)
     counts = {"photos_trained_on": len(trained), "photos_validated_on": len(labels)}
-    provenance = {**_provenance(config, accuracies, predictor), **counts}
+    provenance = {**_provenance(config, accuracies, predictor), **counts, **notes}
     pack(out, config, supernet, contents, provenance, on_step)
     return accuracies
 

@@ -58,6 +58,15 @@ def _check_trained(photos: LabelledPaths | Photos, trained: IndexArray) -> None:
         )
 
 
+def to_test(photos: LabelledPaths | Photos) -> dict[str, IndexArray]:
+    """Returns the indices of labelled photos that their data set keeps for a test, by that role.
+
+    It is empty where there are none.
+    """
+    tested = [i for i, role in enumerate(photos.roles) if role == TEST and photos.labels[i] >= 0]
+    return {TEST: np.array(tested, np.int64)} if tested else {}
+
+
 def held_out(photos: LabelledPaths | Photos) -> LabelledPaths | Photos:
     """Returns the photos that their data set keeps out of training: to test, else to validate.
 

@@ -14,15 +14,11 @@ from tofa_edge.errors import DataError
 from tofa_edge.train.config import READING, OnStep, counted, silent
 from tofa_edge.train.data.boxes.crops import kind_of_boxes, read_crops, refuse_boxes
 from tofa_edge.train.data.class_names import check_classes
+from tofa_edge.train.data.decoding import decode_all
+from tofa_edge.train.data.doubles import without_doubles
+from tofa_edge.train.data.folders import list_files, read_folder
 from tofa_edge.train.data.named_sets import SETS
-from tofa_edge.train.data.photos import (
-    UNLABELLED,
-    LabelledPaths,
-    Photos,
-    decode_all,
-    list_files,
-    read_folder,
-)
+from tofa_edge.train.data.photos import UNLABELLED, LabelledPaths, Photos
 from tofa_edge.train.data.reading import PLAIN, ReadingOptions
 from tofa_edge.train.data.roles import TEST
 from tofa_edge.train.data.tables.tables import TABLES, read_csv, read_tables, tables_in
@@ -57,7 +53,7 @@ def list_photos(
                 f"{source}: class {name[:40]!r}: wanted a name of up to {MOST_NAME} characters, "
                 "none of them a control character"
             )
-    return listed
+    return without_doubles(listed)
 
 
 def _listed(source: Path, least_classes: int, reading: ReadingOptions) -> LabelledPaths:
@@ -88,7 +84,7 @@ def list_unlabelled(source: Path, reading: ReadingOptions = PLAIN) -> LabelledPa
         DataError: it cannot be read, or has none.
     """
     if not reading.crops and not (source.suffix.lower() in TABLES and source.is_file()):
-        return list_files(source)
+        return without_doubles(list_files(source))
     listed = list_photos(source, 0, replace(reading, classes_as_given=True))
     assert isinstance(listed, LabelledPaths)
     kept = [i for i in range(len(listed)) if not listed.roles or listed.roles[i] != TEST]
@@ -98,13 +94,21 @@ def list_unlabelled(source: Path, reading: ReadingOptions = PLAIN) -> LabelledPa
     return replace(chosen, classes=(), labels=np.full(len(chosen), UNLABELLED), roles=())
 
 
-def decode_photos(listed: LabelledPaths | Photos, size: int, on_step: OnStep = silent) -> Photos:
+def decode_photos(
+    listed: LabelledPaths | Photos,
+    size: int,
+    on_step: OnStep = silent,
+    place: Path | None = None,
+    peak: float | None = None,
+) -> Photos:
     """Returns listed images, cropped and resized.
 
     Args:
         listed: by `list_photos`.
         size: in pixels.
         on_step: called after each image.
+        place: folder for a set that is large for the memory; None for that of temporary files.
+        peak: largest value of images of more than 8 bits; None takes that of these images.
 
     Raises:
         DataError: too many images cannot be read, or all of a class.
@@ -112,11 +116,11 @@ def decode_photos(listed: LabelledPaths | Photos, size: int, on_step: OnStep = s
     if isinstance(listed, Photos):
         images = [prepare(image, size) for image in counted(READING, [*listed.images], on_step)]
         return Photos(listed.classes, stack(images, size), listed.labels)
-    decoded, kept = decode_all(listed, size, on_step)
+    decoded, kept = decode_all(listed, size, on_step, place, peak)
     readable = np.bincount(kept.labels[kept.labels >= 0], minlength=len(kept.classes))
     if not readable.all():
         raise DataError(f"no photo of class {kept.classes[readable.argmin()]!r} can be read")
-    return Photos(kept.classes, decoded, kept.labels, kept.roles, kept.origins)
+    return Photos(kept.classes, decoded, kept.labels, kept.roles, kept.origins, kept)
 
 
 def read_photos(

@@ -34,7 +34,8 @@ from tofa_edge.train.config import (
     TrainingConfig,
     teacher_features,
 )
-from tofa_edge.train.data.photos import LabelledPaths, Photos, decoded
+from tofa_edge.train.data.decoding import decoded
+from tofa_edge.train.data.photos import LabelledPaths, Photos
 from tofa_edge.train.data.steps import Step
 from tofa_edge.train.objective.label_spreading import BLOCK
 from tofa_edge.train.objective.objectives import PROBED_REFRESHES, REFRESHES, computes_bfloat16
