@@ -13,7 +13,7 @@ from tofa_edge.interruption import INTERRUPTIONS, SIGNALLED, Interruption, inter
 
 INTERRUPTED = tuple(SIGNALLED + number for number in INTERRUPTIONS)
 STANDARD_STREAMS = 3
-COMMANDS = ("checks", "device", "run", "export", "host", "results")  # modules that have them
+COMMANDS = ("checks", "device", "run", "export", "host", "photos", "results")  # that have them
 
 
 def load_commands() -> None:

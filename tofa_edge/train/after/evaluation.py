@@ -86,6 +86,7 @@ def evaluate(
         DataError: the photos cannot be read, none is labelled, or the bundle lacks a class.
         BundleError: the bundle is damaged or has no calibration photos.
     """
+    reading.check_place(overwrite)
     space = bundle.space
     size = space.resolutions[-1]
     calibration = bundle.calibration_images(size, CALIBRATION_IMAGES)

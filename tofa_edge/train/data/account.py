@@ -14,7 +14,7 @@ from tofa_edge.architecture.arrays import IndexArray
 from tofa_edge.bundle.manifest import MOST_NAME, PEAK
 from tofa_edge.errors import DataError
 from tofa_edge.images.depth import FRACTIONS, bits_of
-from tofa_edge.images.formats import is_image
+from tofa_edge.images.formats import WITH_HEIF, is_image
 from tofa_edge.images.reading import ALPHA, CENTRE, CMYK, DEEP, FIRST_FRAME, REDUCED, ROTATED
 from tofa_edge.images.walk import FORMAT, HIDDEN, LINK, THUMBNAILS
 from tofa_edge.storage.files import check_place, whole_file
@@ -126,12 +126,15 @@ class DataReport:
     def _of_formats(self) -> Iterator[str]:
         """Yields how many images of other formats there are, and how many other files."""
         files = [each for each in self.left_out if each.reason == FORMAT]
-        for images, words in ((True, IN_WORDS[FORMAT]), (False, "no images")):
+        for images, words in (
+            (True, IN_WORDS[FORMAT]),
+            (False, "that are no images by their names"),
+        ):
             chosen = [each for each in files if is_image(each.path) == images]
             if chosen:
                 suffixes = Counter(each.path.suffix.lower() or "none" for each in chosen)
                 named = ", ".join(f"{n} {s}" for s, n in suffixes.most_common(MOST_SUFFIXES))
-                how = next((f"; {each.detail}" for each in chosen if each.detail and images), "")
+                how = f"; {WITH_HEIF}" if any(each.detail == WITH_HEIF for each in chosen) else ""
                 yield f"{len(chosen)} {words} ({named}{how})"
 
     def _named_in_two_classes(self) -> str:

@@ -45,10 +45,9 @@ class Neighbours:
                 own graphs.
         """
         mean, deviation = centre_and_deviation(features)
-        standard = F.normalize((features - mean) / deviation, dim=1)
         pairs, values, start = [], [], 0
-        for block in torch.tensor_split(standard, math.ceil(len(features) / BLOCK)):
-            places, near = _nearest(block)
+        for block in torch.tensor_split(features, math.ceil(len(features) / BLOCK)):
+            places, near = _nearest(F.normalize((block - mean) / deviation, dim=1))
             pairs.append(places + start)
             values.append(near)
             start += len(block)

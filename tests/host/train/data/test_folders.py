@@ -164,8 +164,8 @@ def test_every_file_has_a_fate(tmp_path: Path) -> None:
     report = report_of(kept, {"train": np.arange(len(kept))})
     assert report.lines()[:2] == [
         "read: 62 photos of 2 classes, 0 without a label",
-        "left out: 2 of a format that is not read (1 .nef, 1 .jpg), 1 no images (1 .txt), "
-        "2 unreadable",
+        "left out: 2 of a format that is not read (1 .nef, 1 .jpg), "
+        "1 that are no images by their names (1 .txt), 2 unreadable",
     ]
     assert "changed on reading: 1 in CMYK" in report.lines()[2]
     report.write(tmp_path / "report.csv")
