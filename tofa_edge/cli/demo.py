@@ -18,7 +18,7 @@ from tofa_edge.selftest.records import engine_records
 from tofa_edge.serving.explanation import Measured
 from tofa_edge.serving.model import Model
 from tofa_edge.train.config import TrainingConfig
-from tofa_edge.train.data.folders import read_folder
+from tofa_edge.train.data.files.folders import read_folder
 from tofa_edge.train.data.photos import LabelledPaths
 
 BUDGETS = (0.8, 0.5, 0.33)  # of the largest subnet's p50

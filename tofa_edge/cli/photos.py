@@ -14,8 +14,8 @@ from tofa_edge.train.data.reading import ReadingOptions
 
 if TYPE_CHECKING:
     from tofa_edge.bundle.bundle import Bundle
-    from tofa_edge.train.data.account import DataReport
-    from tofa_edge.train.data.contact_sheet import Doubt
+    from tofa_edge.train.data.account.contact_sheet import Doubt
+    from tofa_edge.train.data.account.report import DataReport
     from tofa_edge.train.data.photos import Photos
 
 SHOWN_DOUBTS = 10
@@ -42,8 +42,8 @@ def check_data(
     from tofa_edge.bundle import bundle as bundles
     from tofa_edge.errors import DataError
     from tofa_edge.storage.files import check_place, whole_file
-    from tofa_edge.train.data.account import report_of
-    from tofa_edge.train.data.contact_sheet import SIZE, contact_sheet
+    from tofa_edge.train.data.account.contact_sheet import SIZE, contact_sheet
+    from tofa_edge.train.data.account.report import report_of
     from tofa_edge.train.data.sources import decode_photos, list_photos
 
     reading.check_place(force)

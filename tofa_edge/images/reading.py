@@ -168,7 +168,11 @@ def upright(
 
 @contextlib.contextmanager
 def reading(name: str) -> Iterator[None]:
-    """Makes every error of a block an `ImageError` with a `name`."""
+    """Makes every error of a block an `ImageError` with a `name`.
+
+    Raises:
+        ImageError: the block raised an error of any kind.
+    """
     try:
         yield
     except ImageError:

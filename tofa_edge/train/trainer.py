@@ -33,15 +33,15 @@ from tofa_edge.train.config import (
     TrainingConfig,
     silent,
 )
-from tofa_edge.train.data.account import account
-from tofa_edge.train.data.decoding import arranged, decode_all, reorder
+from tofa_edge.train.data.account.report import account
 from tofa_edge.train.data.division import divided, to_test
+from tofa_edge.train.data.files.decoding import arranged, decode_all, reorder
 from tofa_edge.train.data.photos import LabelledPaths, Photos, forget_labels
 from tofa_edge.train.data.reading import PLAIN, ReadingOptions
 from tofa_edge.train.data.roles import TEST
 from tofa_edge.train.data.sources import decode_photos, list_photos, list_unlabelled
 from tofa_edge.train.distributed import Processes
-from tofa_edge.train.objective.teachers import run_teacher
+from tofa_edge.train.objective.teachers import run_teacher, run_teachers
 from tofa_edge.train.run.checkpoint import Checkpoints
 from tofa_edge.train.run.early_stopping import EarlyStopping, why_not_to_stop
 from tofa_edge.train.run.identity import identity
@@ -257,7 +257,7 @@ def _trained(
     resumed = run.checkpoints.is_at(TRAINING, QUANTISATION_AWARE)
     names = () if resumed else config.teachers_to_run(bool((labels < 0).any()))
     device = used_device(config)
-    outputs = {n: run_teacher(n, images, device, run.on_step, run.processes) for n in names}
+    outputs = run_teachers(names, config.start, images, device, run.on_step, run.processes)
     if config.is_plain and config.pretrain_epochs and not resumed:
         supernet = pretrain_supernet(supernet, images, outputs[config.start], run)
     teacher_outputs = [outputs[name] for name in config.teachers if name in outputs]

@@ -12,7 +12,7 @@ from PIL import Image
 from tofa_edge.bundle.bundle import Bundle
 from tofa_edge.errors import DataError
 from tofa_edge.train.config import TrainingConfig
-from tofa_edge.train.data import mapped
+from tofa_edge.train.data.files import mapped
 from tofa_edge.train.data.reading import ReadingOptions
 from tofa_edge.train.trainer import train
 

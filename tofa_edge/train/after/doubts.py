@@ -7,8 +7,8 @@ import numpy as np
 from tofa_edge.bundle.bundle import Bundle
 from tofa_edge.cutting.cutter import CALIBRATION_IMAGES
 from tofa_edge.errors import BundleError, DataError
+from tofa_edge.train.data.account.contact_sheet import Doubt
 from tofa_edge.train.data.class_names import one_form
-from tofa_edge.train.data.contact_sheet import Doubt
 from tofa_edge.train.data.photos import Photos
 from tofa_edge.train.run.subnet_accuracy import log_softmax, subnet_logits
 

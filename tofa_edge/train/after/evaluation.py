@@ -19,7 +19,7 @@ from tofa_edge.cutting.cutter import CALIBRATION_IMAGES
 from tofa_edge.errors import BundleError, DataError
 from tofa_edge.measurement.order_statistics import wilson
 from tofa_edge.storage.files import check_place, whole_file
-from tofa_edge.train.data.account import account
+from tofa_edge.train.data.account.report import account
 from tofa_edge.train.data.class_names import one_form
 from tofa_edge.train.data.division import held_out
 from tofa_edge.train.data.photos import UNLABELLED

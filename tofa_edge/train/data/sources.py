@@ -14,9 +14,9 @@ from tofa_edge.errors import DataError
 from tofa_edge.train.config import READING, OnStep, counted, silent
 from tofa_edge.train.data.boxes.crops import kind_of_boxes, read_crops, refuse_boxes
 from tofa_edge.train.data.class_names import check_classes
-from tofa_edge.train.data.decoding import decode_all
-from tofa_edge.train.data.doubles import without_doubles
-from tofa_edge.train.data.folders import list_files, read_folder
+from tofa_edge.train.data.files.decoding import decode_all
+from tofa_edge.train.data.files.doubles import without_doubles
+from tofa_edge.train.data.files.folders import list_files, read_folder
 from tofa_edge.train.data.named_sets import SETS
 from tofa_edge.train.data.photos import UNLABELLED, LabelledPaths, Photos
 from tofa_edge.train.data.reading import PLAIN, ReadingOptions

@@ -11,6 +11,7 @@ pseudo-labels. On the 10,000 CIFAR-10-JPEG images with 25 labels a class, such a
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import torch
@@ -46,6 +47,33 @@ class TeacherOutputs:
 def teacher_resolution(largest: int) -> int:
     """Returns the input size in pixels of a teacher of students up to `largest`."""
     return max(TEACHER_RESOLUTION, largest)
+
+
+def run_teachers(
+    names: Sequence[str],
+    logits_of: str,
+    images: ImageArray,
+    device: torch.device,
+    on_step: OnStep,
+    processes: Processes,
+) -> dict[str, TeacherOutputs]:
+    """Returns the outputs of several pretrained networks by name, as `run_teacher` does.
+
+    Only one keeps its logits, (N, 1000): of a large set they take as much memory as features.
+
+    Args:
+        names: of the networks.
+        logits_of: whose logits are kept; those of the others are (0, 1000).
+        images: as for `run_teacher`, as are `device`, `on_step` and `processes`.
+
+    Raises:
+        TrainingError: as by `run_teacher`.
+    """
+    outputs = {}
+    for name in names:
+        made = run_teacher(name, images, device, on_step, processes)
+        outputs[name] = made if name == logits_of else replace(made, logits=made.logits[:0].clone())
+    return outputs
 
 
 def run_teacher(

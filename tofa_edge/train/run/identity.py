@@ -18,7 +18,7 @@ MAY_DIFFER = {  # between an interrupted run and the one that resumes it
 
 def identity(photos: Photos, config: TrainingConfig) -> dict[str, str]:
     """Returns classes, a hash of pixels and labels, and those settings that may not differ."""
-    digest = hashlib.sha256(np.ascontiguousarray(photos.images))
+    digest = hashlib.sha256(np.ascontiguousarray(photos.images).data)
     digest.update(photos.labels.tobytes())
     settings = {
         name: str(value) for name, value in asdict(config).items() if name not in MAY_DIFFER

@@ -34,7 +34,7 @@ from tofa_edge.train.config import (
     TrainingConfig,
     teacher_features,
 )
-from tofa_edge.train.data.decoding import decoded
+from tofa_edge.train.data.files.decoding import decoded
 from tofa_edge.train.data.photos import LabelledPaths, Photos
 from tofa_edge.train.data.steps import Step
 from tofa_edge.train.objective.label_spreading import BLOCK

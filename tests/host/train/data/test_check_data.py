@@ -7,6 +7,7 @@ import json
 import re
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -16,8 +17,8 @@ from tofa_edge.bundle.bundle import Bundle
 from tofa_edge.cli.photos import check_data
 from tofa_edge.errors import DataError
 from tofa_edge.train.after.doubts import doubted
-from tofa_edge.train.data.account import report_of
-from tofa_edge.train.data.contact_sheet import MOST_OF_A_CLASS, Doubt, contact_sheet
+from tofa_edge.train.data.account.contact_sheet import MOST_OF_A_CLASS, Doubt, contact_sheet
+from tofa_edge.train.data.account.report import report_of
 from tofa_edge.train.data.sources import read_photos
 
 HOSTILE = "<script>alert(1)</script>"
@@ -37,9 +38,9 @@ def test_the_page_escapes_and_is_bounded(tmp_path: Path) -> None:
     root = write_photos(tmp_path / "photos", "cat", 'a"b', count=MOST_OF_A_CLASS + 9)
     photos = read_photos(root, 32)
     assert photos.listed is not None
-    photos = replace(photos, classes=(HOSTILE, "dog"))
     first, second = photos.listed.paths[:2]
     report = replace(report_of(photos.listed), alike=((first, second),))
+    photos = replace(photos, classes=(HOSTILE, "dog"))
     page = contact_sheet(f"x{HOSTILE}", photos, report, [Doubt(0, 0.02, HOSTILE)])
     assert "<script" not in page
     assert "&lt;script&gt;" in page
@@ -73,7 +74,7 @@ def test_the_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None
         check_data(data=Path("digits"), out_path=None, report_data=None, **_defaults())
 
 
-def _defaults() -> dict[str, object]:
+def _defaults() -> dict[str, Any]:
     return {
         "bundle": None, "crops": False, "crop_margin": 0.1, "allow_outside": False,
         "classes_as_given": False, "force": False, "as_json": False,

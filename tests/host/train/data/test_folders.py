@@ -10,12 +10,12 @@ import pytest
 from PIL import Image
 
 from tofa_edge.errors import DataError
-from tofa_edge.train.data import mapped
-from tofa_edge.train.data.account import report_of
-from tofa_edge.train.data.decoding import arranged, decode_all, reorder
+from tofa_edge.train.data.account.report import report_of
 from tofa_edge.train.data.division import divided, held_out, to_test
-from tofa_edge.train.data.doubles import IN_ONE_CLASS, IN_TWO_CLASSES, IN_TWO_ROLES
-from tofa_edge.train.data.folders import list_files, read_folder
+from tofa_edge.train.data.files import mapped
+from tofa_edge.train.data.files.decoding import arranged, decode_all, reorder
+from tofa_edge.train.data.files.doubles import IN_ONE_CLASS, IN_TWO_CLASSES, IN_TWO_ROLES
+from tofa_edge.train.data.files.folders import list_files, read_folder
 from tofa_edge.train.data.photos import LabelledPaths, Photos
 from tofa_edge.train.data.sources import list_photos, list_unlabelled, read_photos
 

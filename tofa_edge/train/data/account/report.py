@@ -18,9 +18,9 @@ from tofa_edge.images.formats import WITH_HEIF, is_image
 from tofa_edge.images.reading import ALPHA, CENTRE, CMYK, DEEP, FIRST_FRAME, REDUCED, ROTATED
 from tofa_edge.images.walk import FORMAT, HIDDEN, LINK, THUMBNAILS
 from tofa_edge.storage.files import check_place, whole_file
-from tofa_edge.train.data.decoding import TOO_LARGE, UNREADABLE
-from tofa_edge.train.data.doubles import DOUBLED
-from tofa_edge.train.data.folders import BESIDE, KEPT_TO_TEST, LINKED_OUT
+from tofa_edge.train.data.files.decoding import TOO_LARGE, UNREADABLE
+from tofa_edge.train.data.files.doubles import DOUBLED
+from tofa_edge.train.data.files.folders import BESIDE, KEPT_TO_TEST, LINKED_OUT
 from tofa_edge.train.data.photos import LabelledPaths
 from tofa_edge.train.data.reading import ReadingOptions
 

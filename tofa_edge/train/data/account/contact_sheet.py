@@ -14,7 +14,7 @@ from PIL import Image
 from tofa_edge.architecture.arrays import ImageArray
 from tofa_edge.bundle.images import prepare
 from tofa_edge.errors import DataError
-from tofa_edge.train.data.account import DataReport
+from tofa_edge.train.data.account.report import DataReport
 from tofa_edge.train.data.photos import Photos
 
 MOST_OF_A_CLASS, MOST_SHOWN, MOST_GROUPS = 24, 1500, 50  # photos, photos in all, groups alike

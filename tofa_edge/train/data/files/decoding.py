@@ -18,7 +18,7 @@ from tofa_edge.images.depth import bits_of
 from tofa_edge.images.reading import FormatError, SizeError
 from tofa_edge.images.walk import FORMAT, PassedOver
 from tofa_edge.train.config import READING, OnStep, counter, silent
-from tofa_edge.train.data.mapped import room_for
+from tofa_edge.train.data.files.mapped import room_for
 from tofa_edge.train.data.photo_parts import PhotoPart
 from tofa_edge.train.data.photos import LabelledPaths, Photos
 

@@ -1,0 +1,1 @@
+"""What became of every file: counted, as a table, as a page."""
