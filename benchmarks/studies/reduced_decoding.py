@@ -94,7 +94,10 @@ def _outputs(contents: Sequence[bytes], size: int) -> tuple[TeacherOutputs, Teac
             reduced.append(prepare(path, size))
             whole.append(prepare(load(path), size))
     device = torch.device("cpu")
-    first, second = (run_teacher("lite0", stack(each, size), device) for each in (reduced, whole))
+    first, second = (
+        run_teacher("lite0", stack(each, size), device, resolution=2 * size)
+        for each in (reduced, whole)
+    )
     return first, second
 
 

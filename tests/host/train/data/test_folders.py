@@ -128,6 +128,15 @@ def test_copies_are_read_once(tmp_path: Path) -> None:
     assert "dog/z.png" in lines
 
 
+def test_equal_files_that_are_no_images_are_no_copies(tmp_path: Path) -> None:
+    draw_classes(tmp_path)
+    for number in range(6):
+        (tmp_path / "cat" / f"missing {number}.jpg").write_text("<html>404 not found</html>")
+    assert len(listed(tmp_path)) == 16
+    with pytest.raises(DataError, match=r"6 of 16 images cannot be read: .* a web page"):
+        read_photos(tmp_path, 8)
+
+
 def test_what_is_tested_on_is_not_trained_on(tmp_path: Path) -> None:
     for role in ("train", "val", "test"):
         draw_classes(tmp_path / role)

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
+from tofa_edge.images.formats import HEAD, READ, what_it_is
 from tofa_edge.images.walk import LINK, PassedOver
 from tofa_edge.train.data.photos import UNLABELLED, LabelledPaths
 from tofa_edge.train.data.roles import TEST, VALIDATION
@@ -89,10 +90,17 @@ def _equal(paths: Sequence[Path]) -> Iterator[list[int]]:
 
 
 def _digest(path: Path) -> bytes:
-    """Returns a hash of a file's content, or of its name where it cannot be read."""
+    """Returns a hash of a file's content, or of its name where it is no image or unreadable.
+
+    Files that are no images, such as what a server sent in their place, are each told of as such.
+    """
     digest = hashlib.blake2b(digest_size=16)
     try:
         with path.open("rb") as file:
+            kind = what_it_is(file.read(HEAD))
+            if not kind or kind not in READ:
+                return repr(path).encode()
+            file.seek(0)
             while content := file.read(READ_AT_ONCE):
                 digest.update(content)
     except OSError:
