@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import contextlib
 import logging
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
@@ -42,7 +41,7 @@ from tofa_edge.train.data.roles import TEST
 from tofa_edge.train.data.sources import decode_photos, list_photos, list_unlabelled
 from tofa_edge.train.distributed import Processes
 from tofa_edge.train.objective.teachers import run_teacher, run_teachers
-from tofa_edge.train.run.checkpoint import Checkpoints
+from tofa_edge.train.run.checkpoint import Checkpoints, saying_how_to_resume
 from tofa_edge.train.run.early_stopping import EarlyStopping, why_not_to_stop
 from tofa_edge.train.run.identity import identity
 from tofa_edge.train.run.output_file import trained_file
@@ -125,7 +124,7 @@ def _train(
     parts = arranged(photos, roles)
     log.info(_summary(parts, labels, supernet))
     begun = time.perf_counter()
-    with _saying_how_to_resume(run.checkpoints):
+    with saying_how_to_resume(run.checkpoints):
         early_stopping = _early_stopping(parts, labels) if run.processes.first else None
         trained = _trained(supernet, parts["train"].images, labels, run, early_stopping)
     seconds = time.perf_counter() - begun
@@ -198,7 +197,7 @@ def _pretrain(
     run.checkpoints.identify(identity(Photos(classes, decoded, NO_LABELS), config))
     log.info(f"{len(decoded)} photos, {space.count():.1e} subnets up to {space.resolutions[-1]} px")
     begun, device = time.perf_counter(), used_device(config)
-    with _saying_how_to_resume(run.checkpoints):
+    with saying_how_to_resume(run.checkpoints):
         teacher = run_teacher(config.start, decoded, device, run.on_step, run.processes)
         supernet = pretrain_supernet(supernet, decoded, teacher, run)
     run.processes.leave()
@@ -268,16 +267,6 @@ def _to_ship(supernet: Supernet) -> Supernet:
     """Returns a supernet as devices compute it: not in bfloat16."""
     supernet.mixed = False
     return supernet.cpu()
-
-
-@contextlib.contextmanager
-def _saying_how_to_resume(checkpoints: Checkpoints) -> Iterator[None]:
-    try:
-        yield
-    except KeyboardInterrupt:
-        if checkpoints.path is not None and checkpoints.path.exists():
-            log.info(f"stopped; go on with --resume (checkpoint: {checkpoints.path})")
-        raise
 
 
 def _early_stopping(parts: Mapping[str, Photos], labels: IndexArray) -> EarlyStopping:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
-from collections.abc import Mapping
+import logging
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -15,6 +17,8 @@ from torch import Tensor
 from tofa_edge.errors import TrainingError
 from tofa_edge.storage.files import whole_file
 from tofa_edge.train.run.loop import Phase, TrainingState
+
+log = logging.getLogger(__name__)
 
 MOMENTS = ("exp_avg", "exp_avg_sq", "step")  # of AdamW, by parameter
 
@@ -179,3 +183,14 @@ def read(path: Path) -> Checkpoint:
         raise TrainingError(
             f"{path}: the checkpoint cannot be read ({error}); remove it and start again"
         ) from error
+
+
+@contextlib.contextmanager
+def saying_how_to_resume(checkpoints: Checkpoints) -> Iterator[None]:
+    """Logs how to go on where the block is interrupted and has left a checkpoint."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        if checkpoints.path is not None and checkpoints.path.exists():
+            log.info(f"stopped; go on with --resume (checkpoint: {checkpoints.path})")
+        raise
