@@ -38,6 +38,18 @@ def torch_parity() -> Claims:
     yield f"beyond numpy | {stored['import_ms']:.0f} ms |"
 
 
+def reduced_decoding() -> Claims:
+    """What decoding large JPEGs at a fraction of their size changes."""
+    stored = result("reduced_decoding")
+    right = [100 * stored[f"cells_right_{name}"] for name in ("reduced", "whole")]
+    changed = 100 * stored["cells_changed_share"]
+    yield (
+        f"{stored['cells']:,} solar cells: {right[0]:.1f} % right reduced, {right[1]:.1f} % whole; "
+        f"{changed:.1f} % named otherwise"
+    )
+    yield f"{stored['per_second']:.0f} a second on one core, {stored['per_second_whole']:.0f} whole"
+
+
 def accuracy_prediction() -> Claims:
     """How well the accuracy of unseen subnets is expected."""
     stored = result("accuracy_prediction")
