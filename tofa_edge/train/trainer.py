@@ -34,6 +34,7 @@ from tofa_edge.train.config import (
     silent,
 )
 from tofa_edge.train.data.division import divided
+from tofa_edge.train.data.grouping import grouped
 from tofa_edge.train.data.photos import LabelledPaths, Photos, decode_all, forget_labels
 from tofa_edge.train.data.reading import PLAIN, ReadingOptions
 from tofa_edge.train.data.sources import decode_photos, list_photos, list_unlabelled
@@ -110,11 +111,13 @@ def _train(
     supernet: Supernet, listed: LabelledPaths | Photos, out: Path, run: TrainingRun
 ) -> Report:
     run = _with_time_left(run, supernet, listed)
-    photos = decode_photos(listed, supernet.space.resolutions[-1], run.on_step)
-    roles, labels = _divided(photos, run.config)
+    found = grouped(decode_photos(listed, supernet.space.resolutions[-1], run.on_step))
+    photos = found.photos
+    roles, labels = _divided(photos, run.config, found.groups)
     parts = {role: photos.take(chosen) for role, chosen in roles.items()}
     log.info(_summary(parts, labels, supernet))
-    run.checkpoints.identify(_identity(photos, run.config))
+    dealt = hashlib.sha256(b"".join(part.tobytes() for part in roles.values())).hexdigest()[:16]
+    run.checkpoints.identify({**_identity(photos, run.config), "roles": dealt})
     begun = time.perf_counter()
     with _saying_how_to_resume(run.checkpoints):
         early_stopping = _early_stopping(parts, labels) if run.processes.first else None
@@ -199,10 +202,10 @@ def _join(config: TrainingConfig, on_step: OnStep) -> tuple[Processes, OnStep]:
 
 
 def _divided(
-    photos: LabelledPaths | Photos, config: TrainingConfig
+    photos: LabelledPaths | Photos, config: TrainingConfig, groups: IndexArray | None = None
 ) -> tuple[dict[str, IndexArray], IndexArray]:
     """Returns indices of photos by role, and the labels to train with, −1 where there is none."""
-    roles = divided(photos, PARTS, config.seed)
+    roles = divided(photos, PARTS, config.seed, groups)
     kept = forget_labels(photos.labels[roles["train"]], config.labels_per_class, config.seed)
     return roles, kept
 

@@ -38,7 +38,8 @@ from tofa_edge.train.config import (
     TrainingConfig,
 )
 from tofa_edge.train.data.augment import resize, weak
-from tofa_edge.train.data.photos import decode_all, read_folder, split
+from tofa_edge.train.data.grouping import split
+from tofa_edge.train.data.photos import decode_all, read_folder
 from tofa_edge.train.run.phases import TrainingRun, optimise
 from tofa_edge.train.supernet.supernet import Supernet
 from tofa_edge.train.trainer import pretrain, train

@@ -1,9 +1,8 @@
-"""Images with and without labels: find, split by role, decode."""
+"""Images with and without labels: find, decode."""
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -40,6 +39,7 @@ class Photos:
             it gives none at all.
         origins: numbers of the photos that these are parts of, (N,) integers; empty where all are
             whole.
+        names: of the files, for messages; empty where there are none.
     """
 
     classes: tuple[str, ...]
@@ -47,11 +47,13 @@ class Photos:
     labels: IndexArray
     roles: tuple[str | None, ...] = ()
     origins: tuple[int, ...] = ()
+    names: tuple[str, ...] = ()
 
     def take(self, indices: IndexArray) -> Photos:
         """Returns the images at `indices`, (N,)."""
-        given = chosen_of(self.roles, indices), chosen_of(self.origins, indices)
-        return Photos(self.classes, self.images[indices], self.labels[indices], *given)
+        given = (chosen_of(each, indices) for each in (self.roles, self.origins))
+        names = chosen_of(self.names, indices)
+        return Photos(self.classes, self.images[indices], self.labels[indices], *given, names)
 
 
 @dataclass(frozen=True)
@@ -173,45 +175,6 @@ def list_files(root: Path) -> LabelledPaths:
     if not paths:
         raise DataError(f"{root}: no images in it ({', '.join(SUFFIXES)})")
     return LabelledPaths((), paths, np.full(len(paths), UNLABELLED))
-
-
-def split(
-    labels: IndexArray, parts: Mapping[str, float], seed: int, classes: Sequence[str] = ()
-) -> dict[str, IndexArray]:
-    """Returns disjoint indices by role, each class divided alike; the first role takes the rest.
-
-    Unlabelled images all go to the first role.
-
-    Args:
-        labels: of all images, (N,).
-        parts: by role, for example {"train": 0.8, "validation": 0.2}; each role gets at least one
-            image of every class, and the first gets the rest.
-        seed: of the shuffle.
-        classes: names that a message uses, by label.
-
-    Raises:
-        DataError: a class has fewer images than there are roles.
-    """
-    present, counts = np.unique(labels[labels >= 0], return_counts=True)
-    if len(counts) and counts.min() < len(parts):
-        rarest = present[counts.argmin()]
-        name = f"class {classes[rarest]!r}" if rarest < len(classes) else "one class"
-        raise DataError(
-            f"wanted {len(parts)} photos or more of each class, one for each of "
-            f"{', '.join(parts)}; {name} has {counts.min()}"
-        )
-    rng = np.random.default_rng(seed)
-    first, *others = parts
-    members: dict[str, list[IndexArray]] = {role: [] for role in parts}
-    for label, total in zip(present, counts, strict=True):
-        left = rng.permutation(np.flatnonzero(labels == label))
-        for role in others:
-            count = max(1, min(round(int(total) * parts[role]), len(left) - len(others)))
-            members[role].append(left[:count])
-            left = left[count:]
-        members[first].append(left)
-    members[first].append(np.flatnonzero(labels < 0))
-    return {role: rng.permutation(np.concatenate(part)) for role, part in members.items()}
 
 
 def decode_all(

@@ -116,7 +116,8 @@ def decode_photos(listed: LabelledPaths | Photos, size: int, on_step: OnStep = s
     readable = np.bincount(kept.labels[kept.labels >= 0], minlength=len(kept.classes))
     if not readable.all():
         raise DataError(f"no photo of class {kept.classes[readable.argmin()]!r} can be read")
-    return Photos(kept.classes, decoded, kept.labels, kept.roles, kept.origins)
+    names = tuple(map(str, kept.paths))
+    return Photos(kept.classes, decoded, kept.labels, kept.roles, kept.origins, names)
 
 
 def read_photos(
