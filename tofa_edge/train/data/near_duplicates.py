@@ -33,16 +33,13 @@ COPY_QUANTILE = 0.05
 COPY_QUALITY = 60  # of a re-saved JPEG
 LEAST_LIKENESS = 0.9
 SPREADS = 5  # that likeness is above the median of nearest photos, in distances to the quartile
-OWN = 0.9999  # cosine of a photo with itself, but for rounding
 LOOSE = 0.2  # less likeness will do to the middle photo of a group than to a neighbour
 LEAST_OVERLAP = 0.6  # share of a photo that must lie over the other
 MOST_TINT = 0.05  # difference of the shares of red, green and blue
 BANDS = ((10, 15), (22, 28))  # of coarse and of fine detail, in periods a photo
 FINE_DETAIL = 0.03  # power of fine to that of coarse detail; enlarged images have less
 COARSE_ROUNDS, FINE_ROUNDS = 8, 3  # of registration
-CROWD = 20  # nearest photos that a photo may be nearly equal to, and not only look alike
-OF_CROWD = 0.3  # of the difference to the next one after those, that there may be
-MOST_LIKENESS = 0.98  # that is ever wanted
+SURROUNDING = 40  # nearest photos that are not nearly equal: what those share does not count
 CHUNK = 1000  # pairs compared at once
 
 
@@ -122,7 +119,8 @@ class Comparison:
         tints: shares of red, green and blue of each, (N, 3).
         side: of the thumbnails that are compared, in pixels.
         whitening: for them.
-        least: likeness of nearly equal ones, of each photo, (N,).
+        some: descriptors of photos of the set, (M, numbers).
+        least: likeness of nearly equal ones.
     """
 
     images: ImageArray
@@ -130,7 +128,8 @@ class Comparison:
     tints: FloatArray
     side: int
     whitening: Whitening
-    least: FloatArray
+    some: FloatArray
+    least: float
 
     @classmethod
     def of(cls, images: ImageArray, chosen: IndexArray) -> Comparison:
@@ -151,16 +150,14 @@ class Comparison:
             least_copy = float(np.quantile(np.minimum.reduce(alike), COPY_QUANTILE))
             if least_copy >= LEAST_OF_COPIES:
                 break
-        nearest, crowd = _nearest(images, chosen, whitening(small), side, whitening)
-        least = max(LEAST_LIKENESS, min(_unusual(nearest), least_copy))
-        wanted = np.clip(1 - OF_CROWD * (1 - crowd), least, max(least, MOST_LIKENESS))
+        some_whitened = whitening(small)
+        least = max(LEAST_LIKENESS, min(_unusual(some_whitened), least_copy))
         tints = np.stack([_tint(images[index]) for index in chosen])
-        return cls(images, chosen, tints, side, whitening, wanted)
+        return cls(images, chosen, tints, side, whitening, some_whitened, least)
 
     def agree(self, pairs: Pairs, less: float = 0.0) -> NDArray[np.bool_]:
         """Returns whether pairs are nearly equal, (P,), if `less` likeness than usual will do."""
-        wanted = np.maximum(self.least[pairs.first], self.least[pairs.second]) - less
-        alike: NDArray[np.bool_] = self.likenesses(pairs) >= wanted
+        alike: NDArray[np.bool_] = self.likenesses(pairs) >= self.least - less
         return alike
 
     def likenesses(self, pairs: Pairs) -> FloatArray:
@@ -188,41 +185,54 @@ class Comparison:
         small, coarse = thumbnails(shown_to, self.side), normalised(thumbnails(shown_to, SIDE))
         shown, whitened = normalised(small), self.whitening(small)
         first, second = np.split(places.reshape(-1), 2)
-        likeness = (whitened[first] * whitened[second]).sum(axis=1)
+        around = self._surroundings(whitened)
+        likeness = self._likeness(whitened, first, whitened[second], around)
         there = register(coarse[first], coarse[second], pairs.placement, COARSE_ROUNDS)
         if self.side != SIDE:
             there = register(shown[first], shown[second], there, FINE_ROUNDS)
         for fixed, moving, placement in ((first, second, there), (second, first, inverse(there))):
             moved, inside = placed(shown[moving], placement)
-            filled = np.where(inside > 0, moved, shown[fixed])
-            alike = (self.whitening(filled) * whitened[fixed]).sum(axis=1)
+            filled = self.whitening(np.where(inside > 0, moved, shown[fixed]))
+            alike = self._likeness(whitened, fixed, filled, around)
             overlaps = inside.mean(axis=(1, 2)) >= LEAST_OVERLAP
             likeness = np.where(overlaps, np.maximum(likeness, alike), likeness)
         return likeness
 
+    def _likeness(
+        self, whitened: FloatArray, chosen: IndexArray, others: FloatArray, around: FloatArray
+    ) -> FloatArray:
+        """Returns the lesser of the cosines with and without what similar photos share."""
+        own, shared = whitened[chosen], around[chosen]
+        return np.minimum(_cosines(own, others), _cosines(own - shared, others - shared))
 
-def _nearest(
-    images: ImageArray,
-    chosen: IndexArray,
-    some: FloatArray,
-    side: int,
-    whitening: Whitening,
-) -> tuple[FloatArray, FloatArray]:
-    """Returns the cosine of the chosen with the nearest of some, and with the 21st, (N,) each."""
-    nearest, crowd = [], []
-    place = max(0, len(some) - CROWD - 2)
-    for part in np.array_split(chosen, max(1, len(chosen) // CHUNK)):
-        cosines = whitening(thumbnails(images[part], side)) @ some.T
-        cosines[cosines > OWN] = -1  # the photo itself, or the same one
-        nearest.append(cosines.max(axis=1))
-        crowd.append(np.partition(cosines, place, axis=1)[:, place])
-    return np.concatenate(nearest), np.concatenate(crowd)
+    def _surroundings(self, whitened: FloatArray) -> FloatArray:
+        """Returns the mean descriptor of the photos most like each, but nearly equal ones."""
+        count = min(SURROUNDING, max(1, len(self.some) // 8))
+        cosines = whitened @ self.some.T
+        cosines[cosines >= LEAST_LIKENESS] = -1
+        nearest = np.argpartition(cosines, len(self.some) - count, axis=1)[:, -count:]
+        weights = (np.take_along_axis(cosines, nearest, axis=1) > -1).astype(np.float32)
+        total = (self.some[nearest] * weights[:, :, None]).sum(axis=1)
+        result: FloatArray = total / count
+        return result
 
 
-def _unusual(nearest: FloatArray) -> float:
+def _unusual(descriptors: FloatArray) -> float:
     """Returns a likeness that photos of a set hardly have by chance, from that of nearest ones."""
-    quarter, half = np.arctanh(np.quantile(nearest, (0.25, 0.5)).clip(-0.99, 0.999))
+    nearest = []
+    for begin in range(0, len(descriptors), CHUNK):
+        cosines = descriptors[begin : begin + CHUNK] @ descriptors.T
+        cosines[np.arange(len(cosines)), begin + np.arange(len(cosines))] = -1
+        nearest.append(cosines.max(axis=1))
+    quarter, half = np.arctanh(np.quantile(np.concatenate(nearest), (0.25, 0.5)).clip(-0.99, 0.999))
     return float(np.tanh(half + SPREADS * (half - quarter)))
+
+
+def _cosines(first: FloatArray, second: FloatArray) -> FloatArray:
+    """Returns the cosines between rows, (N,)."""
+    lengths = np.linalg.norm(first, axis=1) * np.linalg.norm(second, axis=1)
+    result: FloatArray = (first * second).sum(axis=1) / np.maximum(lengths, 1e-9)
+    return result
 
 
 def _copied(image: ImageArray, fine: bool) -> tuple[ImageArray, ImageArray]:

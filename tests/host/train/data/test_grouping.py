@@ -12,9 +12,9 @@ from hypothesis import strategies as st
 
 from tests.host.train.data.test_near_duplicates import scenes
 from tofa_edge.architecture.arrays import IndexArray
-from tofa_edge.train.data.photos import Photos
 from tofa_edge.train.data.division import divided
 from tofa_edge.train.data.grouping import grouped, joined, split
+from tofa_edge.train.data.photos import Photos
 from tofa_edge.train.trainer import PARTS
 
 

@@ -25,8 +25,8 @@ from tofa_edge.network.network import LITE_PREPROCESSING
 from tofa_edge.train import trainer
 from tofa_edge.train.config import OnStep, Progress, TrainingConfig, silent
 from tofa_edge.train.data.augment import strong
-from tofa_edge.train.data.named_sets import FASHION_FOLDER
 from tofa_edge.train.data.grouping import split
+from tofa_edge.train.data.named_sets import FASHION_FOLDER
 from tofa_edge.train.data.photos import forget_labels, list_files, read_folder
 from tofa_edge.train.data.sources import read_photos
 from tofa_edge.train.data.steps import Step
