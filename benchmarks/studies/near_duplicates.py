@@ -14,6 +14,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 from PIL import Image
 
 from tofa_edge.architecture.arrays import ImageArray, IndexArray
@@ -27,7 +28,7 @@ from tofa_edge.train.data.photos import resized
 from tofa_edge.train.trainer import PARTS
 
 PHOTOS, COPIES = 500, 0.3
-DRAWS = 3
+DRAWS = 1
 QUALITY, CROP, BRIGHTER, SHIFT = 60, 0.05, 1.1, 2
 SHOWN, SHOWN_SIZE = 40, 128  # groups in a picture, and the size of their photos in pixels
 
@@ -35,10 +36,11 @@ Make = Callable[[Image.Image, np.random.Generator], Image.Image]
 
 
 def saved_again(image: Image.Image, _: np.random.Generator) -> Image.Image:
+    """Returns the image as a JPEG of quality 60 has it."""
     stream = io.BytesIO()
     image.save(stream, "JPEG", quality=QUALITY)
     with Image.open(stream) as saved:
-        return saved.convert("RGB")
+        return saved.copy()
 
 
 def halved(image: Image.Image, _: np.random.Generator) -> Image.Image:
@@ -129,7 +131,7 @@ def _studied(
     given = np.concatenate([labels[drawn], labels[drawn][sources]])
     found = groups[len(drawn) :] == own[sources]
     in_two = _in_two_roles(given, groups, len(drawn), sources, draw)
-    alike = (np.bincount(groups, own_weights(len(groups), len(drawn)))[own] > 1).mean()
+    alike = (np.bincount(groups, _own_weights(len(groups), len(drawn)))[own] > 1).mean()
     return {
         "photos": len(drawn),
         "copies": copies,
@@ -139,7 +141,7 @@ def _studied(
     }
 
 
-def own_weights(count: int, own: int) -> ImageArray:
+def _own_weights(count: int, own: int) -> ImageArray:
     """Returns 1 for the first of `count` photos, which are no copies, and 0 for the others."""
     return (np.arange(count) < own).astype(np.uint8)
 
@@ -150,7 +152,7 @@ def _square(images: list[Image.Image]) -> ImageArray:
 
 def _in_two_roles(
     labels: IndexArray, groups: IndexArray, own: int, sources: IndexArray, seed: int
-) -> np.ndarray[tuple[int], np.dtype[np.bool_]]:
+) -> NDArray[np.bool_]:
     """Returns whether copies were dealt to another role than the photo they are made of.
 
     A copy that is left out is in no role.
@@ -159,8 +161,8 @@ def _in_two_roles(
     for number, chosen in enumerate(split(labels, PARTS, seed, groups=groups).values()):
         role[chosen] = number
     copy, photo = role[own:], role[:own][sources]
-    in_two: np.ndarray[tuple[int], np.dtype[np.bool_]] = (copy >= 0) & (photo >= 0)
-    return in_two & (copy != photo)
+    in_two: NDArray[np.bool_] = (copy >= 0) & (photo >= 0) & (copy != photo)
+    return in_two
 
 
 def _show(images: ImageArray, groups: IndexArray, path: Path) -> None:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from tofa_edge.architecture.arrays import FloatArray, IndexArray
+from tofa_edge.architecture.arrays import FloatArray, ImageArray, IndexArray
 from tofa_edge.train.data.registration import Placement, interpolation
 from tofa_edge.train.data.thumbnails import Whitening
 
@@ -84,7 +84,7 @@ class Pairs:
         return Pairs(self.first[indices], self.second[indices], self.placement[indices])
 
 
-def likely_pairs(small: FloatArray) -> Pairs:
+def likely_pairs(small: FloatArray | ImageArray) -> Pairs:
     """Returns pairs that may be nearly equal, each once, some eight for each photo at most.
 
     Memory grows with the number of photos, not with its square.
@@ -102,7 +102,7 @@ def likely_pairs(small: FloatArray) -> Pairs:
 
 
 def _of_view(
-    small: FloatArray, number: int
+    small: FloatArray | ImageArray, number: int
 ) -> tuple[IndexArray, IndexArray, IndexArray, FloatArray]:
     """Returns first and second photo, view and cosine of the pairs of one view, (P,)."""
     own, other = VIEWS[number]
@@ -130,7 +130,7 @@ def _of_view(
     return np.concatenate(first), np.concatenate(second), views, np.concatenate(cosines)
 
 
-def _described(small: FloatArray, window: Window, whitening: Whitening) -> FloatArray:
+def _described(small: FloatArray | ImageArray, window: Window, whitening: Whitening) -> FloatArray:
     parts = np.array_split(small, max(1, len(small) // ROWS))
     return np.concatenate([whitening(window.of(part.astype(np.float32))) for part in parts])
 

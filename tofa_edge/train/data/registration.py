@@ -11,7 +11,7 @@ import numpy as np
 
 from tofa_edge.architecture.arrays import FloatArray
 
-MOST_SCALE, MOST_SHIFT = 0.35, 0.25  # natural logarithm; share of the side
+MOST = np.array([0.35, 0.25, 0.25], np.float32)  # logarithm of the scale; shares of the side
 LEAST_GAIN = 0.1
 CONTRAST = 64.0  # grey levels that thumbnails of length 1 get, so that gain and offset are alike
 DAMPING = np.array([1e-4, 1e-3, 1e-3, 0.0, 0.0], np.float32)
@@ -65,13 +65,15 @@ def register(fixed: FloatArray, moving: FloatArray, start: Placement, rounds: in
         start: where to begin, (N, 3).
         rounds: of correction, each of a pixel and of a pixel at the edge at most.
     """
-    fixed, moving, placement = fixed * CONTRAST, moving * CONTRAST, start.astype(np.float32)
+    fixed, moving = fixed * CONTRAST, moving * CONTRAST
+    placement: Placement = start.astype(np.float32)
     side = fixed.shape[1]
-    most = np.array([MOST_SCALE, MOST_SHIFT, MOST_SHIFT], np.float32)
     for _ in range(rounds):
         step = _step(fixed, *placed(moving, placement))
         step[:, 1:] /= side
-        placement = np.clip(placement + np.clip(step, -1 / side, 1 / side), -most, most)
+        limited: Placement = np.clip(step, -1 / side, 1 / side).astype(np.float32)
+        placement = placement + limited
+        placement = np.minimum(np.maximum(placement, -MOST), MOST)
     return placement
 
 
@@ -90,5 +92,5 @@ def _step(fixed: FloatArray, moved: FloatArray, inside: FloatArray) -> FloatArra
     normal += np.diag(DAMPING) * trace + np.eye(5, dtype=np.float32) * 1e-6
     solved = np.linalg.solve(normal, weighted @ fixed.reshape(count, -1, 1))[..., 0]
     gain = np.where(np.abs(solved[:, 3:4]) < LEAST_GAIN, LEAST_GAIN, solved[:, 3:4])
-    result: FloatArray = solved[:, :3] / gain
+    result: FloatArray = (solved[:, :3] / gain).astype(np.float32)
     return result

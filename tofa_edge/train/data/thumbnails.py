@@ -50,7 +50,8 @@ def frequencies(small: FloatArray, count: int) -> FloatArray:
     """Returns the lowest frequencies of normalised thumbnails, (N, count² − 1): their DCT-II."""
     basis = _cosines(small.shape[1], count)
     spectra = basis.T @ normalised(small) @ basis
-    return spectra.reshape(len(small), -1)[:, 1:]
+    result: FloatArray = spectra.reshape(len(small), -1)[:, 1:]
+    return result
 
 
 @lru_cache(maxsize=8)
@@ -58,7 +59,8 @@ def _cosines(side: int, count: int) -> FloatArray:
     places = (np.arange(side) + 0.5)[:, None]
     basis = np.cos(np.pi / side * places * np.arange(count)) * np.sqrt(2 / side)
     basis[:, 0] /= np.sqrt(2)
-    return basis.astype(np.float32)
+    result: FloatArray = basis.astype(np.float32)
+    return result
 
 
 def _usual_variances(side: int, count: int) -> FloatArray:
@@ -66,7 +68,8 @@ def _usual_variances(side: int, count: int) -> FloatArray:
     steps = np.arange(side)
     powers = 1 / np.maximum(np.hypot(steps[:, None], steps), 1) ** 2
     every = powers.sum() - 1  # but the mean
-    return (powers[:count, :count].reshape(-1)[1:] / every).astype(np.float32)
+    result: FloatArray = (powers[:count, :count].reshape(-1)[1:] / every).astype(np.float32)
+    return result
 
 
 @dataclass(frozen=True, eq=False)

@@ -25,7 +25,8 @@ def scenes(count: int, seed: int, side: int = SIDE) -> ImageArray:
     colours = np.fft.ifft2(spectra, axes=(1, 2)).real
     shades = colours.mean(axis=3, keepdims=True) * 3 + 0.3 * colours
     spread = shades.std(axis=(1, 2, 3), keepdims=True)
-    return np.clip(127 + 45 * shades / spread, 0, 255).astype(np.uint8)
+    images: ImageArray = np.clip(127 + 45 * shades / spread, 0, 255).astype(np.uint8)
+    return images
 
 
 def resaved(image: Image.Image) -> Image.Image:
@@ -110,8 +111,8 @@ def test_a_burst_is_one_group(photos: ImageArray) -> None:
     frames = [
         wide[y : y + SIDE, x : x + SIDE] + rng.integers(0, 4, (SIDE, SIDE, 3)) for y, x in places
     ]
-    frames = np.clip(frames, 0, 255).astype(np.uint8)
-    groups = near_duplicates(np.concatenate([photos[1:], frames]))
+    burst = np.clip(frames, 0, 255).astype(np.uint8)
+    groups = near_duplicates(np.concatenate([photos[1:], burst]))
     assert len(set(groups[-15:])) == 1
     assert len(np.unique(groups)) == COUNT
 
