@@ -27,8 +27,8 @@ def divided(
     """Returns disjoint indices of photos by role, (N,) integers each.
 
     Photos that their data set keeps for a test are in none. Those that it gives to validate
-    validate, and no others do; the rest is drawn, as by `split`. Parts of one photo have one role, and so have nearly equal photos: those
-    that are like one that is kept to validate or to test are in none.
+    validate, and no others do; the rest is drawn, as by `split`. Parts of one photo have one role,
+    and so have nearly equal photos: those like one that is kept to validate or to test have none.
 
     Args:
         photos: all of them.

@@ -180,17 +180,19 @@ def _once(labels: IndexArray, groups: IndexArray, chosen: IndexArray) -> IndexAr
     """Returns the first labelled image of each class in each of the chosen groups."""
     members = np.flatnonzero((labels >= 0) & np.isin(groups, chosen))
     pairs = np.stack([groups[members], labels[members]], axis=1)
-    return members[np.unique(pairs, axis=0, return_index=True)[1]]
+    once: IndexArray = members[np.unique(pairs, axis=0, return_index=True)[1]]
+    return once
 
 
 def joined(numbers: IndexArray, groups: IndexArray) -> IndexArray:
     """Returns numbers, (N,), that images share which share the one or the other, by any way."""
-    own, count = numbers.copy(), -1
+    own: IndexArray = numbers.copy()
+    count = -1
     while len(np.unique(own)) != count:
         count = len(np.unique(own))
         for by in (groups, numbers):
             _, places = np.unique(by, return_inverse=True)
             lowest = np.full(places.max(initial=-1) + 1, np.iinfo(np.int64).max)
             np.minimum.at(lowest, places, own)
-            own = lowest[places]
+            own = lowest[places.reshape(-1)]
     return own

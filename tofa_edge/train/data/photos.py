@@ -51,9 +51,9 @@ class Photos:
 
     def take(self, indices: IndexArray) -> Photos:
         """Returns the images at `indices`, (N,)."""
-        given = (chosen_of(each, indices) for each in (self.roles, self.origins))
-        names = chosen_of(self.names, indices)
-        return Photos(self.classes, self.images[indices], self.labels[indices], *given, names)
+        roles, origins = chosen_of(self.roles, indices), chosen_of(self.origins, indices)
+        names, images = chosen_of(self.names, indices), self.images[indices]
+        return Photos(self.classes, images, self.labels[indices], roles, origins, names)
 
 
 @dataclass(frozen=True)
