@@ -22,8 +22,8 @@ from tofa_edge.benchmarks.studies.command import RESULTS, Row, options, store
 from tofa_edge.benchmarks.studies.study_data import Labelled
 from tofa_edge.benchmarks.studies.zip_photos import names_of, read_photos
 from tofa_edge.train.data.grouping import split
+from tofa_edge.train.data.likeness.near_duplicates import near_duplicates
 from tofa_edge.train.data.named_sets import elpv, fashion_mnist
-from tofa_edge.train.data.near_duplicates import near_duplicates
 from tofa_edge.train.data.photos import resized
 from tofa_edge.train.trainer import PARTS
 
@@ -40,7 +40,8 @@ def saved_again(image: Image.Image, _: np.random.Generator) -> Image.Image:
     stream = io.BytesIO()
     image.save(stream, "JPEG", quality=QUALITY)
     with Image.open(stream) as saved:
-        return saved.copy()
+        copy: Image.Image = saved.copy()
+    return copy
 
 
 def halved(image: Image.Image, _: np.random.Generator) -> Image.Image:

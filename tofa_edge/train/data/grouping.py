@@ -10,9 +10,9 @@ import numpy as np
 
 from tofa_edge.architecture.arrays import IndexArray
 from tofa_edge.errors import DataError
-from tofa_edge.train.data.near_duplicates import near_duplicates
+from tofa_edge.train.data.likeness.near_duplicates import near_duplicates
+from tofa_edge.train.data.likeness.thumbnails import SIDE, thumbnails
 from tofa_edge.train.data.photos import UNLABELLED, Photos
-from tofa_edge.train.data.thumbnails import SIDE, thumbnails
 
 log = logging.getLogger(__name__)
 

@@ -9,9 +9,9 @@ import pytest
 from PIL import Image
 
 from tofa_edge.architecture.arrays import ImageArray
-from tofa_edge.train.data.near_duplicates import near_duplicates
-from tofa_edge.train.data.registration import inverse, placed, register
-from tofa_edge.train.data.thumbnails import normalised, thumbnails
+from tofa_edge.train.data.likeness.near_duplicates import near_duplicates
+from tofa_edge.train.data.likeness.registration import inverse, placed, register
+from tofa_edge.train.data.likeness.thumbnails import normalised, thumbnails
 
 COUNT, SIDE = 60, 96
 

@@ -15,9 +15,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tofa_edge.architecture.arrays import FloatArray, ImageArray, IndexArray
-from tofa_edge.train.data.likely_pairs import WHITENED_ON, Pairs, likely_pairs
-from tofa_edge.train.data.registration import inverse, placed, register
-from tofa_edge.train.data.thumbnails import (
+from tofa_edge.train.data.likeness.likely_pairs import WHITENED_ON, Pairs, likely_pairs
+from tofa_edge.train.data.likeness.registration import inverse, placed, register
+from tofa_edge.train.data.likeness.thumbnails import (
     FINE_SIDE,
     SIDE,
     Whitening,
@@ -84,13 +84,13 @@ def _numbered(groups: IndexArray) -> IndexArray:
 
 def _groups(images: ImageArray, chosen: IndexArray, small: ImageArray) -> IndexArray:
     """Returns for each of the chosen photos the position of the middle one of its group."""
-    comparison = Comparison.of(images, chosen)
+    comparison = LikenessOfSet.of(images, chosen)
     pairs = likely_pairs(small)
     agreeing = pairs.take(np.flatnonzero(comparison.agree(pairs)))
     return _medoids(len(small), agreeing, comparison)
 
 
-def _medoids(count: int, pairs: Pairs, comparison: Comparison) -> IndexArray:
+def _medoids(count: int, pairs: Pairs, comparison: LikenessOfSet) -> IndexArray:
     """Returns the middle photo of each photo's group, (count,); the most connected come first."""
     neighbours: dict[int, list[int]] = {}
     for one, two in zip(pairs.first.tolist(), pairs.second.tolist(), strict=True):
@@ -110,7 +110,7 @@ def _medoids(count: int, pairs: Pairs, comparison: Comparison) -> IndexArray:
 
 
 @dataclass(frozen=True, eq=False)
-class Comparison:
+class LikenessOfSet:
     """How alike two photos of a set are once one is laid over the other.
 
     Attributes:
@@ -132,7 +132,7 @@ class Comparison:
     least: float
 
     @classmethod
-    def of(cls, images: ImageArray, chosen: IndexArray) -> Comparison:
+    def of(cls, images: ImageArray, chosen: IndexArray) -> LikenessOfSet:
         """Returns the comparison for the chosen photos of a set."""
         rng = np.random.default_rng(0)
         some = images[np.sort(rng.permutation(chosen)[:WHITENED_ON])]

@@ -12,8 +12,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from tofa_edge.architecture.arrays import FloatArray, ImageArray, IndexArray
-from tofa_edge.train.data.registration import Placement, interpolation
-from tofa_edge.train.data.thumbnails import Whitening
+from tofa_edge.train.data.likeness.registration import Placement, interpolation
+from tofa_edge.train.data.likeness.thumbnails import Whitening
 
 FREQUENCIES = 8  # on each axis: 63 numbers describe a view
 LEAST_COSINE = 0.6  # of descriptors of a pair that is looked at
