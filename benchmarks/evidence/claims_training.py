@@ -106,6 +106,17 @@ def transfer_fashion_mnist() -> Claims:
     yield row("probe on the teachers' features", _probes_of(runs, 10)[1])
 
 
+def near_duplicates() -> Claims:
+    """How many copies of photos are dealt to another role, and what else is grouped."""
+    stored = result("near_duplicates")
+    photos = stored["rows"][0]["photos"] + stored["rows"][0]["copies"]
+    yield f"Of {photos} photos, {stored['copies']:.0%} copies".replace("%", " %")
+    for each in stored["rows"]:
+        cells = (each["copies in two roles"], each["photos grouped with others"])
+        cells += tuple(each["copies found"].values())
+        yield f"| {each['set']} | " + " | ".join(f"{100 * cell:.1f} %" for cell in cells) + " |"
+
+
 def initial_pseudo_labels() -> Claims:
     """How right initial pseudo-labels are, by teachers, with and without label spreading."""
     runs = result("initial_pseudo_labels")["runs"]

@@ -44,6 +44,7 @@ def check_data(
     from tofa_edge.storage.files import check_place, whole_file
     from tofa_edge.train.data.account.contact_sheet import SIZE, contact_sheet
     from tofa_edge.train.data.account.report import report_of
+    from tofa_edge.train.data.grouping import grouped
     from tofa_edge.train.data.sources import decode_photos, list_photos
 
     reading.check_place(force)
@@ -55,7 +56,10 @@ def check_data(
     photos = decode_photos(list_photos(data, 0, reading), size, peak=peak)
     if photos.listed is None:
         raise DataError(f"{data}: a set by name has no files to check")
-    report = report_of(photos.listed)
+    found = grouped(photos)
+    photos = found.photos
+    assert photos.listed is not None
+    report = report_of(photos.listed, groups=found.groups)
     doubts = [] if opened is None else _doubts(opened, photos)
     if as_json:
         print_json(_as_json(report, photos, doubts))

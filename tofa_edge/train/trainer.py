@@ -35,6 +35,7 @@ from tofa_edge.train.config import (
 from tofa_edge.train.data.account.report import account
 from tofa_edge.train.data.division import divided, to_test
 from tofa_edge.train.data.files.decoding import arranged, decode_all, reorder
+from tofa_edge.train.data.grouping import grouped
 from tofa_edge.train.data.photos import LabelledPaths, Photos, forget_labels
 from tofa_edge.train.data.reading import PLAIN, ReadingOptions
 from tofa_edge.train.data.roles import TEST
@@ -116,11 +117,14 @@ def _train(
     overwrite: bool,
 ) -> Report:
     run = _with_time_left(run, supernet, listed)
-    photos = decode_photos(listed, supernet.space.resolutions[-1], run.on_step, out.parent)
-    roles, labels = _divided(photos, run.config)
+    size = supernet.space.resolutions[-1]
+    found = grouped(decode_photos(listed, size, run.on_step, out.parent))
+    photos = found.photos
+    roles, labels = _divided(photos, run.config, found.groups)
+    run.checkpoints.identify(identity(photos, run.config, roles))
     roles |= to_test(photos)
-    notes = account(photos.listed, reading, roles, overwrite, run.processes.first)
-    run.checkpoints.identify(identity(photos, run.config))
+    first = run.processes.first
+    notes = account(photos.listed, reading, roles, overwrite, first, found.groups)
     parts = arranged(photos, roles)
     log.info(_summary(parts, labels, supernet))
     begun = time.perf_counter()
@@ -219,10 +223,10 @@ def _join(config: TrainingConfig, on_step: OnStep) -> tuple[Processes, OnStep]:
 
 
 def _divided(
-    photos: LabelledPaths | Photos, config: TrainingConfig
+    photos: LabelledPaths | Photos, config: TrainingConfig, groups: IndexArray | None = None
 ) -> tuple[dict[str, IndexArray], IndexArray]:
     """Returns indices of photos by role, and the labels to train with, −1 where there is none."""
-    roles = divided(photos, PARTS, config.seed)
+    roles = divided(photos, PARTS, config.seed, groups)
     kept = forget_labels(photos.labels[roles["train"]], config.labels_per_class, config.seed)
     return roles, kept
 

@@ -40,7 +40,7 @@ from tofa_edge.train.config import (
 from tofa_edge.train.data.augment import resize, weak
 from tofa_edge.train.data.files.decoding import decode_all
 from tofa_edge.train.data.files.folders import read_folder
-from tofa_edge.train.data.photos import split
+from tofa_edge.train.data.grouping import split
 from tofa_edge.train.run.phases import TrainingRun, optimise
 from tofa_edge.train.supernet.supernet import Supernet
 from tofa_edge.train.trainer import pretrain, train

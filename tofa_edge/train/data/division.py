@@ -11,24 +11,30 @@ import numpy as np
 
 from tofa_edge.architecture.arrays import IndexArray
 from tofa_edge.errors import DataError
-from tofa_edge.train.data.photos import UNLABELLED, LabelledPaths, Photos, split
+from tofa_edge.train.data.grouping import joined, split
+from tofa_edge.train.data.photos import UNLABELLED, LabelledPaths, Photos
 from tofa_edge.train.data.roles import TEST, TRAIN, VALIDATION
 
 log = logging.getLogger(__name__)
 
 
 def divided(
-    photos: LabelledPaths | Photos, parts: Mapping[str, float], seed: int
+    photos: LabelledPaths | Photos,
+    parts: Mapping[str, float],
+    seed: int,
+    groups: IndexArray | None = None,
 ) -> dict[str, IndexArray]:
     """Returns disjoint indices of photos by role, (N,) integers each.
 
     Photos that their data set keeps for a test are in none. Those that it gives to validate
-    validate, and no others do; the rest is drawn, as by `split`. Parts of one photo have one role.
+    validate, and no others do; the rest is drawn, as by `split`. Parts of one photo have one role,
+    and so have nearly equal photos: those like one that is kept to validate or to test have none.
 
     Args:
         photos: all of them.
         parts: shares by role, as for `split`; the first role is that of training.
         seed: of the draw.
+        groups: number of each photo's group of nearly equal ones, (N,) integers; None: no two are.
 
     Raises:
         DataError: a class has too few photos, or none to train on.
@@ -36,14 +42,19 @@ def divided(
     given = np.array([role or "" for role in photos.roles] or [""] * len(photos.labels))
     validated = np.flatnonzero((given == VALIDATION) & (photos.labels >= 0))
     fixed = {VALIDATION: validated} if len(validated) else {}
-    pool = np.flatnonzero((given != TEST) & (given != VALIDATION))
+    free = (given != TEST) & (given != VALIDATION)
+    groups = np.arange(len(given)) if groups is None else groups
+    like_kept = free & np.isin(groups, groups[~free])
+    if like_kept.any():
+        log.warning(f"{like_kept.sum()} photos are nearly equal to some kept to test: left out")
+    pool = np.flatnonzero(free & ~like_kept)
     labels = photos.labels[pool]
     drawn = {role: share for role, share in parts.items() if role not in fixed}
     if photos.origins:
-        origins = np.array(photos.origins, np.int64)[pool]
+        origins = joined(np.array(photos.origins, np.int64)[pool], groups[pool])
         chosen = split_together(labels, origins, drawn, seed, photos.classes)
     else:
-        chosen = split(labels, drawn, seed, photos.classes)
+        chosen = split(labels, drawn, seed, photos.classes, groups[pool])
     roles = {role: fixed[role] if role in fixed else pool[chosen[role]] for role in parts}
     _check_trained(photos, roles[TRAIN])
     return roles

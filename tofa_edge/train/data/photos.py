@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TypeVar
@@ -11,7 +10,6 @@ import numpy as np
 
 from tofa_edge.architecture.arrays import ImageArray, IndexArray
 from tofa_edge.bundle.images import prepare, stack
-from tofa_edge.errors import DataError
 from tofa_edge.images.walk import PassedOver
 from tofa_edge.train.data.photo_parts import Box, PhotoPart
 
@@ -32,6 +30,7 @@ class Photos:
             it gives none at all.
         origins: numbers of the photos that these are parts of, (N,) integers; empty where all are
             whole.
+        names: of the files, for messages; empty where there are none.
         listed: the files they were decoded from, in the same order; None where there are none.
     """
 
@@ -40,6 +39,7 @@ class Photos:
     labels: IndexArray
     roles: tuple[str | None, ...] = ()
     origins: tuple[int, ...] = ()
+    names: tuple[str, ...] = ()
     listed: LabelledPaths | None = None
 
     def take(self, indices: IndexArray) -> Photos:
@@ -48,9 +48,10 @@ class Photos:
 
     def with_images(self, images: ImageArray, indices: IndexArray) -> Photos:
         """Returns the photos at `indices`, (N,), whose `images` are given, (N, S, S, 3)."""
-        given = chosen_of(self.roles, indices), chosen_of(self.origins, indices)
+        roles, origins = chosen_of(self.roles, indices), chosen_of(self.origins, indices)
+        names = chosen_of(self.names, indices)
         listed = None if self.listed is None else self.listed.take(indices)
-        return Photos(self.classes, images, self.labels[indices], *given, listed)
+        return Photos(self.classes, images, self.labels[indices], roles, origins, names, listed)
 
 
 @dataclass(frozen=True)
@@ -127,45 +128,6 @@ def forget_labels(labels: IndexArray, per_class: int | None, seed: int) -> Index
         members = rng.permutation(np.flatnonzero(labels == label))[:per_class]
         kept[members] = label
     return kept
-
-
-def split(
-    labels: IndexArray, parts: Mapping[str, float], seed: int, classes: Sequence[str] = ()
-) -> dict[str, IndexArray]:
-    """Returns disjoint indices by role, each class divided alike; the first role takes the rest.
-
-    Unlabelled images all go to the first role.
-
-    Args:
-        labels: of all images, (N,).
-        parts: by role, for example {"train": 0.8, "validation": 0.2}; each role gets at least one
-            image of every class, and the first gets the rest.
-        seed: of the shuffle.
-        classes: names that a message uses, by label.
-
-    Raises:
-        DataError: a class has fewer images than there are roles.
-    """
-    present, counts = np.unique(labels[labels >= 0], return_counts=True)
-    if len(counts) and counts.min() < len(parts):
-        rarest = present[counts.argmin()]
-        name = f"class {classes[rarest]!r}" if rarest < len(classes) else "one class"
-        raise DataError(
-            f"wanted {len(parts)} photos or more of each class, one for each of "
-            f"{', '.join(parts)}; {name} has {counts.min()}"
-        )
-    rng = np.random.default_rng(seed)
-    first, *others = parts
-    members: dict[str, list[IndexArray]] = {role: [] for role in parts}
-    for label, total in zip(present, counts, strict=True):
-        left = rng.permutation(np.flatnonzero(labels == label))
-        for role in others:
-            count = max(1, min(round(int(total) * parts[role]), len(left) - len(others)))
-            members[role].append(left[:count])
-            left = left[count:]
-        members[first].append(left)
-    members[first].append(np.flatnonzero(labels < 0))
-    return {role: rng.permutation(np.concatenate(part)) for role, part in members.items()}
 
 
 def resized(images: ImageArray, size: int) -> ImageArray:

@@ -120,7 +120,9 @@ def decode_photos(
     readable = np.bincount(kept.labels[kept.labels >= 0], minlength=len(kept.classes))
     if not readable.all():
         raise DataError(f"no photo of class {kept.classes[readable.argmin()]!r} can be read")
-    return Photos(kept.classes, decoded, kept.labels, kept.roles, kept.origins, kept)
+    names = tuple(map(str, kept.paths))
+    given = kept.roles, kept.origins, names, kept
+    return Photos(kept.classes, decoded, kept.labels, *given)
 
 
 def read_photos(

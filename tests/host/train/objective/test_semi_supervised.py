@@ -26,8 +26,9 @@ from tofa_edge.train import trainer
 from tofa_edge.train.config import OnStep, Progress, TrainingConfig, silent
 from tofa_edge.train.data.augment import strong
 from tofa_edge.train.data.files.folders import list_files, read_folder
+from tofa_edge.train.data.grouping import split
 from tofa_edge.train.data.named_sets import FASHION_FOLDER
-from tofa_edge.train.data.photos import forget_labels, split
+from tofa_edge.train.data.photos import forget_labels
 from tofa_edge.train.data.sources import read_photos
 from tofa_edge.train.data.steps import Step
 from tofa_edge.train.objective.class_prior import class_prior, labelled_prior

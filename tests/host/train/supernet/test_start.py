@@ -21,7 +21,7 @@ from tofa_edge.train.after import packing
 from tofa_edge.train.after.evaluation import check_plot, evaluate
 from tofa_edge.train.config import Progress, TrainingConfig, silent
 from tofa_edge.train.data.files.folders import list_files, read_folder
-from tofa_edge.train.data.photos import split
+from tofa_edge.train.data.grouping import split
 from tofa_edge.train.data.sources import read_photos, read_some
 from tofa_edge.train.run import checkpoint
 from tofa_edge.train.run.time_estimate import TimeLeft, duration

@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import logging
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -206,6 +206,7 @@ def account(
     roles: Mapping[str, IndexArray] | None = None,
     overwrite: bool = False,
     writes: bool = True,
+    groups: IndexArray | None = None,
 ) -> dict[str, str | int | float]:
     """Logs the account of photos that were read, and writes its table if one is asked for.
 
@@ -215,6 +216,7 @@ def account(
         roles: as for `report_of`.
         overwrite: whether the table may replace a file.
         writes: whether this process, of several that train together, writes the table.
+        groups: as for `report_of`.
 
     Returns:
         what a bundle's provenance says of it.
@@ -224,7 +226,7 @@ def account(
     """
     if listed is None:
         return {}
-    report = report_of(listed, roles)
+    report = report_of(listed, roles, groups)
     for line in report.lines():
         log.info(line)
     if reading.report_data is not None and writes:
@@ -235,13 +237,18 @@ def account(
     return report.provenance()
 
 
-def report_of(listed: LabelledPaths, roles: Mapping[str, IndexArray] | None = None) -> DataReport:
+def report_of(
+    listed: LabelledPaths,
+    roles: Mapping[str, IndexArray] | None = None,
+    groups: IndexArray | None = None,
+) -> DataReport:
     """Returns the account of photos that were read.
 
     Args:
         listed: by `decode_all`: what was read, and what was left out.
         roles: indices of photos, (N,) integers each, by the role that they were dealt; those in
             none keep the role of their data set.
+        groups: number of each photo's group of nearly equal ones, (N,); None: nobody looked.
     """
     fates = [role or READ for role in listed.roles] or [READ] * len(listed)
     for role, chosen in (roles or {}).items():
@@ -259,4 +266,14 @@ def report_of(listed: LabelledPaths, roles: Mapping[str, IndexArray] | None = No
     left_out = [
         FileFate(each.path, LEFT_OUT, "", each.reason, each.detail) for each in listed.passed_over
     ]
-    return DataReport(listed.classes, (*read, *left_out), listed.peak)
+    return DataReport(listed.classes, (*read, *left_out), listed.peak, _alike(listed, groups))
+
+
+def _alike(listed: LabelledPaths, groups: IndexArray | None) -> tuple[tuple[Path, ...], ...]:
+    """Returns the photos of each group of two or more."""
+    if groups is None:
+        return ()
+    members: dict[int, list[Path]] = defaultdict(list)
+    for path, group in zip(listed.paths, groups.tolist(), strict=True):
+        members[group].append(path)
+    return tuple(tuple(paths) for paths in members.values() if len(paths) > 1)

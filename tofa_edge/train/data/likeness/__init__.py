@@ -1,0 +1,1 @@
+"""How alike photos are, and which of them are nearly equal."""
