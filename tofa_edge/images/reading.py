@@ -6,6 +6,7 @@ import contextlib
 import io
 import math
 import os
+import stat
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +20,7 @@ from tofa_edge.images.depth import (
     is_deep,
 )
 from tofa_edge.images.formats import HEAD, READ, formats, what_it_is
+from tofa_edge.images.strips import ORIENTATION, central_square, is_see_through
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -30,9 +32,9 @@ MOST_PIXELS = 64_000_000  # that are decoded whole
 MOST_REDUCED_PIXELS = 512_000_000  # of a JPEG that is reduced while it is decoded
 MOST_SCANS = 100  # a progressive JPEG of few bytes may ask for thousands of passes
 DETAIL = 3  # pixels decoded for each wanted one, a side, at least
+MOST_WHOLE_PIXELS = 16_000_000  # that are converted at once, where fewer are wanted
 NARROW = 8  # times as long as wide: the central square shows an eighth
 START_OF_SCAN = b"\xff\xda"
-ORIENTATION = 0x0112
 
 DEEP, CMYK, ALPHA, ROTATED = "16 bits", "CMYK", "alpha", "rotated"
 FIRST_FRAME, REDUCED, CENTRE = "first frame", "reduced", "central square alone"
@@ -79,14 +81,24 @@ def read(
         ImageError: it cannot be read.
     """
     name = os.fspath(path)
-    with reading(name), Path(name).open("rb") as file:
+    with reading(name), _regular(name).open("rb") as file:
         with opened(file, name) as image:
             reduced = _reduce(image, file, name, wanted)
-            picture = upright(image, name, peak=peak, again=lambda: opened(file, name))
+            picture = upright(
+                image, name, peak=peak, again=lambda: opened(file, name), wanted=wanted
+            )
         if reduced:
             changes = (*picture.changes, REDUCED)
             return Picture(picture.image, tuple(c for c in CHANGES if c in changes), picture.peak)
         return picture
+
+
+def _regular(name: str) -> Path:
+    """Returns the path of a file that is no pipe and no device: those could block for ever."""
+    path = Path(name)
+    if not stat.S_ISREG(path.stat().st_mode) and not path.is_dir():
+        raise ImageError(f"{name}: wanted an image, got something else than a regular file")
+    return path
 
 
 def opened(file: BinaryIO, name: str) -> ImageFile:
@@ -125,6 +137,7 @@ def upright(
     most_pixels: int | None = None,
     peak: float | None = None,
     again: Again | None = None,
+    wanted: int | None = None,
 ) -> Picture:
     """Returns an opened `image` upright, RGB, 8 bits; errors give its `name`.
 
@@ -134,6 +147,7 @@ def upright(
         most_pixels: that it may have; 64 million by default.
         peak: as for `read`.
         again: opens the same file once more; None where there is no file.
+        wanted: as for `read`; of a large image the central square alone is kept, and reduced.
 
     Raises:
         SizeError: it has more pixels, or none.
@@ -155,8 +169,11 @@ def upright(
             image, own = colours_of_eight_bits(image, again, peak)
     except ImageError as error:
         raise ImageError(f"{name}: {error}") from error
+    if wanted is not None and image.width * image.height > MOST_WHOLE_PIXELS:
+        image, see_through = central_square(image, DETAIL * wanted)
+        changes |= {ALPHA} if see_through else set()
     turned = ImageOps.exif_transpose(image)
-    if _is_see_through(turned):
+    if is_see_through(turned):
         changes.add(ALPHA)
     if "transparency" in turned.info:  # which Pillow cannot drop on the way to RGB
         turned = turned.convert("RGBA")
@@ -192,16 +209,6 @@ def _changes(image: Image) -> set[str]:
     if max(image.size) > NARROW * min(image.size):
         changes.add(CENTRE)
     return changes
-
-
-def _is_see_through(image: Image) -> bool:
-    """Returns whether a loaded image has a pixel that is not opaque."""
-    if "transparency" in image.info:
-        return True
-    if image.mode not in ("RGBA", "LA", "PA", "RGBa", "La"):
-        return False
-    low, _ = image.getchannel(image.getbands()[-1]).getextrema()
-    return isinstance(low, int) and low < 255
 
 
 def _reduce(image: ImageFile, file: BinaryIO, name: str, wanted: int | None) -> bool:
