@@ -13,7 +13,7 @@ LEVELS: tuple[tuple[str, ...], ...] = (
     ("network", "measurement", "device_profiles", "backends.labelling"),
     ("backends", "backends.onnx", "prediction"),
     (
-        "backends.onnxruntime", "backends.openvino", "backends.reference", "backends.tensorrt",
+        "backends.ncnn", "backends.onnxruntime", "backends.openvino", "backends.reference", "backends.tensorrt",
         "backends.tflite", "bundle", "search", "train.config", "train.distributed",
     ),
     ("cutting", "train.data", "train.supernet"),
