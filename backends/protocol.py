@@ -36,6 +36,11 @@ class Target:
         """Whether a network needs its quantisation to be built for it."""
         return self.precision in INTEGERS
 
+    @property
+    def is_coarse(self) -> bool:
+        """Whether it rounds so much that what that costs in accuracy has to be measured."""
+        return self.is_integer or self.precision == "bf16"
+
 
 @runtime_checkable
 class Session(Protocol):

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import hashlib
 import struct
+import zlib
 from typing import Any
 
 import numpy as np
@@ -39,8 +39,8 @@ LOWER = (  # precisions that ncnn would take by itself where a processor or GPU 
     "fp16_packed", "fp16_storage", "fp16_arithmetic", "bf16_packed", "bf16_storage",
 )  # fmt: skip
 USED = {"bf16": ("bf16_storage",), "fp16": ("fp16_packed", "fp16_storage")}
-HASHED = 32  # bytes in front of an artefact: SHA-256 of the rest
-HEADER = struct.Struct("<II")  # input size, length of the text
+MAGIC = b"ncnn"
+HEADER = struct.Struct("<4sIII")  # MAGIC, input size, length of the text, CRC-32 of what follows
 
 
 class Ncnn:
@@ -74,26 +74,24 @@ class Ncnn:
             return cpu_targets()
 
     def build(self, network: Network, target: Target) -> bytes:
-        """Returns ncnn's text and weights, behind a hash and a header.
+        """Returns ncnn's text and weights, behind a header.
 
         Raises:
             BackendError: the network measures BatchNorm statistics, or is not quantised for int8.
         """
         check_quantised(self.name, network, target)
         text, weights = (write_ncnn_int8 if target.is_integer else write_ncnn)(network)
-        content = HEADER.pack(network.input_size, len(text)) + text.encode() + weights
-        return hashlib.sha256(content).digest() + content
+        pieces, checksum = [text.encode(), *weights], 0
+        for piece in pieces:
+            checksum = zlib.crc32(piece, checksum)
+        return b"".join((HEADER.pack(MAGIC, network.input_size, len(text), checksum), *pieces))
 
     def load(self, artefact: bytes, target: Target) -> NcnnSession:
         """Returns a session on exactly the target's unit, precision and threads."""
         ncnn = import_engine("ncnn", INSTALL)
         self._check_offered(ncnn, target)
-        content = artefact[HASHED:]
-        if hashlib.sha256(content).digest() != artefact[:HASHED]:  # ncnn would read past the end
-            raise BackendError("ncnn: this artefact is damaged, or another's: build it again")
-        size, length = HEADER.unpack_from(content)
-        text, weights = content[HEADER.size :][:length], content[HEADER.size + length :]
-        net = opened(ncnn, text.decode(), weights, target)
+        size, text, weights = _unpacked(artefact)
+        net = opened(ncnn, text, weights, target)
         session = NcnnSession(ncnn, net, weights, size)
         session.run(np.zeros((1, size, size, 3), np.uint8))  # ncnn does not say that loading failed
         return session
@@ -106,6 +104,16 @@ class Ncnn:
         offered = ", ".join(map(str, self.targets()))
         why = _why_no_gpu(ncnn) if target.unit == "gpu" else ""
         raise BackendError(f"ncnn: no target {target}; it offers {offered}{why}")
+
+
+def _unpacked(artefact: bytes) -> tuple[int, str, bytes]:
+    """Returns input size, text and weights; ncnn would read past the end of a shorter one."""
+    if artefact.startswith(MAGIC) and len(artefact) > HEADER.size:
+        _, size, length, checksum = HEADER.unpack_from(artefact)
+        if zlib.crc32(memoryview(artefact)[HEADER.size :]) == checksum:
+            begin = HEADER.size + length
+            return size, artefact[HEADER.size : begin].decode(), artefact[begin:]
+    raise BackendError("ncnn: this artefact is damaged, or another's: build it again")
 
 
 def opened(ncnn: Any, text: str, weights: bytes, target: Target) -> Any:

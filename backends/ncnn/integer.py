@@ -27,7 +27,7 @@ from tofa_edge.backends import (
     pixels_as_steps,
     stepped,
 )
-from tofa_edge.backends.ncnn.model import PLAIN_FLOATS, Graph, Names, Weighted
+from tofa_edge.backends.ncnn.model import PLAIN_FLOATS, Graph, Names, Pieces, Weighted
 
 LEVELS = 127  # on each side of 0
 INTEGER_WEIGHTS = (0x000D4B38).to_bytes(4, "little")  # before weights in int8
@@ -37,8 +37,8 @@ LARGEST = 3e38  # no float32 is larger by much
 TOP = {"relu": LARGEST, "relu6": 6.0}  # of activations that begin at 0
 
 
-def write_ncnn_int8(network: Network) -> tuple[str, bytes]:
-    """Returns the text and the weights of a network in integers; inputs and outputs as in fp32.
+def write_ncnn_int8(network: Network) -> tuple[str, Pieces]:
+    """Returns the text and, in pieces, the weights of a network in integers; outputs as in fp32.
 
     Raises:
         BackendError: the network measures BatchNorm statistics, which ncnn cannot express.
@@ -86,7 +86,7 @@ class _IntegerGraph(Graph):
         stored = steps.tobytes()
         self.weights += [INTEGER_WEIGHTS, stored, bytes(-len(stored) % ALIGNMENT)]
         multiplier = np.array([self.multiplier(layer.input)], np.float32)
-        self.store(bias, 1 / scales, multiplier)
+        self.store(bias, np.float32(1) / scales, multiplier)
 
     def multiplier(self, name: str) -> float:
         """Returns by what a value is multiplied before it is rounded."""

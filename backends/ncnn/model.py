@@ -27,6 +27,7 @@ from tofa_edge.backends import (
 )
 
 Names = tuple[str, ...]
+Pieces = list[bytes | memoryview]
 Weighted = Convolution | Linear
 MAGIC = 7767517  # the first line of every ncnn text
 PIXELS = "pixels"
@@ -41,8 +42,8 @@ ACTIVATIONS: dict[Activation, str] = {  # fused: a kind, and its numbers as arra
 }
 
 
-def write_ncnn(network: Network) -> tuple[str, bytes]:
-    """Returns the text and the weights of a network in float32.
+def write_ncnn(network: Network) -> tuple[str, Pieces]:
+    """Returns the text and, in pieces, the weights of a network in float32.
 
     Raises:
         BackendError: the network measures BatchNorm statistics, which ncnn cannot express.
@@ -62,12 +63,12 @@ class Graph:
         self.readers = Counter(name for layer in network.layers for name in layer.inputs)
         self.taken: Counter[str] = Counter()
         self.lines: list[str] = []
-        self.weights: list[bytes] = []
+        self.weights: Pieces = []
         self.values = 0
         self.flat: set[str] = set()  # names of values that are rows
 
-    def written(self) -> tuple[str, bytes]:
-        """Returns the text and the weights.
+    def written(self) -> tuple[str, Pieces]:
+        """Returns the text and the weights, which are the network's own arrays where they can be.
 
         Raises:
             BackendError: the network measures BatchNorm statistics.
@@ -76,7 +77,7 @@ class Graph:
         for layer in self.network.layers:
             self.layer(layer)
         text = f"{MAGIC}\n{len(self.lines)} {self.values}\n" + "\n".join(self.lines) + "\n"
-        return text, b"".join(self.weights)
+        return text, self.weights
 
     def line(self, kind: str, inputs: Names, outputs: Names, options: str) -> None:
         """Adds a layer as it stands."""
@@ -98,7 +99,7 @@ class Graph:
 
     def store(self, *arrays: FloatArray) -> None:
         """Appends arrays in float32 to the weights."""
-        self.weights += [array.astype("<f4", copy=False).tobytes() for array in arrays]
+        self.weights += [np.ascontiguousarray(array, "<f4").data.cast("B") for array in arrays]
 
     def preprocess(self) -> None:
         """Normalises before any padding: pixel / std - mean / std."""
