@@ -2,9 +2,10 @@
 PYTHON ?= python3
 VENV ?= .venv
 BIN = $(VENV)/bin
+AS_ROOT = $(if $(filter 0,$(shell id -u)),,sudo)
 INSTALL = $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 
-.PHONY: demo docs test test-pi test-pi-trixie test-jetson test-pythons check format fuzz clean
+.PHONY: demo docs test test-pi test-pi-trixie test-jetson test-engines test-pythons check format fuzz clean
 
 demo: $(VENV)/demo  ## install, then train, bundle and deploy on real photos (under 10 minutes)
 	$(BIN)/tofa-edge demo
@@ -22,6 +23,10 @@ test-pi-trixie: $(VENV)/dev  ## the same with Debian trixie and its Python 3.13
 
 test-jetson: $(VENV)/dev  ## the same as a Jetson Orin Nano, its processor alone
 	$(BIN)/python -m tests.device.emulated.board jetson $(MAY_SKIP)
+
+test-engines: $(VENV)/dev  ## engines on GPUs, in software: installs Mesa's Vulkan driver (lavapipe)
+	ls /usr/share/vulkan/icd.d/lvp_icd*.json || $(AS_ROOT) apt-get install --yes mesa-vulkan-drivers libvulkan1
+	TOFA_EDGE_SOFTWARE_GPU=1 $(BIN)/python -m pytest -m software_gpu -n 0 tests/conformance
 
 test-pythons: $(VENV)/dev  ## every Python here beside the oldest and the newest of what is allowed
 	$(BIN)/python -m tests.device.pythons $(PYTHONS)

@@ -15,12 +15,12 @@ INTEGERS = ("int8", "dynamic")  # precisions
 class Target:
     """Where and how an engine runs: the unit ("cpu"), the precision ("fp32"), and its threads.
 
-    Precisions are "fp32", "fp16", "int8" (weights and values in 8 bits, their ranges known before),
-    and "dynamic" (weights in 8 bits; values are rounded as they come).
+    Precisions are "fp32", "fp16", "bf16", "int8" (weights and values in 8 bits, their ranges known
+    before), and "dynamic" (weights in 8 bits; values are rounded as they come).
 
     Attributes:
         unit: such as "cpu" or "gpu".
-        precision: "fp32", "fp16", "int8" or "dynamic".
+        precision: "fp32", "fp16", "bf16", "int8" or "dynamic".
         threads: of the processor.
     """
 
@@ -35,6 +35,11 @@ class Target:
     def is_integer(self) -> bool:
         """Whether a network needs its quantisation to be built for it."""
         return self.precision in INTEGERS
+
+    @property
+    def is_coarse(self) -> bool:
+        """Whether it rounds so much that what that costs in accuracy has to be measured."""
+        return self.is_integer or self.precision == "bf16"
 
 
 @runtime_checkable

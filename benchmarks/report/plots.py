@@ -15,7 +15,13 @@ MOST_ROWS = 16
 CURVES_PX = 360  # high
 TAIL = ((0.0, "0"), (50.0, "50"), (90.0, "90"), (99.0, "99"), (99.9, "99.9"))
 MARKED = (50, 90, 95, 99)
-DASHES = {"fp32": "line", "fp16": "line", "int8": "line dashed", "dynamic": "line dotted"}
+DASHES = {
+    "fp32": "line",
+    "fp16": "line",
+    "bf16": "line",
+    "int8": "line dashed",
+    "dynamic": "line dotted",
+}
 
 
 def measured(result: Result) -> list[ResultRow]:

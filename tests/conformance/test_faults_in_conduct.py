@@ -18,7 +18,8 @@ from tofa_edge.architecture.layers import LOGITS
 from tofa_edge.backends.protocol import Target
 from tofa_edge.backends.reference import Reference, ReferenceSession
 from tofa_edge.conformance import conduct as conformance_conduct
-from tofa_edge.conformance.suite import CHECKS, Check, run
+from tofa_edge.conformance.subject import Subject
+from tofa_edge.conformance.suite import CHECKS, Check, check, run
 from tofa_edge.errors import BackendError
 from tofa_edge.network.network import Network
 from tofa_edge.selftest.specimens import specimen
@@ -242,3 +243,36 @@ def test_missing_engine_is_an_error() -> None:
 
     with pytest.raises(BackendError, match="cannot run here: no luck"):
         run(Absent())
+
+
+class OnTwoUnits(Reference):
+    """Offers a GPU beside the CPU, and runs on it."""
+
+    def targets(self) -> tuple[Target, ...]:
+        return (Target(), Target("gpu", "fp16"), Target("gpu"), Target("gpu", "fp32", 2))
+
+    def load(self, artefact: bytes, target: Target) -> Any:
+        return ReferenceSession(Network.from_bytes(artefact))
+
+
+def test_one_unit_is_examined_alone() -> None:
+    assert Subject(OnTwoUnits()).target == Target()
+    assert Subject(OnTwoUnits(), unit="gpu").target == Target("gpu", "fp32", 2)
+    assert len(Subject(OnTwoUnits(), unit="gpu").targets) == 3
+    found = check("targets differ", Subject(OnTwoUnits(), unit="npu"))
+    assert (found.outcome, found.reason[:9]) == ("failed", "no target")
+
+
+def test_slow_devices_load_less() -> None:
+    loads = [
+        Subject(Reference(), quick, slow=slow).cycles
+        for quick, slow in ((False, True), (True, True), (True, False))
+    ]
+    assert loads == [20, 20, 200]
+
+
+def test_lower_precisions_have_their_own_tolerance() -> None:
+    subject = Subject(OnTwoUnits(), tolerance=1e-5)
+    assert subject.allowed(Target()) == 1e-5
+    assert subject.allowed(Target("gpu", "fp16")) == 2e-2
+    assert subject.allowed(Target(precision="bf16")) == 0.16

@@ -17,7 +17,7 @@ import pytest
 from tofa_edge.conformance.suite import CHECKS
 
 ROOT = Path(__file__).parents[2]
-PLUGIN, PAGE = ROOT / "examples" / "tofa-edge-ncnn", ROOT / "docs" / "write-a-backend.md"
+PLUGIN, PAGE = ROOT / "examples" / "tofa-edge-mnn", ROOT / "docs" / "write-a-backend.md"
 BLOCK = re.compile(r"^```(\w+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 
 BROKEN = """
@@ -63,9 +63,9 @@ def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return target
 
 
-@pytest.mark.skipif(importlib.util.find_spec("ncnn") is None, reason="no package ncnn")
+@pytest.mark.skipif(importlib.util.find_spec("MNN") is None, reason="no package MNN")
 def test_plugin_passes_every_check(installed: Path) -> None:
-    done = conformance("ncnn", "--quick", "--json", folder=installed, code=0)
+    done = conformance("mnn", "--quick", "--json", folder=installed, code=0)
     checks = json.loads(done.stdout)
     assert [check["name"] for check in checks] == list(CHECKS)
     outcomes = {check["name"]: check["outcome"] for check in checks}
@@ -95,7 +95,7 @@ def test_unknown_backend_is_an_error_in_one_line(tmp_path: Path) -> None:
 def test_plugin_imports_nothing_of_tofa_edge_but_its_backends() -> None:
     imports = re.compile(r"^\s*(?:from|import) (tofa_edge\S*)", re.MULTILINE)
     modules = {m for path in PLUGIN.rglob("*.py") for m in imports.findall(path.read_text())}
-    assert modules == {"tofa_edge.backends", "tofa_edge_ncnn.ncnn_format"}
+    assert modules == {"tofa_edge.backends", "tofa_edge_mnn.mnn_format"}
 
 
 def test_page_shows_the_plugin_word_for_word() -> None:

@@ -13,8 +13,9 @@ LEVELS: tuple[tuple[str, ...], ...] = (
     ("network", "measurement", "device_profiles", "images", "backends.labelling"),
     ("backends", "backends.onnx", "prediction"),
     (
-        "backends.onnxruntime", "backends.openvino", "backends.reference", "backends.tensorrt",
-        "backends.tflite", "bundle", "search", "train.config", "train.distributed",
+        "backends.ncnn", "backends.onnxruntime", "backends.openvino", "backends.reference",
+        "backends.tensorrt", "backends.tflite", "bundle", "search", "train.config",
+        "train.distributed",
     ),
     ("cutting", "train.data", "train.supernet"),
     ("selftest", "serving", "train.objective"),

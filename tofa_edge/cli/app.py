@@ -60,7 +60,8 @@ SubnetJson = Annotated[
 BackendName = Annotated[str | None, typer.Option("--backend", help="Engine; default: the fastest.")]
 Threads = Annotated[int | None, typer.Option(help="Default: the fastest number.")]
 Precision = Annotated[
-    str | None, typer.Option(help="fp32, fp16, int8 or dynamic; default: the best in the budget.")
+    str | None,
+    typer.Option(help="fp32, fp16, bf16, int8 or dynamic; default: the best in the budget."),
 ]
 Observed = Annotated[
     bool,

@@ -106,6 +106,10 @@ def doctor(
 def conformance(
     name: Annotated[str, typer.Argument(metavar="BACKEND", help="Its entry point's name.")],
     quick: Annotated[bool, typer.Option("--quick", help="Fewer subnets and fewer loads.")] = False,
+    unit: Annotated[str | None, typer.Option(help="This one alone, such as gpu.")] = None,
+    slow: Annotated[
+        bool, typer.Option("--slow", help="For devices that load slowly, such as GPUs in software.")
+    ] = False,
     as_json: Json = False,
 ) -> None:
     """Runs the checks that every backend must pass, built in or your own."""
@@ -113,7 +117,7 @@ def conformance(
     from tofa_edge.conformance.suite import run
 
     faulthandler.enable()  # an engine that crashes ends this process too, but shows where
-    checks = run(backend(name), quick)
+    checks = run(backend(name), quick, unit=unit, slow=slow)
     if as_json:
         print_json([dataclasses.asdict(check) for check in checks])
     else:

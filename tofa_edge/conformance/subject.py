@@ -18,7 +18,7 @@ from tofa_edge.network.network import Network
 from tofa_edge.selftest.golden import difference, tolerance
 from tofa_edge.selftest.specimens import photos, specimen
 
-FULL_LOADS, QUICK_LOADS = 1000, 200
+FULL_LOADS, QUICK_LOADS, SLOW_LOADS = 1000, 200, 20
 RANGE_PHOTOS = 4
 
 
@@ -37,14 +37,17 @@ class Subject:
     backend: Backend  # whose engine works here
     quick: bool = False  # whether fewer subnets and fewer loads must do
     tolerance: float | None = None  # in place of the one for a target's precision
-    loads: int | None = None  # to see memory grow; by default as many as `quick` says
+    loads: int | None = None  # to see memory grow; by default as many as `quick` or `slow` say
+    unit: str | None = None  # whose targets alone are examined
+    slow: bool = False  # whether loading takes long, as on a GPU in software: fewer of all
 
     @cached_property
     def targets(self) -> tuple[Target, ...]:
         """The targets that take a network: what is offered need not work here, if it says so."""
         able: list[Target] = []
-        reason = "it offers none"
-        for target in self.backend.targets():
+        where = "" if self.unit is None else f" on {self.unit}"
+        reason = f"it offers none{where}"
+        for target in self.offered:
             try:
                 Engine(self.backend, target).load(prepared(specimen(), target)).close()
             except BackendError as error:
@@ -55,20 +58,27 @@ class Subject:
         return tuple(able)
 
     @property
+    def offered(self) -> tuple[Target, ...]:
+        """The targets on the unit that is examined, whether or not they work."""
+        return tuple(t for t in self.backend.targets() if self.unit in (None, t.unit))
+
+    @property
     def target(self) -> Target:
-        """The last that works in fp32 on the CPU, with the most threads; else the last."""
-        exact = [t for t in self.targets if (t.unit, t.precision) == ("cpu", "fp32")]
+        """The last that works in fp32 on the unit, by default the CPU; else the last."""
+        unit = self.unit or "cpu"
+        exact = [t for t in self.targets if (t.unit, t.precision) == (unit, "fp32")]
         return (exact or self.targets)[-1]
 
     @property
     def cycles(self) -> int:
         """How many sessions to open and close."""
-        return self.loads or (QUICK_LOADS if self.quick else FULL_LOADS)
+        usual = QUICK_LOADS if self.quick else FULL_LOADS
+        return self.loads or (SLOW_LOADS if self.slow else usual)
 
     def allowed(self, target: Target | None = None, rounding: float = 0.0) -> float:
         """Returns how far logits may be from the reference's; see `golden.tolerance`."""
         target = target or self.target
-        own = None if target.is_integer else self.tolerance
+        own = self.tolerance if target.precision == "fp32" else None
         return own or tolerance(target, rounding)
 
     @contextmanager

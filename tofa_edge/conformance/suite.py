@@ -74,13 +74,22 @@ class Check:
         return f"{self.outcome} {self.title}{reason} ({self.seconds:.1f} s)"
 
 
-def run(backend: Backend, quick: bool = False, tolerance: float | None = None) -> tuple[Check, ...]:
+def run(
+    backend: Backend,
+    quick: bool = False,
+    tolerance: float | None = None,
+    unit: str | None = None,
+    slow: bool = False,
+) -> tuple[Check, ...]:
     """Puts a backend through every check.
 
     Args:
         backend: to examine; an instance, registered under its name as an entry point.
         quick: fewer subnets (15 in place of 52) and fewer loads (200 in place of 1,000).
-        tolerance: of the largest logit; default: 1e-3 for fp32, 2e-2 for lower precisions.
+        tolerance: of the largest logit in fp32; default: 1e-3.
+        unit: to examine alone, such as "gpu"; default: all, most of the checks on the CPU.
+        slow: for a device on which loading takes long, such as a GPU in software: 8 subnets, 20
+            loads.
 
     Raises:
         BackendError: its engine cannot run here.
@@ -88,7 +97,7 @@ def run(backend: Backend, quick: bool = False, tolerance: float | None = None) -
     missing = backend.missing()
     if missing:
         raise BackendError(f"backend {backend.name} cannot run here: {missing}")
-    subject, checks = Subject(backend, quick, tolerance), []
+    subject, checks = Subject(backend, quick, tolerance, unit=unit, slow=slow), []
     for name in CHECKS:
         log.info(_title(name))
         checks.append(check(name, subject))

@@ -1,4 +1,4 @@
-"""What rounding to 8-bit integers costs a network in accuracy, by the bundle's own images.
+"""What rounding to 8-bit integers or bf16 costs a network in accuracy, by the bundle's own images.
 
 Two estimates. On all images, without labels: where the rounded network predicts another class, the
 float network's calibrated probabilities tell what that costs on average. On the check images, with
@@ -67,7 +67,7 @@ class Drop:
             return ""
         loss, error = self.measured
         if self.expected > allowed or loss - ONE_SIDED_95 * error > allowed:
-            return f"8-bit integers cost more than {100 * allowed:g} points: {self}"
+            return f"rounding costs more than {100 * allowed:g} points: {self}"
         return ""
 
     def __str__(self) -> str:

@@ -24,9 +24,9 @@ class DeployOptions:
     Attributes:
         backend: an engine's name; by default the fastest one here that computes correctly.
         threads: by default the fastest number here.
-        precision: "fp32", "fp16", "int8" or "dynamic"; by default whatever serves the budget best,
-            and float where there is none. What integers cost is measured on the bundle's photos;
-            `Budget.max_accuracy_drop` bounds it.
+        precision: "fp32", "fp16", "bf16", "int8" or "dynamic"; by default whatever serves the
+            budget best, and float where there is none. What integers cost is measured on the
+            bundle's photos; `Budget.max_accuracy_drop` bounds it.
         calibration: frames of this device's own camera, of as many different scenes as there are.
             Of those that look alike one counts.
         frames_share: at most so much of the 256 images that calibrate, 0..1, are frames, unless

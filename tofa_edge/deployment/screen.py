@@ -40,16 +40,16 @@ class EngineFilter:
     backend: str | None = None  # its name
     threads: int | None = None  # their number
     precision: str | None = None  # of the target
-    exact: bool = False  # whether integers are out unless they are asked for
+    exact: bool = False  # whether integers and bf16 are out unless they are asked for
 
     def among(self, offered: list[Engine]) -> list[Engine]:
         """Returns the engines of the precision asked for.
 
-        Where `exact` and only integers work, the reference stands in: it is slow. A backend that
-        was asked for by name stays.
+        Where `exact` and only such as round work, the reference stands in: it is slow. A
+        backend that was asked for by name stays.
         """
         if self.precision is None:
-            kept = [e for e in offered if not (self.exact and e.target.is_integer)]
+            kept = [e for e in offered if not (self.exact and e.target.is_coarse)]
             if kept or self.backend is not None:
                 return kept or offered
             return [Engine(backends.backend(TRUSTED), Target())]

@@ -26,7 +26,7 @@ class Verified:
     Attributes:
         built: the network; whoever holds this value closes its session.
         difference: of its logits from the reference's, over the largest.
-        drop: what rounding to integers costs; None in float.
+        drop: what rounding costs, to integers or bf16; None in other floats.
     """
 
     built: Built
@@ -54,7 +54,7 @@ def accurate(
         BackendError: its numbers differ from the reference's.
     """
     sound = verified(built, cutter, by)
-    if sound.drop is None or not sound.drop.refusal(max_drop):
+    if sound.drop is None or not sound.drop.refusal(max_drop) or not built.in_integers:
         return sound
     again = with_sensitive_in_float(built, cutter, by)
     kept = again.network.quantisation.kept if again.network.quantisation else ()
@@ -66,7 +66,7 @@ def accurate(
 
 
 def verified(built: Built, cutter: Cutter, by: Engine) -> Verified:
-    """Compares a network with the reference; in integers, also with the same in float.
+    """Compares a network with the reference; a coarse one also with the same in float32.
 
     `by` computes in float. The session is closed where the numbers are wrong.
     """
@@ -77,7 +77,7 @@ def verified(built: Built, cutter: Cutter, by: Engine) -> Verified:
         None,
     )
     try:
-        if built.in_integers:
+        if built.engine.target.is_coarse:
             photos, labels = photos_of(cutter.bundle, cutter, built.subnet.resolution)
             exact, rounded = (
                 logits_of(built.exact, by, photos),

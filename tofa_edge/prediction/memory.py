@@ -33,7 +33,13 @@ LINES = {
     ("tflite", "fp32"): MemoryLine(0.0, 1.04, 1.40),
 }
 PLAIN = MemoryLine(0.0, 1.0, 1.0)  # of an engine that was not measured
-SHARES = {"fp32": 1.0, "fp16": 0.5, "int8": 0.25, "dynamic": 0.25}  # of the bytes in float32
+SHARES = {
+    "fp32": 1.0,
+    "fp16": 0.5,
+    "bf16": 0.5,
+    "int8": 0.25,
+    "dynamic": 0.25,
+}  # of the bytes in float32
 
 
 def peak_memory_mb(

@@ -33,10 +33,10 @@ def headroom(engine: Engine) -> float:
 def fastest_candidates(candidates: list[Candidate]) -> list[Candidate]:
     """Returns the two engines to consider: the fastest, and the next that promises something else.
 
-    After one in integers that is the fastest in float, which is more accurate; after one in float
-    the next of all.
+    After one in integers or bf16 that is the fastest of the others, which are more accurate; after
+    one of these the next of all.
     """
     first, others = candidates[0], candidates[1:]
-    if first.engine.target.is_integer:
-        others = [other for other in others if not other.engine.target.is_integer] or others
+    if first.engine.target.is_coarse:
+        others = [other for other in others if not other.engine.target.is_coarse] or others
     return [first, *others[:1]]

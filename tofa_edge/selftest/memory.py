@@ -54,7 +54,7 @@ def available_bytes() -> float:
 
 
 def taken_bytes(pid: int) -> int:
-    """Returns what a process alone keeps in memory: libraries, which others share, do not count."""
+    """Returns what the process `pid` alone keeps in memory: not libraries, which others share."""
     with contextlib.suppress(OSError):
         found = OWN_PAGES.findall(Path(f"/proc/{pid}/status").read_bytes())
         if found:

@@ -117,7 +117,7 @@ class Explanation:
             interval = f"{low:.0%} to {high:.0%} with 95 % confidence"
             lines.append(f"check photos: {right} of {count} right ({interval})")
         if self.chosen.drop is not None:
-            lines.append(f"8-bit integers: {self.chosen.drop}")
+            lines.append(f"rounding: {self.chosen.drop}")
         if self.difference is not None:
             share = f"{self.difference:.1e} of the largest logit"
             lines.append(f"difference from the reference: {share}")

@@ -93,13 +93,13 @@ def test_rule(found: Drop, refused: bool) -> None:
     assert bool(found.refusal(0.01)) == refused
     assert not found.refusal(None)
     if refused:
-        assert "cost more than 1 points" in found.refusal(0.01)
+        assert "costs more than 1 points" in found.refusal(0.01)
 
 
 def test_integers_are_refused_where_they_cost_too_much(tiny_bundle: Path, coarse: None) -> None:
     if not has_int8():
         pytest.skip("no engine here computes in int8")
-    with pytest.raises(BudgetError, match=r"8-bit integers cost more than 0.0001 points"):
+    with pytest.raises(BudgetError, match=r"rounding costs more than 0.0001 points"):
         tofa_edge.deploy(
             tiny_bundle,
             budget=STRICT,
@@ -121,7 +121,7 @@ def test_integers_are_refused_where_they_cost_too_much(tiny_bundle: Path, coarse
 def one_of_each(candidates: list[Candidate]) -> list[Candidate]:
     """An engine in integers, then one in float."""
     order = sorted(candidates, key=lambda item: not item.engine.target.is_integer)
-    return [order[0], next(item for item in order if not item.engine.target.is_integer)]
+    return [order[0], next(item for item in order if not item.engine.target.is_coarse)]
 
 
 def test_a_budget_falls_back_to_float(
@@ -137,7 +137,7 @@ def test_a_budget_falls_back_to_float(
         assert model.engine.target.precision == "fp32"
         tried = model.explanation.finished
         assert "int8" in tried[0].engine
-        assert "refused, 8-bit integers cost more than 0.0001 points" in model.explain()
+        assert "refused, rounding costs more than 0.0001 points" in model.explain()
 
 
 def test_a_budget_goes_on_in_float_where_an_integer_network_is_wrong(
@@ -233,3 +233,22 @@ def test_a_budget_for_the_drop_is_checked() -> None:
     with pytest.raises(BudgetError, match="max_accuracy_drop as a number from 0 on"):
         Budget(max_accuracy_drop=-0.01)
     assert replace(Budget(), max_accuracy_drop=0.05).is_free
+
+
+def test_what_bf16_costs_is_measured(tiny_bundle: Path) -> None:
+    offered = [e for e in passing_engines() if e.target.precision == "bf16"]
+    if not offered:
+        pytest.skip("no engine here computes in bf16")
+    options = tofa_edge.DeployOptions(precision="bf16")
+    with tofa_edge.deploy(tiny_bundle, remember=False, options=options) as model:
+        assert model.explanation.chosen is not None
+        drop = model.explanation.chosen.drop
+        assert drop is not None
+        assert drop.images >= 10
+        assert f"rounding: {drop}" in model.explain()
+    usual = EngineFilter(exact=True).among(
+        [*offered, Engine(backends.backend("reference"), Target())]
+    )
+    assert [engine.target.precision for engine in usual] == ["fp32"]
+    refused = replace(drop, expected=0.02).refusal(0.01)
+    assert refused.startswith("rounding costs more than 1 points")

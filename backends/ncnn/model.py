@@ -1,4 +1,8 @@
-"""Writes a network as ncnn reads it: a text that lists the layers, and their weights in a row."""
+"""Writes a Network as ncnn reads it: a text that lists the layers, and their weights in a row.
+
+The text's numbers (`0=…`) are ncnn's parameters of each kind of layer, by their index. Values are
+maps of one image; behind a pool they are rows, for which a 1×1 convolution is an inner product.
+"""
 
 from __future__ import annotations
 
@@ -9,10 +13,10 @@ import numpy as np
 
 from tofa_edge.backends import (
     IMAGE,
-    LOGITS,
     Activation,
     Add,
     BackendError,
+    BatchStatistics,
     Convolution,
     FloatArray,
     GlobalPool,
@@ -23,6 +27,8 @@ from tofa_edge.backends import (
 )
 
 Names = tuple[str, ...]
+Pieces = list[bytes | memoryview]
+Weighted = Convolution | Linear
 MAGIC = 7767517  # the first line of every ncnn text
 PIXELS = "pixels"
 PLAIN_FLOATS = bytes(4)  # before weights that could be stored in other ways
@@ -36,35 +42,45 @@ ACTIVATIONS: dict[Activation, str] = {  # fused: a kind, and its numbers as arra
 }
 
 
-def write_ncnn(network: Network) -> tuple[str, bytes]:
-    """Returns the text and the weights.
+def write_ncnn(network: Network) -> tuple[str, Pieces]:
+    """Returns the text and, in pieces, the weights of a network in float32.
 
     Raises:
         BackendError: the network measures BatchNorm statistics, which ncnn cannot express.
     """
-    if network.outputs != (LOGITS,):
-        raise BackendError("ncnn runs folded networks alone: calibrate with another engine")
-    graph = _Graph(network)
-    graph.preprocess()
-    for layer in network.layers:
-        graph.layer(layer)
-    return graph.text(), b"".join(graph.weights)
+    return Graph(network).written()
 
 
-class _Graph:
+class Graph:
+    """A text and weights in the making.
+
+    Args:
+        network: to write; its layers are `written` in their order.
+    """
+
     def __init__(self, network: Network) -> None:
         self.network = network
         self.readers = Counter(name for layer in network.layers for name in layer.inputs)
         self.taken: Counter[str] = Counter()
         self.lines: list[str] = []
-        self.weights: list[bytes] = []
+        self.weights: Pieces = []
         self.values = 0
-        self.flat: set[str] = set()
+        self.flat: set[str] = set()  # names of values that are rows
 
-    def text(self) -> str:
-        return f"{MAGIC}\n{len(self.lines)} {self.values}\n" + "\n".join(self.lines) + "\n"
+    def written(self) -> tuple[str, Pieces]:
+        """Returns the text and the weights, which are the network's own arrays where they can be.
+
+        Raises:
+            BackendError: the network measures BatchNorm statistics.
+        """
+        self.preprocess()
+        for layer in self.network.layers:
+            self.layer(layer)
+        text = f"{MAGIC}\n{len(self.lines)} {self.values}\n" + "\n".join(self.lines) + "\n"
+        return text, self.weights
 
     def line(self, kind: str, inputs: Names, outputs: Names, options: str) -> None:
+        """Adds a layer as it stands."""
         counts = f"{len(inputs)} {len(outputs)}"
         self.lines.append(" ".join((kind, outputs[0], counts, *inputs, *outputs, options)))
         self.values += len(outputs)
@@ -82,7 +98,8 @@ class _Graph:
         return f"{name}.{self.taken[name] - 1}" if self.readers[name] > 1 else name
 
     def store(self, *arrays: FloatArray) -> None:
-        self.weights += [array.astype("<f4", copy=False).tobytes() for array in arrays]
+        """Appends arrays in float32 to the weights."""
+        self.weights += [np.ascontiguousarray(array, "<f4").data.cast("B") for array in arrays]
 
     def preprocess(self) -> None:
         """Normalises before any padding: pixel / std - mean / std."""
@@ -93,6 +110,7 @@ class _Graph:
         self.store((1 / std).astype(np.float32), (-mean / std).astype(np.float32))
 
     def layer(self, layer: Layer) -> None:
+        """Adds a layer of the network."""
         inputs = tuple(self.read(name) for name in layer.inputs)
         match layer:
             case Convolution():
@@ -106,11 +124,14 @@ class _Graph:
                 self.flat.add(layer.name)
             case Linear():
                 options = f"0={layer.out_features} 1=1 2={layer.out_features * layer.in_features}"
-                self.weighted("InnerProduct", inputs, layer.name, options)
+                self.weighted(layer, "InnerProduct", inputs, options)
+            case BatchStatistics():
+                raise BackendError("ncnn runs folded networks alone: calibrate with another engine")
 
     def convolution(self, layer: Convolution, inputs: Names) -> None:
+        """Adds a convolution; on a row, the inner product that it is there."""
         size = math.prod(layer.weight_shape)
-        if layer.input in self.flat:  # behind a pool, ncnn has a row and not a map
+        if layer.input in self.flat:
             self.flat.add(layer.name)
             kind, options = "InnerProduct", f"0={layer.out_channels} 1=1 2={size}"
         else:
@@ -120,16 +141,24 @@ class _Graph:
                 f"0={layer.out_channels} 1={layer.kernel} 3={layer.stride} 4={before} 14={before} "
                 f"15={after} 16={after} 5=1 6={size}" + f" 7={layer.groups}" * layer.depthwise
             )
-        self.weighted(kind, inputs, layer.name, options, layer.activation)
+        self.weighted(layer, kind, inputs, options)
 
-    def weighted(
-        self, kind: str, inputs: Names, name: str, options: str, activation: Activation = "none"
-    ) -> None:
-        options = f"{options} {ACTIVATIONS[activation]}"
-        if activation == "hard_sigmoid":
+    def weighted(self, layer: Weighted, kind: str, inputs: Names, options: str) -> None:
+        """Adds a layer with weights, its activation fused."""
+        options, name = f"{options} {self.activation(layer)}", layer.name
+        if isinstance(layer, Convolution) and layer.activation == "hard_sigmoid":
             self.line(kind, inputs, (f"{name}.plain",), options)
             self.make("HardSigmoid", (f"{name}.plain",), name, HARD_SIGMOID)
         else:
             self.make(kind, inputs, name, options)
+        self.parameters(layer)
+
+    def activation(self, layer: Weighted) -> str:
+        """Returns the options that say which activation is fused."""
+        return ACTIVATIONS[layer.activation if isinstance(layer, Convolution) else "none"]
+
+    def parameters(self, layer: Weighted) -> None:
+        """Appends weights and biases in float32."""
         self.weights.append(PLAIN_FLOATS)
-        self.store(self.network.arrays[f"{name}.weight"], self.network.arrays[f"{name}.bias"])
+        arrays = self.network.arrays
+        self.store(arrays[f"{layer.name}.weight"], arrays[f"{layer.name}.bias"])
