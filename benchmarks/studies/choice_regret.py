@@ -18,14 +18,12 @@ import tofa_edge
 from tofa_edge.architecture.space import Subnet
 from tofa_edge.backends.protocol import Engine
 from tofa_edge.benchmarks.studies.command import RESULTS, Row, in_turn, random_subnets, store
-from tofa_edge.benchmarks.studies.fixed_network import BLOCK, BLOCKS, WARM_UP, Runnable
+from tofa_edge.benchmarks.studies.fixed_network import BLOCK, BLOCKS, WARM_UP, runnable_of
 from tofa_edge.benchmarks.studies.study_data import Data, Right
 from tofa_edge.benchmarks.studies.training_study import Study, training_options
 from tofa_edge.budget import Budget
 from tofa_edge.bundle.bundle import Bundle
-from tofa_edge.cutting.cutter import Cutter
 from tofa_edge.device.machine import fingerprint
-from tofa_edge.selftest.calibrating import calibrating_engine
 from tofa_edge.storage.plain import to_plain
 
 COMPARED = 60  # subnets within each budget
@@ -96,8 +94,7 @@ def regret(right: Right, chosen: Right) -> Row:
 
 def _measured(bundle: Bundle, subnet: Subnet, engine: Engine, data: Data) -> tuple[float, Right]:
     """Returns the latency of a subnet in ms, and whether it is right on each image, (images,)."""
-    network = Cutter(bundle).network(subnet, calibrating_engine())
-    runnable = Runnable(bundle.space, subnet, network, engine, data)
+    runnable = runnable_of(bundle, subnet, engine, data)
     try:
         (times,) = in_turn([runnable.run], BLOCKS, BLOCK, WARM_UP)
         return float(np.median(times)), runnable.right()

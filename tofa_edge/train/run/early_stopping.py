@@ -18,6 +18,7 @@ from tofa_edge.architecture.space import SearchSpace, Subnet
 from tofa_edge.train.config import EVALUATION, OnStep, Progress, counted, silent
 from tofa_edge.train.run.loop import TrainingState
 from tofa_edge.train.run.subnet_accuracy import accuracy, subnet_logits
+from tofa_edge.train.supernet.statistics import set_statistics
 from tofa_edge.train.supernet.supernet import Supernet
 
 log = logging.getLogger(__name__)
@@ -77,6 +78,7 @@ class EarlyStopping:
         every = max(1, progress.steps // EVALUATIONS)
         if progress.step % every and progress.step != progress.steps:
             return False
+        set_statistics(state.averaged, self.calibration)  # an average of those of training is late
         accuracies = {n: accuracy(x, self.labels) for n, x in self.logits(state.averaged).items()}
         text = ", ".join(f"{name} {value:.1%}" for name, value in accuracies.items())
         log.info(f"step {progress.step}/{progress.steps}: accuracy on validation photos: {text}")

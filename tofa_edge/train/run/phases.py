@@ -5,7 +5,6 @@ A last one, if wanted, makes them robust to rounding to 8-bit integers.
 
 from __future__ import annotations
 
-import math
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
@@ -14,7 +13,6 @@ import torch
 
 from tofa_edge.architecture.arrays import ImageArray, IndexArray
 from tofa_edge.architecture.layers import LOGITS
-from tofa_edge.cutting.cutter import CALIBRATION_IMAGES
 from tofa_edge.errors import TrainingError
 from tofa_edge.train.config import (
     PRETRAINING,
@@ -35,6 +33,7 @@ from tofa_edge.train.run.checkpoint import Checkpoints
 from tofa_edge.train.run.early_stopping import EarlyStopping, has_stopped
 from tofa_edge.train.run.loop import Choose, Phase, TrainingState, begin
 from tofa_edge.train.supernet.efficientnet_lite import load_lite
+from tofa_edge.train.supernet.statistics import set_statistics
 from tofa_edge.train.supernet.supernet import Supernet
 
 PRETRAINING_BATCH = 64
@@ -229,16 +228,5 @@ def train_phase(
     if early_stopping is not None and early_stopping.stops:
         early_stopping.restore_best(state)
     phase.processes.agree(state.averaged.arrays().values())  # the first one may have restored
-    _set_statistics(state.averaged, objective.images)
+    set_statistics(state.averaged, objective.images)
     return state.averaged
-
-
-def _set_statistics(supernet: Supernet, images: ImageArray) -> None:
-    """Gives a supernet the BatchNorm statistics of its largest subnet."""
-    device = next(supernet.parameters()).device
-    pixels = torch.from_numpy(images[: 4 * CALIBRATION_IMAGES]).permute(0, 3, 1, 2)
-    parts = torch.tensor_split(pixels, math.ceil(len(pixels) / CALIBRATION_IMAGES))  # weigh alike
-    with torch.no_grad():
-        for number, part in enumerate(parts):
-            supernet.momentum = 1 / (number + 1)
-            supernet(part.to(device).float(), supernet.space.largest(), update=True)

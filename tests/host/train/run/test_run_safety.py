@@ -33,7 +33,7 @@ from tofa_edge.train.config import TESTING, Progress, TrainingConfig
 from tofa_edge.train.objective.objectives import SemiSupervised
 from tofa_edge.train.run import checkpoint, logs, phases
 from tofa_edge.train.run import early_stopping as early_stopping
-from tofa_edge.train.run.loop import Phase, TrainingState, begin
+from tofa_edge.train.run.loop import TrainingState
 from tofa_edge.train.run.subnet_accuracy import fit_temperature
 from tofa_edge.train.supernet.supernet import Supernet
 from tofa_edge.train.trainer import train
@@ -315,23 +315,6 @@ def test_what_ships_is_not_computed_in_bfloat16() -> None:
     assert not torch.equal(rounded, wanted)
     (shipped,) = trainer._to_ship(made)(images, subnet)
     assert torch.equal(shipped, wanted)
-
-
-def test_statistics_at_the_end_weigh_every_image_alike() -> None:
-    images = np.full((257, 32, 32, 3), 20, np.uint8)
-    images[-1] = 250
-    labels = np.zeros(257, np.int64)
-    made = Supernet(tiny(), LITE_PREPROCESSING, torch.Generator().manual_seed(0))
-    objective = SemiSupervised(images, labels, 2, 8, 0)
-    state = begin(made, objective, Phase("training", 1, 1e-3))
-    expected = begin(made, objective, Phase("training", 1, 1e-3)).averaged
-    with torch.no_grad():
-        expected.momentum = 1.0
-        every = torch.from_numpy(images).permute(0, 3, 1, 2).float()
-        expected(every, expected.space.largest(), update=True)
-    phases._set_statistics(state.averaged, images)
-    found = state.averaged.arrays()["stem.mean"]
-    torch.testing.assert_close(found, expected.arrays()["stem.mean"], rtol=0.02, atol=1e-3)
 
 
 def test_few_labels_never_make_distance_a_virtue() -> None:
