@@ -17,8 +17,8 @@ from tofa_edge.architecture.arrays import FloatArray, ImageArray, IndexArray
 from tofa_edge.architecture.space import SearchSpace, Subnet
 from tofa_edge.train.config import EVALUATION, OnStep, Progress, counted, silent
 from tofa_edge.train.run.loop import TrainingState
+from tofa_edge.train.run.statistics import set_statistics
 from tofa_edge.train.run.subnet_accuracy import accuracy, subnet_logits
-from tofa_edge.train.supernet.statistics import set_statistics
 from tofa_edge.train.supernet.supernet import Supernet
 
 log = logging.getLogger(__name__)

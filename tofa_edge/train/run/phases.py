@@ -32,8 +32,8 @@ from tofa_edge.train.run import loop
 from tofa_edge.train.run.checkpoint import Checkpoints
 from tofa_edge.train.run.early_stopping import EarlyStopping, has_stopped
 from tofa_edge.train.run.loop import Choose, Phase, TrainingState, begin
+from tofa_edge.train.run.statistics import set_statistics
 from tofa_edge.train.supernet.efficientnet_lite import load_lite
-from tofa_edge.train.supernet.statistics import set_statistics
 from tofa_edge.train.supernet.supernet import Supernet
 
 PRETRAINING_BATCH = 64

@@ -171,12 +171,13 @@ def test_every_file_has_a_fate(tmp_path: Path) -> None:
     Image.new("CMYK", (9, 9)).save(tmp_path / "dog" / "print.jpg")
     _, kept = decode_all(listed(tmp_path), 8)
     report = report_of(kept, {"train": np.arange(len(kept))})
-    assert report.lines()[:2] == [
+    assert report.lines()[:3] == [
         "read: 62 photos of 2 classes, 0 without a label",
+        "roles: 62 train",
         "left out: 2 of a format that is not read (1 .nef, 1 .jpg), "
         "1 that are no images by their names (1 .txt), 2 unreadable",
     ]
-    assert "changed on reading: 1 in CMYK" in report.lines()[2]
+    assert "changed on reading: 1 in CMYK" in report.lines()[3]
     report.write(tmp_path / "report.csv")
     with (tmp_path / "report.csv").open(newline="", errors="surrogateescape") as file:
         rows = {row["path"]: row for row in csv.DictReader(file)}

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import logging
 import os
-from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,8 +12,6 @@ import numpy as np
 from tofa_edge.errors import DataError
 from tofa_edge.train.data.photo_parts import Box
 from tofa_edge.train.data.photos import UNLABELLED, LabelledPaths
-
-log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,10 +51,6 @@ def labelled(source: Path, photos: Sequence[Listed], least_classes: int) -> Labe
         raise DataError(f"{source}: wanted {wanted}, found {found}")
     numbers = {name: number for number, name in enumerate(classes)}
     labels = [numbers.get(photo.label, UNLABELLED) for photo in photos]
-    given = Counter(photo.role or "none" for photo in photos)
-    if given.keys() != {"none"}:
-        counts = ", ".join(f"{count} {role}" for role, count in sorted(given.items()))
-        log.info(f"{source}: roles that it gives: {counts}; those of a test are not trained on")
     boxes = tuple(photo.box for photo in photos)
     roles = tuple(photo.role for photo in photos)
     return LabelledPaths(

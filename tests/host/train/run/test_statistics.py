@@ -13,7 +13,7 @@ from tofa_edge.train.config import Progress
 from tofa_edge.train.objective.objectives import SemiSupervised
 from tofa_edge.train.run.early_stopping import EarlyStopping
 from tofa_edge.train.run.loop import Phase, begin
-from tofa_edge.train.supernet.statistics import set_statistics
+from tofa_edge.train.run.statistics import set_statistics
 from tofa_edge.train.supernet.supernet import Supernet
 
 
