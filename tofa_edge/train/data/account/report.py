@@ -107,10 +107,8 @@ class DataReport:
         yield f"read: {classes}{unlabelled} without a label"
         roles = Counter(each.fate for each in self.read)
         if roles.keys() - {READ}:
-            counts = (
-                f"{count} {'none' if role == READ else role}" for role, count in roles.items()
-            )
-            yield f"roles: {', '.join(counts)}"
+            named = {"none" if role == READ else role: count for role, count in roles.items()}
+            yield f"roles: {', '.join(f'{count} {role}' for role, count in named.items())}"
         reasons = Counter(each.reason for each in self.left_out)
         others = [f"{n} {IN_WORDS[r]}" for r, n in reasons.items() if r in IN_WORDS and r != FORMAT]
         if line := ", ".join([*self._of_formats(), *others]):
