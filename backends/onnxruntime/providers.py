@@ -60,7 +60,10 @@ def check_listed(onnxruntime: Any, target: Target) -> None:
 
 
 def session_options(onnxruntime: Any, target: Target) -> Any:
-    """Returns the options of a session on a target: exactly its threads, and no silent fallback."""
+    """Returns the options of a session on a target: exactly its threads, and no silent fallback.
+
+    `onnxruntime` is the imported module.
+    """
     options = onnxruntime.SessionOptions()
     own_threads = target.unit in ("openvino", "xnnpack")
     options.intra_op_num_threads = 1 if own_threads else target.threads

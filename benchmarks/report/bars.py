@@ -4,18 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from tofa_edge.benchmarks.report.data import (
-    COLD_START,
-    OLD_COLD_START,
-    Layer,
-    Result,
-    ResultRow,
-    kind_of,
-)
 from tofa_edge.benchmarks.report.figure import Figure, legend, series, warnings_of
 from tofa_edge.benchmarks.report.svg import SERIES, Axis, Canvas, canvas, rectangle, rows_canvas
 from tofa_edge.benchmarks.report.tables import Table
 from tofa_edge.benchmarks.report.words import digits, percent, plain, with_unit
+from tofa_edge.benchmarks.result.bench_result import BenchResult
+from tofa_edge.benchmarks.result.row import COLD_START, LayerCost, Row, kind_of
 
 MOST_ROWS = 12
 MOST_LAYERS = 400
@@ -24,18 +18,15 @@ NAMED = 3  # of the layers that cost most
 Start = tuple[str, Mapping[str, float]]
 
 
-def cold_start_figure(result: Result, identity: str) -> Figure | None:
+def cold_start_figure(result: BenchResult, identity: str) -> Figure | None:
     """Returns stacked bars of the time to the first prediction; None where it is not known."""
     starts: list[Start] = [
-        (row.configuration, row.cold_start_s) for row in result.engines if row.cold_start_s
+        (row.name, row.cold_start.parts) for row in result.middle if row.cold_start
     ]
-    names: tuple[str, ...] = COLD_START
-    if not starts and result.cold_start_s:
-        starts, names = [("a whole deployment", result.cold_start_s)], OLD_COLD_START
     if not starts:
         return None
     starts.sort(key=lambda start: sum(start[1].values()))
-    parts = [name for name in names if any(name in seconds for _, seconds in starts)]
+    parts = [name for name in COLD_START if any(name in seconds for _, seconds in starts)]
     shown = starts[:MOST_ROWS]
     fastest, seconds = shown[0]
     note = "Medians over new processes; files are in the page cache, as after the first start."
@@ -49,7 +40,7 @@ def cold_start_figure(result: Result, identity: str) -> Figure | None:
         plot=_stacked(shown, parts),
         note=note,
         table=_start_table(starts, parts),
-        warnings=warnings_of(row for row in result.engines if row.cold_start_s),
+        warnings=warnings_of(row for row in result.middle if row.cold_start),
         key=legend([part.replace("_", " ") for part in parts]),
         full=False,
     )
@@ -82,24 +73,24 @@ def _stacked(starts: Sequence[Start], parts: Sequence[str]) -> Canvas:
     return plot
 
 
-def layer_figures(result: Result, identity: str) -> list[Figure]:
+def layer_figures(result: BenchResult, identity: str) -> list[Figure]:
     """Returns what each layer costs, for the fastest configuration of each engine."""
-    fastest: dict[str, ResultRow] = {}
-    rows = result.engines if any(row.layers for row in result.engines) else result.front
+    fastest: dict[str, Row] = {}
+    rows = result.middle if any(row.layers for row in result.middle) else result.chosen
     for row in sorted(rows, key=lambda row: row.p95_ms or float("inf")):
         if row.layers:
-            fastest.setdefault(row.engine, row)
+            fastest.setdefault(row.configuration.engine, row)
     return [
         _layer_figure(row, f"{identity}-{number}") for number, row in enumerate(fastest.values())
     ]
 
 
-def _layer_figure(row: ResultRow, identity: str) -> Figure:
+def _layer_figure(row: Row, identity: str) -> Figure:
     layers = row.layers[:MOST_LAYERS]
     total = sum(layer.ms for layer in layers)
     slowest = sorted(layers, key=lambda layer: -layer.ms)[:NAMED]
     how = f", {kind_of(row.layers_how)}" if row.layers_how else ""
-    title = f"Cost of each layer: {row.configuration}{how}"
+    title = f"Cost of each layer: {row.name}{how}"
     cells = tuple(
         (
             layer.name,
@@ -122,12 +113,12 @@ def _layer_figure(row: ResultRow, identity: str) -> Figure:
     )
 
 
-def _columns(row: ResultRow, layers: Sequence[Layer]) -> Canvas:
-    most, number = max(layer.ms for layer in layers) or 1.0, series(row.engine)
+def _columns(row: Row, layers: Sequence[LayerCost]) -> Canvas:
+    most, number = max(layer.ms for layer in layers) or 1.0, series(row.configuration.engine)
     plot = canvas(LAYERS_PX, Axis(0.5, len(layers) + 0.5), (0, most * 1.05))
     ticks = [(at, plain(at)) for at in plot.x.ticks(6) if at == int(at)]
     plot.frame("layer, first to last", "ms", ticks)
-    with plot.group(number, row.engine):
+    with plot.group(number, row.configuration.engine):
         for index, layer in enumerate(layers, 1):
             left, right, bottom = plot.x.at(index - 0.42), plot.x.at(index + 0.42), plot.y.start
             plot.target(

@@ -6,10 +6,11 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from tofa_edge.benchmarks.report.data import Result, ResultRow
 from tofa_edge.benchmarks.report.figure import series
 from tofa_edge.benchmarks.report.tables import quality
 from tofa_edge.benchmarks.report.words import milliseconds, plain
+from tofa_edge.benchmarks.result.bench_result import BenchResult
+from tofa_edge.benchmarks.result.row import Row
 
 ROUND = (1, 2, 5)
 BUDGETS = 5
@@ -19,7 +20,7 @@ BUDGETS = 5
 class Point:
     """A network of a front."""
 
-    row: ResultRow
+    row: Row
     ms: float  # p95
     quality: float  # expected accuracy in per cent, or MMACs
 
@@ -41,6 +42,7 @@ class Plot:
     groups: tuple[Group, ...]
     predicts_accuracy: bool  # else quality is the size in MMACs
     joined: bool  # whether all groups share one line
+    against: tuple[Row, ...] = ()  # networks of other making, measured
 
     @property
     def front(self) -> list[Point]:
@@ -53,7 +55,7 @@ class Plot:
         return sorted((p for group in self.groups for p in group.lower), key=lambda p: p.ms)
 
 
-def points(rows: Sequence[ResultRow], predicts_accuracy: bool) -> tuple[Point, ...]:
+def points(rows: Sequence[Row], predicts_accuracy: bool) -> tuple[Point, ...]:
     """Returns what can be drawn of a front, fastest first."""
     drawable = []
     for row in rows:
@@ -90,14 +92,14 @@ def headline_budget(front: Sequence[Point]) -> float:
     return next((value for value in choices if value >= middle), choices[-1])
 
 
-def headline(result: Result) -> tuple[str, str]:
+def headline(result: BenchResult) -> tuple[str, str]:
     """Returns the budget's clause, and the best network within it.
 
     Without a front it is the fastest engine; both are empty where nothing was measured.
     """
-    front = points(result.front, result.predicts_accuracy)
+    front = points(result.chosen, result.predicts_accuracy)
     if not front:
-        rows = [row for row in result.engines if row.p95_ms]
+        rows = [row for row in result.middle if row.p95_ms]
         fastest = min(rows, key=lambda row: row.p95_ms or 0, default=None)
         if fastest is None:
             return "", ""
@@ -119,23 +121,24 @@ def point_summary(point: Point, predicts_accuracy: bool) -> str:
     return f"{shown} at {milliseconds(point.ms)} on {_named(point.row)}"
 
 
-def _named(row: ResultRow) -> str:
+def _named(row: Row) -> str:
     reasons = f" (invalid: {', '.join(row.kinds)})" if row.reasons else ""
-    return row.configuration + reasons
+    return row.name + reasons
 
 
-def engine_plot(result: Result) -> Plot:
+def engine_plot(result: BenchResult) -> Plot:
     """Returns the front of one result, a group for each engine."""
-    front = points(result.front, result.predicts_accuracy)
+    front = points(result.chosen, result.predicts_accuracy)
     lower = points(result.lower, result.predicts_accuracy)
-    engines = sorted({point.row.engine for point in (*front, *lower)})
+    engines = sorted({point.row.configuration.engine for point in (*front, *lower)})
     groups = tuple(
         Group(
             engine,
             series(engine),
-            tuple(p for p in front if p.row.engine == engine),
-            tuple(p for p in lower if p.row.engine == engine),
+            tuple(p for p in front if p.row.configuration.engine == engine),
+            tuple(p for p in lower if p.row.configuration.engine == engine),
         )
         for engine in engines
     )
-    return Plot(groups, result.predicts_accuracy, joined=True)
+    others = tuple(row for row in result.against if row.latency)
+    return Plot(groups, result.predicts_accuracy, joined=True, against=others)

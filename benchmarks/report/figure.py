@@ -6,9 +6,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from html import escape
 
-from tofa_edge.benchmarks.report.data import ResultRow, kind_of
 from tofa_edge.benchmarks.report.svg import SERIES, Canvas, marker
 from tofa_edge.benchmarks.report.tables import Table
+from tofa_edge.benchmarks.result.row import Row, kind_of
 
 ENGINES = ("onnxruntime", "openvino", "tflite", "tensorrt", "ncnn", "mnn", "torch", "reference")
 MOST_WARNINGS, FEW = 6, 2
@@ -53,9 +53,9 @@ def badges(warnings: Sequence[str]) -> str:
     return "".join(f'<span class="warning">{escape(warning)}</span>' for warning in shown)
 
 
-def warnings_of(rows: Iterable[ResultRow]) -> tuple[str, ...]:
+def warnings_of(rows: Iterable[Row]) -> tuple[str, ...]:
     """Returns why rows failed or are invalid: in full for few rows, in short for many."""
-    by_kind: dict[str, list[ResultRow]] = {}
+    by_kind: dict[str, list[Row]] = {}
     count = 0
     for row in rows:
         count += 1
@@ -64,10 +64,10 @@ def warnings_of(rows: Iterable[ResultRow]) -> tuple[str, ...]:
     return tuple(_warning(kind, some, count) for kind, some in by_kind.items())
 
 
-def _warning(kind: str, rows: Sequence[ResultRow], count: int) -> str:
+def _warning(kind: str, rows: Sequence[Row], count: int) -> str:
     if len(rows) > FEW:
         return f"{kind}: {len(rows)} of {count} measurements"
-    names = dict.fromkeys(row.configuration for row in rows)
+    names = dict.fromkeys(row.name for row in rows)
     reasons = [reason for row in rows for reason in row.reasons if kind_of(reason) == kind]
     return f"{', '.join(names)}: {'; '.join(dict.fromkeys(reasons)) or kind}"
 
@@ -94,9 +94,10 @@ def key(numbers: Mapping[str, int]) -> str:
     return f'<div class="key" role="group" aria-label="show or hide">{buttons}</div>'
 
 
-def engine_key(rows: Iterable[ResultRow]) -> str:
+def engine_key(rows: Iterable[Row]) -> str:
     """Returns the buttons of the engines of rows."""
-    return key({engine: series(engine) for engine in sorted({row.engine for row in rows})})
+    names = {row.configuration.engine for row in rows}
+    return key({engine: series(engine) for engine in sorted(names)})
 
 
 def legend(names: Sequence[str]) -> str:

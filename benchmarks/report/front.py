@@ -20,8 +20,11 @@ from tofa_edge.benchmarks.report.figure import Figure, key, warnings_of
 from tofa_edge.benchmarks.report.svg import Axis, Canvas, canvas, even_range, log_range, rectangle
 from tofa_edge.benchmarks.report.tables import Table, correct, quality, validity
 from tofa_edge.benchmarks.report.words import UNKNOWN, digits, interval, milliseconds, plain
+from tofa_edge.benchmarks.result.row import Row
 
 FRONT_PX = 380  # high
+OTHER = 7  # series of networks of other making
+AGAINST = "their accuracy as measured on the check photos"
 NOTHING = "nothing is within this budget"
 
 
@@ -55,6 +58,8 @@ def _note(plot: Plot) -> str:
     note = "Up and left is better. A line joins the networks that no faster one beats."
     if any(point.row.interval_ms for point in plot.front):
         note += " Whiskers: the 95 % interval of p95."
+    if plot.against:
+        note += f" Stars: networks of other making, {AGAINST}; a line where no accuracy is known."
     if plot.lower:
         note += " Dashed: the largest network at lower resolutions."
     if any(point.row.reasons for point in plot.front):
@@ -85,7 +90,7 @@ def _best_table(plot: Plot) -> Table:
             )
         elif best := best_within(plot.front, budget):
             row = best.row
-            figures = quality(row, predicts), milliseconds(best.ms), row.configuration
+            figures = quality(row, predicts), milliseconds(best.ms), row.name
             rows.append((name, *figures, validity(row)))
     if not plot.joined:
         return Table(title, ("budget", *(group.name for group in plot.groups)), tuple(rows))
@@ -121,7 +126,10 @@ def _controls(identity: str, plot: Plot) -> str:
 def _drawn(plot: Plot) -> Canvas:
     every = [*plot.front, *plot.lower]
     latencies = [ms for p in every for ms in (p.ms, *p.row.interval_ms.get(95, ()))]
-    y = even_range([p.quality for p in every])
+    latencies += [row.p95_ms for row in plot.against if row.p95_ms]
+    y = even_range(
+        [p.quality for p in every] + [q for row in plot.against if (q := _right(plot, row))]
+    )
     if plot.predicts_accuracy:
         y = (max(0.0, y[0]), min(100.0, y[1]))
     drawn = canvas(FRONT_PX, Axis(*log_range(latencies), log=True), y)
@@ -144,6 +152,8 @@ def _drawn(plot: Plot) -> Canvas:
                 drawn.line(_stairs(group.points), "line")
             for point in (*group.lower, *group.points):
                 _mark(drawn, plot, group, point, point in best)
+    for row in plot.against:
+        _mark_other(drawn, plot, row)
     return drawn
 
 
@@ -164,13 +174,33 @@ def _mark(drawn: Canvas, plot: Plot, group: Group, point: Point, best: bool) -> 
     drawn.mark(point.ms, point.quality, group.number, "\n".join(lines), hollow, extra)
 
 
+def _right(plot: Plot, row: Row) -> float | None:
+    """Returns the measured accuracy of a network of other making in per cent, where it compares."""
+    known = row.accuracy if plot.predicts_accuracy else None
+    return None if known is None else 100 * known.share
+
+
+def _mark_other(drawn: Canvas, plot: Plot, row: Row) -> None:
+    """Draws a network of other making: a star, or a line from top to bottom without accuracy."""
+    ms, right = row.p95_ms or 0.0, _right(plot, row)
+    lines = [row.name, f"p95 {milliseconds(ms)}", f"correct {correct(row)}", *row.notes]
+    tip = "\n".join([*lines, *([validity(row)] if row.reasons else [])])
+    with drawn.group(OTHER, row.file or ""):
+        if right is not None:
+            drawn.mark(ms, right, OTHER, tip, bool(row.reasons))
+            return
+        x, top, bottom = drawn.x.at(ms), drawn.y.end, drawn.y.start
+        drawn.rule(x, x, top, bottom, "limit")
+        drawn.target(rectangle("halo", x - 0.5, x + 0.5, top, bottom), tip)
+
+
 def _tip(point: Point, predicts_accuracy: bool) -> list[str]:
     row, bounds = point.row, point.row.interval_ms.get(95)
     measured = f"p95 {milliseconds(point.ms)}"
     measured += f", 95 %: {interval(bounds)}" if bounds else ""
     measured += f", predicted {milliseconds(row.predicted_p95_ms)}" if row.predicted_p95_ms else ""
     lines = (
-        row.configuration,
+        row.name,
         f"{row.resolution or UNKNOWN} px, {digits(row.mmacs)} MMACs",
         measured,
         f"{quality_name(predicts_accuracy)} {quality(row, predicts_accuracy)}",

@@ -11,7 +11,6 @@ from importlib.resources import files
 from tofa_edge._version import __version__
 from tofa_edge.benchmarks.report.bars import cold_start_figure, layer_figures
 from tofa_edge.benchmarks.report.budgets import engine_plot, headline, quality_name
-from tofa_edge.benchmarks.report.data import Result
 from tofa_edge.benchmarks.report.figure import Figure, badges
 from tofa_edge.benchmarks.report.front import front_figure
 from tofa_edge.benchmarks.report.merged import (
@@ -21,6 +20,7 @@ from tofa_edge.benchmarks.report.merged import (
     overview_table,
 )
 from tofa_edge.benchmarks.report.plots import engines_figure, percentile_figure
+from tofa_edge.benchmarks.report.remarks import remarks
 from tofa_edge.benchmarks.report.sustained import sustained_figure
 from tofa_edge.benchmarks.report.svg import SHAPES
 from tofa_edge.benchmarks.report.tables import (
@@ -30,14 +30,15 @@ from tofa_edge.benchmarks.report.tables import (
     front_table,
     scenario_table,
 )
+from tofa_edge.benchmarks.result.bench_result import BenchResult
 
 FOOTER = (
-    "Latency: wall-clock time of one prediction by the engine, image in, logits out. p95: 95 of "
-    "100 predictions were as fast or faster. Intervals hold with 95 %."
+    "Latency: time of one prediction, without what other programs made it wait; what they added "
+    "stands beside it. p95: 95 of 100 predictions were as fast or faster. Intervals hold with 95 %."
 )
 
 
-def page(results: Sequence[Result]) -> str:
+def page(results: Sequence[BenchResult]) -> str:
     """Returns the whole page."""
     style, script = (_part(f"page.{kind}") for kind in ("css", "js"))
     title = page_title(results)
@@ -54,22 +55,22 @@ def page(results: Sequence[Result]) -> str:
     )
 
 
-def page_title(results: Sequence[Result]) -> str:
+def page_title(results: Sequence[BenchResult]) -> str:
     """Returns what the page is about."""
     first = results[0]
     if len(results) == 1:
-        return f"{first.bundle} on {first.device}"
-    bundles = list(dict.fromkeys(result.bundle for result in results))
+        return f"{first.bundle.name} on {first.device_name}"
+    bundles = list(dict.fromkeys(result.bundle.name for result in results))
     named = bundles[0] if len(bundles) == 1 else f"{len(bundles)} bundles"
-    devices = list(dict.fromkeys(result.device for result in results))
+    devices = list(dict.fromkeys(result.device_name for result in results))
     return f"{named} on {len(devices)} devices" if len(devices) > 1 else f"{named} on {devices[0]}"
 
 
-def _alone(result: Result) -> str:
+def _alone(result: BenchResult) -> str:
     return _summary(result) + _cards(result, 0, 2)
 
 
-def _together(results: Sequence[Result]) -> str:
+def _together(results: Sequence[BenchResult]) -> str:
     whole = merged_figure(results)
     tables = "".join(
         _table_card(table, 2) for table in (overview_table(results), engine_device_table(results))
@@ -83,26 +84,26 @@ def _together(results: Sequence[Result]) -> str:
     return "".join(parts)
 
 
-def _summary(result: Result) -> str:
+def _summary(result: BenchResult) -> str:
     budget, best = headline(result)
     words = f"{escape(budget)}: <strong>{escape(best)}</strong>"
     parts = [
-        result.bundle,
+        result.bundle.name,
         result.date,
-        result.digest and f"digest {result.digest[:12]}",
+        result.bundle.digest and f"digest {result.bundle.digest[:12]}",
         None if result.seconds is None else f"measured in {result.seconds:.0f} s",
     ]
     return (
         f'<p class="headline">{words if best else "Nothing was measured."}</p>'
         f'<p class="quiet">{escape(" · ".join(part for part in parts if part))}</p>'
-        f"{badges(result.remarks)}"
+        f"{badges(remarks(result))}"
     )
 
 
-def _cards(result: Result, number: int, level: int) -> str:
+def _cards(result: BenchResult, number: int, level: int) -> str:
     table = front_table(result, quality_name(result.predicts_accuracy))
     figures: list[Figure | None] = [
-        front_figure(engine_plot(result), f"front-{number}", table, result.prediction_error),
+        front_figure(engine_plot(result), f"front-{number}", table, result.mean_prediction_error),
         engines_figure(result, f"engines-{number}"),
         cold_start_figure(result, f"start-{number}"),
         percentile_figure(result, f"percentiles-{number}"),

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from operator import attrgetter
 
-from tofa_edge.benchmarks.report.data import Moment, Sustained
 from tofa_edge.benchmarks.report.figure import Figure
 from tofa_edge.benchmarks.report.svg import TOP_PX, Axis, Canvas, even_range, rectangle
 from tofa_edge.benchmarks.report.tables import Table
 from tofa_edge.benchmarks.report.words import milliseconds, plain, with_unit
+from tofa_edge.benchmarks.result.bench_result import Moment, Sustained
 
 PANEL_PX, GAP_PX = 104, 34
 MOST_TIPS, MOST_CELLS = 60, 120
@@ -35,9 +35,9 @@ COLUMNS = {  # of the table: a field of a moment and its unit
 
 def sustained_figure(run: Sustained | None, identity: str) -> Figure | None:
     """Returns the trace; None where there is none."""
-    if run is None or not run.moments:
+    if run is None or not run.points:
         return None
-    moments = sorted(run.moments, key=lambda moment: moment.at_s)
+    moments = sorted(run.points, key=lambda moment: moment.at_s)
     panels = [
         panel
         for panel in PANELS
@@ -45,8 +45,8 @@ def sustained_figure(run: Sustained | None, identity: str) -> Figure | None:
     ]
     if not panels:
         return None
-    title = f"Sustained: {run.configuration}"
-    throttled = any(moment.throttled for moment in moments)
+    title = f"Sustained: {run.configuration.words}"
+    throttled = any(bool(moment.throttled) for moment in moments)
     return Figure(
         identity,
         title=title,
@@ -69,7 +69,7 @@ def _summary(moments: Sequence[Moment]) -> str:
         words += (
             f", {with_unit(degrees[0], '°C')} at first, {with_unit(max(degrees), '°C')} at most"
         )
-    hot = sum(moment.throttled for moment in moments)
+    hot = sum(bool(moment.throttled) for moment in moments)
     return f"{words}. " + (
         f"Throttled in {hot} of {len(moments)} points." if hot else "No throttling."
     )
@@ -117,7 +117,7 @@ def _tip(moment: Moment) -> str:
     ]
     sensors = ((moment.temperature_c, "°C"), (moment.clock_mhz, "MHz"), (moment.watts, "W"))
     lines += [with_unit(value, unit) for value, unit in sensors if value is not None]
-    return "\n".join(lines + ["throttled"] * moment.throttled)
+    return "\n".join(lines + ["throttled"] * bool(moment.throttled))
 
 
 def _table(title: str, moments: Sequence[Moment]) -> Table:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from html import escape
 from itertools import compress
 
-from tofa_edge.benchmarks.report.data import Result, ResultRow, Scenario
+from tofa_edge.benchmarks.report.remarks import facts
 from tofa_edge.benchmarks.report.words import (
     UNKNOWN,
     digits,
@@ -19,16 +19,31 @@ from tofa_edge.benchmarks.report.words import (
     percent,
     with_unit,
 )
+from tofa_edge.benchmarks.result.bench_result import BenchResult, Scenario
+from tofa_edge.benchmarks.result.row import Row
 
 Cells = tuple[str, ...]
 LONG = 28  # characters, from which a cell has several lines
 LONG_CELL = '<span class="long">{}</span>'
+CSV_COLUMNS = (
+    "file", "device", "bundle", "date", "role", "engine", "unit", "precision", "threads",
+    "resolution_px", "mmacs", "p50_ms", "p90_ms", "p95_ms", "p99_ms", "p95_low_ms", "p95_high_ms",
+    "observed_p50_ms", "observed_p95_ms", "runs", "expected_accuracy", "predicted_p95_ms", "right",
+    "same_class", "images_per_s_batch_1", "peak_memory_bytes", "artefact_bytes",
+    "joules_per_image", "failed", "reasons", "network",
+)  # fmt: skip
 FORMULA = ("=", "+", "-", "@", "\t", "\r")  # what a spreadsheet would compute
 
 
 @dataclass(frozen=True, slots=True)
 class Table:
-    """Text in rows, as many cells as columns in each; the first column names a row."""
+    """Text in rows, as many cells as columns in each; the first column names a row.
+
+    Attributes:
+        title: above it.
+        columns: their names.
+        rows: of cells.
+    """
 
     title: str
     columns: Cells
@@ -62,25 +77,26 @@ def markdown_text(words: str) -> str:
     return shown.replace("\n", " ")
 
 
-def engine_table(result: Result, largest: bool = False) -> Table:
+def engine_table(result: BenchResult, largest: bool = False) -> Table:
     """Returns one network on every engine: what it costs."""
     title = "The largest network on the engines" if largest else "Engines side by side"
-    rows = result.largest if largest else result.engines
-    columns = ("engine", "px", "MMACs", "p50", "p95", "95 % interval of p95", "p99", "runs",
-               "images/s", "memory", "file", "energy/image", "correct", "same class",
+    rows = result.largest if largest else result.middle
+    columns = ("engine", "px", "MMACs", "p50", "p95", "95 % interval of p95", "p99", "others add",
+               "runs", "images/s", "memory", "file", "energy/image", "correct", "same class",
                "validity")  # fmt: skip
     return _without_unknown(title, columns, map(_engine_cells, rows))
 
 
-def _engine_cells(row: ResultRow) -> Cells:
+def _engine_cells(row: Row) -> Cells:
     return (
-        row.configuration,
+        row.name,
         UNKNOWN if row.resolution is None else str(row.resolution),
         digits(row.mmacs),
         *(milliseconds(row.latency_ms.get(p)) for p in (50, 95)),
         interval(row.interval_ms.get(95)),
         milliseconds(row.latency_ms.get(99)),
-        UNKNOWN if row.count is None else f"{row.count}",
+        milliseconds(disturbance_ms(row)),
+        UNKNOWN if row.latency is None else f"{row.latency.count}",
         digits(max(row.images_per_s.values(), default=None)),
         megabytes(row.peak_memory_bytes),
         megabytes(row.artefact_bytes),
@@ -91,16 +107,22 @@ def _engine_cells(row: ResultRow) -> Cells:
     )
 
 
-def front_table(result: Result, name: str) -> Table:
+def disturbance_ms(row: Row) -> float | None:
+    """Returns what other programs added to the p95, in ms; None where nothing was told apart."""
+    latency = row.latency
+    return None if latency is None or latency.observed is None else latency.disturbance_ms[1]
+
+
+def front_table(result: BenchResult, name: str) -> Table:
     """Returns the networks of the front; name is what the accuracy is called."""
     columns = ("engine", "px", "MMACs", name, "correct on labelled photos", "predicted p95",
                "measured p95", "95 % interval", "p50", "validity")  # fmt: skip
-    rows = sorted((*result.front, *result.lower), key=lambda row: row.p95_ms or 0)
+    rows = sorted((*result.front, *result.against), key=lambda row: row.p95_ms or 0)
     return _without_unknown(
         "The front of latency and accuracy",
         columns,
         ((
-            row.configuration + ("" if row.role == "front" else f" ({row.role})"),
+            row.name + ("" if row.role in ("front", "against") else f" ({row.role})"),
             UNKNOWN if row.resolution is None else str(row.resolution),
             digits(row.mmacs),
             quality(row, result.predicts_accuracy),
@@ -114,7 +136,7 @@ def front_table(result: Result, name: str) -> Table:
     )  # fmt: skip
 
 
-def per_second(row: ResultRow) -> str:
+def per_second(row: Row) -> str:
     """Returns the best throughput as a clause; empty where it is not known."""
     if not row.images_per_s:
         return ""
@@ -122,11 +144,11 @@ def per_second(row: ResultRow) -> str:
     return f", {digits(row.images_per_s[batch])} images/s in batches of {batch}"
 
 
-def scenario_table(result: Result) -> Table:
+def scenario_table(result: BenchResult) -> Table:
     """Returns the MLPerf scenarios."""
     rows = tuple(
         (
-            f"{item.scenario}, {item.configuration}",
+            f"{item.scenario}, {item.configuration.words}",
             UNKNOWN if item.queries is None else f"{item.queries:,}",
             milliseconds(item.p90_ms),
             digits(item.images_per_s),
@@ -138,61 +160,61 @@ def scenario_table(result: Result) -> Table:
     return Table("MLPerf scenarios, by its load generator", columns, rows)
 
 
-def fact_table(result: Result) -> Table:
+def fact_table(result: BenchResult) -> Table:
     """Returns what is known of machine and software."""
-    return Table("Machine and software", ("what", "value"), result.facts)
+    return Table("Machine and software", ("what", "value"), facts(result))
 
 
-def correct(row: ResultRow) -> str:
+def correct(row: Row) -> str:
     """Returns the share of labelled photos that were classified correctly, with its interval."""
     share = row.accuracy
     if share is None:
         return UNKNOWN
-    of = "" if share.count is None else f" of {share.count}"
-    if share.low is None or share.high is None:
-        return f"{percent(share.share)}{of}"
+    of = f" of {share.of}"
     return f"{percent(share.share)}{of} ({percent(share.low)} to {percent(share.high)})"
 
 
-def quality(row: ResultRow, predicts_accuracy: bool) -> str:
+def quality(row: Row, predicts_accuracy: bool) -> str:
     """Returns what a network is expected to reach: accuracy, or its size where none is known."""
-    return percent(row.expected_accuracy) if predicts_accuracy else digits(row.mmacs) + " MMACs"
+    return percent(row.expected_accuracy) if predicts_accuracy else with_unit(row.mmacs, "MMACs")
 
 
-def validity(row: ResultRow | Scenario) -> str:
+def validity(row: Row | Scenario) -> str:
     """Returns "valid", why figures are invalid, or why there are none."""
     if row.failed:
         return f"failed: {row.failed}"
     return f"invalid: {', '.join(row.reasons)}" if row.reasons else "valid"
 
 
-def csv_text(results: Sequence[Result]) -> str:
-    """Returns every measured row of every result, plain numbers in base units."""
+def csv_text(results: Sequence[tuple[str, BenchResult]]) -> str:
+    """Returns every row of every result, each with its file's name, in base units."""
+    rows = (_csv_row(name, result, row) for name, result in results for row in result.every_row)
+    return csv_lines(CSV_COLUMNS, rows)
+
+
+def csv_lines(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
+    """Returns `rows` under `columns` as comma-separated values; no spreadsheet computes a cell."""
     stream = io.StringIO()
     writer = csv.writer(stream, lineterminator="\n")
-    writer.writerow(
-        ("file", "device", "bundle", "date", "role", "engine", "unit", "precision", "threads",
-         "resolution_px", "mmacs", "p50_ms", "p90_ms", "p95_ms", "p99_ms", "p95_low_ms",
-         "p95_high_ms", "runs", "expected_accuracy", "predicted_p95_ms", "right", "same_class",
-         "images_per_s_batch_1", "peak_memory_bytes", "artefact_bytes", "joules_per_image",
-         "failed", "reasons", "subnet")
-    )  # fmt: skip
-    for result in results:
-        for row in (*result.engines, *result.largest, *result.front, *result.lower):
-            writer.writerow([_csv_cell(value) for value in _csv_row(result, row)])
+    writer.writerow(columns)
+    for row in rows:
+        writer.writerow([_csv_cell(value) for value in row])
     return stream.getvalue()
 
 
-def _csv_row(result: Result, row: ResultRow) -> list[object]:
-    bounds = row.interval_ms.get(95, (None, None))
+def _csv_row(name: str, result: BenchResult, row: Row) -> list[object]:
+    latency, runs_on = row.latency, row.configuration
+    observed = [latency.observed_ms(p) for p in (50, 95)] if latency else [None, None]
     expected = row.expected_accuracy if result.predicts_accuracy else None
     return [
-        result.path.name, result.device, result.bundle, result.date, row.role, row.engine,
-        row.device, row.precision, row.threads, row.resolution, row.mmacs,
-        *(row.latency_ms.get(p) for p in (50, 90, 95, 99)), *bounds, row.count, expected,
-        row.predicted_p95_ms, row.accuracy and row.accuracy.share, row.same_class,
-        row.images_per_s.get(1), row.peak_memory_bytes, row.artefact_bytes, row.joules_per_image,
-        row.failed, "; ".join(row.reasons), row.subnet,
+        name, result.device_name, result.bundle.name, result.date, row.role, runs_on.engine,
+        runs_on.unit, runs_on.precision, runs_on.threads, row.resolution, row.mmacs,
+        *(row.latency_ms.get(p) for p in (50, 90, 95, 99)),
+        *row.interval_ms.get(95, (None, None)), *observed, latency and latency.count, expected,
+        row.predicted_p95_ms, row.right_share,
+        row.same_class, row.images_per_s.get(1),
+        row.peak_memory_bytes, row.artefact_bytes, row.joules_per_image,
+        row.failed, "; ".join(row.reasons), row.subnet or row.file,
     ]  # fmt: skip
 
 

@@ -6,10 +6,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from tofa_edge.benchmarks.report.budgets import headline, quality_name
-from tofa_edge.benchmarks.report.data import Result
 from tofa_edge.benchmarks.report.html import page, page_title
 from tofa_edge.benchmarks.report.merged import engine_device_table, names, overview_table
-from tofa_edge.benchmarks.report.reading import read
+from tofa_edge.benchmarks.report.remarks import remarks
 from tofa_edge.benchmarks.report.tables import (
     csv_text,
     engine_table,
@@ -18,6 +17,8 @@ from tofa_edge.benchmarks.report.tables import (
     markdown_text,
     scenario_table,
 )
+from tofa_edge.benchmarks.result.bench_result import BenchResult
+from tofa_edge.benchmarks.result.reading import read
 from tofa_edge.errors import DataError
 from tofa_edge.storage.files import check_place, whole_file
 
@@ -44,7 +45,11 @@ def report(paths: Sequence[Path], out: Path, overwrite: bool = False) -> tuple[P
         raise DataError(f"wanted a file to write that ends in .html, got {out}")
     results = [read(path) for path in paths]
     _check_places(out, overwrite)
-    texts = page(results), _markdown(results), csv_text(results)
+    texts = (
+        page(results),
+        _markdown(results),
+        csv_text([(path.name, each) for path, each in zip(paths, results, strict=True)]),
+    )
     places = map(out.with_suffix, SUFFIXES)
     return tuple(_written(path, text, overwrite) for path, text in zip(places, texts, strict=True))
 
@@ -84,7 +89,7 @@ def _written(path: Path, text: str, overwrite: bool) -> Path:
     return path
 
 
-def _markdown(results: Sequence[Result]) -> str:
+def _markdown(results: Sequence[BenchResult]) -> str:
     """Returns what the page says, without its plots."""
     parts = [f"# {markdown_text(page_title(results))}\n"]
     if len(results) > 1:
@@ -94,11 +99,11 @@ def _markdown(results: Sequence[Result]) -> str:
     return "\n".join(parts)
 
 
-def _section(name: str, result: Result) -> list[str]:
+def _section(name: str, result: BenchResult) -> list[str]:
     budget, best = headline(result)
     words = f"{budget}: **{markdown_text(best)}**" if best else "Nothing was measured."
-    when = ", ".join(word for word in (result.bundle, result.date) if word)
-    remarks = [f"- {markdown_text(word)}" for word in result.remarks]
+    when = ", ".join(word for word in (result.bundle.name, result.date) if word)
+    listed = [f"- {markdown_text(word)}" for word in remarks(result)]
     tables = (
         engine_table(result),
         engine_table(result, largest=True),
@@ -108,4 +113,4 @@ def _section(name: str, result: Result) -> list[str]:
     )
     shown = [table.markdown() for table in tables if table.rows]
     head = [f"## {markdown_text(name)}\n", f"{words}\n", f"{markdown_text(when)}\n"]
-    return [*head, *(["\n".join([*remarks, ""])] if remarks else []), *shown]
+    return [*head, *(["\n".join([*listed, ""])] if listed else []), *shown]

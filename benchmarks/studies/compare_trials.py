@@ -13,10 +13,15 @@ import json
 import tempfile
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
+from tofa_edge._version import __version__
 from tofa_edge.backends.protocol import Session
+from tofa_edge.benchmarks.result.bench_result import BenchedBundle, BenchResult
+from tofa_edge.benchmarks.result.reading import to_json
+from tofa_edge.benchmarks.result.row import Row as BenchRow
 from tofa_edge.benchmarks.studies.command import (
     Row,
     options,
@@ -26,9 +31,10 @@ from tofa_edge.benchmarks.studies.command import (
 )
 from tofa_edge.benchmarks.studies.planted_faults import Slowed
 from tofa_edge.benchmarks.suite.compare import compare
-from tofa_edge.benchmarks.suite.fields import heading, latency_fields
+from tofa_edge.benchmarks.suite.fields import UNMEASURED, configuration, with_latency
 from tofa_edge.benchmarks.suite.row import Effort, measurer_of
 from tofa_edge.bundle.bundle import Bundle
+from tofa_edge.device.machine import fingerprint
 from tofa_edge.measurement.turns import measuring_turn
 from tofa_edge.selftest.golden import specimen_images
 from tofa_edge.selftest.records import passing_engines
@@ -45,7 +51,7 @@ def main() -> None:
     out = Path("compare_trials.json")
     given = options(__doc__, "bundle", out=out, pairs=pairs, one=one)
     if given.one is not None:
-        print(json.dumps(_result(given.bundle, given.one)))
+        print(" ".join(to_json(_result(given.bundle, given.one)).split()))
         return
     trial = partial(_pairs, given.bundle)
     resume_trials(given.out, "pairs", (PAIRS, given.pairs), trial, _summary)
@@ -68,8 +74,8 @@ def _summary(rows: list[Row]) -> Row:
     }
 
 
-def _result(path: Path, slower: float) -> Row:
-    """Returns a result of schema 2, as far as `compare` reads it: some subnets on one engine."""
+def _result(path: Path, slower: float) -> BenchResult:
+    """Returns a result as far as `compare` reads it: some subnets on one engine."""
     bundle, rows = Bundle.open(path), []
     engine = next(e for e in passing_engines(bundle) if e.target.threads == 1)
     with measuring_turn() as turn:
@@ -80,15 +86,16 @@ def _result(path: Path, slower: float) -> Row:
             image = specimen_images(subnet.resolution)[:1]
             recording, reasons = measurer.recorded(partial(run, image), 1, EFFORT)
             session.close()
-            row = heading("engine", subnet, engine) | {"latency": latency_fields(recording)}
-            rows.append({**row, "valid": not reasons, "reasons": list(reasons)})
-    return {"schema": 2, "rows": rows, "front": []}
+            row = BenchRow("engine", configuration(engine), subnet.to_json(), failed=UNMEASURED)
+            rows.append(with_latency(row, recording, reasons))
+    named = BenchedBundle(path.name, bundle.digest)
+    return BenchResult(__version__, "", "", named, fingerprint(), {}, rows=tuple(rows))
 
 
 def _pairs(bundle: Path) -> Row:
     """Measures three results, and compares the first with the one alike and with the slower one."""
     slowdowns = {"first": 0.0, "identical": 0.0, "slower": PLANTED}
-    results = {
+    results: dict[str, Any] = {
         name: study_answer("compare_trials", bundle, "--one", slowdown)
         for name, slowdown in slowdowns.items()
     }
@@ -103,7 +110,7 @@ def _pairs(bundle: Path) -> Row:
             "error": round(comparison.error, 4),
             "verdict": comparison.verdict,
             "alarm": comparison.is_slower_than(ALLOWED),
-            "invalid_rows": sum(not row["valid"] for row in results[name]["rows"]),
+            "invalid_rows": sum(bool(row.get("reasons")) for row in results[name]["rows"]),
         }
         for name, comparison in zip(("identical", "slower"), others, strict=True)
     }

@@ -15,13 +15,14 @@ import numpy as np
 
 from tofa_edge.benchmarks.studies.command import Row, options, resume_trials, study_answer
 from tofa_edge.benchmarks.suite.bench import chosen_engines
-from tofa_edge.benchmarks.suite.fields import latency_fields
+from tofa_edge.benchmarks.suite.fields import rounded
 from tofa_edge.benchmarks.suite.row import Effort, measurer_of
 from tofa_edge.bundle.bundle import Bundle
 from tofa_edge.deployment.measure import unexplained
 from tofa_edge.measurement.turns import measuring_turn
 from tofa_edge.selftest.golden import specimen_images
 from tofa_edge.selftest.records import passing_engines
+from tofa_edge.storage.plain import to_plain
 
 BENCHES = 10
 EFFORT = Effort(runs=2000, seconds=8.0, most_seconds=12.0, most_runs=20_000)
@@ -72,7 +73,7 @@ def _bench(path: Path, name: str) -> Row:
         with unexplained(bundle, finished.session, subnet, engine) as model:
             run = partial(model, specimen_images(model.input_size)[0])
             recording, reasons = measurer.recorded(run, engine.target.threads, EFFORT)
-    row = {"engine": str(engine), "latency": latency_fields(recording)}
+    row = {"engine": str(engine), "latency": to_plain(rounded(recording.latency))}
     return {**row, "valid": not reasons, "reasons": list(reasons)}
 
 

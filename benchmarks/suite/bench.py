@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import itertools
-import json
 import logging
 import math
 import os
@@ -16,27 +15,29 @@ import platform
 import tempfile
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
-
-import numpy as np
 
 from tofa_edge._version import __version__
+from tofa_edge.architecture.space import Subnet
 from tofa_edge.backends.protocol import Engine
 from tofa_edge.backends.registry import working
 from tofa_edge.benchmarks.report.write import SUFFIXES as PAGE_SUFFIXES
 from tofa_edge.benchmarks.report.write import write_beside
+from tofa_edge.benchmarks.result.bench_result import BenchedBundle, BenchResult
+from tofa_edge.benchmarks.result.reading import write
+from tofa_edge.benchmarks.result.row import Row, Size
+from tofa_edge.benchmarks.suite.against import Against, OtherNetwork, measured_against
 from tofa_edge.benchmarks.suite.extras import (
     profile_of,
     run_sustained,
     scenarios,
     starts_and_memory,
 )
-from tofa_edge.benchmarks.suite.fields import engine_name
+from tofa_edge.benchmarks.suite.fields import summary
 from tofa_edge.benchmarks.suite.front import measured_front
 from tofa_edge.benchmarks.suite.row import QUICK, Effort, measurer_of
-from tofa_edge.benchmarks.suite.schedule import Benchmark, Schedule
+from tofa_edge.benchmarks.suite.schedule import Benchmark, Findings, Schedule
 from tofa_edge.bundle.bundle import Bundle
 from tofa_edge.deployment.profile import keep
 from tofa_edge.deployment.request import opened as bearable_bundle
@@ -45,12 +46,10 @@ from tofa_edge.errors import BackendError, BundleError, ProfileError
 from tofa_edge.interruption import interruption
 from tofa_edge.measurement.turns import measuring_turn
 from tofa_edge.selftest.records import engine_records, passing_engines
-from tofa_edge.storage.files import sweep, whole_file
-from tofa_edge.storage.plain import from_plain, to_plain
+from tofa_edge.storage.files import printable, sweep
 
 log = logging.getLogger(__name__)
 
-SCHEMA = 2
 QUICK_SECONDS = 108.0  # two minutes, less what starting and the last step take
 ROWS_SHARE, STARTS_SHARE = 0.45, 0.6  # of the time, at which these parts must be done
 
@@ -64,15 +63,17 @@ class BenchOptions:
         engines: names of backends, or of engines as in `str(Engine)`; empty for all.
         sustain_s: how long the fastest network runs without a pause; 0 for not at all.
         scenarios: whether MLPerf's are run.
+        against: networks of other making, measured in the same run.
     """
 
     quick: bool = False
     engines: tuple[str, ...] = ()
     sustain_s: float = 0.0
     scenarios: bool = True
+    against: tuple[Against, ...] = ()
 
 
-def bench(bundle: Path, out: Path, options: BenchOptions = BenchOptions()) -> dict[str, Any]:
+def bench(bundle: Path, out: Path, options: BenchOptions = BenchOptions()) -> BenchResult:
     """Measures a bundle on this machine and writes `bench-<bundle>-<date>.json` into a folder.
 
     Beside it lies the same as a page (`.html`), as Markdown and as CSV; see `report`. An interrupt
@@ -88,89 +89,104 @@ def bench(bundle: Path, out: Path, options: BenchOptions = BenchOptions()) -> di
 
     Raises:
         BundleError: the bundle is damaged, or the folder cannot be written.
-        BackendError: no engine works here, or one that was asked for does not.
+        BackendError: no engine works here, or one that was asked for does not; a network to compare
+            with is none, or its engine does not work here.
+        DataError: the result cannot be written.
     """
     opened = bearable_bundle(bundle)
     _check_folder(out)
+    others = tuple(OtherNetwork.open(each) for each in options.against)
     sweep(out, "bench-*")
     with interruption():  # until all is written
-        result, path = _benched(opened, out, options)
+        result, path = _benched(opened, out, options, others)
         for written in (path, *write_beside(path)):
             log.info(f"wrote {written}")
     return result
 
 
-def _benched(opened: Bundle, out: Path, options: BenchOptions) -> tuple[dict[str, Any], Path]:
+def _benched(
+    opened: Bundle, out: Path, options: BenchOptions, others: Sequence[OtherNetwork]
+) -> tuple[BenchResult, Path]:
     """Measures a bundle; returns the result and the file that it is written to."""
-    begun = time.time()
-    result = _head(opened, options, begun)
+    begun, found, interrupted, before = time.time(), Findings(), False, state()
     schedule = Schedule(QUICK_SECONDS if options.quick else math.inf)
     try:
         with measuring_turn() as turn:
-            result["alone"] = turn != "busy"
-            _measure(result, opened, options, schedule)
+            found.alone = turn != "busy"
+            _measure(found, opened, options, others, schedule, before)
     except KeyboardInterrupt:
-        result["interrupted"] = True
-    result |= {"skipped": schedule.skipped, "state_after": to_plain(state())}
-    result["seconds"] = round(time.time() - begun, 1)
+        interrupted = True
+    result = BenchResult(
+        tofa_edge=__version__,
+        date=time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(begun)),
+        command=_command(opened, options),
+        bundle=BenchedBundle(_shown(opened.path.name), opened.digest, len(opened.classes)),
+        device=fingerprint(),
+        versions={name: item.version() for name, item in working().items()},
+        rows=tuple(found.rows),
+        front=tuple(found.front),
+        against=tuple(found.against),
+        python=platform.python_version(),
+        state_before=before,
+        state_after=state(),
+        seconds=round(time.time() - begun, 1),
+        quick=options.quick,
+        alone=found.alone,
+        interrupted=interrupted,
+        skipped=tuple(schedule.skipped),
+        predicts_accuracy=found.predicts_accuracy,
+        mean_prediction_error=found.mean_prediction_error,
+        learned_from=tuple(found.learned_from),
+        sustained=found.sustained,
+        scenarios=tuple(found.scenarios),
+        profile=found.profile,
+    )
     name = time.strftime("%Y%m%d-%H%M%S", time.gmtime(begun))
     path = _unused(out / f"bench-{opened.path.stem}-{name}.json")
-    _write(path, result)
+    write(result, path)
     return result, path
 
 
-def _head(opened: Bundle, options: BenchOptions, begun: float) -> dict[str, Any]:
-    return {
-        "schema": SCHEMA,
-        "tofa_edge": __version__,
-        "date": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(begun)),
-        "seconds": 0.0,
-        "quick": options.quick,
-        "interrupted": False,
-        "bundle": {
-            "name": opened.path.name,
-            "digest": opened.digest,
-            "classes": len(opened.classes),
-        },
-        "device": to_plain(fingerprint()),
-        "state_before": to_plain(state()),
-        "versions": {name: item.version() for name, item in working().items()},
-        "python": platform.python_version(),
-        "alone": True,
-        "rows": [],
-        "front": [],
-        "mean_prediction_error": None,
-        "sustained": None,
-        "scenarios": [],
-        "learned_from": [],
-        "predicts_accuracy": False,
-        "profile": None,
-    }
+def _command(opened: Bundle, options: BenchOptions) -> str:
+    words = ["tofa-edge bench", _shown(opened.path.name), *["--quick"] * options.quick]
+    words += [f"--engines {','.join(options.engines)}"] * bool(options.engines)
+    words += [f"--sustain {options.sustain_s:g}"] * bool(options.sustain_s)
+    words += ["--no-scenarios"] * (not options.scenarios)
+    words += [f"--against {_shown(each.path.name)}" for each in options.against]
+    return printable(" ".join(words), 1000)
+
+
+def _shown(name: str) -> str:
+    return printable(name, 120)
 
 
 def _measure(
-    result: dict[str, Any], opened: Bundle, options: BenchOptions, schedule: Schedule
+    found: Findings,
+    opened: Bundle,
+    options: BenchOptions,
+    others: Sequence[OtherNetwork],
+    schedule: Schedule,
+    before: State,
 ) -> None:
     engine_records(opened)
     engines = chosen_engines(passing_engines(opened), options.engines)
     log.info(f"{len(engines)} engines and thread counts: {', '.join(map(str, engines))}")
-    measurer = measurer_of(opened, engines, result["alone"])
-    run = Benchmark(result, measurer, engines, options.quick, schedule)
+    run = Benchmark(
+        found, measurer_of(opened, engines, found.alone), engines, options.quick, schedule
+    )
     try:
-        _measure_all(run, options)
+        _measure_all(run, options, others)
     finally:
-        profile = profile_of(run, from_plain(State, result["state_before"]))
-        if profile is not None:
-            fields = {"schema_version": profile.schema_version}
-            result["profile"] = fields | dict(to_plain(profile))
-    if profile is not None and not options.quick and not options.engines:
+        found.profile = profile_of(run, before)
+    if found.profile is not None and not options.quick and not options.engines:
         with contextlib.suppress(ProfileError):  # deployments do without
-            keep(profile, first=True)
+            keep(found.profile, first=True)
 
 
-def _measure_all(run: Benchmark, options: BenchOptions) -> None:
+def _measure_all(run: Benchmark, options: BenchOptions, others: Sequence[OtherNetwork]) -> None:
     _rows(run)
-    best = _fastest(run.result["rows"])
+    measured_against(run, others)
+    best = _fastest(run.found.rows)
     if best is None:
         return
     measured_front(run, best)
@@ -183,7 +199,9 @@ def _measure_all(run: Benchmark, options: BenchOptions) -> None:
 def _rows(run: Benchmark) -> None:
     """Measures every engine; then starts and memory, each in processes of their own."""
     space, schedule = run.measurer.bundle.space, run.schedule
-    subnets = {"middle": space.middle()} | ({} if run.quick else {"largest": space.largest()})
+    subnets: dict[Size, Subnet] = {"middle": space.middle()}
+    if not run.quick:
+        subnets["largest"] = space.largest()
     schedule.part(len(run.engines) * len(subnets), ROWS_SHARE)
     # an early end should leave something of each engine: one thread first, float first
     engines = sorted(run.engines, key=lambda e: (e.target.threads > 1, e.target.is_integer))
@@ -192,13 +210,10 @@ def _rows(run: Benchmark) -> None:
             if not schedule.has_time(f"{engine} with the {size} subnet"):
                 continue
             row = run.measurer.row("engine", subnet, engine, QUICK if run.quick else Effort())
-            row["size"] = size
-            run.result["rows"].append(row)
-            schedule.done(_summary(row))
-    measured = [row for row in run.result["rows"] if not row["failed"]]
-    measured.sort(
-        key=lambda row: (row["size"] != "middle", row["threads"] > 1, row["latency"]["p50_ms"])
-    )
+            run.found.rows.append(replace(row, size=size))
+            schedule.done(summary(row))
+    measured = [row for row in run.found.rows if not row.failed]
+    measured.sort(key=lambda r: (r.size != "middle", r.configuration.threads > 1, r.latency_ms[50]))
     schedule.part(len(measured), STARTS_SHARE)
     starts_and_memory(run, measured)
 
@@ -220,18 +235,10 @@ def chosen_engines(offered: list[Engine], names: Sequence[str]) -> list[Engine]:
     return [e for e in offered if not names or any(_is_called(e, name) for name in names)]
 
 
-def _fastest(rows: Sequence[dict[str, Any]]) -> dict[str, Any] | None:
+def _fastest(rows: Sequence[Row]) -> Row | None:
     """Returns the row of the fastest engine with the middle subnet; None where all failed."""
-    measured = [row for row in rows if not row["failed"] and row["size"] == "middle"]
-    return min(measured, key=lambda row: float(row["latency"]["p50_ms"]), default=None)
-
-
-def _summary(row: dict[str, Any]) -> str:
-    name, latency = engine_name(row), row["latency"]
-    if row["failed"]:
-        return f"{name}: failed, {row['failed']}"
-    verdict = "VALID" if row["valid"] else f"INVALID, {'; '.join(row['reasons'])}"
-    return f"{name}: p50 {latency['p50_ms']:.2f} ms, p95 {latency['p95_ms']:.2f} ms; {verdict}"
+    measured = [row for row in rows if not row.failed and row.size == "middle"]
+    return min(measured, key=lambda row: row.latency_ms[50], default=None)
 
 
 def _unused(path: Path) -> Path:
@@ -243,30 +250,6 @@ def _unused(path: Path) -> Path:
         return not any(os.path.lexists(each.with_suffix(suffix)) for suffix in suffixes)
 
     return next(filter(is_free, itertools.chain([path], names)))
-
-
-def _write(path: Path, result: dict[str, Any]) -> None:
-    content = json.dumps(finite(result), indent=1, allow_nan=False).encode()
-    try:
-        with whole_file(path, overwrite=False) as stream:
-            stream.write(content)
-    except OSError as error:
-        raise BundleError(f"{path}: cannot be written: {error.strerror or error}") from error
-
-
-def finite(value: Any) -> Any:
-    """Returns JSON values with null for each number that is not finite: JSON has no NaN.
-
-    Args:
-        value: as `json` takes it: nested lists and dictionaries.
-    """
-    if isinstance(value, dict):
-        return {key: finite(item) for key, item in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [finite(item) for item in value]
-    if isinstance(value, np.generic):
-        value = value.item()
-    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def _is_called(engine: Engine, name: str) -> bool:

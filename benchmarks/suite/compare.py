@@ -8,19 +8,17 @@ counts: the median, which a few disturbed rows do not move.
 
 from __future__ import annotations
 
-import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from tofa_edge.architecture.space import Subnet
-from tofa_edge.benchmarks.report.reading import content
-from tofa_edge.benchmarks.suite.fields import engine_name
+from tofa_edge.benchmarks.result.bench_result import BenchResult
+from tofa_edge.benchmarks.result.reading import read
 from tofa_edge.errors import DataError, SubnetError
-from tofa_edge.measurement.stopwatch import SLOWED
+from tofa_edge.measurement.stopwatch import Latency
 
 BETWEEN = 0.02  # relative: two measurements of one network in two processes on one machine
 COMMON = 0.01  # relative: what moves all rows of a run alike
@@ -108,16 +106,13 @@ def compare(paths: Sequence[Path]) -> list[Comparison]:
     """
     if len(paths) < 2:
         raise DataError(f"wanted two results or more to compare, got {len(paths)}")
-    first, *others = [(path, content(path)) for path in paths]
+    first, *others = [(path, read(path)) for path in paths]
     return [_compared(first, other) for other in others]
 
 
-def _compared(first: tuple[Path, dict[str, Any]], other: tuple[Path, dict[str, Any]]) -> Comparison:
-    try:
-        before, after = (_networks(result) for _, result in (first, other))
-    except (KeyError, TypeError, ValueError) as error:
-        raise DataError(f"{first[0]} or {other[0]} lacks what bench writes: {error!r}") from error
-    digests = _digest(first[1]), _digest(other[1])
+def _compared(first: tuple[Path, BenchResult], other: tuple[Path, BenchResult]) -> Comparison:
+    before, after = (_networks(result) for _, result in (first, other))
+    digests = first[1].bundle.digest, other[1].bundle.digest
     if None not in digests and digests[0] != digests[1]:
         raise DataError(
             f"{first[0]} and {other[0]} have no network in common: the bundles differ "
@@ -137,32 +132,20 @@ def _compared(first: tuple[Path, dict[str, Any]], other: tuple[Path, dict[str, A
         rows,
         float(np.exp(np.median(logs))),
         float(np.hypot(standard_error, COMMON)),
-        (*_differing(first[1], other[1]), *_invalid(first), *_invalid(other)),
+        (*_differing(first[1], other[1]), *_invalid(*first), *_invalid(*other)),
     )
 
 
-def _networks(result: Mapping[str, Any]) -> dict[str, tuple[float, float]]:
-    """Returns the median and its relative error of each network on an engine, by name.
-
-    Schema 2 is named as schema 1 names it.
-    """
-    rows = []
-    if result["schema"] == 2:
-        for row in (*result["rows"], *result["front"]):
-            subnet = json.dumps(row["subnet"], separators=(",", ":"))
-            name = MIDDLE if row.get("size") == "middle" else _named(subnet)
-            rows.append((name, engine_name(row), row))
-    else:
-        rows += [(MIDDLE, row["engine"], row) for row in result["engines"]]
-        learned = (*result.get("learned_from", ()), *result.get("front", ()))
-        rows += [
-            (_named(str(r["subnet"])), r["engine"], r)
-            for r in learned
-            if r.get("engine") is not None
-        ]
-    return {
-        f"{name} on {e}": _steady(r["latency"]) for name, e, r in rows if r["latency"] is not None
-    }
+def _networks(result: BenchResult) -> dict[str, Latency]:
+    """Returns the latency of each network on an engine, by name; schemas are named alike."""
+    found: dict[str, Latency] = {}
+    for row in result.every_row:
+        name = MIDDLE if row.size == "middle" else row.file or _named(row.subnet or "")
+        if row.latency is not None:
+            found[f"{name} on {row.configuration}"] = row.latency
+    for learned in result.learned_from:
+        found.setdefault(f"{_named(learned.subnet)} on {learned.engine}", learned.latency)
+    return found
 
 
 def _named(subnet: str) -> str:
@@ -173,23 +156,10 @@ def _named(subnet: str) -> str:
         return subnet
 
 
-def _digest(result: Mapping[str, Any]) -> object:
-    """Returns the digest of the bundle that was measured; None where the result does not tell."""
-    bundle = result.get("bundle")
-    return bundle.get("digest") if isinstance(bundle, Mapping) else None
-
-
-def _steady(latency: Mapping[str, Any]) -> tuple[float, float]:
-    slowdown = float(latency["slowdown"])
-    median = float(latency["p50_ms"]) / (slowdown if slowdown > SLOWED else 1.0)
-    if not 0 < median < float("inf"):
-        raise ValueError(f"a median of {median} ms")
-    return median, float(latency["relative_error"])
-
-
-def _row(name: str, before: tuple[float, float], after: tuple[float, float]) -> ComparedRow:
-    error = float(np.sqrt(before[1] ** 2 + after[1] ** 2 + BETWEEN**2))
-    return ComparedRow(name, before[0], after[0], after[0] / before[0], error)
+def _row(name: str, before: Latency, after: Latency) -> ComparedRow:
+    error = float(np.hypot(np.hypot(before.relative_error, after.relative_error), BETWEEN))
+    first, second = before.steady_ms, after.steady_ms
+    return ComparedRow(name, first, second, second / first, error)
 
 
 def _verdict(ratio: float, error: float) -> str:
@@ -199,27 +169,25 @@ def _verdict(ratio: float, error: float) -> str:
     return "slower" if moved > 0 else "faster"
 
 
-def _invalid(named: tuple[Path, dict[str, Any]]) -> list[str]:
-    """Returns a line about the invalid rows of a result; schema 1 has no reasons."""
-    path, result = named
-    rows = [*result.get("rows", ()), *result.get("front", ())]
-    invalid = [row for row in rows if row.get("latency") and row.get("reasons")]
+def _invalid(path: Path, result: BenchResult) -> list[str]:
+    """Returns a line about the invalid rows of a result."""
+    rows = result.every_row
+    invalid = [row for row in rows if row.latency and row.reasons]
     if not invalid:
         return []
-    words = (reason.partition(":")[0] for row in invalid for reason in row["reasons"])
-    kinds = ", ".join(sorted(set(words)))
+    kinds = ", ".join(sorted({kind for row in invalid for kind in row.kinds}))
     return [f"{path}: {len(invalid)} of {len(rows)} rows are not valid: {kinds}"]
 
 
-def _differing(first: Mapping[str, Any], other: Mapping[str, Any]) -> list[str]:
+def _differing(first: BenchResult, other: BenchResult) -> list[str]:
     differences = []
-    if first.get("device") != other.get("device"):
+    if first.device != other.device:
         differences.append("the devices differ")
-    if _digest(first) != _digest(other):
+    if first.bundle.digest != other.bundle.digest:
         differences.append("the bundles differ")
-    versions = [dict(r.get("versions", {}), tofa_edge=r.get("tofa_edge")) for r in (first, other)]
-    for name in sorted(versions[0].keys() | versions[1].keys()):
-        old, new = (each.get(name, "nothing") for each in versions)
-        if old != new:
-            differences.append(f"{name}: {old} before, {new} after")
+    old, new = ({**each.versions, "tofa_edge": each.tofa_edge} for each in (first, other))
+    for name in sorted(old.keys() | new.keys()):
+        if old.get(name) != new.get(name):
+            before, after = old.get(name, "nothing"), new.get(name, "nothing")
+            differences.append(f"{name}: {before} before, {after} after")
     return differences

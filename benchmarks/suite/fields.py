@@ -1,95 +1,87 @@
-"""The fields of a row as `bench` writes it, and its engine, subnet and latency from them."""
+"""From engines, subnets and recordings to the fields of a row, and back."""
 
 from __future__ import annotations
 
-import json
-from collections.abc import Mapping
 from dataclasses import replace
-from typing import Any
 
 from tofa_edge.architecture.space import Subnet
 from tofa_edge.backends.protocol import Engine
-from tofa_edge.measurement.order_statistics import interval
-from tofa_edge.measurement.stopwatch import Latency, Recording, percentiles
+from tofa_edge.benchmarks.result.row import Configuration, Role, Row
+from tofa_edge.errors import TofaError
+from tofa_edge.measurement.order_statistics import curve, interval
+from tofa_edge.measurement.stopwatch import Latency, Percentiles, Recording
+from tofa_edge.storage.files import one_line
 
-LATENCY = (
-    "p50_ms", "p90_ms", "p95_ms", "p99_ms", "count", "relative_error", "slowdown", "flags",
-)  # fmt: skip
-FIGURES = (
-    "latency", "curve_ms", "cold_start", "throughput", "peak_memory_bytes", "artefact_bytes",
-    "energy", "accuracy", "parity", "layers",
-)  # fmt: skip
+UNMEASURED = "not measured"  # of a row, until it has a latency
+PERCENTILES = ("p50_ms", "p90_ms", "p95_ms", "p99_ms")
 
 
-def heading(role: str, subnet: Subnet, engine: Engine) -> dict[str, Any]:
-    """Returns what stands in a row before anything is measured.
+def configuration(engine: Engine) -> Configuration:
+    """Returns how an engine stands in a result."""
+    target = engine.target
+    return Configuration(engine.backend.name, target.unit, target.precision, target.threads)
+
+
+def failed_row(role: Role, subnet: Subnet, engine: Engine, error: TofaError) -> Row:
+    """Returns the row of a `subnet` that an `error` kept from being measured.
 
     Args:
-        role: "engine", "front" or "largest at lower resolution".
+        role: what it was to be measured for.
         subnet: which.
-        engine: that runs it.
+        engine: that was to run it.
+        error: why it was not.
     """
-    return {
-        "role": role,
-        "engine": engine.backend.name,
-        "device": engine.target.unit,
-        "precision": engine.target.precision,
-        "threads": engine.target.threads,
-        "subnet": json.loads(subnet.to_json()),
-        "resolution": subnet.resolution,
-        "mmacs": None,
-        "failed": None,
-        "valid": False,
-        "reasons": [],
-        **dict.fromkeys(FIGURES),
-    }
+    at = subnet.resolution
+    whole = configuration(engine)
+    return Row(role, whole, subnet.to_json(), resolution=at, failed=one_line(error))
 
 
-def engine_name(row: Mapping[str, Any]) -> str:
-    """Returns the engine of a row as `str(Engine)` says it.
+def subnet_of(row: Row) -> Subnet:
+    """Returns the subnet of a row that has one."""
+    assert row.subnet is not None
+    return Subnet.from_json(row.subnet)
+
+
+def with_latency(row: Row, recording: Recording, reasons: tuple[str, ...] = ()) -> Row:
+    """Returns a row with the latency of a `recording`, its intervals and its curve.
+
+    They are the network's own; see `Row.latency`. The intervals are of 95 %, from order statistics.
 
     Args:
-        row: with at least its heading.
+        row: to be filled.
+        recording: of its runs.
+        reasons: why it does not count.
     """
-    return f"{row['engine']} {row['device']} {row['precision']} {row['threads']}t"
+    values = [1e3 * value for value in recording.own_seconds or recording.seconds]
+    ends = {p: interval(values, p) for p in (50, 95, 99)}
+    pairs = {p: pair and (round(pair[0], 4), round(pair[1], 4)) for p, pair in ends.items()}
+    return replace(
+        row,
+        failed=None,
+        reasons=reasons,
+        latency=rounded(recording.latency),
+        p50_interval_ms=pairs[50],
+        p95_interval_ms=pairs[95],
+        p99_interval_ms=pairs[99],
+        curve_ms=tuple((percent, round(value, 5)) for percent, value in curve(values)),
+    )
 
 
-def row_key(row: Mapping[str, Any]) -> str:
-    """Returns what tells a row from the others: its engine and its subnet."""
-    return f"{engine_name(row)} {subnet_of(row).to_json()}"
+def rounded(latency: Latency) -> Latency:
+    """Returns a latency with milliseconds and shares to four or five decimals."""
+    seen = latency.observed
+    walls = (
+        None if seen is None else Percentiles(*(round(getattr(seen, n), 5) for n in PERCENTILES))
+    )
+    own = {name: round(getattr(latency, name), 5) for name in PERCENTILES}
+    shares = {name: round(getattr(latency, name), 4) for name in ("relative_error", "slowdown")}
+    return replace(latency, observed=walls, **own, **shares)
 
 
-def subnet_of(row: Mapping[str, Any]) -> Subnet:
-    """Returns the subnet of a row."""
-    return Subnet.from_json(json.dumps(row["subnet"]))
-
-
-def latency_of(row: Mapping[str, Any]) -> Latency:
-    """Returns the latency of a row that has one."""
-    fields = {name: row["latency"][name] for name in LATENCY}
-    return Latency(**{**fields, "flags": tuple(fields["flags"])})
-
-
-def latency_fields(recording: Recording) -> dict[str, Any]:
-    """Returns a latency by the wall clock, as observed.
-
-    It has intervals of 95 %, from order statistics; None where runs are few.
-    """
-    own, walls = recording.latency, percentiles(recording.seconds)
-    found = rounded(replace(walls, slowdown=own.slowdown, flags=own.flags))
-    values = milliseconds(recording)
-    for percentile in (50, 95, 99):
-        ends = interval(values, percentile)
-        found[f"p{percentile}_interval_ms"] = ends and [round(end, 4) for end in ends]
-    return found
-
-
-def rounded(latency: Latency) -> dict[str, Any]:
-    """Returns the fields of a latency, milliseconds to four decimals."""
-    fields = {name: getattr(latency, name) for name in LATENCY}
-    return {k: round(v, 4) if isinstance(v, float) else v for k, v in fields.items()}
-
-
-def milliseconds(recording: Recording) -> list[float]:
-    """Returns the durations of runs in milliseconds."""
-    return [1e3 * value for value in recording.seconds]
+def summary(row: Row) -> str:
+    """Returns what was measured of a row, or why it was not, on one line."""
+    if row.latency is None:
+        return f"{row.name}: failed, {row.failed}"
+    verdict = "VALID" if row.valid else f"INVALID, {'; '.join(row.reasons)}"
+    p50, p95 = row.latency.p50_ms, row.latency.p95_ms
+    return f"{row.name}: p50 {p50:.2f} ms, p95 {p95:.2f} ms; {verdict}"

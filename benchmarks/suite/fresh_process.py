@@ -15,6 +15,7 @@ import numpy as np
 
 from tofa_edge import backends
 from tofa_edge.backends.protocol import Engine, Target
+from tofa_edge.benchmarks.result.row import ColdStart
 from tofa_edge.errors import BackendError
 
 COLD = """
@@ -34,22 +35,16 @@ PATIENCE_S = 300.0
 SERVED = 10
 
 
-def cold_start(bundle: Path, engine: Engine, subnet: str, repeats: int) -> dict[str, float]:
-    """Returns what the parts of a first start take, each in a new process, medians in seconds.
-
-    Returns:
-        "import_s" of the package and the engine, "open_s" of the bundle, "cut_s", "calibrate_s",
-        "quantise_s" where the target is one in integers, "build_s", "load_s", "first_run_s",
-        "process_s" from outside, "runs", and "peak_memory_bytes" of all that.
-    """
+def cold_start(bundle: Path, engine: Engine, subnet: str, repeats: int) -> ColdStart:
+    """Returns what the parts of a first start take, each in a new process: medians."""
     words = [sys.executable, "-c", COLD, str(bundle), engine_words(engine), subnet]
     rows = []
     for _ in range(repeats):
         spent, parts = in_new_process(words, f"{engine}: a start")
         rows.append({"process_s": spent, **parts})
     medians = {name: round(float(np.median([row[name] for row in rows])), 4) for name in rows[0]}
-    peak = int(medians["peak_memory_bytes"])
-    return {**medians, "peak_memory_bytes": peak, "runs": repeats}
+    peak = int(medians.pop("peak_memory_bytes"))
+    return ColdStart(**medians, runs=repeats, peak_memory_bytes=peak)
 
 
 def peak_memory(artefact: bytes, engine: Engine, size: int) -> int:

@@ -14,8 +14,9 @@ import json
 import re
 import sys
 import tempfile
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
@@ -24,8 +25,10 @@ from tofa_edge.benchmarks.suite.fresh_process import engine_of, engine_words, in
 from tofa_edge.errors import BackendError
 from tofa_edge.measurement.validity import invalid_reasons, snapshot
 from tofa_edge.selftest.golden import specimen_images
+from tofa_edge.storage.files import one_line
+from tofa_edge.storage.plain import from_plain, to_plain
 
-SCENARIOS = ("SingleStream", "Offline")
+SCENARIOS: tuple[Literal["SingleStream", "Offline"], ...] = ("SingleStream", "Offline")
 MODULE = "mlperf_loadgen"
 LEAST_QUERIES = 64
 OFFLINE_BATCH = 8
@@ -39,19 +42,22 @@ SUMMARY = {
 }
 
 
-def scenario(
-    name: str, artefact: bytes, engine: Engine, size: int, seconds: float
-) -> dict[str, Any]:
-    """Returns what the load generator finds of a network in a scenario.
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What the load generator says of a run, and why it does not count; as in `Scenario`."""
 
-    Returns:
-        "failed", "valid", "reasons", "queries", "p90_ms", "images_per_s", "seconds".
-    """
-    nothing = {"valid": False, "reasons": [], "queries": None, "p90_ms": None}
-    failed = {**nothing, "images_per_s": None, "seconds": seconds}
+    reasons: tuple[str, ...] = ()
+    queries: int | None = None
+    p90_ms: float | None = None
+    images_per_s: float | None = None
+    failed: str | None = None
+
+
+def scenario(name: str, artefact: bytes, engine: Engine, size: int, seconds: float) -> Outcome:
+    """Returns what the load generator finds of a network in a scenario."""
     if importlib.util.find_spec(MODULE) is None:
         reason = "mlcommons-loadgen is not installed: pip install 'tofa-edge[loadgen]' (x86-64)"
-        return {"failed": reason, **failed}
+        return Outcome(failed=reason)
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "artefact"
         path.write_bytes(artefact)
@@ -61,8 +67,8 @@ def scenario(
         try:
             _, figures = in_new_process(command, f"MLPerf's {name}", patience_s, folder=folder)
         except BackendError as error:
-            return {"failed": str(error), **failed}
-        return {"failed": None, "seconds": seconds, **figures}
+            return Outcome(failed=one_line(error))
+        return from_plain(Outcome, figures)
 
 
 def main() -> None:
@@ -76,7 +82,8 @@ def main() -> None:
     before = snapshot()
     count = _play(name, session, images, float(seconds))
     reasons = list(invalid_reasons(before, snapshot(), None, engine.target.threads))
-    print(json.dumps(_summary(name, Path("mlperf_log_summary.txt").read_text(), count, reasons)))
+    text = Path("mlperf_log_summary.txt").read_text()
+    print(json.dumps(to_plain(_summary(name, text, count, reasons))))
 
 
 def _play(name: str, session: Any, images: Any, seconds: float) -> int:
@@ -119,21 +126,19 @@ def _expected_s(session: Any, images: Any, batch: int) -> float:
     return float(np.median(timed(lambda: session.run(images[:batch]), 10))) / batch
 
 
-def _summary(name: str, text: str, count: int, reasons: list[str]) -> dict[str, Any]:
+def _summary(name: str, text: str, count: int, reasons: list[str]) -> Outcome:
     found = {key: pattern.search(text) for key, pattern in SUMMARY.items()}
     if not re.search(r"^Result is : VALID$", text, re.MULTILINE):
         reasons.append("too few runs: the load generator calls the result invalid")
-    p90 = found["p90_ms"]
-    per_second = found["images_per_s"]
+    p90, per_second = found["p90_ms"], found["images_per_s"]
     if p90 is None and per_second is None:
         raise BackendError(f"the load generator's summary of {name} says nothing: {text[:200]}")
-    return {
-        "valid": not reasons,
-        "reasons": reasons,
-        "queries": count,
-        "p90_ms": round(float(p90[1]) / 1e6, 4) if p90 and name == "SingleStream" else None,
-        "images_per_s": round(float(per_second[1]), 2) if per_second else None,
-    }
+    return Outcome(
+        reasons=tuple(reasons),
+        queries=count,
+        p90_ms=round(float(p90[1]) / 1e6, 4) if p90 and name == "SingleStream" else None,
+        images_per_s=round(float(per_second[1]), 2) if per_second else None,
+    )
 
 
 if __name__ == "__main__":

@@ -6,26 +6,50 @@ first. The registry has one profile for each device, which `deploy` can be given
 
 from __future__ import annotations
 
-import csv
-import io
 import json
 import re
 from collections.abc import Iterable, Sequence
+from dataclasses import asdict, astuple, dataclass, fields
 from pathlib import Path
-from typing import Any
 
-from tofa_edge.benchmarks.report.reading import content
-from tofa_edge.device_profiles.profile import Profile, from_json, save
+from tofa_edge.benchmarks.report.tables import Table, csv_lines
+from tofa_edge.benchmarks.result.bench_result import BenchResult
+from tofa_edge.benchmarks.result.reading import read
+from tofa_edge.benchmarks.result.row import Row
+from tofa_edge.device_profiles.profile import Profile, save
 from tofa_edge.errors import DataError, ProfileError
 from tofa_edge.storage.files import check_place, whole_file
 
-COLUMNS = (
-    "device", "date", "bundle", "role", "engine", "unit", "precision", "threads", "resolution",
-    "mmacs", "p50_ms", "p95_ms", "p99_ms", "runs", "images_per_s", "start_s", "peak_memory_mb",
-    "joules_per_image", "accuracy", "verdict",
-)  # fmt: skip
 
-Row = dict[str, Any]
+@dataclass(frozen=True, slots=True)
+class MergedRow:
+    """One network on one engine of one device; None where not known."""
+
+    device: str
+    date: str
+    bundle: str
+    role: str
+    engine: str
+    unit: str
+    precision: str
+    threads: int
+    network: str | None
+    resolution: int | None
+    mmacs: float | None
+    p50_ms: float | None
+    p95_ms: float | None
+    p99_ms: float | None
+    observed_p95_ms: float | None
+    runs: int | None
+    images_per_s: float | None
+    start_s: float | None
+    peak_memory_mb: float | None
+    joules_per_image: float | None
+    accuracy: float | None
+    verdict: str
+
+
+COLUMNS = tuple(field.name for field in fields(MergedRow))
 
 
 def files_of(paths: Sequence[Path]) -> list[Path]:
@@ -47,7 +71,7 @@ def merged(paths: Sequence[Path], out: Path, overwrite: bool = False) -> list[Pa
     """Writes table.json, table.csv, table.md and a folder "registry" with profiles.
 
     Args:
-        paths: of results, schema 1 or 2; the first has no profile.
+        paths: of results; those of schema 1 have no profile.
         out: folder, made if it is not there.
         overwrite: whether files there may be replaced.
 
@@ -57,28 +81,23 @@ def merged(paths: Sequence[Path], out: Path, overwrite: bool = False) -> list[Pa
     Raises:
         DataError: a result cannot be read, a file exists, or the folder cannot be written.
     """
-    results = [(path, content(path)) for path in paths]
-    results.sort(key=lambda pair: str(pair[1].get("date", "")), reverse=True)
-    try:
-        rows = [row for _, result in results for row in table_rows(result)]
-    except (KeyError, TypeError, AttributeError) as error:
-        raise DataError(
-            f"one of {len(paths)} results lacks what bench writes: {error!r}"
-        ) from error
+    results = sorted(map(read, paths), key=lambda result: result.date, reverse=True)
+    rows = [row for result in results for row in merged_rows(result)]
     profiles = _profiles(results)
+    table = Table("Results", COLUMNS, tuple(tuple(map(_cell, astuple(row))) for row in rows))
     contents = {
-        "table.json": json.dumps(rows, indent=1, allow_nan=False, ensure_ascii=False),
-        "table.csv": as_csv(rows),
-        "table.md": as_markdown(rows),
+        "table.json": json.dumps([asdict(row) for row in rows], indent=1, allow_nan=False),
+        "table.csv": csv_lines(COLUMNS, map(astuple, rows)),
+        "table.md": table.markdown(),
     }
     files = [out / name for name in (*contents, *(f"registry/{name}" for name in profiles))]
     try:
         (out / "registry").mkdir(parents=True, exist_ok=True)
         for path in files:
             check_place(path, overwrite, DataError)
-        for name, table in contents.items():
+        for name, text in contents.items():
             with whole_file(out / name, overwrite=overwrite) as stream:
-                stream.write(table.encode())
+                stream.write(text.encode())
         for name, profile in profiles.items():
             save(profile, out / "registry" / name, overwrite)
     except (OSError, ProfileError) as error:
@@ -86,92 +105,51 @@ def merged(paths: Sequence[Path], out: Path, overwrite: bool = False) -> list[Pa
     return files
 
 
-def table_rows(result: Row) -> list[Row]:
-    """Returns the rows of a table that a result adds, with `COLUMNS`; None where not known."""
-    shared = {
-        "device": device_name(result),
-        "date": result.get("date"),
-        "bundle": (result.get("bundle") or {}).get("name"),
-    }
-    if result["schema"] == 1:
-        rows = _rows_of_schema_1(result)
-    else:
-        rows = [_figures(row) for row in (*result["rows"], *result["front"])]
-    return [{name: {**shared, **row}.get(name) for name in COLUMNS} for row in rows]
+def merged_rows(result: BenchResult) -> list[MergedRow]:
+    """Returns what a `result` adds to the table."""
+    return [_merged(result, row) for row in result.every_row]
 
 
-def device_name(result: Row) -> str:
-    """Returns what a device is called: its board, else its processor."""
-    device = result.get("device") or {}
-    processors = device.get("processors") or {}
-    return str(device.get("board") or ", ".join(processors) or "unknown")
+def _merged(result: BenchResult, row: Row) -> MergedRow:
+    latency, runs_on = row.latency_ms, row.configuration
+    timed, start = row.latency, row.cold_start
+    verdict = f"failed: {row.failed}" if row.failed else "; ".join(row.reasons) or "VALID"
+    return MergedRow(
+        device=result.device_name,
+        date=result.date,
+        bundle=result.bundle.name,
+        role=row.role,
+        engine=runs_on.engine,
+        unit=runs_on.unit,
+        precision=runs_on.precision,
+        threads=runs_on.threads,
+        network=row.file or row.subnet,
+        resolution=row.resolution,
+        mmacs=row.mmacs,
+        p50_ms=latency.get(50),
+        p95_ms=latency.get(95),
+        p99_ms=latency.get(99),
+        observed_p95_ms=None if timed is None else timed.observed_ms(95),
+        runs=None if timed is None else timed.count,
+        images_per_s=max(row.images_per_s.values(), default=None),
+        start_s=None if start is None else start.process_s,
+        peak_memory_mb=row.peak_memory_bytes and round(row.peak_memory_bytes / 1e6, 1),
+        joules_per_image=row.joules_per_image,
+        accuracy=None if row.right_share is None else round(row.right_share, 4),
+        verdict=verdict,
+    )
 
 
-def as_csv(rows: Iterable[Row]) -> str:
-    """Returns a table as comma-separated values with a heading."""
-    text = io.StringIO()
-    writer = csv.DictWriter(text, COLUMNS, lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(rows)
-    return text.getvalue()
+def _cell(value: object) -> str:
+    return "" if value is None else str(value)
 
 
-def as_markdown(rows: Iterable[Row]) -> str:
-    """Returns a table as Markdown."""
-    lines = ["| " + " | ".join(COLUMNS) + " |", "|" + "---|" * len(COLUMNS)]
-    for row in rows:
-        cells = ("" if row[name] is None else str(row[name]) for name in COLUMNS)
-        lines.append("| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |")
-    return "\n".join(lines) + "\n"
-
-
-def _figures(row: Row) -> Row:
-    accuracy, peak = row["accuracy"], row["peak_memory_bytes"]
-    speeds = [each["images_per_s"] for each in row["throughput"] or ()]
-    verdict = f"failed: {row['failed']}" if row["failed"] else "; ".join(row["reasons"]) or "VALID"
-    return {
-        **{name: row[name] for name in ("role", "engine", "precision", "threads", "resolution")},
-        "unit": row["device"],
-        "mmacs": row["mmacs"],
-        **_latency(row),
-        "images_per_s": max(speeds, default=None),
-        "start_s": (row["cold_start"] or {}).get("process_s"),
-        "peak_memory_mb": None if peak is None else round(peak / 1e6, 1),
-        "joules_per_image": (row["energy"] or {}).get("joules_per_image"),
-        "accuracy": accuracy and round(accuracy["right"] / accuracy["of"], 4),
-        "verdict": verdict,
-    }
-
-
-def _latency(row: Row) -> Row:
-    latency = row["latency"] or {}
-    figures = {name: latency.get(name) for name in ("p50_ms", "p95_ms", "p99_ms")}
-    return figures | {"runs": latency.get("count")}
-
-
-def _rows_of_schema_1(result: Row) -> list[Row]:
-    rows = []
-    for role, each in (("engine", result["engines"]), ("front", result.get("front", ()))):
-        for row in each:
-            backend, unit, precision, threads = (row["engine"].split(" ") + [None] * 3)[:4]
-            threads = threads and int(threads.removesuffix("t"))
-            verdict = "not judged" if row["latency"] else f"failed: {row.get('reason')}"
-            target = {"unit": unit, "precision": precision, "threads": threads}
-            figures = {"mmacs": row.get("mmacs"), **_latency(row), "verdict": verdict}
-            rows.append({"role": role, "engine": backend, **target, **figures})
-    return rows
-
-
-def _profiles(results: Iterable[tuple[Path, Row]]) -> dict[str, Profile]:
+def _profiles(results: Iterable[BenchResult]) -> dict[str, Profile]:
     """Returns a profile for each device and search space by file name, from the newest result."""
     profiles: dict[str, Profile] = {}
-    for path, result in results:
-        if not result.get("profile"):
+    for profile in (result.profile for result in results):
+        if profile is None:
             continue
-        try:
-            profile = from_json(json.dumps(result["profile"]).encode(), str(path))
-        except ProfileError as error:
-            raise DataError(f"{path}: {error}") from error
         words = f"{profile.name} {profile.space or ''}".lower()
         name = re.sub(r"[^a-z0-9]+", "-", words).strip("-")[:80] or "unknown"
         number, file = 1, f"{name}.json"

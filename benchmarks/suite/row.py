@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -15,7 +17,8 @@ from tofa_edge.architecture.layers import layers
 from tofa_edge.architecture.space import Subnet
 from tofa_edge.architecture.work import operator_name
 from tofa_edge.backends.protocol import Engine
-from tofa_edge.benchmarks.suite.fields import heading, latency_fields, milliseconds, row_key
+from tofa_edge.benchmarks.result.row import Accuracy, LayerCost, Parity, Role, Row, Throughput
+from tofa_edge.benchmarks.suite.fields import UNMEASURED, configuration, failed_row, with_latency
 from tofa_edge.budget import Budget
 from tofa_edge.bundle.bundle import Bundle
 from tofa_edge.cutting.cutter import CALIBRATION_IMAGES, Cutter
@@ -24,7 +27,7 @@ from tofa_edge.deployment.measure import Stopwatches, reference_run, unexplained
 from tofa_edge.deployment.trace import Trace
 from tofa_edge.errors import TofaError
 from tofa_edge.measurement.energy import Meter
-from tofa_edge.measurement.order_statistics import curve, wilson
+from tofa_edge.measurement.order_statistics import wilson
 from tofa_edge.measurement.stopwatch import BLOCK, Recording, Run, Stopwatch
 from tofa_edge.measurement.validity import LEAST_RUNS, invalid_reasons, snapshot
 from tofa_edge.network.network import Network
@@ -101,7 +104,7 @@ class Measurer:
         root: of the machine's files.
 
     Attributes:
-        artefacts: of the engines' rows, by `row_key`.
+        artefacts: of the engines' rows, by their `key`.
     """
 
     def __init__(
@@ -116,53 +119,52 @@ class Measurer:
         """Whose networks it measures."""
         return self.device.cutter.bundle
 
-    def row(self, role: str, subnet: Subnet, engine: Engine, effort: Effort) -> dict[str, Any]:
-        """Returns a row as `result_schema.json` describes it; a failure is a row too.
+    def row(self, role: Role, subnet: Subnet, engine: Engine, effort: Effort) -> Row:
+        """Returns a row of a result; a failure is a row too.
 
         Args:
-            role: "engine", "front" or "largest at lower resolution".
+            role: what it is measured for.
             subnet: which.
             engine: to run it.
             effort: how much to measure.
         """
-        fields = heading(role, subnet, engine)
-        fields["mmacs"] = round(sum(map(layer_macs, self._layers(subnet))) / 1e6, 3)
         try:
             finished = self.device.finish(subnet, engine)
         except TofaError as error:
-            return fields | {"failed": str(error), "valid": False}
+            return failed_row(role, subnet, engine, error)
         with unexplained(self.bundle, finished.session, subnet, engine) as model:
             try:
-                self._measure(fields, finished, model, effort)
-                if role == "engine":
-                    self.artefacts[row_key(fields)] = finished.artefact
+                row = self._measured(role, finished, model, effort)
             except TofaError as error:
-                return heading(role, subnet, engine) | {"failed": str(error), "valid": False}
-        return fields
+                return failed_row(role, subnet, engine, error)
+        if role == "engine":
+            self.artefacts[row.key] = finished.artefact
+        return row
 
-    def _measure(
-        self, fields: dict[str, Any], finished: Finished, model: Model, effort: Effort
-    ) -> None:
-        threads = finished.engine.target.threads
+    def _measured(self, role: Role, finished: Finished, model: Model, effort: Effort) -> Row:
+        subnet, engine = model.subnet, finished.engine
         image = specimen_images(model.input_size)[0]
-        recording, reasons = self.recorded(lambda: model(image), threads, effort)
-        fields |= {
-            "valid": not reasons,
-            "reasons": list(reasons),
-            "latency": latency_fields(recording),
-            "curve_ms": [[p, round(value, 4)] for p, value in curve(milliseconds(recording))],
-            "throughput": [throughput(model, b, effort.batch_seconds) for b in effort.batches],
-            "artefact_bytes": len(finished.artefact),
-            "accuracy": self._accuracy(model),
-            "parity": self._parity(finished, model, effort.photos),
-            "layers": self._shares(model.subnet, recording.latency.observed_ms(50)),
-            "layers_how": LAYERS_HOW,
-        }
+        recording, reasons = self.recorded(lambda: model(image), engine.target.threads, effort)
         meter = Meter.here(self._root)
-        if meter is not None:
-            fields["energy"] = meter.spent(lambda: model(image), effort.energy_seconds)
-        if threads > 1:
+        mmacs = round(sum(map(layer_macs, self._layers(subnet))) / 1e6, 3)
+        row = Row(
+            role,
+            configuration(engine),
+            subnet.to_json(),
+            resolution=subnet.resolution,
+            mmacs=mmacs,
+            failed=UNMEASURED,
+            throughput=tuple(throughput(model, b, effort.batch_seconds) for b in effort.batches),
+            artefact_bytes=len(finished.artefact),
+            accuracy=self._accuracy(model),
+            parity=self._parity(finished, model, effort.photos),
+            layers=self._shares(subnet, recording.latency.p50_ms),
+            layers_how=LAYERS_HOW,
+            energy=meter.spent(lambda: model(image), effort.energy_seconds) if meter else None,
+        )
+        if engine.target.threads > 1:
             time.sleep(0.03)  # threads of a pool spin on after a run
+        return with_latency(row, recording, reasons)
 
     def recorded(self, run: Run, threads: int, effort: Effort) -> tuple[Recording, tuple[str, ...]]:
         """Returns the durations of a call, and why they are invalid.
@@ -194,37 +196,28 @@ class Measurer:
     def _layers(self, subnet: Subnet) -> Any:
         return layers(self.bundle.space, subnet)
 
-    def _shares(self, subnet: Subnet, median_ms: float) -> list[dict[str, Any]]:
-        network, rows = self._layers(subnet), []
-        for layer in network:
+    def _shares(self, subnet: Subnet, median_ms: float) -> tuple[LayerCost, ...]:
+        rows = []
+        for layer in self._layers(subnet):
             slower = DEPTHWISE if operator_name(layer).startswith("depthwise") else 1.0
             rows.append((layer, slower * layer_macs(layer) + DEPTHWISE * value_elements(layer)))
         whole = sum(work for _, work in rows) or 1.0
-        return [
-            {
-                "name": layer.name,
-                "mmacs": round(layer_macs(layer) / 1e6, 4),
-                "ms": round(median_ms * work / whole, 5),
-            }
+        return tuple(
+            LayerCost(layer.name, layer_macs(layer) / 1e6, round(median_ms * work / whole, 5))
             for layer, work in rows
             if work
-        ]
+        )
 
-    def _accuracy(self, model: Model) -> dict[str, Any] | None:
+    def _accuracy(self, model: Model) -> Accuracy | None:
         images, labels = self.bundle.check_images(model.input_size)
-        if not len(images):
-            return None
-        pairs = zip(images, labels, strict=True)
-        right = int(sum(model(image).index == label for image, label in pairs))
-        low, high = wilson(right, len(labels))
-        return {"right": right, "of": len(labels), "low": low, "high": high}
+        return share_right([model(image).index for image in images], labels.tolist())
 
-    def _parity(self, finished: Finished, model: Model, photos: int) -> dict[str, Any]:
+    def _parity(self, finished: Finished, model: Model, photos: int) -> Parity:
         """Compares with the reference; in integers, with it in the same integers, and in float."""
         drop = finished.measured.drop
         if drop is not None:
             same, of = drop.alike, drop.images
-            return {"largest_difference": finished.difference, "same_class": same, "of": of}
+            return Parity(finite(finished.difference), same, of)
         subnet = model.subnet
         images = self._photos(subnet.resolution, photos)
         if self._expected is None or self._expected[:2] != (subnet, photos):
@@ -233,8 +226,7 @@ class Measurer:
         expected = self._expected[2]
         logits = np.stack([model(image).logits for image in images])
         same = int((logits.argmax(axis=1) == expected.argmax(axis=1)).sum())
-        largest = difference(logits, expected)
-        return {"largest_difference": largest, "same_class": same, "of": len(images)}
+        return Parity(finite(difference(logits, expected)), same, len(images))
 
     def _photos(self, size: int, most: int) -> Any:
         check, _ = self.bundle.check_images(size)
@@ -263,7 +255,20 @@ def measurer_of(bundle: Bundle, engines: list[Engine], alone: bool) -> Measurer:
     return Measurer(device, reference, alone)
 
 
-def throughput(model: Model, batch: int, seconds: float) -> dict[str, Any]:
+def share_right(named: Sequence[int], labels: Sequence[int]) -> Accuracy | None:
+    """Returns the accuracy of classes `named` against `labels`; None where there are none."""
+    if not len(labels):
+        return None
+    right = sum(int(one == other) for one, other in zip(named, labels, strict=True))
+    return Accuracy(right, len(labels), *wilson(right, len(labels)))
+
+
+def finite(value: float | None) -> float | None:
+    """Returns a `value` as a plain number, None where it is none: JSON has no infinity."""
+    return float(value) if value is not None and math.isfinite(value) else None
+
+
+def throughput(model: Model, batch: int, seconds: float) -> Throughput:
     """Returns images a second in batches of a size."""
     images = specimen_images(model.input_size, batch)
     model.batch(images)
@@ -271,4 +276,4 @@ def throughput(model: Model, batch: int, seconds: float) -> dict[str, Any]:
     while not count or (spent := time.perf_counter() - begun) < seconds:
         model.batch(images)
         count += batch
-    return {"batch": batch, "images_per_s": round(count / spent, 2)}
+    return Throughput(batch, round(count / spent, 2))

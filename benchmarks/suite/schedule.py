@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 
 from tofa_edge.backends.protocol import Engine
-from tofa_edge.benchmarks.suite.fields import engine_name
+from tofa_edge.benchmarks.result.bench_result import Learned, Scenario, Sustained
+from tofa_edge.benchmarks.result.row import Row
 from tofa_edge.benchmarks.suite.row import Measurer
+from tofa_edge.device_profiles.profile import Profile
 
 log = logging.getLogger(__name__)
 
@@ -66,16 +67,41 @@ class Schedule:
         return (time.monotonic() - self._part_begun) / self._done if self._done else 0.0
 
 
+@dataclass(slots=True)
+class Findings:
+    """What a benchmark has found so far; it grows, so that an interrupt leaves what there is."""
+
+    rows: list[Row] = field(default_factory=list)
+    front: list[Row] = field(default_factory=list)
+    against: list[Row] = field(default_factory=list)
+    learned_from: list[Learned] = field(default_factory=list)
+    scenarios: list[Scenario] = field(default_factory=list)
+    sustained: Sustained | None = None
+    profile: Profile | None = None
+    predicts_accuracy: bool = False
+    alone: bool = True
+
+    @property
+    def mean_prediction_error(self) -> float | None:
+        """The mean relative error of the predicted p95 over the front; None without any."""
+        errors = [
+            abs(row.predicted_p95_ms / row.p95_ms - 1)
+            for row in self.front
+            if row.p95_ms and row.predicted_p95_ms
+        ]
+        return round(sum(errors) / len(errors), 4) if errors else None
+
+
 @dataclass(frozen=True, slots=True)
 class Benchmark:
-    """A benchmark that is running; its parts add to the result."""
+    """A benchmark that is running; its parts add to what is found."""
 
-    result: dict[str, Any]
+    found: Findings
     measurer: Measurer
     engines: Sequence[Engine]  # and their thread counts, all that are measured
     quick: bool
     schedule: Schedule
 
-    def engine_of(self, row: Mapping[str, Any]) -> Engine:
+    def engine_of(self, row: Row) -> Engine:
         """Returns the engine of a row."""
-        return next(engine for engine in self.engines if str(engine) == engine_name(row))
+        return next(each for each in self.engines if str(each) == str(row.configuration))

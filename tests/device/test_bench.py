@@ -10,13 +10,13 @@ import subprocess
 import sys
 import termios
 import time
-from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tofa_edge.benchmarks.suite.bench import finite
+from tests.unit.benchmarks.other_networks import write_onnx
+from tofa_edge.benchmarks.result.reading import from_json, result_schema
 from tofa_edge.device_profiles.profile import load
 from tofa_edge.interruption import INTERRUPTIONS
 
@@ -33,7 +33,7 @@ def cli(*arguments: object, code: int = 0) -> subprocess.CompletedProcess[str]:
 
 def faults(found: Any) -> list[str]:
     jsonschema = pytest.importorskip("jsonschema")
-    schema = json.loads((files("tofa_edge.benchmarks.report") / "result_schema.json").read_text())
+    schema = json.loads(result_schema())
     checker = jsonschema.Draft202012Validator(schema)
     checker.check_schema(schema)
     return [f"{error.json_path}: {error.message}" for error in checker.iter_errors(found)]
@@ -46,8 +46,10 @@ def result(
     out = tmp_path_factory.mktemp("results")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("XDG_CACHE_HOME", str(self_tests))
-        asked = ("--quick", "--engines", "onnxruntime", "--sustain", 2, "--out", out)
-        shown = cli("bench", tiny_bundle, *asked).stdout
+        write_onnx(out.parent / "theirs.onnx", ("N", 3, 32, 32))
+        other = ("--against", out.parent / "theirs.onnx", "--against-mean", 127)
+        asked = ("--quick", "--engines", "onnxruntime", "--sustain", 2, "--out", out, *other)
+        shown = cli("bench", tiny_bundle, *asked, "--against-std", "127,127,128").stdout
     assert sorted(path.suffix for path in out.iterdir()) == [".csv", ".html", ".json", ".md"]
     (path,) = out.glob("*.json")
     return path, shown
@@ -59,13 +61,15 @@ def test_bench_writes_what_it_shows(result: tuple[Path, str]) -> None:
     assert faults(found) == []
     assert "front, predicted p95 off by" in shown
     assert found["rows"]
-    assert {row["engine"] for row in found["rows"]} == {"onnxruntime"}
+    assert from_json(path.read_bytes(), "it").bundle.name == tiny_name(found)
+    assert {row["configuration"]["engine"] for row in found["rows"]} == {"onnxruntime"}
     for row in found["rows"]:
-        low, high = row["latency"]["p50_interval_ms"]
+        low, high = row["p50_interval_ms"]
         assert low <= row["latency"]["p50_ms"] <= high
         assert row["parity"]["largest_difference"] < 0.3
-        assert bool(row["reasons"]) != row["valid"]
-    started = [row for row in found["rows"] if row["cold_start"]]
+        measured = row["latency"]
+        assert measured.get("observed", measured)["p95_ms"] >= 0.99 * measured["p95_ms"]
+    started = [row for row in found["rows"] if "cold_start" in row]
     assert started
     assert all(row["peak_memory_bytes"] > 20e6 for row in started)
     assert started[0]["cold_start"]["process_s"] > started[0]["cold_start"]["calibrate_s"]
@@ -76,22 +80,24 @@ def test_bench_writes_what_it_shows(result: tuple[Path, str]) -> None:
     assert found["profile"]["targets"]
 
 
-def test_the_schema_wants_what_is_promised(result: tuple[Path, str]) -> None:
-    found = json.loads(result[0].read_text())
-    found["rows"][0]["failed"] = "no such operator"
-    assert faults(found), "a failed row with figures"
-    failed = found["rows"][0]
-    kept = ("role", "engine", "device", "precision", "threads", "subnet", "resolution", "failed")
-    found["rows"][0] = dict.fromkeys(failed) | {name: failed[name] for name in kept}
-    found["rows"][0] |= {"valid": False, "reasons": [], "size": "middle"}
-    found["rows"][0].pop("layers_how")
-    assert faults(found) == []
-    found["rows"][0]["reasons"] = ["bad luck"]
-    assert faults(found), "a reason of no known kind"
+def tiny_name(found: Any) -> str:
+    return str(found["command"].split()[2])
 
 
-def test_numbers_that_are_none_become_null() -> None:
-    assert finite({"a": [float("nan"), 1.0, (float("inf"),)]}) == {"a": [None, 1.0, [None]]}
+def test_a_network_of_other_making_is_measured_in_the_same_run(result: tuple[Path, str]) -> None:
+    path, shown = result
+    found = json.loads(path.read_text())
+    assert {row["file"] for row in found["against"]} == {"theirs.onnx"}
+    threads = {row["configuration"]["threads"] for row in found["rows"]}
+    assert {row["configuration"]["threads"] for row in found["against"]} == threads
+    for row in found["against"]:
+        assert row["latency"]["count"] >= 30
+        assert row["notes"][-1] == "no accuracy: the bundle has no check photos"
+    assert "against the front" in shown
+    assert "theirs.onnx on onnxruntime as stored 1 thread" in shown
+    page = path.with_suffix(".html").read_text()
+    assert "a line where no accuracy is known" in page
+    assert "theirs.onnx" in path.with_suffix(".csv").read_text()
 
 
 def test_compare_passes_and_fails(result: tuple[Path, str], tmp_path: Path) -> None:
@@ -100,7 +106,8 @@ def test_compare_passes_and_fails(result: tuple[Path, str], tmp_path: Path) -> N
     assert "no difference beyond noise; 1.000 × the time" in said
     found = json.loads(path.read_text())
     for row in (*found["front"], *found["rows"]):
-        row["latency"]["p50_ms"] *= 1.3
+        for name in ("p50_ms", "p90_ms", "p95_ms", "p99_ms"):
+            row["latency"][name] *= 1.3
         row["latency"]["relative_error"] = 0.01
     slower = tmp_path / "slower.json"
     slower.write_text(json.dumps(found))
@@ -124,7 +131,7 @@ def test_compare_merges_a_folder(result: tuple[Path, str], tmp_path: Path) -> No
     cli("compare", tmp_path / "fleet", "--merge", out)
     rows = json.loads((out / "table.json").read_text())
     assert len({row["device"] for row in rows}) == 2
-    assert len(rows) == 2 * (len(found["rows"]) + len(found["front"]))
+    assert len(rows) == 2 * sum(len(found[name]) for name in ("rows", "front", "against"))
     assert len((out / "table.csv").read_text().splitlines()) == len(rows) + 1
     assert (out / "table.md").read_text().count("Another Board") == len(rows) // 2
     profiles = [load(file) for file in (out / "registry").iterdir()]
@@ -191,3 +198,7 @@ def test_refusals(tiny_bundle: Path, tmp_path: Path) -> None:
     assert "cannot be written" in refused.stderr
     refused = cli("bench", tiny_bundle, "--engines", "abacus", "--out", tmp_path, code=1)
     assert "wanted engine 'abacus'" in refused.stderr
+    refused = cli("bench", tiny_bundle, "--against", file, "--out", tmp_path, code=1)
+    assert "ends in .onnx or .tflite" in refused.stderr
+    words = ("--against", file, "--against-mean", "1,2", "--against-std", "1")
+    assert "one number or three" in cli("bench", tiny_bundle, *words, code=2).stderr

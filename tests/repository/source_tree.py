@@ -17,7 +17,7 @@ LEVELS: tuple[tuple[str, ...], ...] = (
         "backends.tensorrt", "backends.tflite", "bundle", "search", "train.config",
         "train.distributed",
     ),
-    ("cutting", "train.data", "train.supernet"),
+    ("cutting", "train.data", "train.supernet", "benchmarks.result"),
     ("selftest", "serving", "train.objective"),
     ("deployment", "conformance", "train.run"),
     ("tofa_edge", "benchmarks.report", "train.after"),

@@ -103,6 +103,8 @@ def own_types() -> frozenset[str]:
                 names.add(node.name)
             elif isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Name):
                 names.add(node.targets[0].id)
+            elif isinstance(node, ast.AnnAssign) and isinstance(node.target, ast.Name):
+                names.add(node.target.id)
     return frozenset(name for name in names if re.match(r"[A-Z][a-z]", name))
 
 

@@ -17,7 +17,6 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -29,6 +28,23 @@ PMIC_COMMANDS = ("usr/bin/vcgencmd", "bin/vcgencmd", "opt/vc/bin/vcgencmd")
 PMIC_LINE = re.compile(r"(\S+)_([AV]) (?:current|volt)\(\d+\)=([0-9.]+)[AV]")
 
 Read = Callable[[], float | None]
+
+
+@dataclass(frozen=True, slots=True)
+class Energy:
+    """What a prediction costs.
+
+    Attributes:
+        sensor: that told it.
+        joules_per_image: of the whole machine, or the part that the sensor measures.
+        watts: meanwhile.
+        idle_watts: before, with nothing to do; None where the sensor did not say.
+    """
+
+    sensor: str
+    joules_per_image: float
+    watts: float
+    idle_watts: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +78,7 @@ class Meter:
         """Whether it can be read."""
         return any(read is not None and read() is not None for read in (self.joules, self.watts))
 
-    def spent(self, run: Callable[[], object], seconds: float) -> dict[str, Any] | None:
+    def spent(self, run: Callable[[], object], seconds: float) -> Energy | None:
         """Returns the energy of `run`, which predicts one image, over some `seconds`.
 
         The machine's power is measured idle for as long before.
@@ -80,12 +96,12 @@ class Meter:
         watts = self._over(busy)
         if watts is None or not done[0]:
             return None
-        return {
-            "sensor": self.name,
-            "joules_per_image": round(watts * done[1] / done[0], 6),
-            "watts": round(watts, 3),
-            "idle_watts": None if idle is None else round(idle, 3),
-        }
+        return Energy(
+            sensor=self.name,
+            joules_per_image=round(watts * done[1] / done[0], 6),
+            watts=round(watts, 3),
+            idle_watts=None if idle is None else round(idle, 3),
+        )
 
     def _over(self, work: Callable[[], object]) -> float | None:
         """Returns the mean power during some work."""

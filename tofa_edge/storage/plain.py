@@ -55,11 +55,15 @@ def _read(kind: Any, value: object, where: str) -> Any:
     if origin is tuple:
         held = isinstance(value, list) and len(value) <= MOST_ITEMS
         items: Any = _checked(held, value, "a list", where)
-        return tuple(_read(inner[0], item, f"{where}[{n}]") for n, item in enumerate(items))
+        if inner[-1] is not Ellipsis:  # of a fixed length
+            _checked(len(items) == len(inner), value, f"a list of {len(inner)}", where)
+        kinds = [inner[0]] * len(items) if inner[-1] is Ellipsis else inner
+        pairs = zip(kinds, items, strict=True)
+        return tuple(_read(kind, item, f"{where}[{n}]") for n, (kind, item) in enumerate(pairs))
     if origin is not None:  # a Mapping from text
         held = isinstance(value, dict) and len(value) <= MOST_ITEMS
-        pairs: Any = _checked(held, value, "an object", where)
-        return {_text(key, where): _read(inner[1], item, where) for key, item in pairs.items()}
+        fields: Any = _checked(held, value, "an object", where)
+        return {_text(key, where): _read(inner[1], item, where) for key, item in fields.items()}
     if dataclasses.is_dataclass(kind):
         return _read_fields(kind, value, where)
     return _scalar(kind, value, where)
@@ -75,7 +79,10 @@ def _read_fields(kind: Any, value: object, where: str) -> Any:
         if field.name not in held and field.default is dataclasses.MISSING:
             raise ValueError(f"{where} lacks the field {field.name!r}")
     read = {name: _read(hints[name], item, f"{where}.{name}") for name, item in held.items()}
-    return kind(**read)
+    try:
+        return kind(**read)
+    except ValueError as error:  # by its __post_init__
+        raise ValueError(f"{where}: {error}") from error
 
 
 @cache

@@ -24,11 +24,16 @@ def result(seed: int, slower: float = 1.0, **fields: Any) -> dict[str, Any]:
     def latency(true_ms: float) -> dict[str, Any]:
         runs = slower * true_ms * np.exp(NOISE * rng.standard_normal() + 0.03 * rng.random(RUNS))
         error = float(runs.std() / runs.mean() / RUNS**0.5)
-        return {"p50_ms": float(np.median(runs)), "relative_error": error, "slowdown": 1.0}
+        spread = {f"p{p}_ms": float(np.percentile(runs, p)) for p in (50, 90, 95, 99)}
+        return {**spread, "count": RUNS, "relative_error": error, "slowdown": 1.0, "flags": []}
 
     engines = ("onnxruntime cpu fp32 1t", "tflite cpu int8 1t")
     front = [
-        {"subnet": f"subnet {number}", "engine": engines[0], "latency": latency(1 + number)}
+        {
+            "subnet": json.dumps({"resolution": number}),
+            "engine": engines[0],
+            "latency": latency(1 + number),
+        }
         for number in range(NETWORKS)
     ]
     rows = [{"engine": name, "reason": "", "latency": latency(2.0)} for name in engines]
@@ -45,9 +50,13 @@ def as_schema_2(result: dict[str, Any], **fields: Any) -> dict[str, Any]:
         return {**named, "threads": int(threads[:-1]), "latency": old["latency"], **fields}
 
     rows = [
-        {**row(old), "subnet": {"resolution": 96}, "size": "middle"} for old in result["engines"]
+        {**row(old), "role": "engine", "subnet": {"resolution": 96}, "size": "middle"}
+        for old in result["engines"]
     ]
-    front = [{**row(old), "subnet": {"resolution": n}} for n, old in enumerate(result["front"])]
+    front = [
+        {**row(old), "role": "front", "subnet": json.loads(old["subnet"])}
+        for old in result["front"]
+    ]
     return {"schema": 2, "rows": rows, "front": front, "versions": {}}
 
 
@@ -98,7 +107,9 @@ def test_eight_percent_are_found(tmp_path: Path) -> None:
 
 def test_a_disturbed_row_does_not_decide(tmp_path: Path) -> None:
     after = result(1)
-    after["front"][0]["latency"]["p50_ms"] *= 3
+    latency = after["front"][0]["latency"]
+    for percentile in ("p50_ms", "p90_ms", "p95_ms", "p99_ms"):
+        latency[percentile] *= 3
     (found,) = compare(written(tmp_path, result(0), after))
     assert found.verdict == "noise"
     assert max(found.rows, key=lambda row: row.ratio).verdict == "slower"
@@ -127,14 +138,19 @@ def test_several_are_compared_with_the_first_and_told_apart(tmp_path: Path) -> N
     ("content", "said"),
     [
         ("{", "is no result of tofa-edge bench"),
-        ("[]", "is no result of tofa-edge bench of schema 1"),
-        ('{"schema": 99, "engines": []}', "of schema 1"),
+        ("[]", "it names no schema"),
+        ('{"schema": 99, "engines": []}', "schema 99 is newer than 3"),
         ('{"schema": 1, "engines": []}', "no network on an engine in common"),
-        ('{"schema": 1, "engines": [{"engine": "x"}]}', "lacks what bench writes"),
+        ('{"schema": 1, "engines": [{"engine": "x"}]}', "wanted an engine, precision and threads"),
         (
-            '{"schema": 1, "engines": [{"engine": "x", "latency": '
-            '{"p50_ms": NaN, "slowdown": 1, "relative_error": 0}}]}',
-            "a median of nan ms",
+            '{"schema": 1, "engines": [{"engine": "x cpu fp32 1t", "latency": '
+            '{"p50_ms": NaN, "p90_ms": 1, "p95_ms": 1, "p99_ms": 1, "count": 3}}]}',
+            "wanted a finite number, got nan",
+        ),
+        (
+            '{"schema": 1, "engines": [{"engine": "x cpu fp32 1t", "latency": '
+            '{"p50_ms": 0, "p90_ms": 1, "p95_ms": 1, "p99_ms": 1, "count": 3}}]}',
+            "wanted percentiles above 0 that rise",
         ),
     ],
 )

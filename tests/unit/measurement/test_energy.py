@@ -64,8 +64,8 @@ def test_counters_count(tmp_path: Path) -> None:
 
     spent = meter.spent(run, 0.2)
     assert spent is not None
-    assert spent["joules_per_image"] == pytest.approx(0.1)
-    assert spent["idle_watts"] == 0
+    assert spent.joules_per_image == pytest.approx(0.1)
+    assert spent.idle_watts == 0
 
 
 def test_counters_wrap(tmp_path: Path) -> None:
@@ -78,7 +78,7 @@ def test_counters_wrap(tmp_path: Path) -> None:
 
     spent = meter.spent(run, 0.04)
     assert spent is not None
-    joules = spent["watts"] * 0.05
+    joules = spent.watts * 0.05
     assert joules == pytest.approx(0.429, abs=0.001), "from 262 143.0 J over 262 143.329 to 0.1 J"
 
 
@@ -110,8 +110,8 @@ def test_rails_of_boards(tmp_path: Path, files: dict[str, str], name: str, watts
     assert meter.watts() == pytest.approx(watts)
     spent = meter.spent(lambda: sleep(0.01), 0.25)
     assert spent is not None
-    assert spent["watts"] == pytest.approx(watts)
-    assert spent["joules_per_image"] == pytest.approx(watts * 0.01)
+    assert spent.watts == pytest.approx(watts)
+    assert spent.joules_per_image == pytest.approx(watts * 0.01)
 
 
 def test_older_jetsons(tmp_path: Path) -> None:
