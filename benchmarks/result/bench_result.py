@@ -155,8 +155,8 @@ class BenchResult:
     bundle: BenchedBundle
     device: Fingerprint
     versions: Mapping[str, str]
-    rows: tuple[Row, ...] = ()
-    front: tuple[Row, ...] = ()
+    rows: tuple[Row, ...]
+    front: tuple[Row, ...]
     against: tuple[Row, ...] = ()
     python: str | None = None
     state_before: State | None = None

@@ -89,7 +89,7 @@ def _result(path: Path, slower: float) -> BenchResult:
             row = BenchRow("engine", configuration(engine), subnet.to_json(), failed=UNMEASURED)
             rows.append(with_latency(row, recording, reasons))
     named = BenchedBundle(path.name, bundle.digest)
-    return BenchResult(__version__, "", "", named, fingerprint(), {}, rows=tuple(rows))
+    return BenchResult(__version__, "", "", named, fingerprint(), {}, tuple(rows), ())
 
 
 def _pairs(bundle: Path) -> Row:
