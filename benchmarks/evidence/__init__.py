@@ -1,1 +1,1 @@
-"""Sentences with figures, rendered from stored results; pages must contain them."""
+"""Figures of README and docs, rendered from stored results into marked regions."""

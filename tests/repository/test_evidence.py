@@ -11,56 +11,66 @@ from pathlib import Path
 import pytest
 
 from tofa_edge import __version__
-from tofa_edge.benchmarks.evidence import claims
-from tofa_edge.benchmarks.evidence.evidence import (
-    MODULES,
-    pages,
-    prose,
-    renders,
-    stale,
-    unbacked,
-    unused,
-)
+from tofa_edge.benchmarks.evidence.regions import OPEN, figures, filled, filled_pages
+from tofa_edge.benchmarks.evidence.results import RESULTS as FOLDER
+from tofa_edge.benchmarks.evidence.results import source, spread
 from tofa_edge.benchmarks.studies.command import provenance
 
-RESULTS = sorted(claims.RESULTS.glob("*.json"))
-PAGES = pages()
+RESULTS = sorted(FOLDER.glob("*.json"))
+COMMAND = "python -m tofa_edge.benchmarks.evidence"
 
 
-def test_pages_say_what_results_say() -> None:
-    assert [f"{name}: {sentence}" for name, sentence in stale(PAGES)] == []
+def test_pages_show_what_the_results_say() -> None:
+    stale = [path.name for path, text in filled_pages() if text != path.read_text("utf-8")]
+    assert stale == [], COMMAND
 
 
-@pytest.mark.parametrize("page", sorted(PAGES))
-def test_every_figure_has_a_result_or_a_reason(page: str) -> None:
-    assert list(unbacked(PAGES[page])) == []
+def test_every_kind_of_figure_is_on_a_page() -> None:
+    texts = [path.read_text("utf-8") for path, _ in filled_pages()]
+    shown = {name for text in texts for name in re.findall(rf"{OPEN} (\w+)", text)}
+    assert shown == set(figures())
 
 
-def test_reasons_are_for_figures_that_are_there() -> None:
-    assert list(unused(PAGES)) == []
-
-
-def test_a_changed_figure_is_found() -> None:
-    said = "65.36 % in fp32"
-    changed = {page: text.replace(said, "65.63 % in fp32") for page, text in PAGES.items()}
-    assert changed != PAGES, "the example is on no page any more"
-    assert [name for name, _ in stale(changed)] == ["precision"]
-    assert any("»65.63 %«" in at for text in changed.values() for at in unbacked(text))
-
-
-@pytest.mark.parametrize(
-    "figure",
-    ["12 ms", "3.5", ".93", "5 %", "1.2e-5", "7 of 9", "2 × faster", "40 MB", "| 17 |", "3 points"],
-)
-def test_a_new_figure_is_found(figure: str) -> None:
-    assert len(list(unbacked(prose(f"It now takes {figure}, measured here. |")))) == 1
+def test_a_changed_figure_is_found_and_put_right() -> None:
+    known = figures()
+    page = next(text for path, text in filled_pages() if path.name == "measured.md")
+    figure = "2.5 %; 3.0 %; 1.8 %"
+    assert figure in page, "the example is on no page any more"
+    changed = page.replace(figure, "2.6 %; 3.0 %; 1.8 %")
+    assert filled(changed, known, "it", "../benchmarks/results") == page
 
 
 @pytest.mark.parametrize(
-    "words", ["Lite0 at 160 px", "3 engines", "8-bit", "`--fail-above 5.5`", "[a](b/c-1.5.json)"]
+    ("page", "said"),
+    [
+        ("<!-- figures: luck -->3 %<!-- /figures -->", "no figures are called 'luck'"),
+        ("<!-- figures: one -->3 %", "wanted each"),
+        ("<!-- figures: one -->3 %<!-- /figures --> <!-- figures: one -->", "wanted each"),
+    ],
 )
-def test_what_is_no_figure_is_let_be(words: str) -> None:
-    assert list(unbacked(prose(f"The {words} <!-- 3.5 ms --> is used.\n```\n12 ms\n```\n"))) == []
+def test_regions_that_cannot_be_filled_are_refused(page: str, said: str) -> None:
+    with pytest.raises(ValueError, match=said):
+        filled(page, {"one": lambda: "3 %"}, "page.md")
+
+
+def test_regions_are_filled_within_a_line_and_as_a_block() -> None:
+    known = {"one": lambda: "3 %", "many": lambda *names: "| a |\n" + ",".join(names)}
+    first = "takes <!-- figures: one -->5 %<!-- /figures -->. "
+    page = f"{first}<!-- figures: many x y --><!-- /figures -->"
+    assert filled(page, known, "page.md") == (
+        "takes <!-- figures: one -->3 %<!-- /figures -->. "
+        "<!-- figures: many x y -->\n\n| a |\nx,y\n\n<!-- /figures -->"
+    )
+    assert filled(filled(page, known, "page.md"), known, "page.md") == filled(page, known, "p")
+
+
+def test_figures_name_their_source() -> None:
+    said = source("peers")
+    for part in ("python -m tofa_edge.benchmarks.studies.peers", "tofa-edge 0.", "EPYC", "2026-"):
+        assert part in said
+    assert spread([0.5, 0.6]) == "55.0 ± 7.1 %"
+    assert spread([0.5]) == "50.0 %"
+    assert spread([]) == ""
 
 
 @pytest.mark.parametrize("path", RESULTS, ids=lambda path: path.stem)
@@ -74,21 +84,6 @@ def test_results_say_where_they_come_from(path: Path) -> None:
     assert said["machine"]
     assert re.fullmatch(r"\d+\.\d+\.\d+", said["versions"]["tofa_edge"])
     assert date.fromisoformat(said["date"]) >= date(2026, 1, 1)
-
-
-def test_every_result_is_made_use_of(monkeypatch: pytest.MonkeyPatch) -> None:
-    read: set[str] = set()
-    whole = claims.result
-
-    def seen(name: str) -> object:
-        read.add(name)
-        return whole(name)
-
-    for module in MODULES:
-        monkeypatch.setattr(module, "result", seen)
-        for render in renders(module):
-            assert list(render()), render.__name__
-    assert read == {path.stem for path in RESULTS}
 
 
 def test_new_results_say_it_too() -> None:

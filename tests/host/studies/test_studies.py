@@ -18,10 +18,10 @@ from PIL import Image
 from tofa_edge.architecture.cost import macs
 from tofa_edge.architecture.layers import layers
 from tofa_edge.architecture.zoo import tiny
-from tofa_edge.benchmarks.evidence.training_plot import draw
 from tofa_edge.benchmarks.studies import best_subnets, scenarios
 from tofa_edge.benchmarks.studies.best_subnets import best_below, rank
 from tofa_edge.benchmarks.studies.scenario_costs import SHARED, cost_ratios, ratio_of_ten
+from tofa_edge.benchmarks.studies.training_plot import draw
 from tofa_edge.benchmarks.studies.training_study import study_space, subnets
 from tofa_edge.network.network import LITE_PREPROCESSING
 from tofa_edge.train.config import Progress

@@ -1,4 +1,4 @@
-"""Draws what the training studies found: `python -m tofa_edge.benchmarks.evidence.training_plot`.
+"""Draws what the training studies found: `python -m tofa_edge.benchmarks.studies.training_plot`.
 
 Left: accuracy over MACs of subnets trained together, with and without unlabelled photos, and probes
 on frozen features. Right: processor time over the number of kinds of devices. From the results that
@@ -20,12 +20,15 @@ from matplotlib.figure import Figure
 from tofa_edge.architecture.cost import macs
 from tofa_edge.architecture.layers import layers
 from tofa_edge.architecture.zoo import named
-from tofa_edge.benchmarks.evidence.claims import result
-from tofa_edge.benchmarks.evidence.claims_training import DRAWS, EIGHT, TITLES
+from tofa_edge.benchmarks.studies.command import stored
 from tofa_edge.benchmarks.studies.scenario_costs import COSTS, COUNTS, SHARED
 from tofa_edge.benchmarks.studies.training_study import BASELINE
 from tofa_edge.train.objective.teachers import TEACHER_RESOLUTION
 
+RESULTS = Path(__file__).resolve().parents[1] / "results"
+DRAWS = (0, 1, 2)
+EIGHT = ("largest", "middle", "smallest", *(f"random {number}" for number in range(5)))
+ALONE = ("middle", "random 1", "smallest")  # subnets that were trained alone, too
 OF = "25 labels a class, draw"
 LINES = (  # title, runs, colour, mark
     ("one semi-supervised loss", "semi-supervised, 1200 steps", "#1b5fa8", "o"),
@@ -48,8 +51,8 @@ def draw(path: Path) -> None:
     """Writes the picture."""
     figure = Figure(figsize=(11, 4.2), layout="constrained")
     left, right = figure.subplots(1, 2, width_ratios=(3, 2))
-    _accuracies(left, result("transfer")["runs"])
-    _costs(right, result("scenarios")["runs"][COSTS]["processor_s"])
+    _accuracies(left, stored(RESULTS / "transfer.json")["runs"])
+    _costs(right, stored(RESULTS / "scenarios.json")["runs"][COSTS]["processor_s"])
     for axes in (left, right):
         axes.grid(alpha=0.3)
         axes.spines[["top", "right"]].set_visible(False)
@@ -94,7 +97,7 @@ def _mmacs(networks: Sequence[str], size: int) -> float:
 
 
 def _costs(axes: Axes, seconds: dict[str, float]) -> None:
-    each = float(np.mean([seconds[name] for name in TITLES]))
+    each = float(np.mean([seconds[name] for name in ALONE]))
     counts = np.arange(1, 2 * max(COUNTS) + 1)
     axes.plot(counts, np.ones(len(counts)), color=LINES[0][2], lw=2, label="all at once")
     apart = counts * each / seconds[SHARED]
