@@ -91,5 +91,5 @@ def result_schema() -> str:
     return schema_text(schema)
 
 
-if __name__ == "__main__":
-    print(result_schema(), end="")
+if __name__ == "__main__":  # in a checkout
+    Path(__file__).with_name("result_schema.json").write_text(result_schema(), "utf-8")
