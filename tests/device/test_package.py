@@ -83,8 +83,9 @@ def test_wheel_carries_the_product_and_no_study(tmp_path: Path) -> None:
     assert len(wanted) > 1
     assert wanted <= inside
     assert {f"tofa_edge/benchmarks/report/page.{kind}" for kind in ("css", "js")} <= inside
+    assert "tofa_edge/benchmarks/result/result_schema.json" in inside
     folders = {name.split("/")[2] for name in inside if name.startswith("tofa_edge/benchmarks/")}
-    assert folders == {"__init__.py", "report", "suite"}
+    assert folders == {"__init__.py", "report", "result", "suite"}
 
 
 def test_version_is_the_newest_in_the_changelog() -> None:
