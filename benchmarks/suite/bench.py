@@ -186,6 +186,7 @@ def _measure(
 def _measure_all(run: Benchmark, options: BenchOptions, others: Sequence[OtherNetwork]) -> None:
     _rows(run)
     measured_against(run, others)
+    _starts(run)
     best = _fastest(run.found.rows)
     if best is None:
         return
@@ -197,7 +198,7 @@ def _measure_all(run: Benchmark, options: BenchOptions, others: Sequence[OtherNe
 
 
 def _rows(run: Benchmark) -> None:
-    """Measures every engine; then starts and memory, each in processes of their own."""
+    """Measures every engine."""
     space, schedule = run.measurer.bundle.space, run.schedule
     subnets: dict[Size, Subnet] = {"middle": space.middle()}
     if not run.quick:
@@ -212,9 +213,13 @@ def _rows(run: Benchmark) -> None:
             row = run.measurer.row("engine", subnet, engine, QUICK if run.quick else Effort())
             run.found.rows.append(replace(row, size=size))
             schedule.done(summary(row))
+
+
+def _starts(run: Benchmark) -> None:
+    """Measures starts and memory, each in processes of their own."""
     measured = [row for row in run.found.rows if not row.failed]
     measured.sort(key=lambda r: (r.size != "middle", r.configuration.threads > 1, r.latency_ms[50]))
-    schedule.part(len(measured), STARTS_SHARE)
+    run.schedule.part(len(measured), STARTS_SHARE)
     starts_and_memory(run, measured)
 
 
