@@ -32,17 +32,13 @@ def computed() -> str:
     """What a device computes against torch, and what that takes."""
     stored, damages = result("torch_parity"), result("fuzz_bundle")["damages"]["all"]
     seconds = {name: row["calibrating"] for name, row in stored["calibration_s"].items()}
-    call = stored["call_ms"]["onnxruntime"].items()
     rows = [
         ("largest Lite0 against `efficientnet-lite-pytorch`, 224 px: difference of the largest "
          "logit", each(stored["pretrained"])),
         (f"{stored['subnets']['subnets']} random Lite0 subnets against torch, over the largest "
          "logit", each(stored["subnets"]["worst"])),
-        ("calibrated BatchNorm means against torch in float64", each(stored["statistics"])),
         ("cut, write and load a random subnet, median, ms", each(stored["cutting_ms"], ".0f")),
         ("BatchNorm calibration with 512 photos at 64 px, one thread, s", each(seconds, ".2f")),
-        ("`model(x)`; the bare onnxruntime session; p50 in ms",
-         ", ".join(f"{at} {t['model']:.2f}; {t['bare']:.2f}" for at, t in call)),
         (f"{damages['cases']:,} damaged or hostile bundles: accepted wrongly; slowest; memory",
          f"{damages['violation']}; {damages['slowest ms']} ms; {damages['peak MB']} MB"),
     ]  # fmt: skip
@@ -62,8 +58,8 @@ def installed() -> str:
 
 def predicted() -> str:
     """How well latency, accuracy and memory of unseen subnets are predicted."""
-    names = ("local_latency_prediction", "latency_prediction", "memory", "accuracy_prediction")
-    local, public, memory, accuracy = map(result, names)
+    names = ("local_latency_prediction", "latency_prediction", "accuracy_prediction")
+    local, public, accuracy = map(result, names)
     here, search = local["targets"]["onnxruntime cpu fp32 1t"], result("searching")
     rows = [
         ("latency of unseen Lite0 subnets here, one thread, mean error: ours; a line of the MACs; "
@@ -72,9 +68,6 @@ def predicted() -> str:
              here["repeat_noise"]))),
         *((f"{name}, ten measured, mean Spearman's ρ", f"{public[key]['spearman']['mean']:.3f}")
           for name, key in PUBLIC.items()),
-        *((f"memory of a process, {name}, mean and worst error",
-           f"{percent(row['shipped_mean_error'])}, {percent(row['shipped_worst_error'])}")
-          for name, row in memory["engines"].items()),
         *((f"accuracy of {accuracy['unseen_subnets']} unseen subnets, {count}: Kendall's τ",
            f"{accuracy[count]['tau']:.2f}; MACs alone {accuracy['tau_of_macs']:.2f}")
           for count in ("1000 validation images", "100 validation images")),
@@ -200,12 +193,8 @@ def trusted() -> str:
          str(pairs["false_alarms"])),
         (f"`compare`: {pairs['pairs']} pairs, the second slower by {percent(pairs['planted'], 0)}, "
          "found", str(pairs["found"])),
-        *((f"measuring against a bare loop, the {row['subnet']} subnet, p50",
-           f"{100 * row['overhead']:+.1f} %")
-          for row in result("measuring_overhead")["rows"]),
     ]  # fmt: skip
-    names = ("disturbances", "repeatability", "compare_trials", "measuring_overhead")
-    return table(WHAT, rows, *names)
+    return table(WHAT, rows, "disturbances", "repeatability", "compare_trials")
 
 
 def busy() -> str:
@@ -251,7 +240,7 @@ def headlines() -> str:
          f"{sum(row['over_budget'] > 1.05 for row in one)}", "budgets_one_thread"),
         ("choosing a network for the first time, median",
          f"{median(row['seconds'] for row in one):.1f} s", "budgets_one_thread"),
-        ("second start, whole process; size of the installation with TFLite",
+        ("second start, whole process; installed with TFLite",
          f"{start['warm_start_s']['process']:.1f} s; {start['size_mb']:.0f} MB", "install_size"),
         ("8-bit integers: faster; points of accuracy lost",
          f"{min(factors):.1f} to {max(factors):.1f} ×; {lost:.2f}", "precision"),

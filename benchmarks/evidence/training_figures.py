@@ -46,6 +46,17 @@ def _trainings(name: str) -> str:
     return table(("", *columns, "mean of eight"), lines, name)
 
 
+def near_duplicates() -> str:
+    """How many copies of photos are dealt to another role, and how many are found."""
+    stored = result("near_duplicates")["rows"]
+    found = [f"found: {kind}" for kind in stored[0]["copies found"]]
+    rows = [
+        (each["set"], *map(percent, (each["copies in two roles"], *each["copies found"].values())))
+        for each in stored
+    ]
+    return table(("set", "copies in two roles", *found), rows, "near_duplicates")
+
+
 def together() -> str:
     """One training for all devices, or one for each."""
     alone = result("scenarios")["runs"]
