@@ -9,7 +9,9 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from tofa_edge.bundle.images import SUFFIXES, files_in
+from tofa_edge.bundle.images import SUFFIXES
+from tofa_edge.images.formats import is_photo
+from tofa_edge.images.walk import LINK, walk
 
 
 @dataclass(frozen=True)
@@ -30,7 +32,7 @@ def find_photos(places: Iterable[str | os.PathLike[str]]) -> list[PhotoFile]:
 
     They come in the order of `places`; those of a folder, of the folders in it and of a pattern are
     sorted by their paths. A file is taken whatever its name is. In folders, files are judged by
-    their names, as `files_in` does. What does not exist and has `*`, `?` or `[` is a pattern, as a
+    their names, as `walk` does. What does not exist and has `*`, `?` or `[` is a pattern, as a
     shell reads it, with `**` for any folders; what it matches counts as if it had been named.
 
     Args:
@@ -60,7 +62,7 @@ def _named(path: Path) -> Iterator[PhotoFile]:
     """Yields what one name stands for."""
     try:
         mode = path.stat().st_mode
-        photos = files_in(path) if stat.S_ISDIR(mode) else []
+        photos = _in_folder(path) if stat.S_ISDIR(mode) else []
     except OSError as error:
         yield PhotoFile(path, f"{path}: wanted an image, cannot read it: {error.strerror or error}")
         return
@@ -72,3 +74,14 @@ def _named(path: Path) -> Iterator[PhotoFile]:
         yield PhotoFile(path, f"{path}: wanted images, the folder has none ({', '.join(SUFFIXES)})")
     for photo in photos:
         yield from _named(photo)
+
+
+def _in_folder(folder: Path) -> list[Path]:
+    """Returns the photos of a folder, and links called like photos that lead nowhere."""
+    found = walk(folder)
+    broken = [
+        each.path
+        for each in found.passed_over
+        if each.reason == LINK and is_photo(each.path) and not each.path.exists()
+    ]
+    return sorted([*found.photos, *broken])

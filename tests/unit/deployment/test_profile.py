@@ -187,4 +187,4 @@ def test_engine_known_to_be_hopeless_here_is_not_timed(tiny_bundle: Path) -> Non
     keep(here)
     with tofa_edge.deploy(tiny_bundle) as model:
         timed = {screened.engine for screened in model.explanation.screened}
-    assert timed == {str(engine) for engine in others if not engine.target.is_integer}
+    assert timed == {str(engine) for engine in others if not engine.target.is_coarse}
