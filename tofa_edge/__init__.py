@@ -20,7 +20,6 @@ if TYPE_CHECKING:
     from tofa_edge.architecture.space import SearchSpace, Subnet
     from tofa_edge.budget import Budget
     from tofa_edge.bundle.bundle import Bundle
-    from tofa_edge.deployment.deploy import deploy
     from tofa_edge.deployment.export import export
     from tofa_edge.deployment.request import DeployOptions
     from tofa_edge.errors import (
@@ -38,6 +37,9 @@ if TYPE_CHECKING:
         TofaError,
         TrainingError,
     )
+    from tofa_edge.live.deploy import deploy
+    from tofa_edge.live.model import LiveModel
+    from tofa_edge.live.options import LiveOptions
     from tofa_edge.selftest.interpreter import self_test_support
     from tofa_edge.serving.model import Model
     from tofa_edge.serving.prediction import Prediction
@@ -54,6 +56,8 @@ __all__ = [
     "ImageError",
     "LatencyError",
     "LimitError",
+    "LiveModel",
+    "LiveOptions",
     "Model",
     "Prediction",
     "ProfileError",
@@ -73,11 +77,13 @@ _HOMES = {
     "Budget": "budget",
     "Bundle": "bundle.bundle",
     "DeployOptions": "deployment.request",
+    "LiveModel": "live.model",
+    "LiveOptions": "live.options",
     "Model": "serving.model",
     "Prediction": "serving.prediction",
     "SearchSpace": "architecture.space",
     "Subnet": "architecture.space",
-    "deploy": "deployment.deploy",
+    "deploy": "live.deploy",
     "export": "deployment.export",
     "self_test_support": "selftest.interpreter",
 }

@@ -97,8 +97,8 @@ def test_public_names_are_pinned() -> None:
     assert tofa_edge.__all__ == sorted(
         [
             "BackendError", "Budget", "BudgetError", "Bundle", "BundleError", "DataError",
-            "DeployOptions", "ExportError", "ImageError", "LatencyError", "LimitError", "Model",
-            "Prediction",
+            "DeployOptions", "ExportError", "ImageError", "LatencyError", "LimitError",
+            "LiveModel", "LiveOptions", "Model", "Prediction",
             "ProfileError", "SearchSpace", "SpaceError", "Subnet", "SubnetError", "TofaError",
             "TrainingError", "__version__", "deploy", "export", "self_test_support",
         ]

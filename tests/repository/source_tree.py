@@ -20,6 +20,7 @@ LEVELS: tuple[tuple[str, ...], ...] = (
     ("cutting", "train.data", "train.supernet", "benchmarks.result"),
     ("selftest", "serving", "train.objective"),
     ("deployment", "conformance", "train.run"),
+    ("live",),
     ("tofa_edge", "benchmarks.report", "train.after"),
     ("benchmarks.suite", "train.trainer"),
     ("cli",),

@@ -65,6 +65,8 @@ def public() -> tuple[Documented, ...]:
     def visit(body: list[ast.stmt], prefix: str, dotted: str, crosses: bool) -> None:
         for node in body:
             if isinstance(node, ast.FunctionDef | ast.ClassDef) and not node.name.startswith("_"):
+                if is_told_elsewhere(node):
+                    continue
                 name, known = f"{prefix}{node.name}", f"{dotted}.{node.name}"
                 seen = crosses or known in crossing()
                 found.append(Documented(name, node, ast.get_docstring(node) or "", seen))
@@ -77,6 +79,12 @@ def public() -> tuple[Documented, ...]:
         found.append(Documented(where, tree, ast.get_docstring(tree) or ""))
         visit(tree.body, f"{where}: ", module, module in crossing())
     return tuple(found)
+
+
+def is_told_elsewhere(node: ast.FunctionDef | ast.ClassDef) -> bool:
+    """Whether another function of the name has the docstring: of an overload or a setter."""
+    made = [ast.unparse(each) for each in node.decorator_list]
+    return any(each == "overload" or each.endswith(".setter") for each in made)
 
 
 def functions(crossing: bool = True) -> Iterator[tuple[Documented, ast.FunctionDef]]:

@@ -75,7 +75,7 @@ class Cutter:
         """
         size, preprocessing = subnet.resolution, self.bundle.preprocessing
         ready_made = self._ready_made(subnet)
-        known = keeps_statistics(self.space, subnet) or has_statistics(ready_made)
+        known = self.knows_statistics(subnet)
         images = stack([], size) if known else self.images(size, most_images)
         network = cut_network(
             self.space, subnet, self._supernet, preprocessing, images, engine, ready_made
@@ -151,8 +151,11 @@ class Cutter:
 
     def can_cut(self, subnet: Subnet) -> bool:
         """Whether a subnet's statistics are known, or there are enough images for them."""
-        known = keeps_statistics(self.space, subnet) or has_statistics(self._ready_made(subnet))
-        return known or self.can_calibrate()
+        return self.knows_statistics(subnet) or self.can_calibrate()
+
+    def knows_statistics(self, subnet: Subnet) -> bool:
+        """Whether the bundle stores a subnet's BatchNorm statistics, and no frames replace them."""
+        return keeps_statistics(self.space, subnet) or has_statistics(self._ready_made(subnet))
 
     def about_statistics(self, subnet: Subnet) -> str:
         """Returns as a sentence where a subnet's BatchNorm statistics and classifier come from."""

@@ -3,17 +3,29 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping
 from functools import partial
+from types import MappingProxyType
 from typing import Protocol
+
+import numpy as np
 
 from tofa_edge.architecture.space import Subnet
 from tofa_edge.backends.protocol import Engine
 from tofa_edge.budget import Budget
 from tofa_edge.deployment.local_device import Finished
+from tofa_edge.deployment.profile import known_forecasts
+from tofa_edge.deployment.request import Request
 from tofa_edge.deployment.trace import Trace
+from tofa_edge.device.machine import fingerprint
+from tofa_edge.device_profiles.profile import Profile
 from tofa_edge.errors import BackendError, BudgetError
 from tofa_edge.measurement.stopwatch import Latency
+from tofa_edge.prediction.accuracy import AccuracyPredictor
+from tofa_edge.search.candidates import Candidate, fastest_candidates
 from tofa_edge.search.chooser import Chooser, Pick
+from tofa_edge.search.finalists import FinalistChooser
+from tofa_edge.search.forecast import Forecast
 from tofa_edge.serving.explanation import Measured
 
 TRIES, MORE_TRIES = 3, 5  # what is observed varies more than what is predicted, and bold tries fail
@@ -181,3 +193,38 @@ def _fallback(device: Device, chooser: Chooser) -> Finished:
         f"wanted {budget} on {engine}; the fastest network measured is "
         f"{device.trace.fastest(budget)}: allow more, stop other programs, or use a faster machine"
     )
+
+
+def chooser_for(
+    request: Request,
+    predictor: AccuracyPredictor | None,
+    candidates: list[Candidate],
+    profiles: list[Profile],
+    tested: Mapping[Subnet, float] = MappingProxyType({}),
+) -> Chooser:
+    """Returns what chooses among the fastest candidates, beginning with what profiles know.
+
+    Of the subnets that the host has `tested`, by their accuracies, or if there are none of all.
+    """
+    space, device = request.bundle.space, fingerprint()
+
+    def known(engine: Engine) -> list[Forecast]:
+        return known_forecasts(space, engine, device, profiles)
+
+    rng = np.random.default_rng(request.options.seed)
+    two = fastest_candidates(candidates)
+    whole = (space, predictor, request.budget, two, rng, request.until, known)
+    return FinalistChooser(*whole, tested) if tested else Chooser(*whole)
+
+
+def check_predicted(request: Request, predictor: AccuracyPredictor | None) -> None:
+    """Checks that an accuracy is asked for only where one is predicted, or was tested.
+
+    Raises:
+        BudgetError: it is asked for, and the bundle has no predictor.
+    """
+    if request.budget.accuracy is not None and predictor is None and not request.tested:
+        raise BudgetError(
+            f"{request.bundle.path} has no accuracy predictor, so a budget cannot ask for an "
+            "accuracy: train it with more than 0 --predictor-subnets"
+        )

@@ -10,12 +10,9 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
-from types import MappingProxyType
-
-import numpy as np
 
 from tofa_edge.architecture.space import Subnet
 from tofa_edge.backends.protocol import Engine
@@ -23,10 +20,10 @@ from tofa_edge.budget import Budget
 from tofa_edge.bundle.bundle import Bundle
 from tofa_edge.cutting.cutter import Cutter
 from tofa_edge.deployment.check import checked
-from tofa_edge.deployment.choice import best_within, exactly
+from tofa_edge.deployment.choice import best_within, check_predicted, chooser_for, exactly
 from tofa_edge.deployment.local_device import Finished, local_device
 from tofa_edge.deployment.measure import model_of
-from tofa_edge.deployment.profile import known_forecasts, known_profiles, promising
+from tofa_edge.deployment.profile import known_profiles, promising
 from tofa_edge.deployment.provisional import (
     Asked,
     Provisional,
@@ -38,7 +35,15 @@ from tofa_edge.deployment.provisional import (
     start_again,
     starter,
 )
-from tofa_edge.deployment.remember import decision_key_of, keep, one_chooser, recall, recalled
+from tofa_edge.deployment.remember import (
+    Decision,
+    decision_key_of,
+    decision_of,
+    one_chooser,
+    recall,
+    recalled,
+    served_model,
+)
 from tofa_edge.deployment.remember import remember as remember_decision
 from tofa_edge.deployment.request import (
     DeployOptions,
@@ -49,16 +54,11 @@ from tofa_edge.deployment.request import (
 )
 from tofa_edge.deployment.screen import EngineFilter, fastest, screen, working_engines
 from tofa_edge.deployment.trace import Trace
-from tofa_edge.device.machine import fingerprint
-from tofa_edge.device_profiles.profile import Profile
-from tofa_edge.errors import BackendError, BudgetError
+from tofa_edge.errors import BackendError
 from tofa_edge.measurement.turns import measuring_turn
 from tofa_edge.measurement.validity import snapshot
 from tofa_edge.prediction.accuracy import AccuracyPredictor
-from tofa_edge.search.candidates import Candidate, fastest_candidates
-from tofa_edge.search.chooser import Chooser
-from tofa_edge.search.finalists import FinalistChooser
-from tofa_edge.search.forecast import Forecast, expected_drop
+from tofa_edge.search.forecast import expected_drop
 from tofa_edge.serving.explanation import Explanation
 from tofa_edge.serving.model import Model
 
@@ -106,18 +106,44 @@ def deploy(
     """
     refuse_former(former)
     limits = checked_limits(latency_ms, memory_mb, budget, subnet)
-    request, trace = requested(bundle, limits, subnet, options), Trace()
-    key = decision_key_of(request) if remember and not options.calibration else None
-    model = _remembered(request, key, trace, unknown_below)
+    return deployed(requested(bundle, limits, subnet, options), remember, unknown_below)
+
+
+def deployed(request: Request, remember: bool, unknown_below: float) -> Model:
+    """Returns the network that was chosen before, or chooses.
+
+    Args:
+        request: what is wanted.
+        remember: whether choices are reused and kept.
+        unknown_below: of the model.
+    """
+    key, trace = key_of(request, remember), Trace()
+    model = remembered_model(request, key, trace, unknown_below)
     if model is None:
         with one_chooser(key, request.until) as waited:
             if waited:  # for the decision of another process
-                model = _remembered(request, key, trace, unknown_below, just_decided=True)
+                model = remembered_model(request, key, trace, unknown_below, just_decided=True)
             model = model or chosen_and_kept(request, key, trace, unknown_below)
     return model
 
 
-def chosen_and_kept(request: Request, key: str | None, trace: Trace, unknown_below: float) -> Model:
+def key_of(request: Request, remember: bool) -> str | None:
+    """Returns what a choice is remembered under; None with frames, or where none is to be kept.
+
+    Args:
+        request: what is wanted.
+        remember: whether choices are reused and kept.
+    """
+    return decision_key_of(request) if remember and not request.options.calibration else None
+
+
+def chosen_and_kept(
+    request: Request,
+    key: str | None,
+    trace: Trace,
+    unknown_below: float,
+    tell: Callable[[Decision, bytes], None] | None = None,
+) -> Model:
     """Chooses a network, checks it, remembers it, and returns its model.
 
     Args:
@@ -125,6 +151,7 @@ def chosen_and_kept(request: Request, key: str | None, trace: Trace, unknown_bel
         key: to remember it under; None for not at all.
         trace: of what was done so far.
         unknown_below: of the model.
+        tell: given the decision and the engine's artefact, whether they are remembered or not.
     """
     choice = _chosen(request, trace)
     finished, provisional = choice.finished, choice.provisional
@@ -144,7 +171,10 @@ def chosen_and_kept(request: Request, key: str | None, trace: Trace, unknown_bel
             check=None if check is None else (check.right, check.count),
         )
 
-    reason = keep(key, finished, explained(), provisional) if key is not None else ""
+    decision = decision_of(finished, request.budget, explained(), provisional)
+    reason = remember_decision(key, decision, finished.artefact) if key is not None else ""
+    if tell is not None:
+        tell(decision, finished.artefact)
     if reason:
         trace.note(f"this choice is not remembered: {reason}")
     elif key is not None and provisional.reason:
@@ -155,14 +185,22 @@ def chosen_and_kept(request: Request, key: str | None, trace: Trace, unknown_bel
     return model_of(request.bundle, finished.session, subnet, engine, explanation, unknown_below)
 
 
-def _remembered(
+def remembered_model(
     request: Request,
     key: str | None,
     trace: Trace,
     unknown_below: float,
     just_decided: bool = False,
 ) -> Model | None:
-    """Returns the model of what was chosen before; a provisional choice may be made again."""
+    """Returns the model of what was chosen before; a provisional choice may be made again.
+
+    Args:
+        request: what is wanted.
+        key: it was remembered under; None finds nothing.
+        trace: told why a choice is of no use any more.
+        unknown_below: of the model.
+        just_decided: whether another process chose it a moment ago.
+    """
     found = recalled(request, key, trace, just_decided) if key is not None else None
     if found is None or key is None:
         return None
@@ -171,15 +209,7 @@ def _remembered(
         with contextlib.suppress(Exception):
             if not _make_again(asked_of(request, key)):
                 _look_now_and_then(request, key)
-    explanation = trace.explanation(
-        request.bundle.path,
-        request.budget,
-        served.measured,
-        decision.predicts_accuracy,
-        remembered="\n".join(decision.explanation),
-    )
-    subnet, engine = served.measured.subnet, served.engine
-    return model_of(request.bundle, served.session, subnet, engine, explanation, unknown_below)
+    return served_model(request, served, decision, trace, unknown_below)
 
 
 def _look_now_and_then(request: Request, key: str) -> None:
@@ -231,7 +261,7 @@ def _chosen(request: Request, trace: Trace) -> Choice:
         predictor = bundle.accuracy_predictor()
     if options.calibration:
         trace.note(cutter.about_frames())
-    _check_predicted(request, predictor)
+    check_predicted(request, predictor)
     exact = fixed is not None or not cutter.can_calibrate()
     allowed = EngineFilter(options.backend, options.threads, options.precision, exact)
     with trace.timed("self_test"):
@@ -264,33 +294,3 @@ def _chosen(request: Request, trace: Trace) -> Choice:
                 smallest = device.measured_as_stored(bundle.space.smallest(), finished.engine)
                 note_disturbance(finished.measured, smallest, trace)
     return Choice(finished, provisional, cutter, engines.calibrating, predictor)
-
-
-def _check_predicted(request: Request, predictor: AccuracyPredictor | None) -> None:
-    if request.budget.accuracy is not None and predictor is None and not request.tested:
-        raise BudgetError(
-            f"{request.bundle.path} has no accuracy predictor, so a budget cannot ask for an "
-            "accuracy: train it with more than 0 --predictor-subnets"
-        )
-
-
-def chooser_for(
-    request: Request,
-    predictor: AccuracyPredictor | None,
-    candidates: list[Candidate],
-    profiles: list[Profile],
-    tested: Mapping[Subnet, float] = MappingProxyType({}),
-) -> Chooser:
-    """Returns what chooses among the fastest candidates, beginning with what profiles know.
-
-    Of the subnets that the host has `tested`, by their accuracies, or if there are none of all.
-    """
-    space, device = request.bundle.space, fingerprint()
-
-    def known(engine: Engine) -> list[Forecast]:
-        return known_forecasts(space, engine, device, profiles)
-
-    rng = np.random.default_rng(request.options.seed)
-    two = fastest_candidates(candidates)
-    whole = (space, predictor, request.budget, two, rng, request.until, known)
-    return FinalistChooser(*whole, tested) if tested else Chooser(*whole)

@@ -21,8 +21,9 @@ from tofa_edge.architecture.layers import layers
 from tofa_edge.architecture.space import Subnet
 from tofa_edge.backends.protocol import Engine, Session, Target
 from tofa_edge.backends.registry import working
+from tofa_edge.budget import Budget
 from tofa_edge.deployment.local_device import Finished
-from tofa_edge.deployment.measure import timed_carefully, unexplained
+from tofa_edge.deployment.measure import model_of, timed_carefully, unexplained
 from tofa_edge.deployment.provisional import Provisional
 from tofa_edge.deployment.request import Request
 from tofa_edge.deployment.trace import Trace
@@ -33,6 +34,7 @@ from tofa_edge.search.candidates import headroom
 from tofa_edge.selftest.conditions import conditions
 from tofa_edge.selftest.records import passing_engines
 from tofa_edge.serving.explanation import Explanation, Measured
+from tofa_edge.serving.model import Model
 from tofa_edge.storage.cache import CacheFolder, decision_key
 from tofa_edge.storage.files import printable
 from tofa_edge.storage.locks import exclusive
@@ -62,6 +64,7 @@ class Decision:
         provisional: why it is to be made again; empty where it is not.
         load: cores that other programs kept busy meanwhile.
         decided_s: when, or when it was last tried to decide it again; seconds since 1970.
+        own_ms: the limited percentile of its own latency, as measured then; 0 where not kept.
     """
 
     subnet: str
@@ -74,6 +77,7 @@ class Decision:
     provisional: str = ""
     load: float = 0.0
     decided_s: float = 0.0
+    own_ms: float = 0.0
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -105,7 +109,7 @@ def decision_key_of(request: Request) -> str:
 
 
 def recall(key: str) -> tuple[Decision, bytes] | None:
-    """Returns a remembered decision with its artefact, or None."""
+    """Returns the decision remembered under a `key`, with its artefact, or None."""
     fields, artefact = CACHE.read(f"{key}.json"), CACHE.read(f"{key}.artefact")
     with contextlib.suppress(ValueError, RecursionError):
         decision = from_plain(Decision, json.loads(fields or b""))
@@ -119,11 +123,21 @@ def remember(key: str, decision: Decision, artefact: bytes) -> str:
 
     Returns in one line why it is not kept; empty where it is.
     """
+    reason = CACHE.keep(f"{key}.artefact", artefact)
+    fields = json.dumps(to_plain(sealed(decision, artefact))).encode()
+    return reason or CACHE.keep(f"{key}.json", fields)
+
+
+def sealed(decision: Decision, artefact: bytes) -> Decision:
+    """Returns a decision that can be written: with the hash of its artefact, in printable text.
+
+    Args:
+        decision: what was chosen.
+        artefact: the engine's file.
+    """
     lines = (printable(line, MOST_LINE) for line in decision.explanation)
     digest = hashlib.sha256(artefact).hexdigest()
-    sealed = replace(decision, explanation=tuple(lines), artefact_sha256=digest)
-    reason = CACHE.keep(f"{key}.artefact", artefact)
-    return reason or CACHE.keep(f"{key}.json", json.dumps(to_plain(sealed)).encode())
+    return replace(decision, explanation=tuple(lines), artefact_sha256=digest)
 
 
 def forget(key: str) -> None:
@@ -159,33 +173,82 @@ def recalled(
         return None
     decision, artefact = remembered
     try:
-        bundle, subnet = request.bundle, Subnet.from_json(decision.subnet)
-        bundle.space.validate(subnet)
-        engine = _engine(decision, request)
-        with trace.timed("load"):
-            session = engine.backend.load(artefact, engine.target)
-        latency = _measured_again(request, session, subnet, engine, trace)
+        served = loaded_again(request, decision, artefact, trace)
     except (BackendError, SpaceError, SubnetError) as error:
         trace.note(f"the remembered choice is of no use any more ({error}): choosing again")
         forget(key)
         return None
-    limit, own = request.budget.latency_ms, latency.percentile_ms(request.budget.percentile)
-    over = limit is not None and own * headroom(engine) > limit
+    limit, latency = request.budget.latency_ms, served.measured.latency
+    own = latency.percentile_ms(request.budget.percentile)
+    over = limit is not None and own * headroom(served.engine) > limit
     if over and not just_decided and not latency.is_disturbed:
-        session.close()
-        trace.note(f"the remembered {subnet} now takes {latency}: choosing again")
+        served.session.close()
+        trace.note(f"the remembered {served.measured.subnet} now takes {latency}: choosing again")
         forget(key)
         return None
+    log.info(f"remembered {served.measured}")
+    return served, decision
+
+
+def loaded_again(request: Request, decision: Decision, artefact: bytes, trace: Trace) -> Served:
+    """Returns a network chosen before, loaded from its artefact and measured by a few runs.
+
+    Args:
+        request: that it was chosen for.
+        decision: what was chosen.
+        artefact: the engine's file.
+        trace: told how long it took.
+
+    Raises:
+        BackendError: the engine does not work here any more, or refuses the artefact.
+        SpaceError: the decision names no subnet, or none of the bundle's space.
+    """
+    bundle, subnet = request.bundle, Subnet.from_json(decision.subnet)
+    bundle.space.validate(subnet)
+    engine = _engine(decision, request)
+    with trace.timed("load"):
+        session = engine.backend.load(artefact, engine.target)
+    latency = _measured_again(request, session, subnet, engine, trace)
     cost = macs(layers(bundle.space, subnet))
-    measured = Measured(subnet, str(engine), cost, decision.accuracy, latency)
-    log.info(f"remembered {measured}")
-    return Served(engine, session, measured), decision
+    return Served(engine, session, Measured(subnet, str(engine), cost, decision.accuracy, latency))
 
 
-def keep(key: str, finished: Finished, explanation: Explanation, provisional: Provisional) -> str:
-    """Remembers what was chosen under a `key`, and how; returns why not, empty where it is kept."""
+def served_model(
+    request: Request, served: Served, decision: Decision, trace: Trace, unknown_below: float = 0.0
+) -> Model:
+    """Returns the model of a network that was chosen before.
+
+    Args:
+        request: that it was chosen for.
+        served: the network, loaded; the model closes it.
+        decision: how it was chosen.
+        trace: of what was done since.
+        unknown_below: of the model.
+    """
+    explanation = trace.explanation(
+        request.bundle.path,
+        request.budget,
+        served.measured,
+        decision.predicts_accuracy,
+        remembered="\n".join(decision.explanation),
+    )
+    subnet, engine = served.measured.subnet, served.engine
+    return model_of(request.bundle, served.session, subnet, engine, explanation, unknown_below)
+
+
+def decision_of(
+    finished: Finished, budget: Budget, explanation: Explanation, provisional: Provisional
+) -> Decision:
+    """Returns what was chosen within a `budget`, and how, as it is remembered.
+
+    Args:
+        finished: the network.
+        budget: that it had to keep.
+        explanation: of the choice.
+        provisional: whether it stands.
+    """
     engine, measured = finished.engine, finished.measured
-    decision = Decision(
+    return Decision(
         subnet=measured.subnet.to_json(),
         backend=engine.backend.name,
         target=engine.target,
@@ -195,8 +258,8 @@ def keep(key: str, finished: Finished, explanation: Explanation, provisional: Pr
         provisional=provisional.reason,
         load=provisional.cores,
         decided_s=time.time(),
+        own_ms=measured.latency.percentile_ms(budget.percentile),
     )
-    return remember(key, decision, finished.artefact)
 
 
 def _measured_again(

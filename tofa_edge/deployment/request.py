@@ -97,6 +97,12 @@ def requested(
 ) -> Request:
     """Opens a bundle and returns what is asked of it.
 
+    Args:
+        bundle: a file, or one already opened.
+        budget: of the network.
+        subnet: the very architecture; None where the budget decides.
+        options: how to choose it.
+
     Raises:
         BundleError: it is damaged, or costs more than there is memory.
         SubnetError: its space does not contain the subnet.
@@ -125,7 +131,18 @@ def checked_limits(
     budget: Budget | None,
     subnet: Subnet | None,
 ) -> Budget:
-    """Returns the limits as one budget; a subnet takes none."""
+    """Returns the limits as one budget; a subnet takes none.
+
+    Args:
+        latency_ms: bounds the p95.
+        memory_mb: bounds the growth of the process.
+        budget: these and more limits, instead of them.
+        subnet: the very architecture.
+
+    Raises:
+        SubnetError: that is no subnet.
+        LimitError: a limit is no number in its range, or limits contradict each other.
+    """
     if subnet is not None and not isinstance(subnet, Subnet):
         raise SubnetError(f"wanted a Subnet, got {subnet!r}: Subnet.from_json reads printed ones")
     if budget is not None and not (latency_ms is None and memory_mb is None):
@@ -138,6 +155,9 @@ def checked_limits(
 
 def refuse_former(former: Mapping[str, object]) -> None:
     """Refuses keyword arguments of earlier versions, and unknown ones.
+
+    Args:
+        former: those given, by name.
 
     Raises:
         TypeError: as Python does for a wrong argument; it names the new place.

@@ -66,9 +66,12 @@ def accurate(
 
 
 def verified(built: Built, cutter: Cutter, by: Engine) -> Verified:
-    """Compares a network with the reference; a coarse one also with the same in float32.
+    """Compares a `built` network with the reference; a coarse one also with the same in float32.
 
-    `by` computes in float. The session is closed where the numbers are wrong.
+    `cutter` has the photos, and `by` computes in float.
+
+    Raises:
+        BackendError: the numbers are wrong; the session is closed.
     """
     session, photos, largest, drop = (
         built.session,

@@ -32,18 +32,21 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--bundle", type=Path, help="its path, for messages")
     parser.add_argument("--start", type=int, default=0, help="number of the first target")
     options = parser.parse_args(arguments)
-    _end_with_parent(options.report)
+    end_with_parent(options.report)
     from tofa_edge.selftest.examination import examine
 
     with os.fdopen(options.report, "w", buffering=1) as report:
         examine(options.name, options.descriptor, options.bundle, options.start, report)
 
 
-def _end_with_parent(report: int) -> None:
+def end_with_parent(report: int) -> None:
     """Sees to it that this process is killed when the one that reads the report is gone.
 
     On Linux the kernel does it, also where an engine holds the interpreter's lock. A thread that
     watches the pipe does it elsewhere, and where another process stands between the two.
+
+    Args:
+        report: the descriptor of a pipe that the other process reads.
     """
     if sys.platform == "linux":
         with contextlib.suppress(ImportError, OSError, AttributeError):

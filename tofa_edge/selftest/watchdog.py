@@ -91,7 +91,7 @@ def watched(name: str, watch: Watch, start: int = 0) -> Ending:
     """
     ending = Ending()
     with contextlib.ExitStack() as stack:
-        ends = _pipe()
+        ends = pipe_ends()
         reader = stack.enter_context(os.fdopen(ends[0], "rb", 0))
         writer = stack.enter_context(os.fdopen(ends[1], "wb", 0))
         arguments, passed = [name, "--start", str(start)], [writer.fileno()]
@@ -126,8 +126,8 @@ def patience_s() -> float:
     )
 
 
-def _pipe() -> list[int]:
-    """Returns a pipe's ends, for reading and for writing."""
+def pipe_ends() -> list[int]:
+    """Returns a pipe's ends, for reading and for writing, in no standard stream's place."""
     return [_raised(end) for end in os.pipe()]
 
 

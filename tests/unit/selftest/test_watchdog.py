@@ -106,8 +106,8 @@ def test_self_test_behind_another_process_ends_with_its_reader() -> None:
     """As where an application is started by a launcher that stays."""
     reader, writer = os.pipe()
     code = (
-        "import sys, time; from tofa_edge.selftest.child import _end_with_parent\n"
-        f"_end_with_parent({writer}); print(flush=True); time.sleep(1000)"
+        "import sys, time; from tofa_edge.selftest.child import end_with_parent\n"
+        f"end_with_parent({writer}); print(flush=True); time.sleep(1000)"
     )
     with subprocess.Popen(
         ["sh", "-c", '"$@"; true', "sh", sys.executable, "-c", code],

@@ -1,0 +1,1 @@
+"""Serving for months: a first network at once, better ones later, and what happened meanwhile."""

@@ -1,0 +1,254 @@
+"""LiveModel: a deployed network that others may take over from, between two predictions."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+
+from tofa_edge.architecture.arrays import ImageArray
+from tofa_edge.architecture.space import Subnet
+from tofa_edge.backends.protocol import Engine
+from tofa_edge.bundle.images import ImageSource, prepare
+from tofa_edge.live.events import Event, EventLog
+from tofa_edge.live.rungs import Ladder, Rung
+from tofa_edge.measurement.stopwatch import percentiles
+from tofa_edge.serving.explanation import Explanation
+from tofa_edge.serving.model import Statistics
+from tofa_edge.serving.prediction import REMEMBERED_CALLS, Prediction
+from tofa_edge.serving.stream import Stream
+
+
+@dataclass(frozen=True, slots=True)
+class RungStatistics:
+    """One of the networks that a model holds ready.
+
+    Attributes:
+        network: subnet and engine.
+        accuracy: expected, 0..1; None where nothing tells.
+        own_ms: its own latency as the budget counts it; None where it was not measured.
+        serves: whether it serves now.
+        chosen: whether it was chosen and measured within the budget.
+    """
+
+    network: str
+    accuracy: float | None
+    own_ms: float | None
+    serves: bool
+    chosen: bool
+
+
+@dataclass(frozen=True, slots=True)
+class LiveStatistics(Statistics):
+    """What a live model's calls took, and which networks served.
+
+    Attributes:
+        rungs: the networks held ready, the slowest first.
+        switches: how often another network took over.
+        misses: calls that took longer than the budget's latency, by the clock.
+    """
+
+    rungs: tuple[RungStatistics, ...] = ()
+    switches: int = 0
+    misses: int = 0
+
+    @property
+    def rung(self) -> int:
+        """The number of the network that serves, 0 the slowest; -1 where the model is closed."""
+        return next((n for n, rung in enumerate(self.rungs) if rung.serves), -1)
+
+
+class LiveModel:
+    """A deployed network, or a ladder of them. Made by `tofa_edge.deploy(…, live=…)`.
+
+    It predicts as `tofa_edge.Model` does, and is safe to call from several threads. Its attributes
+    are those of the network that serves at the moment. It owns its networks and the process that
+    chooses: `close`, or `with`, ends all of them.
+
+    Args:
+        first: the network that serves first.
+        crop: share of an image's shorter side that is kept.
+        events: where it tells what happens.
+        limit_ms: of the latency by the clock, for counting misses; None for none.
+    """
+
+    def __init__(
+        self, first: Rung, crop: float, events: EventLog, limit_ms: float | None = None
+    ) -> None:
+        self._ladder, self._log, self._crop, self._limit_ms = Ladder(first), events, crop, limit_ms
+        self._classes, self._unknown_below = first.model.classes, first.model.unknown_below
+        self._lock = threading.Lock()
+        self._calls: deque[tuple[float, float]] = deque(maxlen=REMEMBERED_CALLS)
+        self._count = self._misses = self._switches = 0
+        self._owned = ExitStack()
+        self._owned.callback(self._ladder.close)
+        events.add("serving", f"{first} serves", str(first))
+
+    def __repr__(self) -> str:
+        return f"LiveModel({self._ladder.current}, {len(self._classes)} classes)"
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """Names, in the order of the logits."""
+        return self._classes
+
+    @property
+    def subnet(self) -> Subnet:
+        """The architecture of the network that serves."""
+        return self._ladder.current.model.subnet
+
+    @property
+    def engine(self) -> Engine:
+        """The backend and target that run it."""
+        return self._ladder.current.model.engine
+
+    @property
+    def input_size(self) -> int:
+        """Height and width of its input in pixels."""
+        return self._ladder.current.model.input_size
+
+    @property
+    def explanation(self) -> Explanation:
+        """How it was chosen, as values; next to nothing for a first network."""
+        return self._ladder.current.model.explanation
+
+    @property
+    def unknown_below(self) -> float:
+        """Predictions of less probability, 0..1, are not `known`; may be changed."""
+        return self._unknown_below
+
+    @unknown_below.setter
+    def unknown_below(self, value: float) -> None:
+        self._unknown_below = value
+        for rung in self._ladder.rungs:
+            rung.model.unknown_below = value
+
+    @property
+    def events(self) -> tuple[Event, ...]:
+        """What happened so far, the oldest first; the last 1,000."""
+        return self._log.all()
+
+    def __call__(self, image: ImageSource) -> Prediction:
+        """Predicts one image; see `Model`.
+
+        Args:
+            image: as for `Model`.
+        """
+        with self._ladder.in_use() as rung:
+            begin = time.perf_counter()
+            prepared = prepare(image, rung.model.input_size, self._crop)
+            ready = time.perf_counter()
+            prediction = rung.model(prepared)
+            end = time.perf_counter()
+        self._count_call(end - ready, ready - begin)
+        return prediction
+
+    def batch(self, images: Sequence[ImageSource] | ImageArray) -> list[Prediction]:
+        """Predicts several images in one run by one network; see `Model.batch`.
+
+        Args:
+            images: each as for a single call, or one uint8 array (N, height, width, 3).
+
+        Raises:
+            ImageError: one cannot be read, or has another type or shape.
+            BackendError: the model is closed, or the engine fails.
+        """
+        with self._ladder.in_use() as rung:
+            return rung.model.batch(images)
+
+    def stream(
+        self, frames: Iterable[ImageSource], *, latest: bool | None = None, skip_bad: bool = False
+    ) -> Stream:
+        """Predicts frames as they come; see `Model.stream`.
+
+        Args:
+            frames: each as for a single call.
+            latest: whether a newer frame replaces the one that still waits.
+            skip_bad: whether frames that are no image are counted and skipped, not raised.
+        """
+        return Stream(self, frames, latest, skip_bad)
+
+    def stats(self) -> LiveStatistics:
+        """Returns how many images were predicted one by one, how long that took, and by what."""
+        with self._lock:
+            calls, counts = list(self._calls), (self._count, self._switches, self._misses)
+        runs, preparations = zip(*calls, strict=True) if calls else ((), ())
+        current = self._ladder.current
+        rungs = tuple(
+            RungStatistics(str(rung), rung.accuracy, rung.own_ms, rung is current, rung.chosen)
+            for rung in self._ladder.rungs
+        )
+        count, switches, misses = counts
+        times = percentiles(runs), percentiles(preparations)
+        return LiveStatistics(count, *times, rungs, switches, misses)
+
+    def reset_stats(self) -> None:
+        """Forgets all calls and switches so far; networks and events stay."""
+        with self._lock:
+            self._calls.clear()
+            self._count = self._misses = self._switches = 0
+
+    def explain(self) -> str:
+        """Returns how the network that serves was chosen, and what happened since the start."""
+        lines = [f"  {event}" for event in self.events]
+        return "\n".join([str(self.explanation), "since the start:", *lines])
+
+    def close(self) -> None:
+        """Ends the process that chooses and frees the engines; later calls raise BackendError.
+
+        Predictions of other threads that run at the moment come to their end. A second close does
+        nothing.
+        """
+        self._owned.close()
+
+    def __enter__(self) -> LiveModel:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.close()
+
+    def owns(self, stop: Callable[[], None]) -> None:
+        """Leaves it to this model to `stop` something when it is closed, before its networks."""
+        self._owned.callback(stop)
+
+    def take(self, rung: Rung) -> None:
+        """Holds a chosen network ready, and lets it serve where the first one was not chosen.
+
+        Args:
+            rung: loaded; from now on this model closes it.
+        """
+        rung.model.unknown_below = self._unknown_below
+        before = self._ladder.current
+        if not self._ladder.add(rung):
+            return
+        self._log.add("ready", f"{rung} is loaded{_about(rung)}", str(rung))
+        if not before.chosen:
+            self.serve(rung, "it was chosen and measured")
+            self._ladder.remove(before)
+
+    def serve(self, rung: Rung, reason: str) -> None:
+        """Lets one of the networks serve from the next prediction on.
+
+        Args:
+            rung: held ready.
+            reason: in words, for the event.
+        """
+        if self._ladder.serve(rung):
+            with self._lock:
+                self._switches += 1
+            self._log.add("switched", f"{rung} serves{_about(rung)}: {reason}", str(rung))
+
+    def _count_call(self, run_s: float, preparation_s: float) -> None:
+        with self._lock:
+            self._calls.append((run_s, preparation_s))
+            self._count += 1
+            self._misses += self._limit_ms is not None and 1e3 * run_s > self._limit_ms
+
+
+def _about(rung: Rung) -> str:
+    known = [f"expected accuracy {rung.accuracy:.1%}"] if rung.accuracy is not None else []
+    known += [f"{rung.own_ms:.2f} ms"] if rung.own_ms is not None else []
+    return f" ({', '.join(known)})" if known else ""
