@@ -5,6 +5,7 @@ TofaError
 ├── SpaceError        a search space that contradicts itself
 │   └── SubnetError   a subnet that its search space does not contain
 ├── ImageError        an image that cannot be read or has the wrong mode, type or shape
+├── CameraError       a camera that gives no frame in time
 ├── DataError         a folder of training images that cannot be used
 ├── TrainingError     training that cannot start or go on
 ├── ProfileError      a device profile that is damaged, too new, of another device, or not written
@@ -38,6 +39,10 @@ class SubnetError(SpaceError):
 
 class ImageError(TofaError, ValueError):
     """An image cannot be read, or has another type, mode or shape than supported."""
+
+
+class CameraError(TofaError):
+    """A source of frames gave none within the time allowed; it may give one later."""
 
 
 class DataError(TofaError):

@@ -43,7 +43,8 @@ def deployed(
     limits: Budget,
     subnet: str | None,
     options: DeployOptions,
-    **others: Any,
+    remember: bool = True,
+    unknown_below: float = 0.0,
 ) -> Model:
     """Returns the model of a bundle on this device."""
     import tofa_edge
@@ -53,5 +54,6 @@ def deployed(
         budget=limits,
         subnet=None if subnet is None else tofa_edge.Subnet.from_json(subnet),
         options=options,
-        **others,
+        remember=remember,
+        unknown_below=unknown_below,
     )

@@ -13,6 +13,7 @@ from tofa_edge.architecture.arrays import ImageArray
 from tofa_edge.architecture.space import Subnet
 from tofa_edge.backends.protocol import Engine
 from tofa_edge.bundle.images import ImageSource, prepare
+from tofa_edge.live.camera import WatchedStream
 from tofa_edge.live.events import Event, EventLog
 from tofa_edge.live.rungs import Ladder, Rung
 from tofa_edge.measurement.stopwatch import percentiles
@@ -160,16 +161,26 @@ class LiveModel:
             return rung.model.batch(images)
 
     def stream(
-        self, frames: Iterable[ImageSource], *, latest: bool | None = None, skip_bad: bool = False
+        self,
+        frames: Iterable[ImageSource],
+        *,
+        latest: bool | None = None,
+        skip_bad: bool = False,
+        timeout_s: float | None = None,
     ) -> Stream:
-        """Predicts frames as they come; see `Model.stream`.
+        """Predicts a camera's frames as they come, and watches the camera; see `Model.stream`.
+
+        Where a frame or the camera is faulty (`CameraFault`), the prediction names it in `faults`
+        and is not `known`; an event tells when that begins and ends. So does one where the source
+        gives no frame in time.
 
         Args:
             frames: each as for a single call.
             latest: whether a newer frame replaces the one that still waits.
             skip_bad: whether frames that are no image are counted and skipped, not raised.
+            timeout_s: that a prediction waits for a frame at most, before it raises CameraError.
         """
-        return Stream(self, frames, latest, skip_bad)
+        return WatchedStream(self, frames, self._log, latest, skip_bad, timeout_s)
 
     def stats(self) -> LiveStatistics:
         """Returns how many images were predicted one by one, how long that took, and by what."""

@@ -125,7 +125,12 @@ class Model:
         return [self._prediction(logits) for logits in self._run(batch)]
 
     def stream(
-        self, frames: Iterable[ImageSource], *, latest: bool | None = None, skip_bad: bool = False
+        self,
+        frames: Iterable[ImageSource],
+        *,
+        latest: bool | None = None,
+        skip_bad: bool = False,
+        timeout_s: float | None = None,
     ) -> Stream:
         """Predicts frames as they come: `for prediction in model.stream(frames)`.
 
@@ -139,13 +144,15 @@ class Model:
                 is late; else each is predicted. By default unless `frames` has a length: a list
                 is a recording, of which each frame counts.
             skip_bad: whether frames that are no image are counted and skipped, not raised.
+            timeout_s: that a prediction waits for a frame at most; then it raises CameraError, and
+                may be asked for again. By default it waits as long as it takes.
 
         Raises:
             ImageError: `frames` is one image, or nothing to iterate over.
         """
         from tofa_edge.serving.stream import Stream
 
-        return Stream(self, frames, latest, skip_bad)
+        return Stream(self, frames, latest, skip_bad, timeout_s)
 
     def stats(self) -> Statistics:
         """Returns how many images were predicted one by one, and the percentiles of their times."""

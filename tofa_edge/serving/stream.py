@@ -20,7 +20,7 @@ from dataclasses import dataclass, fields
 import numpy as np
 
 from tofa_edge.bundle.images import ImageSource
-from tofa_edge.errors import ImageError
+from tofa_edge.errors import CameraError, ImageError, LimitError
 from tofa_edge.measurement.stopwatch import Latency, percentiles
 from tofa_edge.serving.prediction import REMEMBERED_CALLS, Prediction
 
@@ -34,10 +34,18 @@ class FramePrediction(Prediction):
     Attributes:
         number: of the frame in its source, from 0; counts dropped and bad frames, too.
         age_ms: from when the source gave the frame to when this prediction was ready.
+        faults: what is wrong with the camera or the frame, where somebody watches that; then the
+            prediction is not `known`.
     """
 
     number: int = 0
     age_ms: float = 0.0
+    faults: tuple[str, ...] = ()
+
+    @property
+    def known(self) -> bool:
+        """Whether the most probable class is probable enough, and nothing is wrong."""
+        return not self.faults and super().known
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +58,7 @@ class StreamStatistics:
         bad: of them, those that are no image.
         predicted: of them, those predicted.
         age: percentiles of `age_ms` of the last 10,000 predictions.
+        faulty: of those predicted, those with `faults`.
     """
 
     read: int
@@ -57,6 +66,15 @@ class StreamStatistics:
     bad: int
     predicted: int
     age: Latency
+    faulty: int = 0
+
+
+Inspect = Callable[[ImageSource], tuple[ImageSource, tuple[str, ...]]]
+
+
+def without_faults(frame: ImageSource) -> tuple[ImageSource, tuple[str, ...]]:
+    """Returns a `frame` as it is, and no faults."""
+    return frame, ()
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -98,10 +116,16 @@ class _Mailbox:
             self._ended, self._error = True, error
             self._changed.notify_all()
 
-    def take(self) -> _Frame | None:
+    def take(self, timeout_s: float | None) -> _Frame | None:
         """Returns the frame stored, waiting for one; None at the end; raises what ended it."""
         with self._changed:
-            self._changed.wait_for(lambda: self._frame is not None or self._ended or self.closed)
+            if not self._changed.wait_for(
+                lambda: self._frame is not None or self._ended or self.closed, timeout_s
+            ):
+                raise CameraError(
+                    f"wanted a frame within {timeout_s:g} s, got none: the camera or what reads it "
+                    "is stuck; ask again, or close the stream and open the camera anew"
+                )
             frame, self._frame = self._frame, None
             self._changed.notify_all()
             if frame is None and self._error is not None and not self.closed:
@@ -144,6 +168,9 @@ class Stream(Iterator[FramePrediction]):
         latest: whether older frames are dropped for newer ones; default: unless `frames` has a
             length.
         skip_bad: whether frames that are no image are passed over.
+        timeout_s: that a prediction waits for a frame at most; None waits as long as it takes.
+        inspect: looks at each frame before it is predicted; returns the frame to predict, perhaps
+            decoded, and its faults.
     """
 
     def __init__(
@@ -152,8 +179,13 @@ class Stream(Iterator[FramePrediction]):
         frames: Iterable[ImageSource],
         latest: bool | None = None,
         skip_bad: bool = False,
+        timeout_s: float | None = None,
+        inspect: Inspect = without_faults,
     ) -> None:
-        self._predict, self._skip_bad = predict, skip_bad
+        if timeout_s is not None and not timeout_s > 0:
+            raise LimitError(f"wanted timeout_s as a number above 0, got {timeout_s}")
+        self._predict, self._skip_bad, self._inspect = predict, skip_bad, inspect
+        self._timeout_s = timeout_s
         if latest is None:
             latest = not isinstance(frames, Sized)
         self._mailbox = _Mailbox(latest)
@@ -165,19 +197,25 @@ class Stream(Iterator[FramePrediction]):
         self._lock = threading.Lock()
         self._started = False
         self._ages: deque[float] = deque(maxlen=REMEMBERED_CALLS)
-        self._bad = self._predicted = 0
+        self._bad = self._predicted = self._faulty = 0
 
     def __next__(self) -> FramePrediction:
         """Returns the next prediction, waiting for a frame.
 
-        Any error ends the stream. One of the source comes after the frames that came before it.
+        Any error ends the stream, but for a CameraError: then it may be asked again. One of the
+        source comes after the frames that came before it.
+
+        Raises:
+            CameraError: no frame came within `timeout_s`.
         """
         self._start()
         try:
-            while (frame := self._mailbox.take()) is not None:
+            while (frame := self._mailbox.take(self._timeout_s)) is not None:
                 prediction = self._prediction(frame)
                 if prediction is not None:
                     return prediction
+        except CameraError:
+            raise
         except BaseException:
             self._close()
             raise
@@ -187,8 +225,9 @@ class Stream(Iterator[FramePrediction]):
         """Returns how many frames were read, dropped and predicted, and how old they became."""
         with self._lock:
             ages, bad, predicted = list(self._ages), self._bad, self._predicted
-        mailbox = self._mailbox
-        return StreamStatistics(mailbox.read, mailbox.dropped, bad, predicted, percentiles(ages))
+            faulty = self._faulty
+        read, dropped = self._mailbox.read, self._mailbox.dropped
+        return StreamStatistics(read, dropped, bad, predicted, percentiles(ages), faulty)
 
     def close(self) -> None:
         """Ends the stream and its thread; waits a second at most for a frame being read.
@@ -214,7 +253,8 @@ class Stream(Iterator[FramePrediction]):
 
     def _prediction(self, frame: _Frame) -> FramePrediction | None:
         try:
-            prediction = self._predict(frame.image)
+            image, faults = self._inspect(frame.image)
+            prediction = self._predict(image)
         except ImageError as error:
             with self._lock:
                 self._bad += 1
@@ -225,8 +265,9 @@ class Stream(Iterator[FramePrediction]):
         with self._lock:
             self._ages.append(age)
             self._predicted += 1
+            self._faulty += bool(faults)
         inherited = {f.name: getattr(prediction, f.name) for f in fields(Prediction)}
-        return FramePrediction(**inherited, number=frame.number, age_ms=age * 1e3)
+        return FramePrediction(**inherited, number=frame.number, age_ms=age * 1e3, faults=faults)
 
 
 def _iterator(frames: Iterable[ImageSource]) -> Iterator[ImageSource]:
