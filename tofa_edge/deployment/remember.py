@@ -27,6 +27,7 @@ from tofa_edge.deployment.measure import model_of, timed_carefully, unexplained
 from tofa_edge.deployment.provisional import Provisional
 from tofa_edge.deployment.request import Request
 from tofa_edge.deployment.trace import Trace
+from tofa_edge.deployment.verify import check_unchanged, specimen_logits
 from tofa_edge.device.machine import fingerprint
 from tofa_edge.errors import BackendError, SpaceError, SubnetError
 from tofa_edge.measurement.stopwatch import Latency, Stopwatch
@@ -65,6 +66,8 @@ class Decision:
         load: cores that other programs kept busy meanwhile.
         decided_s: when, or when it was last tried to decide it again; seconds since 1970.
         own_ms: the limited percentile of its own latency, as measured then; 0 where not kept.
+        logits: of one specimen image, (classes,), once its numbers were right; empty where not
+            kept.
     """
 
     subnet: str
@@ -78,6 +81,7 @@ class Decision:
     load: float = 0.0
     decided_s: float = 0.0
     own_ms: float = 0.0
+    logits: tuple[float, ...] = ()
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -141,7 +145,7 @@ def sealed(decision: Decision, artefact: bytes) -> Decision:
 
 
 def forget(key: str) -> None:
-    """Drops a decision, if it is there."""
+    """Drops the decision remembered under a `key`, if it is there."""
     CACHE.forget(key)
 
 
@@ -200,7 +204,8 @@ def loaded_again(request: Request, decision: Decision, artefact: bytes, trace: T
         trace: told how long it took.
 
     Raises:
-        BackendError: the engine does not work here any more, or refuses the artefact.
+        BackendError: the engine does not work here any more, refuses the artefact, or computes
+            other numbers than when it was chosen.
         SpaceError: the decision names no subnet, or none of the bundle's space.
     """
     bundle, subnet = request.bundle, Subnet.from_json(decision.subnet)
@@ -208,6 +213,11 @@ def loaded_again(request: Request, decision: Decision, artefact: bytes, trace: T
     engine = _engine(decision, request)
     with trace.timed("load"):
         session = engine.backend.load(artefact, engine.target)
+    try:
+        check_unchanged(session, subnet, engine, decision.logits)
+    except BaseException:
+        session.close()
+        raise
     latency = _measured_again(request, session, subnet, engine, trace)
     cost = macs(layers(bundle.space, subnet))
     return Served(engine, session, Measured(subnet, str(engine), cost, decision.accuracy, latency))
@@ -259,6 +269,7 @@ def decision_of(
         load=provisional.cores,
         decided_s=time.time(),
         own_ms=measured.latency.percentile_ms(budget.percentile),
+        logits=specimen_logits(finished.session, measured.subnet),
     )
 
 

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from tofa_edge.architecture.layers import LOGITS
-from tofa_edge.backends.protocol import Engine
+from tofa_edge.architecture.space import Subnet
+from tofa_edge.backends.protocol import Engine, Session
 from tofa_edge.cutting.accuracy_drop import Drop, logits_by, logits_of, photos_of
 from tofa_edge.cutting.accuracy_drop import drop as compared
 from tofa_edge.cutting.cutter import Cutter
@@ -101,3 +102,38 @@ def verified(built: Built, cutter: Cutter, by: Engine) -> Verified:
     except BaseException:
         session.close()
         raise
+
+
+def specimen_logits(session: Session, subnet: Subnet) -> tuple[float, ...]:
+    """Returns what a loaded network computes for one image of noise: logits, (classes,).
+
+    Args:
+        session: of the network.
+        subnet: its architecture.
+    """
+    logits = session.run(specimen_images(subnet.resolution, 1))[LOGITS][0]
+    return tuple(float(each) for each in logits)
+
+
+def check_unchanged(
+    session: Session, subnet: Subnet, engine: Engine, before: Sequence[float]
+) -> None:
+    """Checks that a network computes what it did when it was chosen, whatever changed since.
+
+    Args:
+        session: of the network.
+        subnet: its architecture.
+        engine: that runs it.
+        before: its logits for one image of noise then, (classes,); empty where not kept.
+
+    Raises:
+        BackendError: it computes other numbers.
+    """
+    if not before:
+        return
+    now = np.array([specimen_logits(session, subnet)], np.float32)
+    wrong = difference(now, np.array([before], np.float32))
+    if not wrong <= tolerance(engine.target):
+        raise BackendError(
+            f"{engine}: {wrong:.1e} of the largest logit off since it was chosen, on {subnet}"
+        )

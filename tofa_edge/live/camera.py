@@ -28,7 +28,7 @@ BLACKEST = 20  # of 255; video's black is 16
 WHITEST = 250
 MOST_OF_THEM = 0.99  # of the pixels are at most so bright in a black frame
 OVEREXPOSED = 0.95  # of the pixels
-FLAT = 2  # levels between the 1st and the 99th percentile of each channel
+FLAT = 1.0  # standard deviation of each channel, of 255
 LOOKED_AT = 64  # rows and columns, for brightness
 SAMPLED_ROWS = 32  # whose bytes tell most frames apart
 
@@ -58,12 +58,12 @@ class CameraWatch:
 
     def _is_frozen(self, frame: NDArray[Any]) -> bool:
         step = max(1, len(frame) // SAMPLED_ROWS)
-        sample, before = zlib.crc32(np.ascontiguousarray(frame[::step])), self._sample
+        sample, before = zlib.crc32(frame[::step].tobytes()), self._sample
         self._sample = sample
         if sample != before:
             self._whole, self._repeated = None, 0
             return False
-        whole, now = zlib.crc32(np.ascontiguousarray(frame)), self._clock()
+        whole, now = zlib.crc32(frame.tobytes()), self._clock()
         if whole != self._whole:
             self._whole, self._since, self._repeated = whole, now, 0
             return False
@@ -83,8 +83,7 @@ def exposure_faults(frame: NDArray[Any]) -> tuple[CameraFault, ...]:
         return ("black",)
     if np.mean(seen.min(axis=1) >= WHITEST) >= OVEREXPOSED:
         return ("overexposed",)
-    low, high = np.percentile(seen, (1, 99), axis=0)
-    return ("one colour",) if bool((high - low <= FLAT).all()) else ()
+    return ("one colour",) if bool((seen.std(axis=0) <= FLAT).all()) else ()
 
 
 class WatchedStream(Stream):

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import overload
 
@@ -11,7 +13,7 @@ from tofa_edge.budget import Budget
 from tofa_edge.bundle.bundle import Bundle
 from tofa_edge.deployment.deploy import deployed, key_of, remembered_model
 from tofa_edge.deployment.provisional import starter
-from tofa_edge.deployment.remember import loaded_again, served_model
+from tofa_edge.deployment.remember import forget, loaded_again, served_model
 from tofa_edge.deployment.request import (
     DeployOptions,
     Request,
@@ -27,8 +29,10 @@ from tofa_edge.live.first import first_rung
 from tofa_edge.live.model import LiveModel
 from tofa_edge.live.options import LiveOptions
 from tofa_edge.live.order import Answer, order_of
-from tofa_edge.live.rungs import Rung
+from tofa_edge.live.rungs import Rung, rung_of
+from tofa_edge.live.throttling import ThrottleWatch
 from tofa_edge.selftest.interpreter import Interpreter
+from tofa_edge.selftest.records import engine_records
 from tofa_edge.serving.explanation import Measured
 from tofa_edge.serving.model import Model
 
@@ -141,26 +145,49 @@ def _live_model(
         first = first_rung(request, unknown_below) if known is None else _rung(request, known)
     first = first or _rung(request, deployed(request, remember, unknown_below))
     crop = request.bundle.preprocessing.crop
-    model = LiveModel(first, crop, events, request.budget.latency_ms)
-    if first.chosen and live.ladder == 1:
-        return model
-    if starts is None:
-        events.add("not chosen", "no Python to choose further networks with: see TOFA_EDGE_PYTHON")
-    else:
-        _choose_others(model, first, request, live, remember, events, starts)
+    model = LiveModel(first, crop, events, request.budget)
+    choose = partial(_choose_others, model, request, live, remember, events, starts)
+    model.restores_by(partial(_restored, model, request, remember, choose))
+    if live.ladder > 1:
+        throttle_watch = ThrottleWatch(model.hold)
+        model.owns(throttle_watch.stop)
+        throttle_watch.start()
+    if not first.chosen or live.ladder > 1:
+        choose(first)
     return model
+
+
+def _restored(
+    model: LiveModel,
+    request: Request,
+    remember: bool,
+    choose: Callable[[Rung], None],
+    failed: tuple[str, ...],
+) -> None:
+    """Lets a first network serve again, and chooses anew without the engines that `failed`."""
+    key = key_of(request, remember)
+    if key is not None:
+        forget(key)
+    engine_records(request.bundle, failed, again=True, python=request.options.python)
+    first = first_rung(request, model.unknown_below)
+    model.take(first)
+    model.serve(first, "no other network computes right")
+    choose(first)
 
 
 def _choose_others(
     model: LiveModel,
-    first: Rung,
     request: Request,
     live: LiveOptions,
     remember: bool,
     events: EventLog,
-    starts: Interpreter,
+    starts: Interpreter | None,
+    first: Rung,
 ) -> None:
     """Starts the process that chooses; the model stops it."""
+    if starts is None:
+        events.add("not chosen", "no Python to choose further networks with: see TOFA_EDGE_PYTHON")
+        return
 
     def take(answer: Answer, artefact: bytes) -> None:
         reason = answer.failure
@@ -193,15 +220,15 @@ def _loaded(request: Request, answer: Answer, artefact: bytes) -> Rung:
     accuracy, own_ms = _known(asked, served.measured, decision.predicts_accuracy)
     if decision.own_ms:  # measured longer, and with less else in the process
         own_ms = min(own_ms, decision.own_ms)
-    return Rung(model, accuracy, own_ms)
+    return rung_of(model, accuracy, own_ms)
 
 
 def _rung(request: Request, model: Model) -> Rung:
     explanation = model.explanation
     measured = explanation.chosen
     if measured is None:
-        return Rung(model)
-    return Rung(model, *_known(request, measured, explanation.predicts_accuracy))
+        return rung_of(model)
+    return rung_of(model, *_known(request, measured, explanation.predicts_accuracy))
 
 
 def _known(request: Request, measured: Measured, predicts: bool) -> tuple[float | None, float]:

@@ -14,7 +14,14 @@ log = logging.getLogger(__name__)
 
 MOST_EVENTS = 1000  # kept; older ones are dropped
 EventKind = Literal[
-    "serving", "ready", "switched", "not chosen", "check failed", "camera", "camera again"
+    "serving",
+    "ready",
+    "switched",
+    "not chosen",
+    "check failed",
+    "throttled",
+    "camera",
+    "camera again",
 ]
 
 
@@ -26,6 +33,7 @@ class Event:
         kind: "serving": the first network serves. "ready": a chosen network is loaded. "switched":
             another network serves from now on. "not chosen": choosing failed, and what served goes
             on. "check failed": a network computed other numbers than before, and serves no more.
+            "throttled": heat or power holds the processor back, or does no more.
             "camera": frames became faulty; "camera again": they are as they should be.
         text: a sentence for people.
         network: subnet and engine that the event is about; empty where it is about none.

@@ -16,7 +16,7 @@ from tofa_edge.deployment.measure import unexplained
 from tofa_edge.deployment.request import DeployOptions, Request
 from tofa_edge.deployment.verify import verified
 from tofa_edge.errors import BackendError
-from tofa_edge.live.rungs import Rung
+from tofa_edge.live.rungs import Rung, rung_of
 from tofa_edge.selftest.calibrating import calibrates_itself, calibrating_among
 from tofa_edge.selftest.records import TRUSTED, Record, records_here
 
@@ -46,7 +46,7 @@ def first_rung(request: Request, unknown_below: float) -> Rung:
             continue
         model = unexplained(bundle, made.session, subnet, engine)
         model.unknown_below = unknown_below
-        return Rung(model, request.tested.get(subnet), chosen=False)
+        return rung_of(model, request.tested.get(subnet), chosen=False)
     raise AssertionError("the reference is the last")
 
 

@@ -7,59 +7,23 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
 
 from tofa_edge.architecture.arrays import ImageArray
 from tofa_edge.architecture.space import Subnet
 from tofa_edge.backends.protocol import Engine
+from tofa_edge.budget import Budget
 from tofa_edge.bundle.images import ImageSource, prepare
 from tofa_edge.live.camera import WatchedStream
+from tofa_edge.live.check import RungCheck, checked_rung
 from tofa_edge.live.events import Event, EventLog
+from tofa_edge.live.governor import Governor
 from tofa_edge.live.rungs import Ladder, Rung
+from tofa_edge.live.statistics import LiveStatistics, RungStatistics
+from tofa_edge.live.waiting import Waiting
 from tofa_edge.measurement.stopwatch import percentiles
 from tofa_edge.serving.explanation import Explanation
-from tofa_edge.serving.model import Statistics
 from tofa_edge.serving.prediction import REMEMBERED_CALLS, Prediction
 from tofa_edge.serving.stream import Stream
-
-
-@dataclass(frozen=True, slots=True)
-class RungStatistics:
-    """One of the networks that a model holds ready.
-
-    Attributes:
-        network: subnet and engine.
-        accuracy: expected, 0..1; None where nothing tells.
-        own_ms: its own latency as the budget counts it; None where it was not measured.
-        serves: whether it serves now.
-        chosen: whether it was chosen and measured within the budget.
-    """
-
-    network: str
-    accuracy: float | None
-    own_ms: float | None
-    serves: bool
-    chosen: bool
-
-
-@dataclass(frozen=True, slots=True)
-class LiveStatistics(Statistics):
-    """What a live model's calls took, and which networks served.
-
-    Attributes:
-        rungs: the networks held ready, the slowest first.
-        switches: how often another network took over.
-        misses: calls that took longer than the budget's latency, by the clock.
-    """
-
-    rungs: tuple[RungStatistics, ...] = ()
-    switches: int = 0
-    misses: int = 0
-
-    @property
-    def rung(self) -> int:
-        """The number of the network that serves, 0 the slowest; -1 where the model is closed."""
-        return next((n for n, rung in enumerate(self.rungs) if rung.serves), -1)
 
 
 class LiveModel:
@@ -73,17 +37,25 @@ class LiveModel:
         first: the network that serves first.
         crop: share of an image's shorter side that is kept.
         events: where it tells what happens.
-        limit_ms: of the latency by the clock, for counting misses; None for none.
+        budget: whose latency counts misses, and decides which network of a ladder serves.
     """
 
     def __init__(
-        self, first: Rung, crop: float, events: EventLog, limit_ms: float | None = None
+        self,
+        first: Rung,
+        crop: float,
+        events: EventLog,
+        budget: Budget = Budget(),  # noqa: B008
     ) -> None:
+        limit_ms = budget.latency_ms
         self._ladder, self._log, self._crop, self._limit_ms = Ladder(first), events, crop, limit_ms
+        self._governor = None if limit_ms is None else Governor(limit_ms, budget.percentile)
+        self._waiting = Waiting()
         self._classes, self._unknown_below = first.model.classes, first.model.unknown_below
         self._lock = threading.Lock()
         self._calls: deque[tuple[float, float]] = deque(maxlen=REMEMBERED_CALLS)
         self._count = self._misses = self._switches = 0
+        self._restore: Callable[[tuple[str, ...]], None] | None = None
         self._owned = ExitStack()
         self._owned.callback(self._ladder.close)
         events.add("serving", f"{first} serves", str(first))
@@ -144,7 +116,7 @@ class LiveModel:
             ready = time.perf_counter()
             prediction = rung.model(prepared)
             end = time.perf_counter()
-        self._count_call(end - ready, ready - begin)
+        self._count_call(rung, end, end - ready, ready - begin)
         return prediction
 
     def batch(self, images: Sequence[ImageSource] | ImageArray) -> list[Prediction]:
@@ -202,6 +174,36 @@ class LiveModel:
             self._calls.clear()
             self._count = self._misses = self._switches = 0
 
+    def check(self) -> tuple[RungCheck, ...]:
+        """Runs every network on an image of noise, and compares with what it computed when loaded.
+
+        Then its numbers were right by the reference. A network whose numbers are others by now, or
+        that fails, is taken out of service, and the slowest of those that passed serves. Where none
+        passed, the engines that failed are tested again, each in a process of its own, a first
+        network serves as at the start, and a process chooses anew.
+
+        Returns:
+            What was found, in the order of the ladder.
+
+        Raises:
+            BackendError: the model is closed, or not even the reference works.
+        """
+        with self._ladder.in_use() as current:
+            rungs = self._ladder.rungs
+            found = [checked_rung(rung) for rung in rungs]
+        sound = [rung for rung, each in zip(rungs, found, strict=True) if not each.fault]
+        failed = [rung for rung in rungs if rung not in sound]
+        for rung, each in zip(rungs, found, strict=True):
+            if each.fault:
+                self._log.add("check failed", f"{rung}: {each.fault}", str(rung))
+        if current in failed and sound:
+            self.serve(sound[0], "what served computes wrong numbers")
+        elif current in failed and self._restore is not None:
+            self._restore(tuple({rung.model.engine.backend.name for rung in failed}))
+        for rung in failed:
+            self._ladder.remove(rung)
+        return tuple(found)
+
     def explain(self) -> str:
         """Returns how the network that serves was chosen, and what happened since the start."""
         lines = [f"  {event}" for event in self.events]
@@ -225,6 +227,17 @@ class LiveModel:
         """Leaves it to this model to `stop` something when it is closed, before its networks."""
         self._owned.callback(stop)
 
+    def restores_by(self, restore: Callable[[tuple[str, ...]], None]) -> None:
+        """Keeps what lets a network serve where all fail: `restore` is given their engines."""
+        self._restore = restore
+
+    def hold(self, reasons: tuple[str, ...]) -> None:
+        """Takes no step up the ladder while there are `reasons`: what throttles the processor."""
+        if self._governor is not None:
+            self._governor.held = bool(reasons)
+        text = f"held back: {', '.join(reasons)}" if reasons else "held back no more"
+        self._log.add("throttled", f"the processor is {text}")
+
     def take(self, rung: Rung) -> None:
         """Holds a chosen network ready, and lets it serve where the first one was not chosen.
 
@@ -236,7 +249,7 @@ class LiveModel:
         if not self._ladder.add(rung):
             return
         self._log.add("ready", f"{rung} is loaded{_about(rung)}", str(rung))
-        if not before.chosen:
+        if rung.chosen and not before.chosen:
             self.serve(rung, "it was chosen and measured")
             self._ladder.remove(before)
 
@@ -252,11 +265,26 @@ class LiveModel:
                 self._switches += 1
             self._log.add("switched", f"{rung} serves{_about(rung)}: {reason}", str(rung))
 
-    def _count_call(self, run_s: float, preparation_s: float) -> None:
+    def _count_call(self, rung: Rung, now_s: float, run_s: float, preparation_s: float) -> None:
         with self._lock:
             self._calls.append((run_s, preparation_s))
             self._count += 1
             self._misses += self._limit_ms is not None and 1e3 * run_s > self._limit_ms
+            step = self._step(rung, now_s, 1e3 * run_s)
+        if step is not None:
+            self.serve(*step)
+
+    def _step(self, rung: Rung, now_s: float, run_ms: float) -> tuple[Rung, str] | None:
+        """Returns the network that is to serve from now on, and why; None for no change."""
+        rungs = self._ladder.rungs
+        if self._governor is None or len(rungs) < 2 or rung is not self._ladder.current:
+            return None
+        own_ms = [each.own_ms or 0.0 for each in rungs]
+        if rung not in rungs or not all(own_ms):
+            return None
+        waiting = self._waiting.share(now_s)
+        step = self._governor.observe(own_ms, rungs.index(rung), now_s, run_ms, waiting)
+        return None if step is None else (rungs[step.rung], step.reason)
 
 
 def _about(rung: Rung) -> str:

@@ -10,7 +10,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
+from tofa_edge.architecture.arrays import FloatArray
 from tofa_edge.errors import BackendError
+from tofa_edge.selftest.golden import specimen_images
 from tofa_edge.serving.model import Model
 
 
@@ -23,15 +25,43 @@ class Rung:
         accuracy: expected, 0..1; None where nothing tells.
         own_ms: its own latency as the budget counts it, measured here; None where not measured.
         chosen: whether it was chosen and measured within the budget.
+        logits: of one specimen image, float32, (classes,), as it was loaded; None where not kept.
     """
 
     model: Model
     accuracy: float | None = None
     own_ms: float | None = None
     chosen: bool = True
+    logits: FloatArray | None = None
 
     def __str__(self) -> str:
         return f"{self.model.subnet} on {self.model.engine}"
+
+
+def rung_of(
+    model: Model, accuracy: float | None = None, own_ms: float | None = None, chosen: bool = True
+) -> Rung:
+    """Returns a network whose numbers were just found right, with what it computes.
+
+    Args:
+        model: loaded.
+        accuracy: expected, 0..1; None where nothing tells.
+        own_ms: as measured here; None where it was not.
+        chosen: whether it was chosen and measured within the budget.
+
+    Raises:
+        BackendError: the engine fails.
+    """
+    return Rung(model, accuracy, own_ms, chosen, specimen_logits(model))
+
+
+def specimen_logits(model: Model) -> FloatArray:
+    """Returns what a model computes for one image of noise, float32, (classes,).
+
+    Raises:
+        BackendError: the engine fails.
+    """
+    return model.batch(specimen_images(model.input_size, 1))[0].logits
 
 
 class Ladder:

@@ -17,6 +17,7 @@ from tofa_edge.architecture.zoo import tiny
 from tofa_edge.backends.protocol import Engine, Target
 from tofa_edge.backends.reference import Reference, ReferenceSession
 from tofa_edge.budget import Budget
+from tofa_edge.bundle.images import ImageSource
 from tofa_edge.errors import CameraError, ImageError, LimitError
 from tofa_edge.live.camera import CameraWatch, exposure_faults, inspected
 from tofa_edge.live.events import EventLog
@@ -125,7 +126,7 @@ def live_model() -> tuple[LiveModel, EventLog]:
 def test_a_stream_names_faults_in_predictions_and_in_events(tmp_path: Path) -> None:
     black, good = np.zeros((64, 64, 3), np.uint8), scene(80, 80)
     Image.fromarray(black).save(tmp_path / "black.png")
-    frames = [good, black, tmp_path / "black.png", Image.fromarray(good), good]
+    frames: list[ImageSource] = [good, black, tmp_path / "black.png", Image.fromarray(good), good]
     model, events = live_model()
     with model, model.stream(frames) as stream:
         predictions = list(stream)
