@@ -13,9 +13,9 @@ from tofa_edge.backends.protocol import Engine, Target
 from tofa_edge.backends.reference import Reference
 from tofa_edge.budget import Budget
 from tofa_edge.errors import BackendError, BudgetError
+from tofa_edge.live.child import lower_budget
 from tofa_edge.live.events import Event, EventLog
 from tofa_edge.live.rungs import Ladder, Rung
-from tofa_edge.live.steps import lower_budget
 from tofa_edge.serving.explanation import Explanation
 from tofa_edge.serving.model import Model
 

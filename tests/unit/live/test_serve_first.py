@@ -20,13 +20,12 @@ from tofa_edge.bundle.bundle import Bundle
 from tofa_edge.cutting.cutter import Cutter
 from tofa_edge.deployment.request import DeployOptions, requested
 from tofa_edge.errors import BackendError, ImageError, LimitError
-from tofa_edge.live.child import choose_all
+from tofa_edge.live.child import choose_all, lower_budget
 from tofa_edge.live.events import Event
 from tofa_edge.live.first import engines_on_record
 from tofa_edge.live.model import LiveModel
 from tofa_edge.live.options import LiveOptions
 from tofa_edge.live.order import order_of, received
-from tofa_edge.live.steps import lower_budget
 from tofa_edge.selftest.golden import specimen_images
 from tofa_edge.selftest.records import engine_records
 from tofa_edge.selftest.small_bundle import small_bundle, small_finalists
