@@ -28,7 +28,7 @@ WAITING = 0.05  # of the time that a thread could run: less is none
 
 
 @dataclass(frozen=True, slots=True)
-class Step:
+class RungStep:
     """A change of the network that serves.
 
     Attributes:
@@ -67,7 +67,7 @@ class Governor:
         now_s: float,
         call_ms: float,
         waiting: float | None = None,
-    ) -> Step | None:
+    ) -> RungStep | None:
         """Takes in a call, and returns the step to take, or None.
 
         Args:
@@ -96,7 +96,7 @@ class Governor:
 
     def _decided(
         self, own_ms: Sequence[float], current: int, now_s: float, waiting: float
-    ) -> Step | None:
+    ) -> RungStep | None:
         taken = np.array([call_ms for _, call_ms in self._calls])
         seen_ms, limit = float(np.percentile(taken, self._percentile)), self._limit_ms
         slowdown = max(1.0, seen_ms / own_ms[current], 1 / max(1 - waiting, 0.01))
@@ -114,11 +114,11 @@ class Governor:
             return None
         self._stepped_up_s, self._stepped_up_quiet = now_s, quiet
         expected_ms = own_ms[roomy[0]] * slowdown
-        return Step(roomy[0], f"there is room, {expected_ms:.2f} of {limit:g} ms are expected")
+        return RungStep(roomy[0], f"there is room, {expected_ms:.2f} of {limit:g} ms are expected")
 
     def _down(
         self, own_ms: Sequence[float], current: int, now_s: float, seen_ms: float, slowdown: float
-    ) -> Step | None:
+    ) -> RungStep | None:
         self._busy_s = now_s
         was_up = self._stepped_up_s == self._switched_s
         apart_s = BACK_APART_S if was_up else DOWN_APART_S
@@ -132,4 +132,6 @@ class Governor:
         below = range(current + 1, len(own_ms))
         fitting = [r for r in below if own_ms[r] * slowdown <= FITS * self._limit_ms]
         rung = fitting[0] if fitting else below[-1]
-        return Step(rung, f"p{self._percentile} was {seen_ms:.2f} ms, over {self._limit_ms:g} ms")
+        return RungStep(
+            rung, f"p{self._percentile} was {seen_ms:.2f} ms, over {self._limit_ms:g} ms"
+        )
