@@ -43,11 +43,13 @@ format: $(VENV)/dev
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
-fuzz: $(VENV)/dev  ## 20,000 damaged bundles, as many photos, 200 hostile bundles deployed, 50 kills
+fuzz: $(VENV)/dev  ## damaged bundles and photos, hostile bundles deployed, forged signatures, kills
 	$(BIN)/python -m tests.fuzz.bundle --cases 20000
 	$(BIN)/python -m tests.fuzz.photos --cases 20000
 	$(BIN)/python -m tests.fuzz.deploy --cases 200
 	$(BIN)/python -m tests.fuzz.killed --kills 50
+	$(BIN)/python -m tests.fuzz.envelopes --cases 10000
+	$(BIN)/python -m tests.fuzz.install_killed --kills 50
 
 $(VENV)/demo: setup.cfg constraints.txt
 	$(PYTHON) -m venv $(VENV)

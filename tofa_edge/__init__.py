@@ -30,6 +30,7 @@ if TYPE_CHECKING:
         DataError,
         ExportError,
         ImageError,
+        InstallError,
         LatencyError,
         LimitError,
         ProfileError,
@@ -37,6 +38,7 @@ if TYPE_CHECKING:
         SubnetError,
         TofaError,
         TrainingError,
+        TrustError,
     )
     from tofa_edge.live.deploy import deploy
     from tofa_edge.live.model import LiveModel
@@ -44,6 +46,7 @@ if TYPE_CHECKING:
     from tofa_edge.selftest.interpreter import self_test_support
     from tofa_edge.serving.model import Model
     from tofa_edge.serving.prediction import Prediction
+    from tofa_edge.trust.trust import Trust
 
 __all__ = [
     "BackendError",
@@ -56,6 +59,7 @@ __all__ = [
     "DeployOptions",
     "ExportError",
     "ImageError",
+    "InstallError",
     "LatencyError",
     "LimitError",
     "LiveModel",
@@ -69,6 +73,8 @@ __all__ = [
     "SubnetError",
     "TofaError",
     "TrainingError",
+    "Trust",
+    "TrustError",
     "__version__",
     "deploy",
     "export",
@@ -85,6 +91,7 @@ _HOMES = {
     "Prediction": "serving.prediction",
     "SearchSpace": "architecture.space",
     "Subnet": "architecture.space",
+    "Trust": "trust.trust",
     "deploy": "live.deploy",
     "export": "deployment.export",
     "self_test_support": "selftest.interpreter",

@@ -2,6 +2,7 @@
 
 TofaError
 ├── BundleError       a .tofa file that is damaged, hostile, too new, or cannot be written
+│   └── TrustError    one that is not signed as wanted, expired, older or revoked; a key, a policy
 ├── SpaceError        a search space that contradicts itself
 │   └── SubnetError   a subnet that its search space does not contain
 ├── ImageError        an image that cannot be read or has the wrong mode, type or shape
@@ -12,6 +13,7 @@ TofaError
 ├── ExportError       a file for other programs that cannot be written, or would replace another
 ├── BackendError      an engine that is missing, refuses, or computes wrong numbers
 ├── LatencyError      latencies that cannot be predicted from what was given
+├── InstallError      a bundle that failed its trial, or a folder that none can be installed in
 └── BudgetError       no measured network is within the budget
     └── LimitError    a limit is no number above 0, or limits contradict each other
 
@@ -27,6 +29,14 @@ class TofaError(Exception):
 
 class BundleError(TofaError):
     """A bundle is damaged, hostile, of a newer schema, or cannot be written."""
+
+
+class TrustError(BundleError):
+    """A bundle is not signed as wanted, expired, older or revoked; or a key or policy is wrong."""
+
+
+class InstallError(TofaError):
+    """A bundle is not installed: its trial failed, or the folder or machine cannot take it."""
 
 
 class SpaceError(TofaError, ValueError):

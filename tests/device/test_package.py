@@ -97,10 +97,11 @@ def test_public_names_are_pinned() -> None:
     assert tofa_edge.__all__ == sorted(
         [
             "BackendError", "Budget", "BudgetError", "Bundle", "BundleError", "CameraError",
-            "DataError", "DeployOptions", "ExportError", "ImageError", "LatencyError",
-            "LimitError", "LiveModel", "LiveOptions", "Model", "Prediction", "ProfileError",
-            "SearchSpace", "SpaceError", "Subnet", "SubnetError", "TofaError", "TrainingError",
-            "__version__", "deploy", "export", "self_test_support",
+            "DataError", "DeployOptions", "ExportError", "ImageError", "InstallError",
+            "LatencyError", "LimitError", "LiveModel", "LiveOptions", "Model", "Prediction",
+            "ProfileError", "SearchSpace", "SpaceError", "Subnet", "SubnetError", "TofaError",
+            "TrainingError", "Trust", "TrustError", "__version__", "deploy", "export",
+            "self_test_support",
         ]
     )  # fmt: skip
     for name in tofa_edge.__all__:

@@ -9,7 +9,7 @@ from pathlib import Path
 ROOT = Path(__file__).parents[2]
 LEVELS: tuple[tuple[str, ...], ...] = (
     ("errors", "_version", "interruption", "storage"),
-    ("architecture", "device", "budget"),
+    ("architecture", "device", "budget", "trust"),
     ("network", "measurement", "device_profiles", "images", "backends.labelling"),
     ("backends", "backends.onnx", "prediction"),
     (
@@ -21,7 +21,7 @@ LEVELS: tuple[tuple[str, ...], ...] = (
     ("selftest", "serving", "train.objective"),
     ("deployment", "conformance", "train.run"),
     ("live",),
-    ("tofa_edge", "benchmarks.report", "train.after"),
+    ("tofa_edge", "benchmarks.report", "fleet", "train.after"),
     ("benchmarks.suite", "train.trainer"),
     ("cli",),
     ("benchmarks.studies",),

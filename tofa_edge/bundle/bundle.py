@@ -14,6 +14,7 @@ logits, and there were no finalists.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,7 +24,7 @@ import numpy as np
 from tofa_edge.architecture.arrays import FloatArray, ImageArray, IndexArray
 from tofa_edge.architecture.layers import LOGITS, supernet_shapes
 from tofa_edge.architecture.space import SearchSpace, Subnet
-from tofa_edge.bundle.archive import Archive
+from tofa_edge.bundle.archive import AGAIN, Archive
 from tofa_edge.bundle.costs import bearable
 from tofa_edge.bundle.finalists import Finalist, ListedFinalist, restored
 from tofa_edge.bundle.images import decode, stack
@@ -47,6 +48,8 @@ from tofa_edge.errors import BundleError, ImageError
 from tofa_edge.network.network import Preprocessing
 from tofa_edge.prediction.accuracy import AccuracyPredictor
 from tofa_edge.storage.files import one_line
+from tofa_edge.trust.policy import device_trust
+from tofa_edge.trust.trust import Trust
 
 MOST_MANIFEST_BYTES = 4 * 2**20
 MOST_GOLDEN_BYTES = 64 * 2**20
@@ -95,43 +98,50 @@ class Bundle:
     _manifest: Manifest
 
     @staticmethod
-    def open(path: str | Path) -> Bundle:
+    def open(path: str | Path, trust: Trust | None = None) -> Bundle:
         """Opens a bundle and checks its manifest.
 
+        Args:
+            path: of the file.
+            trust: what its signature must say, checked before any member but the manifest is read,
+                and before that is parsed; by default the device's policy, if there is one.
+
         Raises:
+            TrustError: it is not signed as wanted, expired, older or revoked.
             BundleError: it cannot be read, is damaged, hostile, or of a newer schema; or `path` is
                 no path of a file.
         """
         if not isinstance(path, str | Path):
             raise BundleError(f"wanted the path of a .tofa file, got {path!r}")
-        return Bundle._of(Archive.open(Path(path)))
+        trust = trust or device_trust()
+        place = path if trust is None else os.path.realpath(path)  # what the envelope lies beside
+        return Bundle._of(Archive.open(Path(place)), Path(path), trust)
 
     @staticmethod
-    def from_descriptor(descriptor: int, path: Path) -> Bundle:
+    def from_descriptor(descriptor: int, path: Path, digest: str | None = None) -> Bundle:
         """Opens the bundle behind a file `descriptor`, which stays the caller's to close.
 
-        For a process that was handed another one's: both read the same file, whatever `path`, the
-        name for messages, has come to mean.
+        For a process that was handed another one's, which has checked the signature of this
+        `digest`: both read the same file, whatever `path`, a name for messages, means by now.
 
         Raises:
-            BundleError: as `open` does.
+            BundleError: as `open` does, or its manifest is another one by now.
         """
-        return Bundle._of(Archive.from_descriptor(descriptor, path))
+        return Bundle._of(Archive.from_descriptor(descriptor, path), path, digest=digest)
 
     @staticmethod
-    def _of(archive: Archive) -> Bundle:
+    def _of(
+        archive: Archive, path: Path, trust: Trust | None = None, digest: str | None = None
+    ) -> Bundle:
         content = archive.read(MANIFEST, MOST_MANIFEST_BYTES)
+        found = sha256(content)
+        if trust is not None:
+            trust.check(archive.path, found)
+        if digest not in (None, found):
+            raise BundleError(f"{path}: was overwritten while it was in use; {AGAIN}")
         manifest = read_manifest(archive.path, content, archive.sizes)
-        return Bundle(
-            archive.path,
-            manifest.space,
-            manifest.classes,
-            manifest.preprocessing,
-            manifest.provenance,
-            sha256(content),
-            CheckedMembers(archive, manifest.hashes),
-            manifest,
-        )
+        about = (manifest.space, manifest.classes, manifest.preprocessing, manifest.provenance)
+        return Bundle(path, *about, found, CheckedMembers(archive, manifest.hashes), manifest)
 
     def supernet(self) -> dict[str, FloatArray]:
         """Returns the supernet's arrays, float32, by name, shaped as in `supernet_shapes`.

@@ -13,7 +13,10 @@ from tofa_edge.interruption import INTERRUPTIONS, SIGNALLED, Interruption, inter
 
 INTERRUPTED = tuple(SIGNALLED + number for number in INTERRUPTIONS)
 STANDARD_STREAMS = 3
-COMMANDS = ("checks", "device", "run", "export", "host", "photos", "results")  # that have them
+COMMANDS = (  # modules that have them
+    "checks", "device", "run", "export", "host", "photos", "results",
+    "fleet.trust", "fleet.install",
+)  # fmt: skip
 
 
 def load_commands() -> None:

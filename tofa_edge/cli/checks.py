@@ -67,14 +67,27 @@ def _inspect_layers(bundle: Path, subnet: str | None, precision: str, as_json: b
 
 
 @app.command()
-def verify(bundle: BundlePath, as_json: Json = False) -> None:
-    """Checks the hash of every part of a bundle, then every engine against its golden cases."""
-    from tofa_edge.cli.describe import engine_checks
+def verify(
+    bundle: BundlePath,
+    trust: Annotated[
+        Path | None,
+        typer.Option(help="A policy or a public key: whose signature the bundle must have."),
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Checks the hash of every part of a bundle, then every engine against its golden cases.
 
-    checks = engine_checks(bundle)
+    With --trust, or a policy on this device, its signature before anything else.
+    """
+    from tofa_edge.cli.describe import engine_checks
+    from tofa_edge.trust.policy import trust_of
+
+    checks = engine_checks(bundle, None if trust is None else trust_of(trust))
     if as_json:
         print_json([check._asdict() for check in checks])
     else:
+        if trust is not None:
+            out.print("signature: as wanted")
         out.print("bundle: every part matches its hash")
         print_lines(f"{check.engine}: {check.reason}" for check in checks)
     wrong = ", ".join(check.engine for check in checks if check.right is False)

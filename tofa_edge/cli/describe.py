@@ -14,6 +14,7 @@ from tofa_edge.bundle.bundle import Bundle
 from tofa_edge.cli.output import Table, table
 from tofa_edge.selftest.records import engine_records
 from tofa_edge.train.after.evaluation import Evaluation
+from tofa_edge.trust.trust import Trust
 
 
 def describe(path: Path) -> dict[str, object]:
@@ -65,9 +66,14 @@ class EngineCheck(NamedTuple):
     reason: str
 
 
-def engine_checks(path: Path) -> list[EngineCheck]:
-    """Returns for each backend whether it computes a bundle's golden cases here."""
-    bundle = Bundle.open(path)
+def engine_checks(path: Path, trust: Trust | None = None) -> list[EngineCheck]:
+    """Returns for each backend whether it computes a bundle's golden cases here.
+
+    Args:
+        path: of the bundle.
+        trust: what its signature must say; by default this device's policy.
+    """
+    bundle = Bundle.open(path, trust)
     bundle.verify()
     checks, records = [], engine_records(bundle, again=True)
     for name, backend in backends.backends().items():

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from tofa_edge import backends
+from tofa_edge.device.known_holes import known_holes
 from tofa_edge.device.machine import Fingerprint, State, fingerprint, state
 from tofa_edge.device.problems import Problem, problems
 from tofa_edge.device_profiles.matching import OTHER_ARCHITECTURE, nearest
@@ -62,7 +63,7 @@ def examine(retest: bool = False) -> Examination:
         missing = backend.missing()
         here = EngineHere(name, (), missing) if missing else _tested(records[name], records_here())
         engines.append(dataclasses.replace(here, remarks=backend.remarks()))
-    found = tuple(problems(machine, current))
+    found = (*problems(machine, current), *known_holes())
     return Examination(machine, current, tuple(engines), found, _nearest_profile(machine))
 
 

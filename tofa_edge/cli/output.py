@@ -79,14 +79,15 @@ class ReportedExit(SystemExit):
 class Lines(logging.Handler):
     """Prints what the package logs to the error stream.
 
-    Warnings, messages of training and names of written files always; anything else only on a
-    terminal.
+    Warnings, messages of training and installing, and names of written files always; anything else
+    only on a terminal.
     """
 
     def emit(self, record: logging.LogRecord) -> None:
         """Prints one record."""
         line = record.getMessage()
-        always = record.levelno > logging.INFO or record.name.startswith("tofa_edge.train")
+        told = ("tofa_edge.train", "tofa_edge.fleet")
+        always = record.levelno > logging.INFO or record.name.startswith(told)
         if always or line.startswith("wrote ") or err.is_terminal:
             tell(escaped(line))
 

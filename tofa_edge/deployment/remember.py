@@ -47,6 +47,7 @@ WAIT_S = 900.0  # for another process's choice; some engines build for minutes
 LEAST_RUNS, MOST_RUNS, SECONDS = 12, 30, 0.05
 MOST_REMEMBERED, MOST_LINE = 20, 1000
 MOST_BYTES = 256 * 2**20
+OF_BUNDLE = 16  # letters of a key that are the bundle's
 CACHE = CacheFolder("decisions", MOST_REMEMBERED, MOST_REMEMBERED * MOST_BYTES, MOST_BYTES)
 
 
@@ -97,11 +98,11 @@ def decision_key_of(request: Request) -> str:
     """Returns the key that the choice for a request is remembered under on this machine.
 
     It depends on software, processor and cores, and not on what changes without meaning: the
-    kernel's patch level, or a few kB of memory.
+    kernel's patch level, or a few kB of memory. It begins with the bundle's digest.
     """
     options, machine = request.options, fingerprint()
     asked = [options.backend, options.threads, options.precision, options.seed]
-    return decision_key(
+    return request.bundle.digest[:OF_BUNDLE] + decision_key(
         {
             "bundle": request.bundle.digest,
             "budget": dataclasses.asdict(request.budget),

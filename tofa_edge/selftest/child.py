@@ -30,13 +30,15 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--report", type=int, required=True, help="a file descriptor")
     parser.add_argument("--descriptor", type=int, help="of the bundle whose golden cases count")
     parser.add_argument("--bundle", type=Path, help="its path, for messages")
+    parser.add_argument("--digest", help="of the bundle that was opened")
     parser.add_argument("--start", type=int, default=0, help="number of the first target")
     options = parser.parse_args(arguments)
     end_with_parent(options.report)
     from tofa_edge.selftest.examination import examine
 
     with os.fdopen(options.report, "w", buffering=1) as report:
-        examine(options.name, options.descriptor, options.bundle, options.start, report)
+        what = (options.name, options.descriptor, options.bundle, options.start)
+        examine(*what, report, options.digest)
 
 
 def end_with_parent(report: int) -> None:

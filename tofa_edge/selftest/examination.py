@@ -25,7 +25,12 @@ from tofa_edge.selftest.specimens import measuring_specimen, specimen
 
 
 def examine(
-    name: str, descriptor: int | None, path: Path | None, start: int, report: IO[str]
+    name: str,
+    descriptor: int | None,
+    path: Path | None,
+    start: int,
+    report: IO[str],
+    digest: str | None = None,
 ) -> None:
     """Writes, as one JSON object a line, the targets of an engine and the result of each.
 
@@ -36,6 +41,7 @@ def examine(
         path: of that bundle, for messages.
         start: number of the first target.
         report: a text stream, flushed with each line.
+        digest: of the bundle that was opened.
     """
 
     def write(**fields: Any) -> None:
@@ -49,7 +55,7 @@ def examine(
     targets = backend.targets()
     write(targets=[dataclasses.asdict(target) for target in targets])
     try:
-        cases, measuring = _cases(descriptor, path)
+        cases, measuring = _cases(descriptor, path, digest)
     except TofaError as error:  # the bundle's, not the engine's
         write(unreadable=str(error))
         return
@@ -78,10 +84,13 @@ class _Steps(logging.Handler):
         self.write(step=record.getMessage())
 
 
-def _cases(descriptor: int | None, path: Path | None) -> tuple[list[Case], Network]:
+def _cases(
+    descriptor: int | None, path: Path | None, digest: str | None
+) -> tuple[list[Case], Network]:
     """Returns what an engine must compute, and a network that measures BatchNorm statistics."""
     if descriptor is not None:
-        cutter = Cutter(Bundle.from_descriptor(descriptor, path or Path(f"/dev/fd/{descriptor}")))
+        where = path or Path(f"/dev/fd/{descriptor}")
+        cutter = Cutter(Bundle.from_descriptor(descriptor, where, digest))
         return golden(cutter), cutter.measuring_network(cutter.space.smallest())
     network = specimen()
     images = specimen_images(network.input_size)

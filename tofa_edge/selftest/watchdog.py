@@ -99,6 +99,7 @@ def watched(name: str, watch: Watch, start: int = 0) -> Ending:
         if watch.bundle is not None:  # the file that was opened, whatever its path means by now
             passed.append(stack.enter_context(_passable(watch.bundle.descriptor)))
             arguments += ["--bundle", str(watch.bundle.path), "--descriptor", str(passed[-1])]
+            arguments += ["--digest", watch.bundle.digest]
         output = stack.enter_context(_scratch())
         process = stack.enter_context(_started(watch.interpreter, arguments, passed, output))
         stack.callback(watch.allowance.release, process.pid)

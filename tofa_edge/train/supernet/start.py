@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -13,12 +14,15 @@ from tofa_edge.architecture.arrays import FloatArray
 from tofa_edge.architecture.space import SearchSpace
 from tofa_edge.architecture.zoo import named
 from tofa_edge.bundle.bundle import Bundle
+from tofa_edge.device.known_holes import known_holes
 from tofa_edge.errors import TrainingError
 from tofa_edge.network.network import LITE_PREPROCESSING, Preprocessing
 from tofa_edge.train.config import PRETRAINED, TrainingConfig
 from tofa_edge.train.supernet.efficientnet_lite import load_lite, new_classifier
 from tofa_edge.train.supernet.once_for_all import load_once_for_all
 from tofa_edge.train.supernet.supernet import Supernet
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, eq=False)
@@ -61,6 +65,8 @@ def read_start(config: TrainingConfig) -> Start:
     Raises:
         TrainingError: the weights are not installed, or the resolution is below the space's.
     """
+    for hole in known_holes():
+        log.warning(f"{hole.what}: {hole.cost}; {hole.fix}")
     start = read_weights(config)
     resolutions = tuple(size for size in start.space.resolutions if size <= config.resolution)
     if not resolutions:

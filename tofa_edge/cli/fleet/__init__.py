@@ -1,0 +1,1 @@
+"""The commands of signed bundles, and of replacing them on devices."""

@@ -1,0 +1,1 @@
+"""A device's bundle as it is replaced: installed as a transaction, and served from its slots."""
