@@ -22,7 +22,7 @@ LEVELS: tuple[tuple[str, ...], ...] = (
     ("deployment", "conformance", "train.run"),
     ("live",),
     ("tofa_edge", "benchmarks.report", "fleet", "train.after"),
-    ("benchmarks.suite", "train.trainer"),
+    ("benchmarks.suite", "train.trainer", "train.pretrainer"),
     ("cli",),
     ("benchmarks.studies",),
     ("benchmarks.evidence",),

@@ -17,7 +17,7 @@ import typer
 from tofa_edge.cli.app import BundlePath, Force, Json, app
 from tofa_edge.cli.output import is_first_process, out, print_json, training_progress
 from tofa_edge.errors import TrainingError
-from tofa_edge.train.config import OnStep, Report, TrainingConfig
+from tofa_edge.train.config import PROBE_EVERY, OnStep, Report, TrainingConfig
 from tofa_edge.train.data.reading import ReadingOptions
 
 MOST_CONFUSED = 10  # classes that a terminal has room for
@@ -38,7 +38,7 @@ OPTIONS: dict[str, Any] = {
 SETTINGS = tuple(field.name for field in dataclasses.fields(TrainingConfig))
 LAST = ("resume", "force", "log", "as_json")
 OF_PRETRAINING = (
-    "start", "pretrain_epochs", "resolution", "flips", "learning_rate", "seed",
+    "start", "pretrain_epochs", "resolution", "flips", "teachers", "learning_rate", "seed",
     "calibration_photos", "half_precision", "device",
 )  # fmt: skip
 
@@ -149,18 +149,66 @@ def pretrain(
     ],
     out_path: OutPath,
     config: TrainingConfig,
+    steps: Annotated[
+        int | None,
+        typer.Option(
+            help="Steps on crops at many scales, drawn as they are needed, instead of passes over "
+            "photos that are decoded once: for large photos, and for long."
+        ),
+    ] = None,
+    probe: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="DATA",
+            help="Labelled photos, as for train: with --steps, what few labels make of features "
+            "is written to OUT.probes.jsonl now and then, and shows whether it still helps.",
+        ),
+    ] = None,
+    probe_every: Annotated[int, typer.Option(help="Steps between two probes.")] = PROBE_EVERY,
     reading: ReadingOptions,
     resume: Resume = False,
     force: Force = False,
     log: Log = None,
     as_json: Json = False,
 ) -> None:
-    """Makes all subnets like a pretrained network, without labels: a start for every task."""
+    """Makes all subnets like a pretrained network, without labels: a start for every task.
+
+    With --steps, the features of all --teachers are learned; without, those of --from alone.
+    """
     trainer = _training()
+    if probe is not None and steps is None:
+        raise TrainingError("--probe is for pretraining by --steps: give both")
     with _progress(log) as on_step:
-        report = trainer.pretrain(images, out_path, config, on_step, resume, force, reading)
+        if steps is None:
+            report = trainer.pretrain(images, out_path, config, on_step, resume, force, reading)
+        else:
+            report = _pretrain_by_steps(
+                images, out_path, config, steps, probe, probe_every, on_step, resume, force, reading
+            )
     start = quote(str(out_path))
     _show(report, f"tofa-edge train PHOTOS --from {start} --out parts.tofa", as_json)
+
+
+def _pretrain_by_steps(
+    images: Path,
+    out_path: Path,
+    config: TrainingConfig,
+    steps: int,
+    probe: Path | None,
+    probe_every: int,
+    on_step: OnStep,
+    resume: bool,
+    force: bool,
+    reading: ReadingOptions,
+) -> Report:
+    from tofa_edge.train.pretrainer import Probing, pretrain_on_photos
+    from tofa_edge.train.run.crop_pretraining import CropPretraining
+
+    how = CropPretraining(steps, config.teachers)
+    probing = None if probe is None else Probing(probe, probe_every)
+    return pretrain_on_photos(
+        images, out_path, how, config, probing, on_step, resume, force, reading
+    )
 
 
 @app.command()

@@ -14,6 +14,7 @@ from tofa_edge.errors import TrainingError
 
 PRETRAINED = ("lite0", "lite1", "lite2")
 LEARNING_RATE = 1e-3  # the peak, of training and of the studies
+PROBE_EVERY = 500  # steps of pretraining between two linear probes
 DEVICES = ("auto", "cpu", "cuda")
 MOST_PHOTOS = 19_990  # that a bundle's archive has room for, beside its other members
 STARTS = (*PRETRAINED, "tiny")
@@ -60,7 +61,8 @@ class TrainingConfig:
         flips: Whether photos are flipped left to right at random: not for digits, signs, or left
             and right parts.
         teachers: Pretrained networks (of lite0, lite1, lite2) whose features of every photo give
-            the initial pseudo-labels; '' for none: then the supernet's own features do.
+            the initial pseudo-labels; '' for none: then the supernet's own features do. In
+            pretraining by steps, whose features and logits of every crop are learned.
         learning_rate: Peak of AdamW's cosine schedule.
         seed: Decides split, order, augmentation, subnets and new weights: same seed, same bundle.
         calibration_photos: Unlabelled training photos the bundle carries, at most; 0: frames at

@@ -40,13 +40,13 @@ from tofa_edge.train.data.photos import LabelledPaths, Photos, forget_labels
 from tofa_edge.train.data.reading import PLAIN, ReadingOptions
 from tofa_edge.train.data.roles import TEST
 from tofa_edge.train.data.sources import decode_photos, list_photos, list_unlabelled
-from tofa_edge.train.distributed import Processes
 from tofa_edge.train.objective.teachers import run_teacher, run_teachers
 from tofa_edge.train.run.checkpoint import Checkpoints, saying_how_to_resume
 from tofa_edge.train.run.early_stopping import EarlyStopping, why_not_to_stop
 from tofa_edge.train.run.identity import identity
 from tofa_edge.train.run.output_file import trained_file
 from tofa_edge.train.run.phases import Optimised, TrainingRun, optimise, pretrain_supernet
+from tofa_edge.train.run.session import join, to_ship
 from tofa_edge.train.run.time_estimate import PhaseCosts, TimeLeft, expected_seconds
 from tofa_edge.train.supernet.start import new_supernet, read_start, used_device
 from tofa_edge.train.supernet.supernet import Supernet
@@ -90,7 +90,7 @@ def train(
             when training ends is kept, too, and the bundle gets another name.
     """
     config = config or TrainingConfig()
-    processes, on_step = _join(config, on_step)
+    processes, on_step = join(config, on_step)
     processes.check(config.batch_size)
     if config.epochs == 0:
         if not processes.first:
@@ -135,7 +135,7 @@ def _train(
     run.processes.leave()
     if not run.processes.first:
         return Report(out, {}, seconds, written=False)
-    taught, shipped = Taught(parts, labels, trained.pseudo_labels), _to_ship(trained.supernet)
+    taught, shipped = Taught(parts, labels, trained.pseudo_labels), to_ship(trained.supernet)
     tested = accuracies_on_test(shipped, parts)
     notes |= {f"accuracy_on_test_{name}": value for name, value in tested.items()}
     accuracies = pack_trained(out, run.config, shipped, taught, run.on_step, notes=notes)
@@ -175,7 +175,7 @@ def pretrain(
         raise TrainingError(f"pretraining wants a start of {', '.join(PRETRAINED)}, got {got}")
     if not config.pretrain_epochs:
         raise TrainingError("pretraining wants pretrain_epochs of more than 0, got 0")
-    processes, on_step = _join(config, on_step)
+    processes, on_step = join(config, on_step)
     reading.check_place(overwrite or resume)
     with trained_file(out, overwrite or resume, processes.first) as file:
         listed = list_unlabelled(images, reading)
@@ -208,18 +208,9 @@ def _pretrain(
     if run.processes.first:
         contents = Contents(classes, decoded[: config.calibration_photos])
         notes |= {"pretrain_epochs": config.pretrain_epochs, "pretrained_on_photos": len(decoded)}
-        pack(out, config, _to_ship(supernet), contents, notes, run.on_step)
+        pack(out, config, to_ship(supernet), contents, notes, run.on_step)
         run.checkpoints.remove()
     return Report(out, {}, time.perf_counter() - begun, written=run.processes.first)
-
-
-def _join(config: TrainingConfig, on_step: OnStep) -> tuple[Processes, OnStep]:
-    """Joins the processes of a run; only the first of them reports and logs."""
-    processes = Processes.join(used_device(config).type)
-    if processes.first:
-        return processes, on_step
-    logging.getLogger("tofa_edge").setLevel(logging.ERROR)
-    return processes, silent
 
 
 def _divided(
@@ -265,12 +256,6 @@ def _trained(
         supernet = pretrain_supernet(supernet, images, outputs[config.start], run)
     teacher_outputs = [outputs[name] for name in config.teachers if name in outputs]
     return optimise(supernet, images, labels, run, early_stopping, teacher_outputs=teacher_outputs)
-
-
-def _to_ship(supernet: Supernet) -> Supernet:
-    """Returns a supernet as devices compute it: not in bfloat16."""
-    supernet.mixed = False
-    return supernet.cpu()
 
 
 def _early_stopping(parts: Mapping[str, Photos], labels: IndexArray) -> EarlyStopping:

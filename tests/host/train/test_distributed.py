@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from tofa_edge.errors import TrainingError
 from tofa_edge.train.distributed import ALONE, Processes
@@ -77,6 +78,20 @@ with open(f"{sys.argv[1]}-{processes.rank}", "w") as file:
     json.dump(seen, file)
 processes.leave()
 """
+CROPS = """
+from tofa_edge.train.data.photos import list_files
+from tofa_edge.train.run.crop_pretraining import CropPretraining, pretrain_on_crops
+from tofa_edge.train.supernet.start import new_supernet, read_start
+
+losses, config = [], TrainingConfig(resolution=48)
+run = TrainingRun(config, lambda p: losses.append(p.losses), processes=processes)
+how = CropPretraining(2, ("lite0",), batch_size=8, teacher_resolution=48)
+paths = list_files(Path(sys.argv[1]).parent / "photos").paths
+pretrain_on_crops(new_supernet(read_start(config), config), paths, how, run)
+if processes.first:
+    Path(sys.argv[1]).write_text(json.dumps(losses))
+processes.leave()
+"""
 TORCHRUN = ["-m", "torch.distributed.run", "--nproc-per-node", "2", "--standalone"]
 
 
@@ -100,6 +115,20 @@ def test_two_processes_have_the_losses_of_one(tmp_path: Path) -> None:
     print(f"largest difference of a loss: {np.abs(one - two).max():.1e} of {one.max():.2f}")
     np.testing.assert_allclose(two, one, rtol=2e-3, atol=1e-4)
     assert losses[0][4][2] < losses[0][0][2]
+
+
+def test_two_processes_learn_the_same_crops_as_one(tmp_path: Path) -> None:
+    pytest.importorskip("lightning_fabric")
+    (tmp_path / "photos").mkdir()
+    for number in range(3):
+        noise = np.random.default_rng(number).integers(0, 255, (6, 8, 3)).astype(np.uint8)
+        Image.fromarray(noise).resize((96, 72)).save(tmp_path / "photos" / f"{number}.png")
+    run(tmp_path, [], CROPS, tmp_path / "one")
+    run(tmp_path, TORCHRUN, CROPS, tmp_path / "two")
+    losses = [json.loads((tmp_path / name).read_text()) for name in ("one", "two")]
+    assert [[len(step) for step in each] for each in losses] == [[3, 2], [3, 2]]
+    one, two = (np.concatenate(each) for each in losses)
+    np.testing.assert_allclose(two, one, rtol=5e-3)
 
 
 def test_processes_end_together(tmp_path: Path) -> None:

@@ -55,6 +55,10 @@ class Objective(ABC):
             subnets: of the step.
         """
 
+    def parameters(self) -> dict[str, torch.nn.Parameter]:
+        """Returns what it trains beside the supernet, by name; `state` holds them, too."""
+        return {}
+
     def state(self) -> dict[str, Tensor]:
         """Returns what it keeps from step to step, for a checkpoint."""
         return {}

@@ -19,6 +19,7 @@ from torch import Tensor
 
 from tofa_edge.architecture.arrays import ImageArray
 from tofa_edge.architecture.layers import LOGITS, POOLED
+from tofa_edge.architecture.space import Subnet
 from tofa_edge.network.network import LITE_PREPROCESSING
 from tofa_edge.train.config import OnStep, counted, silent, teacher_features
 from tofa_edge.train.data.augment import resize
@@ -76,6 +77,49 @@ def run_teachers(
     return outputs
 
 
+@dataclass(frozen=True, eq=False)
+class Teacher:
+    """A frozen pretrained network, on the device to compute on.
+
+    Attributes:
+        network: its weights.
+        subnet: the whole of it, at the input size in pixels.
+    """
+
+    network: Supernet
+    subnet: Subnet
+
+    @classmethod
+    def load(cls, name: str, device: torch.device, resolution: int) -> Teacher:
+        """Returns a pretrained network.
+
+        Args:
+            name: "lite0", "lite1" or "lite2".
+            device: to compute on.
+            resolution: input size in pixels.
+
+        Raises:
+            TrainingError: its weights are not installed.
+        """
+        space, arrays = load_lite(name)
+        network = Supernet(space, LITE_PREPROCESSING).requires_grad_(False)
+        network.load_arrays(arrays)
+        return cls(network.to(device), replace(space.largest(), resolution=resolution))
+
+    def __call__(self, images: Tensor) -> TeacherOutputs:
+        """Returns its outputs for images, in bfloat16 where a machine computes so.
+
+        Args:
+            images: pixel values 0..255, (N, 3, S, S), on its device.
+        """
+        kind = images.device.type
+        half = torch.autocast(kind, torch.bfloat16, enabled=computes_bfloat16(kind))
+        pixels = resize(images.float(), self.subnet.resolution)
+        with torch.no_grad(), half:
+            values = self.network(pixels, self.subnet, "stored", outputs=(LOGITS, POOLED))
+        return TeacherOutputs(*(value.float().flatten(1) for value in values))
+
+
 def run_teacher(
     name: str,
     images: ImageArray,
@@ -97,19 +141,12 @@ def run_teacher(
     Raises:
         TrainingError: the network's weights are not installed.
     """
-    space, arrays = load_lite(name)
-    teacher = Supernet(space, LITE_PREPROCESSING).requires_grad_(False)
-    teacher.load_arrays(arrays)
-    teacher = teacher.to(device)
     size = resolution or teacher_resolution(images.shape[1])
-    subnet = replace(space.largest(), resolution=size)
-    half = torch.autocast(device.type, torch.bfloat16, enabled=computes_bfloat16(device.type))
+    teacher = Teacher.load(name, device, size)
     mine = torch.from_numpy(images[processes.rank :: processes.world])
     outputs: list[tuple[Tensor, ...]] = []
     for part in counted(teacher_features(name), torch.split(mine, BATCH), on_step, BATCH):
-        pixels = resize(part.to(device).permute(0, 3, 1, 2).float(), size)
-        with torch.no_grad(), half:
-            values = teacher(pixels, subnet, "stored", outputs=(LOGITS, POOLED))
-        outputs.append(tuple(value.float().flatten(1).cpu() for value in values))
+        made = teacher(part.to(device).permute(0, 3, 1, 2))
+        outputs.append((made.logits.cpu(), made.features.cpu()))
     every = (torch.cat(parts) for parts in zip(*outputs, strict=True))
     return TeacherOutputs(*(processes.gather(value, len(images)) for value in every))

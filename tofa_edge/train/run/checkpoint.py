@@ -118,7 +118,7 @@ class Checkpoints:
             for prefix, supernet in (("supernet", state.supernet), ("averaged", state.averaged)):
                 for name, value in supernet.arrays().items():
                     value.copy_(found.tensor(f"{prefix}/{name}", value))
-        for name, parameter in state.supernet.named_parameters():
+        for name, parameter in state.parameters().items():
             keys = [key for key in MOMENTS if f"moments/{name}/{key}" in found.tensors]
             moments = {}
             for key in keys:
@@ -142,7 +142,7 @@ class Checkpoints:
         tensors: dict[str, Tensor] = {}
         for prefix, supernet in (("supernet", state.supernet), ("averaged", state.averaged)):
             tensors |= {f"{prefix}/{name}": value for name, value in supernet.arrays().items()}
-        for name, parameter in state.supernet.named_parameters():
+        for name, parameter in state.parameters().items():
             moments = state.optimiser.state.get(parameter, {})
             tensors |= {f"moments/{name}/{key}": moments[key] for key in MOMENTS if key in moments}
         tensors |= {f"objective/{name}": value for name, value in state.objective.state().items()}

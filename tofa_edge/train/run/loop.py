@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import math
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import torch
@@ -27,6 +27,8 @@ WEIGHT_DECAY = 0.02
 CLIP_NORM = 5.0
 LEAST_MOMENTUM = 0.05  # stored BatchNorm statistics average about the last 20 steps
 AVERAGE_DECAY = 0.998  # of the averaged weights: about the last 500 steps
+OBJECTIVE = "objective."  # before the names of what an objective trains beside the supernet
+OBJECTIVE_RATE = 0.1  # its learning rate over that of the supernet: its layers are linear and wide
 
 Choose = Callable[[SearchSpace, Step], Sequence[Subnet]]
 
@@ -63,7 +65,7 @@ class TrainingState:
     Attributes:
         supernet: trained in place.
         averaged: the same with weights averaged over steps; what ships.
-        optimiser: AdamW over the supernet's parameters.
+        optimiser: AdamW over the supernet's parameters, and the objective's.
         objective: of the phase, with a state of its own.
         step: how many are done.
         seconds: they took.
@@ -80,6 +82,10 @@ class TrainingState:
     extra: dict[str, torch.Tensor] = field(default_factory=dict)
     whole: bool = True
 
+    def parameters(self) -> dict[str, torch.nn.Parameter]:
+        """Returns all that the optimiser moves, by name."""
+        return _parameters(self.supernet, self.objective)
+
 
 Hook = Callable[[Progress, TrainingState], bool]  # called after a step; True ends the phase
 
@@ -92,7 +98,9 @@ def begin(supernet: Supernet, objective: Objective, phase: Phase) -> TrainingSta
     averaged = copy.deepcopy(supernet).requires_grad_(False)
     averaged.rounded, supernet.rounded = False, phase.rounded
     supernet.requires_grad_(True)  # another phase's result was an averaged one
-    return TrainingState(supernet, averaged, _optimiser(supernet, phase), objective)
+    phase.processes.agree(objective.parameters().values())
+    optimiser = _optimiser(_parameters(supernet, objective), phase)
+    return TrainingState(supernet, averaged, optimiser, objective)
 
 
 def run(
@@ -164,8 +172,9 @@ def _step(state: TrainingState, phase: Phase) -> tuple[float, ...]:
     for loss in state.objective.losses(step, supernet, state.averaged, subnets):
         torch.autograd.backward(loss)  # one subnet's graph at a time is in memory
         losses.append(float(phase.processes.mean(loss.detach())))
-    phase.processes.average_gradients(supernet.parameters())
-    norm = torch.nn.utils.clip_grad_norm_(supernet.parameters(), CLIP_NORM)
+    moved = [*state.parameters().values()]
+    phase.processes.average_gradients(moved)
+    norm = torch.nn.utils.clip_grad_norm_(moved, CLIP_NORM)
     for name, value in (("loss", sum(losses)), ("gradient", float(norm))):
         if not math.isfinite(value):
             raise TrainingError(
@@ -187,16 +196,22 @@ def _average(averaged: Supernet, supernet: Supernet, step: int) -> None:
         )
 
 
-def _optimiser(supernet: Supernet, phase: Phase) -> torch.optim.Optimizer:
-    """AdamW; no decay of BatchNorm and biases, a rate of its own for the classifier."""
+def _parameters(supernet: Supernet, objective: Objective) -> dict[str, torch.nn.Parameter]:
+    beside = objective.parameters()
+    return {**dict(supernet.named_parameters()), **{OBJECTIVE + n: p for n, p in beside.items()}}
+
+
+def _optimiser(parameters: Mapping[str, torch.nn.Parameter], phase: Phase) -> torch.optim.Optimizer:
+    """AdamW; no decay of BatchNorm and biases, rates of their own for classifier and objective."""
     groups: dict[tuple[float, float], list[torch.nn.Parameter]] = {}
-    for name, parameter in supernet.named_parameters():
+    for name, parameter in parameters.items():
         decay = WEIGHT_DECAY if name.endswith(".weight") else 0.0
-        peak = phase.learning_rate * (phase.head_rate if f".{LOGITS}." in name else 1.0)
+        rate = OBJECTIVE_RATE if name.startswith(OBJECTIVE) else 1.0
+        peak = phase.learning_rate * (phase.head_rate if f".{LOGITS}." in name else rate)
         groups.setdefault((decay, peak), []).append(parameter)
     options = [
-        {"params": parameters, "weight_decay": decay, "peak": peak}
-        for (decay, peak), parameters in groups.items()
+        {"params": members, "weight_decay": decay, "peak": peak}
+        for (decay, peak), members in groups.items()
     ]
     return torch.optim.AdamW(options, lr=phase.learning_rate)
 

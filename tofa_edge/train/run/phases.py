@@ -31,7 +31,7 @@ from tofa_edge.train.objective.teachers import TeacherOutputs
 from tofa_edge.train.run import loop
 from tofa_edge.train.run.checkpoint import Checkpoints
 from tofa_edge.train.run.early_stopping import EarlyStopping, has_stopped
-from tofa_edge.train.run.loop import Choose, Phase, TrainingState, begin
+from tofa_edge.train.run.loop import Choose, Hook, Phase, TrainingState, begin
 from tofa_edge.train.run.statistics import set_statistics
 from tofa_edge.train.supernet.efficientnet_lite import load_lite
 from tofa_edge.train.supernet.supernet import Supernet
@@ -200,8 +200,11 @@ def train_phase(
     on_step: OnStep = silent,
     checkpoints: Checkpoints | None = None,
     early_stopping: EarlyStopping | None = None,
+    watch: Hook | None = None,
 ) -> Supernet:
     """Returns the averaged `supernet` of a phase, gone on with or run from its first step.
+
+    `watch` is called after each step, in the first process.
 
     Raises:
         TrainingError: a loss is not finite; the step is named.
@@ -218,6 +221,8 @@ def train_phase(
     def hook(progress: Progress, state: TrainingState) -> bool:
         nonlocal saved
         ends = early_stopping is not None and early_stopping.evaluate(progress, state)
+        if watch is not None and phase.processes.first:
+            ends = watch(progress, state) or ends
         if time.perf_counter() - saved > SECONDS_BETWEEN_CHECKPOINTS:
             keep()
             saved = time.perf_counter()

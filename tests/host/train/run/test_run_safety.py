@@ -27,13 +27,13 @@ from tofa_edge.bundle.bundle import Bundle
 from tofa_edge.errors import DataError, TrainingError
 from tofa_edge.interruption import INTERRUPTIONS
 from tofa_edge.network.network import LITE_PREPROCESSING
-from tofa_edge.train import trainer
 from tofa_edge.train.after.subnet_tests import expected_accuracies
 from tofa_edge.train.config import TESTING, Progress, TrainingConfig
 from tofa_edge.train.objective.objectives import SemiSupervised
 from tofa_edge.train.run import checkpoint, logs, phases
 from tofa_edge.train.run import early_stopping as early_stopping
 from tofa_edge.train.run.loop import TrainingState
+from tofa_edge.train.run.session import to_ship
 from tofa_edge.train.run.subnet_accuracy import fit_temperature
 from tofa_edge.train.supernet.supernet import Supernet
 from tofa_edge.train.trainer import train
@@ -313,7 +313,7 @@ def test_what_ships_is_not_computed_in_bfloat16() -> None:
     (rounded,) = made(images, subnet)
     assert rounded.dtype == torch.float32, "losses are not computed in bfloat16"
     assert not torch.equal(rounded, wanted)
-    (shipped,) = trainer._to_ship(made)(images, subnet)
+    (shipped,) = to_ship(made)(images, subnet)
     assert torch.equal(shipped, wanted)
 
 
