@@ -30,7 +30,7 @@ OTHER_MAPS = (  # in the names of textures that show no surface, and of pictures
 
 
 @dataclass(frozen=True, eq=False)
-class Picture:
+class CandidatePhoto:
     """A picture that counts as a photo, or as a cut-out of one.
 
     Attributes:
@@ -49,7 +49,7 @@ class Picture:
         return self.image.mode == "RGBA"
 
 
-def judged(name: str, content: bytes) -> Picture | str:
+def judged(name: str, content: bytes) -> CandidatePhoto | str:
     """Returns the picture in a file, or in a word why it is left out.
 
     Args:
@@ -69,7 +69,7 @@ def judged(name: str, content: bytes) -> Picture | str:
     if max(width, height) > MOST_ASPECT * min(width, height):
         return "narrow"
     reason = drawn(image)
-    return reason or Picture(name, image, _thumbnail(image))
+    return reason or CandidatePhoto(name, image, _thumbnail(image))
 
 
 def _opened(content: bytes) -> Image.Image:

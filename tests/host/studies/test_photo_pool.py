@@ -16,7 +16,13 @@ from PIL import Image, ImageDraw, ImageFilter
 
 from tofa_edge.architecture.arrays import ImageArray
 from tofa_edge.benchmarks.studies import photo_pool
-from tofa_edge.benchmarks.studies.photo_judging import Picture, distinct, drawn, judged, pasted
+from tofa_edge.benchmarks.studies.photo_judging import (
+    CandidatePhoto,
+    distinct,
+    drawn,
+    judged,
+    pasted,
+)
 from tofa_edge.benchmarks.studies.photo_pool import licences, markdown
 
 
@@ -50,7 +56,7 @@ def content(image: Image.Image, kind: str = "PNG") -> bytes:
 
 def test_photos_are_told_from_drawings() -> None:
     found = judged("x.png", content(scene(0)))
-    assert isinstance(found, Picture)
+    assert isinstance(found, CandidatePhoto)
     assert not found.is_cut_out
     assert judged("x.png", content(drawing())) == "drawn"
     grey = Image.linear_gradient("L").resize((300, 240), Image.Resampling.BICUBIC).convert("RGB")
@@ -63,7 +69,7 @@ def test_photos_are_told_from_drawings() -> None:
 
 def test_cut_outs_are_cropped_and_pasted() -> None:
     found = judged("x.png", content(cut_out(1)))
-    assert isinstance(found, Picture)
+    assert isinstance(found, CandidatePhoto)
     assert found.is_cut_out
     assert found.image.size == (181, 161)
     ground = scene(2)
@@ -77,7 +83,7 @@ def test_cut_outs_are_cropped_and_pasted() -> None:
 def test_of_near_equal_pictures_the_first_stays() -> None:
     pictures = [scene(0), scene(1), scene(0).resize((600, 480)), scene(2)]
     found = [judged("x.png", content(each)) for each in pictures]
-    thumbnails = [each.thumbnail for each in found if isinstance(each, Picture)]
+    thumbnails = [each.thumbnail for each in found if isinstance(each, CandidatePhoto)]
     assert distinct(np.stack(thumbnails)).tolist() == [0, 1, 3]
 
 

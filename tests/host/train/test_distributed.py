@@ -79,7 +79,7 @@ with open(f"{sys.argv[1]}-{processes.rank}", "w") as file:
 processes.leave()
 """
 CROPS = """
-from tofa_edge.train.data.photos import list_files
+from tofa_edge.train.data.files.folders import list_files
 from tofa_edge.train.run.crop_pretraining import CropPretraining, pretrain_on_crops
 from tofa_edge.train.supernet.start import new_supernet, read_start
 

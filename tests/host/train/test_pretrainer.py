@@ -167,9 +167,11 @@ def test_the_command_takes_steps(
 
 
 def test_a_probe_wants_more_photos_than_it_is_fitted_to(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
     for name in ("a", "b"):
         (tmp_path / name).mkdir()
         for number in range(3):
-            Image.new("RGB", (8, 8)).save(tmp_path / name / f"{number}.png")
+            pixels = rng.integers(0, 255, (8, 8, 3)).astype(np.uint8)
+            Image.fromarray(pixels).save(tmp_path / name / f"{number}.png")
     with pytest.raises(DataError, match="wants over 25 labelled photos of a class"):
         FeatureProbe.read(tmp_path, 16)

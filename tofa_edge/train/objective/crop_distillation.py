@@ -39,7 +39,7 @@ STEPS_PER_BATCH = 2  # that the crops of a batch serve
 
 
 @dataclass(frozen=True, eq=False)
-class Taught:
+class TaughtBatch:
     """A batch and what teachers say of it; the rows of this process.
 
     Attributes:
@@ -70,7 +70,7 @@ class CropDistillation(Objective):
     adapters: Adapters
     images: ImageArray
     steps_per_batch: int = STEPS_PER_BATCH
-    _kept: tuple[int, Taught] | None = field(default=None, repr=False)
+    _kept: tuple[int, TaughtBatch] | None = field(default=None, repr=False)
 
     def __post_init__(self) -> None:
         self.images_per_step = self.crops.settings.rows
@@ -93,7 +93,7 @@ class CropDistillation(Objective):
             apart = self.adapters.distance(pooled.flatten(1), features)
             yield (LOGITS_WEIGHT * divergence + FEATURES_WEIGHT * apart).mean()
 
-    def _taught(self, step: Step, device: torch.device) -> Taught:
+    def _taught(self, step: Step, device: torch.device) -> TaughtBatch:
         """Returns the batch of a step; a batch is computed once for the steps that it serves."""
         number = step.number // self.steps_per_batch
         if self._kept is None or self._kept[0] != number:
@@ -113,11 +113,11 @@ class CropDistillation(Objective):
         partner = images.roll(len(images) // 2, 0)
         return torch.lerp(images, partner, other[:, None, None, None])
 
-    def _asked(self, images: Tensor) -> Taught:
+    def _asked(self, images: Tensor) -> TaughtBatch:
         outputs = {name: teacher(images) for name, teacher in self.teachers.items()}
         soft = [(o.logits / DISTILLED_TEMPERATURE).softmax(dim=1) for o in outputs.values()]
         features = {name: o.features for name, o in outputs.items()}
-        return Taught(images, torch.stack(soft).mean(dim=0), self.adapters.standard(features))
+        return TaughtBatch(images, torch.stack(soft).mean(dim=0), self.adapters.standard(features))
 
     def parameters(self) -> dict[str, nn.Parameter]:
         """See `Objective`."""
