@@ -71,6 +71,38 @@ def test_a_class_may_be_called_train(tmp_path: Path) -> None:
     assert listed(tmp_path).classes == ("car", "test", "train")
 
 
+def test_splits_within_classes_are_used_as_such(tmp_path: Path) -> None:
+    for name in CLASSES:
+        for role, count in (("train", 8), ("val", 2), ("Test", 2)):
+            draw(*(tmp_path / name / role / f"{n}.png" for n in range(count)))
+    draw(tmp_path / "unlabelled" / "x.png", tmp_path / "loose.png")
+    photos = listed(tmp_path)
+    assert photos.classes == CLASSES
+    held = {path.relative_to(tmp_path).parts[1] for path, role
+            in zip(photos.paths, photos.roles, strict=True) if role == "test"}  # fmt: skip
+    assert held == {"Test"}
+    assert len(to_test(photos)["test"]) == 4
+    pretrained = list_unlabelled(tmp_path)
+    assert len(pretrained) == 2 * (8 + 2) + 2
+    assert not any("Test" in path.parts for path in pretrained.paths)
+
+
+@pytest.mark.parametrize(
+    ("other", "warned"), [("cat/1.png", True), ("cat/old/1.png", True), ("bird/train/1.png", False)]
+)
+def test_folders_within_classes_that_are_no_splits(
+    tmp_path: Path, other: str, warned: bool, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Not all photos have a role, or one role alone is in all classes."""
+    roles = ("train", "test") if warned else ("train",)
+    draw(*(tmp_path / name / role / "2.png" for name in CLASSES for role in roles))
+    draw(tmp_path / other)
+    photos = listed(tmp_path)
+    assert not photos.roles
+    assert len(photos) == 2 * len(roles) + 1
+    assert ("they are no splits" in caplog.text) == warned
+
+
 @pytest.mark.parametrize("flat", [True, False])
 def test_splits_that_share_no_class_are_asked_about(tmp_path: Path, flat: bool) -> None:
     draw_classes(tmp_path / "train")

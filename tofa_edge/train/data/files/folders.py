@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import logging
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
@@ -14,6 +15,8 @@ from tofa_edge.images.walk import PassedOver, Walk, is_litter, walk
 from tofa_edge.train.data.class_names import one_form
 from tofa_edge.train.data.photos import UNLABELLED, LabelledPaths
 from tofa_edge.train.data.roles import TEST, role_called
+
+log = logging.getLogger(__name__)
 
 NO_LABEL = {
     "unlabelled",
@@ -35,7 +38,8 @@ def read_folder(root: Path, least_classes: int = 2) -> LabelledPaths:
 
     Photos loose in the root, and those in a folder called unlabelled (unlabeled, in any case, with
     an underscore before it), have no label. Folders called train, val and test that have a class
-    folder in common are roles: then photos are `root/<role>/<class>/**`.
+    folder in common are roles: then photos are `root/<role>/<class>/**`. Where all photos with a
+    class lie in such folders within it, these are roles, too: `root/<class>/<role>/**`.
 
     Args:
         root: the folder.
@@ -48,6 +52,7 @@ def read_folder(root: Path, least_classes: int = 2) -> LabelledPaths:
     found = _walked(root)
     tops = _folders(root, found)
     roles = _roles(root, found, tops)
+    inner = {} if roles else _roles_within(root, found.photos)
     labelled: list[tuple[Path, str, str | None]] = []  # path, class or "", role
     passed_over = list(found.passed_over)
     for path in found.photos:
@@ -56,7 +61,8 @@ def read_folder(root: Path, least_classes: int = 2) -> LabelledPaths:
         if roles and len(below) > 1 and role is None and not means_no_label(below[0]):
             passed_over.append(PassedOver(path, BESIDE))
             continue
-        labelled.append((path, _class_of(below[1:] if role else below), role))
+        role = role if roles else inner.get(path)
+        labelled.append((path, _class_of(below[1:] if roles and role else below), role))
     classes = sorted({name for _, name, _ in labelled} - {""})
     if not roles:
         _check_empty(root, tops, classes)
@@ -69,7 +75,7 @@ def read_folder(root: Path, least_classes: int = 2) -> LabelledPaths:
         tuple(classes),
         tuple(path for path, _, _ in labelled),
         labels,
-        roles=tuple(role for _, _, role in labelled) if roles else (),
+        roles=tuple(role for _, _, role in labelled) if roles or inner else (),
         remarks=remarks_of([path for path, _, _ in labelled], found),
         passed_over=tuple(sorted(passed_over, key=lambda each: each.path)),
     )
@@ -79,7 +85,8 @@ def read_folder(root: Path, least_classes: int = 2) -> LabelledPaths:
 def list_files(root: Path) -> LabelledPaths:
     """Returns every photo in the folder `root`, at any depth, without classes.
 
-    Where folders called train and test share class folders, those to test are left out.
+    Where folders called train and test share class folders, or are in each of them, those to test
+    are left out.
 
     Raises:
         DataError: the folder cannot be read, or has none.
@@ -90,11 +97,12 @@ def list_files(root: Path) -> LabelledPaths:
     walked = _walked(root)
     if not walked.photos:
         raise DataError(f"{root}: no images in it ({READ})")
-    tests = {name for name, role in _shared_roles(root, walked, _folders(root, walked)).items()
-             if role == TEST}  # fmt: skip
-    below = [(path, path.relative_to(root).parts[0]) for path in walked.photos]
-    photos = tuple(path for path, top in below if top not in tests)
-    kept = tuple(PassedOver(path, KEPT_TO_TEST) for path, top in below if top in tests)
+    shared = _shared_roles(root, walked, _folders(root, walked))
+    inner = {} if shared else _roles_within(root, walked.photos)
+    roles = {path: inner.get(path, shared.get(path.relative_to(root).parts[0]))
+             for path in walked.photos}  # fmt: skip
+    photos = tuple(path for path in walked.photos if roles[path] != TEST)
+    kept = tuple(PassedOver(path, KEPT_TO_TEST) for path in walked.photos if roles[path] == TEST)
     labels, remarks = np.full(len(photos), UNLABELLED), remarks_of(photos, walked)
     passed_over = (*walked.passed_over, *kept)
     return LabelledPaths((), photos, labels, remarks=remarks, passed_over=passed_over)
@@ -166,6 +174,31 @@ def _shared_roles(root: Path, found: Walk, tops: Sequence[str]) -> dict[str, str
     inside = _classes_inside(root, found, named)
     pairs = itertools.combinations(named, 2)
     return named if any(named[a] != named[b] and inside[a] & inside[b] for a, b in pairs) else {}
+
+
+def _roles_within(root: Path, photos: Sequence[Path]) -> dict[Path, str]:
+    """Returns the role of each photo of `root/<class>/<role>/**`; {} where that is no such tree.
+
+    It is one where every photo with a class has a role, and each role is in two classes or more.
+    """
+    below = {path: path.relative_to(root).parts for path in photos}
+    with_class = [path for path in photos if _class_of(below[path])]
+    roles = {path: role for path in with_class
+             if len(below[path]) > 2 and (role := role_called(below[path][1])) is not None
+             }  # fmt: skip
+    classes_of: dict[str, set[str]] = {}
+    for path, role in roles.items():
+        classes_of.setdefault(role, set()).add(_class_of(below[path]))
+    if len(classes_of) < 2 or min(map(len, classes_of.values())) < 2:
+        return {}
+    if len(roles) == len(with_class):
+        return roles
+    other = next(path for path in with_class if path not in roles)
+    log.warning(
+        f"{root}: its classes have folders called {', '.join(sorted(classes_of))}, and photos "
+        f"beside these ({other}): they are no splits, all photos of a class are taken as one"
+    )
+    return {}
 
 
 def _classes_inside(root: Path, found: Walk, tops: Iterable[str]) -> Mapping[str, set[str]]:
