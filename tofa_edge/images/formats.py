@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import ctypes
 import functools
 import importlib
 from pathlib import Path
@@ -79,8 +81,25 @@ def formats() -> tuple[str, ...]:
             importlib.import_module(f"PIL.{module}")
         except ImportError:  # an older Pillow
             continue
+    _quieten_libtiff()
     found = tuple(name for name in PLUGINS if name in Image.OPEN)
     return (*found, "HEIF") if reads_heif() else found
+
+
+def _quieten_libtiff() -> None:
+    """Keeps libtiff from printing what it finds wrong: Pillow raises an error where it matters.
+
+    Pillow has no option for it. The symbols are looked up in what Pillow's own module is linked to;
+    where they are hidden, libtiff goes on printing.
+    """
+    from PIL import _imaging
+
+    with contextlib.suppress(AttributeError, OSError):
+        library = ctypes.CDLL(_imaging.__file__)
+        for name in ("TIFFSetWarningHandler", "TIFFSetErrorHandler"):
+            choose_handler = getattr(library, name)
+            choose_handler.argtypes, choose_handler.restype = [ctypes.c_void_p], ctypes.c_void_p
+            choose_handler(None)
 
 
 @functools.cache

@@ -181,6 +181,18 @@ def test_text_chunks_that_are_bombs_are_an_error(tmp_path: Path) -> None:
         load(tmp_path / "x.png")
 
 
+def test_libtiff_prints_nothing(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    rng = np.random.default_rng(0)
+    image = Image.fromarray(rng.integers(0, 255, (64, 64, 3)).astype(np.uint8))
+    content = bytearray(saved(image, "TIFF", compression="tiff_lzw"))
+    for place in range(40, len(content) - 300, 97):
+        content[place] ^= 0x5A
+    (tmp_path / "x.tif").write_bytes(content)
+    with pytest.raises(ImageError, match="cannot read it"):
+        prepare(tmp_path / "x.tif", 8)
+    assert capfd.readouterr().err == ""
+
+
 def test_a_cut_file_is_an_error(tmp_path: Path) -> None:
     whole = smooth_photo(np.random.default_rng(0))
     (tmp_path / "x.jpg").write_bytes(whole[: len(whole) // 2])
