@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tofa_edge.errors import ImageError
+from tofa_edge.images.strips import ORIENTATION, orientation
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -63,14 +64,14 @@ def grey_of_eight_bits(image: Image, peak: float | None) -> tuple[Image, float]:
     from PIL import Image
 
     values = np.asarray(image)
-    exif = image.getexif()  # after loading: a TIFF is turned by it
+    turn = orientation(image)  # after loading: a TIFF is turned by it
     low, own = float(values.min()), float(values.max())
     if not 0 <= low <= own:  # also NaN
         raise ImageError(f"wanted values of 0 or more, got {low:.6g} to {own:.6g}")
     fractions = values.dtype.kind == "f" and own <= 1
     common = own if peak is None or peak <= 1 or fractions else peak
     eight = Image.fromarray(_scaled(values, common))
-    eight.getexif().update(exif)
+    eight.getexif()[ORIENTATION] = turn
     return eight, own
 
 
@@ -88,7 +89,7 @@ def colours_of_eight_bits(image: Image, again: Again, peak: float | None) -> tup
     from PIL import Image
 
     high = np.asarray(image)
-    exif, largest = image.getexif(), int(high[..., :3].max())
+    turn, largest = orientation(image), int(high[..., :3].max())
     if largest >= HIGH_BYTE_IS_ALL and (peak is None or bits_of(peak) == BITS[-1]):
         return image, 256.0 * largest
     with again() as other:
@@ -96,7 +97,7 @@ def colours_of_eight_bits(image: Image, again: Again, peak: float | None) -> tup
         values = high.astype(np.uint16) << 8 | np.asarray(other)
     own = float(values[..., :3].max())
     eight = Image.fromarray(_scaled(values, own if peak is None else peak))
-    eight.getexif().update(exif)
+    eight.getexif()[ORIENTATION] = turn
     return eight, own
 
 

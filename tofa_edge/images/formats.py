@@ -129,7 +129,7 @@ def what_it_is(head: bytes) -> str:
     if not head:
         return "empty"
     if head[4:8] == b"ftyp":
-        return _of_brand(head[8:12])
+        return _of_brand(head[8:12], head[: int.from_bytes(head[:4], "big")])
     if head[:4] == b"RIFF":
         return "WebP" if head[8:12] == b"WEBP" else "a RIFF file"
     if not head.strip(b"\0"):
@@ -142,9 +142,10 @@ def what_it_is(head: bytes) -> str:
     return ""
 
 
-def _of_brand(brand: bytes) -> str:
-    """Returns what a file of ISO boxes is, by the brand it names first."""
-    if brand in (b"avif", b"avis"):
+def _of_brand(brand: bytes, first_box: bytes) -> str:
+    """Returns what a file of ISO boxes is, by the brand it names first, or else by the others."""
+    names_avif = brand in (b"mif1", b"msf1") and b"avif" in first_box[16:]
+    if brand in (b"avif", b"avis") or names_avif:
         return "AVIF"
     if brand in HEIF_BRANDS:
         return "HEIC" if reads_heif() else WITH_HEIF

@@ -20,7 +20,7 @@ from tofa_edge.images.depth import (
     is_deep,
 )
 from tofa_edge.images.formats import HEAD, READ, formats, what_it_is
-from tofa_edge.images.strips import ORIENTATION, central_square, is_see_through
+from tofa_edge.images.strips import central_square, is_see_through, orientation, turned_upright
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -153,8 +153,6 @@ def upright(
         SizeError: it has more pixels, or none.
         ImageError: a value is negative or over 65535.
     """
-    from PIL import ImageOps
-
     most_pixels = MOST_PIXELS if most_pixels is None else most_pixels
     if not 0 < image.width * image.height <= most_pixels:
         got = f"{image.width}×{image.height}"
@@ -172,7 +170,7 @@ def upright(
     if wanted is not None and image.width * image.height > MOST_WHOLE_PIXELS:
         image, see_through = central_square(image, DETAIL * wanted)
         changes |= {ALPHA} if see_through else set()
-    turned = ImageOps.exif_transpose(image)
+    turned = turned_upright(image)
     if is_see_through(turned):
         changes.add(ALPHA)
     if "transparency" in turned.info:  # which Pillow cannot drop on the way to RGB
@@ -202,7 +200,7 @@ def reading(name: str) -> Iterator[None]:
 def _changes(image: Image) -> set[str]:
     """Returns what will be changed of an image, as far as its header tells."""
     changes = {CMYK} & {image.mode}
-    if image.getexif().get(ORIENTATION, 1) in range(2, 9):
+    if orientation(image) > 1:
         changes.add(ROTATED)
     if getattr(image, "is_animated", False) and getattr(image, "format", "") != "MPO":
         changes.add(FIRST_FRAME)

@@ -24,7 +24,7 @@ def central_square(image: Image, least: int) -> tuple[Image, bool]:
     from PIL import Image
 
     image.load()  # which turns a TIFF
-    orientation = image.getexif().get(ORIENTATION, 1)
+    turn = orientation(image)
     side = min(image.size)
     left, top = (image.width - side) // 2, (image.height - side) // 2
     factor = max(1, side // least)
@@ -39,8 +39,38 @@ def central_square(image: Image, least: int) -> tuple[Image, bool]:
             strip = strip.convert("RGBA")
         strip = strip if strip.mode == "RGB" else strip.convert("RGB")
         result.paste(strip.reduce(factor), (0, first // factor))
-    result.getexif()[ORIENTATION] = orientation
+    result.getexif()[ORIENTATION] = turn
     return result, see_through
+
+
+def orientation(image: Image) -> int:
+    """Returns how an image is turned by its EXIF, 1 to 8; 1 where that is damaged or says nothing.
+
+    A TIFF has to be loaded before: Pillow turns it, and says 1 from then on.
+    """
+    try:
+        found = image.getexif().get(ORIENTATION, 1)
+    except Exception:  # Pillow raises many kinds for damaged EXIF
+        return 1
+    return found if found in range(1, 9) else 1
+
+
+def turned_upright(image: Image) -> Image:
+    """Returns an image, turned as its EXIF says.
+
+    `ImageOps.exif_transpose` does the same and writes the rest of the EXIF again, which it cannot
+    where a value is of a wrong type.
+    """
+    from PIL.Image import Transpose
+
+    image.load()
+    turns = {
+        2: Transpose.FLIP_LEFT_RIGHT, 3: Transpose.ROTATE_180, 4: Transpose.FLIP_TOP_BOTTOM,
+        5: Transpose.TRANSPOSE, 6: Transpose.ROTATE_270, 7: Transpose.TRANSVERSE,
+        8: Transpose.ROTATE_90,
+    }  # fmt: skip
+    turn = turns.get(orientation(image))
+    return image if turn is None else image.transpose(turn)
 
 
 def is_see_through(image: Image) -> bool:

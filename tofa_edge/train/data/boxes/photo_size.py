@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-ORIENTATION = 0x0112  # Exif
+from tofa_edge.images.formats import formats
+from tofa_edge.images.strips import orientation
+
 TRANSPOSED = (5, 6, 7, 8)
 
 
@@ -13,9 +15,9 @@ def upright_size(path: Path) -> tuple[float, float] | None:
     from PIL import Image
 
     try:
-        with Image.open(path) as image:
+        with Image.open(path, formats=formats()) as image:
             width, height = image.size
-            turned = image.getexif().get(ORIENTATION) in TRANSPOSED
+            turned = orientation(image) in TRANSPOSED
     except Exception:  # Pillow's plug-ins raise many kinds for damaged files
         return None
     return (float(height), float(width)) if turned else (float(width), float(height))
