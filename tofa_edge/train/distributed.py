@@ -96,14 +96,14 @@ class Processes:
         """Returns the rows of all processes, (count, …), from each one's, as `share` deals them.
 
         Args:
-            rows: float32, this process's, (M, …).
+            rows: float32 or float16, this process's, (M, …).
             count: of all rows.
         """
         if self.world == 1:
             return rows
         every = torch.zeros(count, *rows.shape[1:])
         every[self.rank :: self.world] = rows
-        return self.mean(every) * self.world
+        return (self.mean(every) * self.world).to(rows.dtype)
 
     def any(self, *flags: bool) -> tuple[bool, ...]:
         """Returns of each of the `*flags` whether it is up in any process."""

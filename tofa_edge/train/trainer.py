@@ -202,7 +202,9 @@ def _pretrain(
     log.info(f"{len(decoded)} photos, {space.count():.1e} subnets up to {space.resolutions[-1]} px")
     begun, device = time.perf_counter(), used_device(config)
     with saying_how_to_resume(run.checkpoints):
-        teacher = run_teacher(config.start, decoded, device, run.on_step, run.processes)
+        teacher = run_teacher(
+            config.start, decoded, device, run.on_step, run.processes, place=out.parent
+        )
         supernet = pretrain_supernet(supernet, decoded, teacher, run)
     run.processes.leave()
     if run.processes.first:
@@ -251,7 +253,9 @@ def _trained(
     resumed = run.checkpoints.is_at(TRAINING, QUANTISATION_AWARE)
     names = () if resumed else config.teachers_to_run(bool((labels < 0).any()))
     device = used_device(config)
-    outputs = run_teachers(names, config.start, images, device, run.on_step, run.processes)
+    outputs = run_teachers(
+        names, config.start, images, device, run.on_step, run.processes, run.checkpoints.folder
+    )
     if config.is_plain and config.pretrain_epochs and not resumed:
         supernet = pretrain_supernet(supernet, images, outputs[config.start], run)
     teacher_outputs = [outputs[name] for name in config.teachers if name in outputs]

@@ -16,6 +16,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from tofa_edge.architecture.arrays import IndexArray
+from tofa_edge.train.objective.features import Features
 from tofa_edge.train.objective.linear_probe import fit_linear_probe, stratified_folds
 
 LEAST_LABELS = 3  # of the rarest class: with fewer, the labels' frequencies serve
@@ -31,7 +32,7 @@ def labelled_prior(labels: IndexArray, classes: int) -> Tensor:
     return counts / counts.sum()
 
 
-def class_prior(features: Tensor, labels: IndexArray, classes: int) -> Tensor:
+def class_prior(features: Tensor | Features, labels: IndexArray, classes: int) -> Tensor:
     """Returns how frequent each class is among the unlabelled images.
 
     In each round of expectation-maximisation the frequencies among the labels count as much as
@@ -51,15 +52,16 @@ def class_prior(features: Tensor, labels: IndexArray, classes: int) -> Tensor:
     fewest = int(np.bincount(labels[places], minlength=classes).min())
     if len(places) == len(labels) or fewest < LEAST_LABELS:
         return expected
-    unlabelled = torch.from_numpy(np.flatnonzero(labels < 0)).to(features.device)
+    features = Features.of(features)
+    unlabelled = torch.from_numpy(np.flatnonzero(labels < 0))
     probe = fit_linear_probe(features, labels, classes, rounds=0)
-    logits = F.linear(features[unlabelled], probe.weight, probe.bias).cpu().double()
+    logits = features.take(unlabelled).linear(probe.weight, probe.bias).cpu().double()
     predicted = (logits / _temperature(features, labels, classes)).softmax(dim=1)
     trust = fewest / (fewest + LABELS_OF_EQUAL_WEIGHT)
     return _likeliest_prior(predicted, expected.double(), trust).float()
 
 
-def _temperature(features: Tensor, labels: IndexArray, classes: int) -> float:
+def _temperature(features: Features, labels: IndexArray, classes: int) -> float:
     """Returns what the logits of a probe are to be divided by, by cross-validation on the labels.
 
     Of unseen images of which few of a kind are labelled, a probe is too sure (Guo et al., ICML
@@ -67,13 +69,14 @@ def _temperature(features: Tensor, labels: IndexArray, classes: int) -> float:
     """
     places = np.flatnonzero(labels >= 0)
     fold = stratified_folds(labels[places], classes, FOLDS)
-    known, truth = torch.from_numpy(places).to(features.device), torch.from_numpy(labels[places])
+    known, truth = torch.from_numpy(places), torch.from_numpy(labels[places])
     losses = torch.zeros(len(TEMPERATURES), dtype=torch.float64)
     for held in (torch.from_numpy(fold == number) for number in range(FOLDS)):
         if held.any():
             kept = truth[~held].numpy()
-            probe = fit_linear_probe(features[known[~held]], kept, classes, rounds=0)
-            logits = F.linear(features[known[held]], probe.weight, probe.bias).cpu().double()
+            probe = fit_linear_probe(features.take(known[~held]), kept, classes, rounds=0)
+            tested = features.take(known[held])
+            logits = tested.linear(probe.weight, probe.bias).cpu().double()
             losses += torch.stack([
                 F.cross_entropy(logits / temperature, truth[held], reduction="sum")
                 for temperature in TEMPERATURES

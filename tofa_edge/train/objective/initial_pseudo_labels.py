@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from pathlib import Path
 
-import torch
 from torch import Tensor
 
 from tofa_edge.architecture.arrays import ImageArray, IndexArray
 from tofa_edge.architecture.layers import LOGITS
 from tofa_edge.train.config import PSEUDO_LABELS, OnStep, counter, silent
 from tofa_edge.train.objective.class_prior import class_prior, labelled_prior
+from tofa_edge.train.objective.features import Features
 from tofa_edge.train.objective.label_spreading import Neighbours, spread
 from tofa_edge.train.objective.linear_probe import (
     Probe,
@@ -30,6 +31,7 @@ def start_from_probe(
     teacher_outputs: Sequence[TeacherOutputs],
     self_training: bool,
     on_step: OnStep = silent,
+    place: Path | None = None,
 ) -> tuple[Tensor, Tensor]:
     """Returns initial pseudo-labels and the class prior; gives the supernet a fitted classifier.
 
@@ -45,17 +47,21 @@ def start_from_probe(
         teacher_outputs: of the images; may be none.
         self_training: whether the probe learns from its own predictions of the unlabelled, too.
         on_step: called after each of the five steps.
+        place: folder for features that are large for the memory; None for that of temporary files.
 
     Returns:
         probabilities of every image, float32, (N, classes), and how frequent each class is among
         the images to train on, (classes,).
     """
     classes, count = supernet.space.classes, counter(PSEUDO_LABELS, 5, on_step, len(images) / 5)
-    own = subnet_features(supernet, supernet.space.largest(), images)
+    device = next(supernet.parameters())
+    own = Features.of(
+        subnet_features(supernet, supernet.space.largest(), images, place=place), device
+    )
     count()
     features = own
     if teacher_outputs:
-        features = torch.cat([teacher.features for teacher in teacher_outputs], dim=1).to(own)
+        features = Features.of([teacher.features for teacher in teacher_outputs], device)
     probe, pseudo_labels, prior = _from_features(features, labels, classes, self_training, count)
     classifier = fit_to(own, pseudo_labels) if teacher_outputs or self_training else probe
     fitted = {"weight": classifier.weight, "bias": classifier.bias}
@@ -66,7 +72,7 @@ def start_from_probe(
 
 
 def _from_features(
-    features: Tensor,
+    features: Features,
     labels: IndexArray,
     classes: int,
     self_training: bool,

@@ -8,7 +8,6 @@ Consistency", NeurIPS 2003; on deep features: Iscen et al., CVPR 2019).
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 
 import torch
@@ -16,6 +15,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from tofa_edge.architecture.arrays import IndexArray
+from tofa_edge.train.objective.features import Features, split
 from tofa_edge.train.objective.standardisation import centre_and_deviation
 
 NEIGHBOURS = 10  # of each image
@@ -37,7 +37,7 @@ class Neighbours:
     weights: Tensor
 
     @classmethod
-    def of(cls, features: Tensor) -> Neighbours:
+    def of(cls, features: Tensor | Features) -> Neighbours:
         """Returns the graph of images by the cosine between their features.
 
         Args:
@@ -45,12 +45,13 @@ class Neighbours:
                 own graphs.
         """
         mean, deviation = centre_and_deviation(features)
-        pairs, values, start = [], [], 0
-        for block in torch.tensor_split(features, math.ceil(len(features) / BLOCK)):
-            places, near = _nearest(F.normalize((block - mean) / deviation, dim=1))
-            pairs.append(places + start)
+        features = Features.of(features)
+        pairs, values = [], []
+        for part in split(features, BLOCK):
+            standard = (features.rows(part) - mean).div_(deviation)
+            places, near = _nearest(F.normalize(standard, dim=1, out=standard))
+            pairs.append(places + part.start)
             values.append(near)
-            start += len(block)
         one_way = _sparse(torch.cat(pairs, dim=1), torch.cat(values), len(features))
         both = (one_way + one_way.t()).coalesce()
         degrees = torch.sparse.sum(both, dim=1).to_dense().clamp(min=1e-12)

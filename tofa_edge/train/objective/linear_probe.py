@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -13,6 +14,7 @@ from tofa_edge.architecture.arrays import ImageArray, IndexArray
 from tofa_edge.architecture.layers import LOGITS, layers
 from tofa_edge.architecture.space import Subnet
 from tofa_edge.train.data.augment import resize
+from tofa_edge.train.objective.features import Features, room_for_rows
 from tofa_edge.train.objective.standardisation import centre_and_deviation
 from tofa_edge.train.supernet.supernet import Statistics, Supernet
 
@@ -34,28 +36,40 @@ class Probe:
     weight: Tensor
     bias: Tensor
 
-    def probabilities(self, features: Tensor) -> Tensor:
+    def probabilities(self, features: Tensor | Features) -> Tensor:
         """Returns probabilities, float32, (N, classes), of `features`, (N, channels)."""
-        return F.linear(features, self.weight, self.bias).softmax(dim=1)
+        return Features.of(features).linear(self.weight, self.bias).softmax(dim=1)
 
 
 def subnet_features(
-    supernet: Supernet, subnet: Subnet, images: ImageArray, statistics: Statistics = "batch"
+    supernet: Supernet,
+    subnet: Subnet,
+    images: ImageArray,
+    statistics: Statistics = "batch",
+    place: Path | None = None,
 ) -> Tensor:
-    """Returns what a subnet's classifier reads of images, float32, (N, channels).
+    """Returns what a subnet's classifier reads of images, (N, channels), float32.
 
-    The images, uint8, (N, S, S, 3), come in mixed order: BatchNorm sees them 256 at a time.
+    The images, uint8, (N, S, S, 3), come in mixed order: BatchNorm sees them 256 at a time. Of very
+    many, the features are float16 on disk, in the folder `place` (`features.room_for_rows`).
     """
     device = next(supernet.parameters()).device
     last = next(layer for layer in layers(supernet.space, subnet) if layer.name == LOGITS)
-    parts = []
+    found: Tensor | None = None
+    done = 0
     with torch.no_grad():
         for part in np.array_split(images, max(1, round(len(images) / BATCH))):
             pixels = torch.from_numpy(part).to(device).permute(0, 3, 1, 2).float()
             pixels = resize(pixels, subnet.resolution)
             (pooled,) = supernet(pixels, subnet, statistics=statistics, outputs=last.inputs)
-            parts.append(pooled.flatten(1).float())
-    return torch.cat(parts)
+            rows = pooled.flatten(1).float()
+            if found is None:
+                found = room_for_rows(len(images), rows.shape[1], "features", place)
+                found = found if found.dtype == torch.float16 else found.to(device)
+            found[done : done + len(rows)] = rows
+            done += len(rows)
+    assert found is not None
+    return found
 
 
 @dataclass(frozen=True, eq=False)
@@ -63,22 +77,23 @@ class StandardFeatures:
     """Features in the form that a probe is fitted to.
 
     Attributes:
-        values: float32, (N, channels), or fewer columns that stand for them.
+        values: (N, channels), or fewer columns that stand for them.
         channels: how many features had; weights are drawn to 0 the more, the fewer.
     """
 
-    values: Tensor
+    values: Features
     channels: int
 
     @classmethod
-    def of(cls, features: Tensor, mean: Tensor, deviation: Tensor) -> StandardFeatures:
+    def of(cls, features: Tensor | Features, mean: Tensor, deviation: Tensor) -> StandardFeatures:
         """Returns features, (N, channels), less their mean, by their deviation."""
-        channels = features.shape[1]
-        return cls((features - mean).div_(deviation * channels**0.5), channels)
+        features = Features.of(features)
+        divisor = deviation * features.channels**0.5
+        return cls(features.standardised(mean, divisor), features.channels)
 
 
 def fit_linear_probe(
-    features: Tensor,
+    features: Tensor | Features,
     labels: IndexArray,
     classes: int,
     rounds: int = SELF_TRAINING_ROUNDS,
@@ -125,12 +140,12 @@ def self_trained(
     weights = labelled.float()
     own = (targets[labelled].sum(dim=0) + 1) / (labelled.sum() + classes)
     if prior is not None:
-        prior = prior.to(values)
+        prior = prior.to(targets)
         weights[labelled] = (prior / own)[known[labelled]]
     weight, bias = _regression(standard, targets, weights, decay)
     unlabelled = torch.nonzero(~labelled).flatten()
     for number in range(rounds if len(unlabelled) else 0):
-        guesses = (values[unlabelled] @ weight.T + bias).softmax(dim=1)
+        guesses = values.take(unlabelled).linear(weight, bias).softmax(dim=1)
         part = (number + 1) / (rounds + 1)
         frequencies = own if prior is None else prior
         targets[unlabelled], weights[unlabelled] = _most_confident(guesses, part, frequencies)
@@ -138,11 +153,12 @@ def self_trained(
     return weight, bias
 
 
-def fit_to(features: Tensor, probabilities: Tensor) -> Probe:
+def fit_to(features: Tensor | Features, probabilities: Tensor) -> Probe:
     """Fits a probe of features, (N, channels), to probabilities instead of labels."""
     mean, deviation = centre_and_deviation(features)
     standard = StandardFeatures.of(features, mean, deviation)
-    weight, bias = _regression(standard, probabilities, torch.ones(len(features)).to(features))
+    weights = torch.ones(len(features)).to(probabilities)
+    weight, bias = _regression(standard, probabilities, weights)
     return _on_raw_features(weight, bias, mean, deviation)
 
 
@@ -183,26 +199,31 @@ def _regression(
     start: tuple[Tensor, Tensor] | None = None,
 ) -> tuple[Tensor, Tensor]:
     chosen = torch.nonzero(weights > 0).flatten()
-    values, targets, weights = standard.values[chosen], targets[chosen], weights[chosen]
+    values, targets, weights = standard.values.take(chosen), targets[chosen], weights[chosen]
     if start is None:
         classes = targets.shape[1]
-        start = (torch.zeros(classes, values.shape[1]), torch.zeros(classes))
-    weight, bias = (value.to(values).clone().requires_grad_() for value in start)
+        start = (torch.zeros(classes, values.channels), torch.zeros(classes))
+    weight, bias = (value.to(targets).clone().requires_grad_() for value in start)
+    total = weights.sum()
     solver = torch.optim.LBFGS([weight, bias], max_iter=60, line_search_fn="strong_wolfe")
 
     def closure() -> Tensor:
         solver.zero_grad()
-        losses = -(targets * F.linear(values, weight, bias).log_softmax(dim=1)).sum(dim=1)
-        loss = (weights * losses).sum() / weights.sum()
-        loss = loss + decay / standard.channels * weight.square().sum()
+        loss = decay / standard.channels * weight.square().sum()
         loss.backward()  # type: ignore[no-untyped-call]
+        for places, block in values.blocks():
+            logs = F.linear(block, weight, bias).log_softmax(dim=1)
+            losses = -(targets[places] * logs).sum(dim=1)
+            part = (weights[places] * losses).sum() / total
+            part.backward()  # type: ignore[no-untyped-call]
+            loss = loss.detach() + part.detach()
         return loss
 
     solver.step(closure)  # type: ignore[no-untyped-call]
     return weight.detach(), bias.detach()
 
 
-def probe_accuracy(probe: Probe, features: Tensor, labels: IndexArray) -> float:
+def probe_accuracy(probe: Probe, features: Tensor | Features, labels: IndexArray) -> float:
     """Returns the accuracy on `features`, float32, (N, channels), of `labels`, (N,)."""
     guesses = probe.probabilities(features).argmax(dim=1).cpu().numpy()
     return float((guesses == labels).mean())

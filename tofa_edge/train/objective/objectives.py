@@ -108,7 +108,8 @@ class Distillation(Objective):
         for index, subnet in enumerate(subnets):
             mine = part(subnets, index, largest, len(chosen))
             places = torch.from_numpy(chosen[mine])
-            logits, features = (share(v[places]).to(device) for v in (self.logits, self.features))
+            taught = (self.logits, self.features)  # in float16 where they are very many
+            logits, features = (share(v[places]).to(device, torch.float32) for v in taught)
             images, update = resize(share(views[mine]), subnet.resolution), subnet == largest
             yield distilled(supernet, images, logits, features, subnet, update)
 

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from tofa_edge.architecture.arrays import IndexArray
+from tofa_edge.train.objective.features import Features
 from tofa_edge.train.objective.label_spreading import Neighbours, spread
 from tofa_edge.train.objective.linear_probe import (
     DECAY,
@@ -55,7 +56,11 @@ CHOICES = tuple(itertools.starmap(ProbeSettings, itertools.product(ROUNDS, DECAY
 
 
 def choose_settings(
-    features: Tensor, labels: IndexArray, classes: int, prior: Tensor, neighbours: Neighbours
+    features: Tensor | Features,
+    labels: IndexArray,
+    classes: int,
+    prior: Tensor,
+    neighbours: Neighbours,
 ) -> ProbeSettings:
     """Returns the settings of the least cross-validated log loss on the labels, in doubt the safer.
 
@@ -107,7 +112,7 @@ def _best(losses: Mapping[ProbeSettings, Tensor], weights: Tensor) -> ProbeSetti
     return least(choices)
 
 
-def _reduced(features: Tensor) -> StandardFeatures:
+def _reduced(features: Tensor | Features) -> StandardFeatures:
     """Returns features in an orthonormal basis of about their first principal components.
 
     Subspace iteration from a random start (Halko et al., SIAM Review 2011, algorithm 4.4); weights
@@ -115,13 +120,14 @@ def _reduced(features: Tensor) -> StandardFeatures:
     """
     standard = StandardFeatures.of(features, *centre_and_deviation(features))
     values = standard.values
-    if min(values.shape) <= CHANNELS:
+    if min(len(values), values.channels) <= CHANNELS:
         return standard
     generator = torch.Generator().manual_seed(0)
-    basis = torch.randn(values.shape[1], CHANNELS, generator=generator).to(values)
+    basis = torch.randn(values.channels, CHANNELS, generator=generator).to(values.device)
     for _ in range(SUBSPACE_ITERATIONS):
-        basis = torch.linalg.qr(values.T @ (values @ basis)).Q
-    return StandardFeatures(values @ basis, standard.channels)
+        products = [block.T @ (block @ basis) for _, block in values.blocks()]
+        basis = torch.linalg.qr(sum(products[1:], start=products[0])).Q
+    return StandardFeatures(Features.of(values.linear(basis.T)), standard.channels)
 
 
 def _predictions(
@@ -133,9 +139,9 @@ def _predictions(
 ) -> Iterator[tuple[ProbeSettings, Tensor]]:
     """Yields each of the settings and its probabilities of all images, (N, classes)."""
     seen = np.concatenate([np.flatnonzero(known)[:IMAGES] for known in (labels >= 0, labels < 0)])
-    part = StandardFeatures(reduced.values[seen], reduced.channels)
+    part = StandardFeatures(reduced.values.take(torch.from_numpy(seen)), reduced.channels)
     for decay, rounds in itertools.product(DECAYS, ROUNDS):
         weight, bias = self_trained(part, labels[seen], classes, rounds, prior, decay)
-        predicted = (reduced.values @ weight.T + bias).softmax(dim=1)
+        predicted = reduced.values.linear(weight, bias).softmax(dim=1)
         yield ProbeSettings(rounds, decay, False), predicted
         yield ProbeSettings(rounds, decay, True), spread(predicted, labels, neighbours)

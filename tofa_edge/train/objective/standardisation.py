@@ -5,10 +5,12 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from tofa_edge.train.objective.features import Features, centre_and_typical
+
 FLOOR = 0.05  # of the typical deviation: what the deviation of a channel counts as, at least
 
 
-def centre_and_deviation(features: Tensor) -> tuple[Tensor, Tensor]:
+def centre_and_deviation(features: Tensor | Features) -> tuple[Tensor, Tensor]:
     """Returns the mean of each channel and the deviation to divide by, float32, (channels,) each.
 
     On narrow data many channels hardly ever fire. Divided by their own deviation, noise would
@@ -19,6 +21,6 @@ def centre_and_deviation(features: Tensor) -> tuple[Tensor, Tensor]:
     Args:
         features: float32, (N, channels).
     """
-    deviation = features.std(dim=0, correction=min(1, len(features) - 1))
+    mean, deviation = centre_and_typical(Features.of(features))
     typical = deviation.square().mean().sqrt()
-    return features.mean(dim=0), torch.clamp(deviation, min=max(FLOOR * float(typical), 1e-6))
+    return mean, torch.clamp(deviation, min=max(FLOOR * float(typical), 1e-6))

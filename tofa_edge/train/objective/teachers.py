@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 import torch
 from torch import Tensor
@@ -24,6 +25,7 @@ from tofa_edge.network.network import LITE_PREPROCESSING
 from tofa_edge.train.config import OnStep, counted, silent, teacher_features
 from tofa_edge.train.data.augment import resize
 from tofa_edge.train.distributed import ALONE, Processes
+from tofa_edge.train.objective.features import room_for_rows
 from tofa_edge.train.objective.objectives import computes_bfloat16
 from tofa_edge.train.supernet.efficientnet_lite import load_lite
 from tofa_edge.train.supernet.supernet import Supernet
@@ -34,11 +36,11 @@ BATCH = 64
 
 @dataclass(frozen=True, eq=False)
 class TeacherOutputs:
-    """What a teacher computes of images.
+    """What a teacher computes of images: in float32, of very many in float16 and on disk.
 
     Attributes:
-        logits: of its own classes, float32, (N, 1000).
-        features: pooled, what its classifier reads, float32, (N, channels).
+        logits: of its own classes, (N, 1000).
+        features: pooled, what its classifier reads, (N, channels).
     """
 
     logits: Tensor
@@ -57,6 +59,7 @@ def run_teachers(
     device: torch.device,
     on_step: OnStep,
     processes: Processes,
+    place: Path | None = None,
 ) -> dict[str, TeacherOutputs]:
     """Returns the outputs of several pretrained networks by name, as `run_teacher` does.
 
@@ -65,14 +68,14 @@ def run_teachers(
     Args:
         names: of the networks.
         logits_of: whose logits are kept; those of the others are (0, 1000).
-        images: as for `run_teacher`, as are `device`, `on_step` and `processes`.
+        images: as for `run_teacher`, as are `device`, `on_step`, `processes` and `place`.
 
     Raises:
         TrainingError: as by `run_teacher`.
     """
     outputs = {}
     for name in names:
-        made = run_teacher(name, images, device, on_step, processes)
+        made = run_teacher(name, images, device, on_step, processes, place=place)
         outputs[name] = made if name == logits_of else replace(made, logits=made.logits[:0].clone())
     return outputs
 
@@ -127,6 +130,7 @@ def run_teacher(
     on_step: OnStep = silent,
     processes: Processes = ALONE,
     resolution: int | None = None,
+    place: Path | None = None,
 ) -> TeacherOutputs:
     """Returns a pretrained network's outputs for images; in bfloat16 where a machine computes so.
 
@@ -137,6 +141,7 @@ def run_teacher(
         on_step: called after each 64 images.
         processes: that share the work; all return all of it.
         resolution: input size in pixels; by default `teacher_resolution` of the images.
+        place: folder for outputs that are large for the memory; None for that of temporary files.
 
     Raises:
         TrainingError: the network's weights are not installed.
@@ -144,9 +149,15 @@ def run_teacher(
     size = resolution or teacher_resolution(images.shape[1])
     teacher = Teacher.load(name, device, size)
     mine = torch.from_numpy(images[processes.rank :: processes.world])
-    outputs: list[tuple[Tensor, ...]] = []
+    outputs: list[Tensor] = []
+    done = 0
     for part in counted(teacher_features(name), torch.split(mine, BATCH), on_step, BATCH):
         made = teacher(part.to(device).permute(0, 3, 1, 2))
-        outputs.append((made.logits.cpu(), made.features.cpu()))
-    every = (torch.cat(parts) for parts in zip(*outputs, strict=True))
-    return TeacherOutputs(*(processes.gather(value, len(images)) for value in every))
+        rows = [made.logits.cpu(), made.features.cpu()]
+        if not outputs:
+            outputs = [room_for_rows(len(mine), row.shape[1], f"outputs of {name}", place)
+                       for row in rows]  # fmt: skip
+        for output, row in zip(outputs, rows, strict=True):
+            output[done : done + len(row)] = row
+        done += len(rows[0])
+    return TeacherOutputs(*(processes.gather(value, len(images)) for value in outputs))

@@ -73,6 +73,11 @@ class Checkpoints:
     identity: Mapping[str, str] = field(default_factory=dict)
     found: Checkpoint | None = None
 
+    @property
+    def folder(self) -> Path | None:
+        """Where the file lies; None writes none."""
+        return None if self.path is None else self.path.parent
+
     @staticmethod
     def open(out: Path, resume: bool) -> Checkpoints:
         """Returns those beside the bundle `out`, with what is there to `resume` from.

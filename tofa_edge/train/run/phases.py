@@ -164,8 +164,9 @@ def _task(
     probe, prior = None, None
     if not (run.checkpoints.is_at(TRAINING, QUANTISATION_AWARE) or config.starts_from_nothing):
         probe, prior = start_from_probe(
-            supernet, images, labels, teacher_outputs, bool(unlabelled), run.on_step
-        )
+            supernet, images, labels, teacher_outputs, bool(unlabelled), run.on_step,
+            run.checkpoints.folder,
+        )  # fmt: skip
         processes.agree([probe, prior])
     classes, batch = supernet.space.classes, config.batch_size
     objective = SemiSupervised(

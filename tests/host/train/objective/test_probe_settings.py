@@ -101,12 +101,12 @@ def test_probe_of_reduced_features_is_the_same_where_nothing_is_lost(
     features, truth = images(0.0)
     features = features @ torch.randn(40, 120, generator=torch.Generator().manual_seed(1))
     reduced = probe_settings._reduced(features)
-    assert reduced.values.shape == (800, 40)
+    assert (len(reduced.values), reduced.values.channels) == (800, 40)
     whole = StandardFeatures.of(features, *centre_and_deviation(features))
     said = []
     for standard in (whole, reduced):
         weight, bias = self_trained(standard, labelled(truth, 15), 2, 0, EVEN, DECAY)
-        said.append((standard.values @ weight.T + bias).softmax(dim=1))
+        said.append(standard.values.linear(weight, bias).softmax(dim=1))
     torch.testing.assert_close(said[0], said[1], atol=2e-3, rtol=0)
 
 

@@ -41,9 +41,13 @@ def room_for(count: int, size: int, place: Path | None = None) -> ImageArray:
 
 
 def array_for(
-    shape: Sequence[int], dtype: DTypeLike, purpose: str, place: Path | None = None
+    shape: Sequence[int],
+    dtype: DTypeLike,
+    purpose: str,
+    place: Path | None = None,
+    share: float | None = None,
 ) -> NDArray[Any]:
-    """Returns a new array, in memory if it takes at most 40 % of what is free, else on disk.
+    """Returns a new array, in memory if it takes little enough of what is free, else on disk.
 
     The file has no name, so that nothing is left of it however the process ends; its space is taken
     at once, so that a full disk is an error now and not a crash later.
@@ -53,12 +57,14 @@ def array_for(
         dtype: of its values.
         purpose: what it is for, in messages.
         place: folder of the file; None for that of temporary files.
+        share: of free memory that it may take; None: 40 %, and 256 MB always.
 
     Raises:
         DataError: there is no room.
     """
+    free, least = available_memory_bytes() or 0, 0 if share else ALWAYS_IN_MEMORY
     size = int(np.prod([*shape, np.dtype(dtype).itemsize], dtype=np.int64))
-    if size <= max(ALWAYS_IN_MEMORY, MEMORY_SHARE * (available_memory_bytes() or 0)):
+    if size <= max(least, (share or MEMORY_SHARE) * free):
         return np.empty(tuple(shape), dtype)
     folder = Path(tempfile.gettempdir()) if place is None else place
     wanted = f"{folder}: {purpose} want {size / GIGA:.1f} GB"
