@@ -23,6 +23,7 @@ from tofa_edge.train.data.files.doubles import DOUBLED
 from tofa_edge.train.data.files.folders import BESIDE, KEPT_TO_TEST, LINKED_OUT
 from tofa_edge.train.data.photos import LabelledPaths
 from tofa_edge.train.data.reading import ReadingOptions
+from tofa_edge.train.data.tables.tables import NOT_LISTED
 
 log = logging.getLogger(__name__)
 
@@ -36,6 +37,7 @@ IN_WORDS = {
     THUMBNAILS: "in folders of thumbnails or what was deleted",
     BESIDE: "in folders beside train, val and test",
     KEPT_TO_TEST: "kept to test",
+    NOT_LISTED: "that the table does not list",
     DEEP: "of more than 8 bits",
     CMYK: "in CMYK",
     ALPHA: "with transparency, dropped",

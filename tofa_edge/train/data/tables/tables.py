@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import json
 import logging
+import os
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from tofa_edge.errors import DataError
+from tofa_edge.images.walk import PassedOver, walk
 from tofa_edge.train.data.class_names import one_form
 from tofa_edge.train.data.photos import LabelledPaths
 from tofa_edge.train.data.reading import PLAIN, ReadingOptions
@@ -23,6 +26,7 @@ log = logging.getLogger(__name__)
 ROBOFLOW = "_classes.csv"
 METADATA = ("metadata.csv", "metadata.jsonl")
 LINES = ".jsonl"
+NOT_LISTED = "not in the table"
 TABLES = (".csv", ".tsv", ".txt", LINES)
 
 
@@ -70,13 +74,19 @@ def tables_in(root: Path) -> dict[Path, str | None]:
 def read_tables(
     root: Path, tables: dict[Path, str | None], least_classes: int, reading: ReadingOptions
 ) -> LabelledPaths:
-    """Returns the photos of all `tables` in a folder; each has the role of its table."""
+    """Returns the photos of all `tables` in a folder; each has the role of its table.
+
+    Photos in the folder that no table lists are in `passed_over`.
+    """
     photos = []
     for path, role in tables.items():
         photos += [
             Listed(each.path, each.label, each.role or role) for each in _photos(path, reading)
         ]
-    return labelled(root, photos, least_classes)
+    found, known = walk(root), {os.path.realpath(each.path) for each in photos}
+    others = [PassedOver(path, NOT_LISTED) for path in found.photos
+              if os.path.realpath(path) not in known]  # fmt: skip
+    return replace(labelled(root, photos, least_classes), passed_over=tuple(others))
 
 
 def _lists_photos(path: Path) -> bool:
