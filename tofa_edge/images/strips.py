@@ -46,7 +46,8 @@ def central_square(image: Image, least: int) -> tuple[Image, bool]:
 def orientation(image: Image) -> int:
     """Returns how an image is turned by its EXIF, 1 to 8; 1 where that is damaged or says nothing.
 
-    A TIFF has to be loaded before: Pillow turns it, and says 1 from then on.
+    Args:
+        image: a TIFF has to be loaded before: Pillow turns it, and says 1 from then on.
     """
     try:
         found = image.getexif().get(ORIENTATION, 1)

@@ -43,7 +43,7 @@ class Features:
     def of(
         cls, features: Tensor | Features | Sequence[Tensor], like: Tensor | None = None
     ) -> Features:
-        """Returns features, (N, channels), or those of several networks side by side.
+        """Returns features, float32 or float16, (N, channels), or those of several networks.
 
         Args:
             features: of all images.
@@ -92,12 +92,17 @@ class Features:
         return Features((found.rows(slice(None)),), self.device) if found.fits else found
 
     def standardised(self, mean: Tensor, divisor: Tensor) -> Features:
-        """Returns them less a `mean`, by a `divisor`, (channels,) each; of raw ones."""
+        """Returns raw ones less a `mean`, by a `divisor`, float32, (channels,) each."""
         found = Features(self.parts, self.device, self.chosen, (mean, divisor))
         return Features((found.rows(slice(None)),), self.device) if self.fits else found
 
     def linear(self, weight: Tensor, bias: Tensor | None = None) -> Tensor:
-        """Returns features @ weight.T + bias, float32, (N, outputs)."""
+        """Returns features @ weight.T + bias, float32, (N, outputs).
+
+        Args:
+            weight: float32, (outputs, channels).
+            bias: float32, (outputs,); None for none.
+        """
         return torch.cat([F.linear(block, weight, bias) for _, block in self.blocks()])
 
     def __len__(self) -> int:

@@ -53,7 +53,7 @@ def array_for(
     at once, so that a full disk is an error now and not a crash later.
 
     Args:
-        shape: of the array.
+        shape: of the array, (N, …).
         dtype: of its values.
         purpose: what it is for, in messages.
         place: folder of the file; None for that of temporary files.
