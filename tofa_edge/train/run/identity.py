@@ -33,5 +33,6 @@ def identity(
         name: str(value) for name, value in asdict(config).items() if name not in MAY_DIFFER
     }
     dealt = hashlib.sha256(b"".join(part.tobytes() for part in roles.values()))
-    hashes = {"photos": digest.hexdigest()[:16], "roles": dealt.hexdigest()[:16]}
-    return {"classes": ", ".join(photos.classes), **hashes, **settings}
+    pixels, roles_dealt = digest.hexdigest()[:16], dealt.hexdigest()[:16]
+    named = {"classes": ", ".join(photos.classes), "photos": pixels, **settings}
+    return {**named, "roles": roles_dealt}  # last: settings decide them

@@ -41,7 +41,7 @@ def test_subnets_are_judged(tiny_bundle: Path, tmp_path: Path, lines: list[str])
     made = evaluate(bundle, photos, 2, 0)
     assert "torn.png" in lines.pop(0)
     assert [row.name for row in made] == ["largest", "middle", "smallest", "random 1", "random 2"]
-    assert len(lines) == 5
+    assert sum(" MMACs" in line for line in lines) == 5
     for row in made:
         assert row.photos == row.confusion.sum() == 24
         assert row.accuracy == pytest.approx(np.trace(row.confusion) / 24)
