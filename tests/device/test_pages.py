@@ -36,7 +36,7 @@ BLOCK = re.compile(
 ELSEWHERE = {"write-a-backend.md": "its blocks stand in the example, which test_plugin.py runs"}
 GENERATED = {"cli.md": "written by the command line itself"}
 WANTS_TORCH = ("train.md", "write-a-search-space.md")
-SECONDS = 120
+SECONDS = 240
 
 
 @dataclass(frozen=True)

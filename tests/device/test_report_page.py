@@ -193,5 +193,5 @@ def _hostile(value: Any) -> Any:
         return {key: _hostile(item) for key, item in value.items()}
     if isinstance(value, list):
         return [_hostile(item) for item in value]
-    kept = ("front", "engine", "largest at lower resolution")
+    kept = ("front", "engine", "largest at lower resolution", "SingleStream", "Offline")
     return HOSTILE if isinstance(value, str) and value not in kept else value

@@ -19,8 +19,7 @@ from tofa_edge.backends.protocol import Engine, Target
 from tofa_edge.budget import Budget
 from tofa_edge.cutting import ranges, sensitivity
 from tofa_edge.cutting.accuracy_drop import Drop, drop
-from tofa_edge.deployment import deploy as deployment
-from tofa_edge.deployment import verify
+from tofa_edge.deployment import choice, verify
 from tofa_edge.deployment.screen import EngineFilter
 from tofa_edge.errors import BackendError, BudgetError
 from tofa_edge.network import integers
@@ -130,7 +129,7 @@ def test_a_budget_falls_back_to_float(
     if not has_int8():
         pytest.skip("no engine here computes in int8")
 
-    monkeypatch.setattr(deployment, "fastest_candidates", one_of_each)
+    monkeypatch.setattr(choice, "fastest_candidates", one_of_each)
     monkeypatch.setattr(choosing, "expected_drop", lambda predictor, target: -target.is_integer)
     strict = replace(STRICT, latency_ms=1000)
     with tofa_edge.deploy(tiny_bundle, budget=strict, remember=False) as model:
@@ -151,7 +150,7 @@ def test_a_budget_goes_on_in_float_where_an_integer_network_is_wrong(
     def strict(target: Target, rounding: float = 0.0) -> float:
         return -1.0 if target.is_integer else honest(target, rounding)
 
-    monkeypatch.setattr(deployment, "fastest_candidates", one_of_each)
+    monkeypatch.setattr(choice, "fastest_candidates", one_of_each)
     monkeypatch.setattr(choosing, "expected_drop", lambda predictor, target: -target.is_integer)
     monkeypatch.setattr(verify, "tolerance", strict)
     budget = Budget(latency_ms=1000)
