@@ -96,13 +96,15 @@ def prepare_with_changes(
     return Prepared(pixels, picture.changes, picture.peak)
 
 
-def load(path: str | os.PathLike[str]) -> Image:
+def load(path: str | os.PathLike[str], peak: float | None = None) -> Image:
     """Returns the image of the file at `path`, upright and RGB; a JPEG of over 64 Mpx is reduced.
+
+    Values of more than 8 bits are scaled by `peak`, as `prepare` does.
 
     Raises:
         ImageError: it cannot be read.
     """
-    return read(path).image
+    return read(path, peak=peak).image
 
 
 def files_in(folder: Path) -> list[Path]:

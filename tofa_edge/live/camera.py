@@ -10,6 +10,7 @@ import os
 import time
 import zlib
 from collections.abc import Callable, Iterable
+from functools import partial
 from typing import Any, Literal, cast
 
 import numpy as np
@@ -96,6 +97,7 @@ class WatchedStream(Stream):
         latest: as in `Stream`.
         skip_bad: whether frames that are no image are passed over.
         timeout_s: that a prediction waits for a frame at most.
+        peak: as `prepare` takes it.
     """
 
     def __init__(
@@ -106,12 +108,11 @@ class WatchedStream(Stream):
         latest: bool | None = None,
         skip_bad: bool = False,
         timeout_s: float | None = None,
+        peak: float | None = None,
     ) -> None:
         self._events, self._now = events, tuple[str, ...]()
-        watch = CameraWatch()
-        super().__init__(
-            predict, frames, latest, skip_bad, timeout_s, lambda frame: inspected(watch, frame)
-        )
+        inspect = partial(inspected, CameraWatch(), peak=peak)
+        super().__init__(predict, frames, latest, skip_bad, timeout_s, inspect)
 
     def __next__(self) -> FramePrediction:
         """See `Stream`."""
@@ -133,17 +134,20 @@ class WatchedStream(Stream):
             self._events.add("camera again", "the camera's frames are as they should be")
 
 
-def inspected(watch: CameraWatch, frame: ImageSource) -> tuple[ImageSource, tuple[str, ...]]:
+def inspected(
+    watch: CameraWatch, frame: ImageSource, peak: float | None = None
+) -> tuple[ImageSource, tuple[str, ...]]:
     """Returns a frame, of a file its image, and its faults; none of what is no image.
 
     Args:
         watch: of the camera.
         frame: as a model takes it.
+        peak: as `prepare` takes it, of values of more than 8 bits.
 
     Raises:
         ImageError: a file cannot be read.
     """
-    image = load(frame) if isinstance(frame, str | os.PathLike) else frame
+    image = load(frame, peak) if isinstance(frame, str | os.PathLike) else frame
     array = image if isinstance(image, np.ndarray) else _array(image)
     sound = array is not None and array.dtype == np.uint8 and array.ndim in (2, 3) and array.size
     return image, watch.faults(cast(NDArray[Any], array)) if sound else ()

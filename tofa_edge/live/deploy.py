@@ -144,8 +144,7 @@ def _live_model(
         known = remembered_model(request, key_of(request, remember), Trace(), unknown_below)
         first = first_rung(request, unknown_below) if known is None else _rung(request, known)
     first = first or _rung(request, deployed(request, remember, unknown_below))
-    crop = request.bundle.preprocessing.crop
-    model = LiveModel(first, crop, events, request.budget)
+    model = LiveModel(first, events, request.budget)
     choose = partial(_choose_others, model, request, live, remember, events, starts)
     model.restores_by(partial(_restored, model, request, remember, choose))
     if live.ladder > 1:

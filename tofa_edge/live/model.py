@@ -12,7 +12,7 @@ from tofa_edge.architecture.arrays import ImageArray
 from tofa_edge.architecture.space import Subnet
 from tofa_edge.backends.protocol import Engine
 from tofa_edge.budget import Budget
-from tofa_edge.bundle.images import ImageSource, prepare
+from tofa_edge.bundle.images import ImageSource
 from tofa_edge.live.camera import WatchedStream
 from tofa_edge.live.check import RungCheck, checked_rung
 from tofa_edge.live.events import Event, EventLog
@@ -35,7 +35,6 @@ class LiveModel:
 
     Args:
         first: the network that serves first.
-        crop: share of an image's shorter side that is kept.
         events: where it tells what happens.
         budget: whose latency counts misses, and decides which network of a ladder serves.
     """
@@ -43,12 +42,11 @@ class LiveModel:
     def __init__(
         self,
         first: Rung,
-        crop: float,
         events: EventLog,
         budget: Budget = Budget(),  # noqa: B008
     ) -> None:
         limit_ms = budget.latency_ms
-        self._ladder, self._log, self._crop, self._limit_ms = Ladder(first), events, crop, limit_ms
+        self._ladder, self._log, self._limit_ms = Ladder(first), events, limit_ms
         self._governor = None if limit_ms is None else Governor(limit_ms, budget.percentile)
         self._waiting = Waiting()
         self._classes, self._unknown_below = first.model.classes, first.model.unknown_below
@@ -111,12 +109,8 @@ class LiveModel:
             image: as for `Model`.
         """
         with self._ladder.in_use() as rung:
-            begin = time.perf_counter()
-            prepared = prepare(image, rung.model.input_size, self._crop)
-            ready = time.perf_counter()
-            prediction = rung.model(prepared)
-            end = time.perf_counter()
-        self._count_call(rung, end, end - ready, ready - begin)
+            prediction, run_s, preparation_s = rung.model.timed(image)
+        self._count_call(rung, run_s, preparation_s)
         return prediction
 
     def batch(self, images: Sequence[ImageSource] | ImageArray) -> list[Prediction]:
@@ -152,7 +146,8 @@ class LiveModel:
             skip_bad: whether frames that are no image are counted and skipped, not raised.
             timeout_s: that a prediction waits for a frame at most, before it raises CameraError.
         """
-        return WatchedStream(self, frames, self._log, latest, skip_bad, timeout_s)
+        peak = self._ladder.current.model.peak
+        return WatchedStream(self, frames, self._log, latest, skip_bad, timeout_s, peak)
 
     def stats(self) -> LiveStatistics:
         """Returns how many images were predicted one by one, how long that took, and by what."""
@@ -265,12 +260,12 @@ class LiveModel:
                 self._switches += 1
             self._log.add("switched", f"{rung} serves{_about(rung)}: {reason}", str(rung))
 
-    def _count_call(self, rung: Rung, now_s: float, run_s: float, preparation_s: float) -> None:
+    def _count_call(self, rung: Rung, run_s: float, preparation_s: float) -> None:
         with self._lock:
             self._calls.append((run_s, preparation_s))
             self._count += 1
             self._misses += self._limit_ms is not None and 1e3 * run_s > self._limit_ms
-            step = self._step(rung, now_s, 1e3 * run_s)
+            step = self._step(rung, time.perf_counter(), 1e3 * run_s)
         if step is not None:
             self.serve(*step)
 

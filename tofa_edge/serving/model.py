@@ -62,6 +62,7 @@ class Model:
         input_size: height and width of the network's input in pixels.
         explanation: the same as `explain`, as values.
         unknown_below: predictions of less probability, 0..1, are not `known`; may be changed.
+        peak: largest value of the training photos of more than 8 bits; None where there are none.
     """
 
     def __init__(
@@ -80,7 +81,7 @@ class Model:
         self.input_size = subnet.resolution
         self._session: Session | None = session
         self.explanation, self._crop, self._temperature = explanation, crop, temperature
-        self.unknown_below, self._peak = unknown_below, peak
+        self.unknown_below, self.peak = unknown_below, peak
         self._lock = threading.Lock()
         self._calls: deque[tuple[float, float]] = deque(maxlen=REMEMBERED_CALLS)
         self._count = 0
@@ -95,16 +96,26 @@ class Model:
             image: a uint8 array (height, width, 3) in RGB or (height, width) in grey, a PIL image,
                 or a path. Without cropping or resizing if it is (input_size, input_size, 3).
         """
-        begin = time.perf_counter()
-        prepared = prepare(image, self.input_size, self._crop, self._peak)
-        ready = time.perf_counter()
-        logits = self._run(prepared[np.newaxis])[0]
-        prediction = self._prediction(logits)
-        end = time.perf_counter()
+        prediction, run_s, preparation_s = self.timed(image)
         with self._lock:
-            self._calls.append((end - ready, ready - begin))
+            self._calls.append((run_s, preparation_s))
             self._count += 1
         return prediction
+
+    def timed(self, image: ImageSource) -> tuple[Prediction, float, float]:
+        """Predicts one image, and counts it in no statistics.
+
+        Args:
+            image: as for a call.
+
+        Returns:
+            The prediction, and the seconds from the array at the network's size on, and before it.
+        """
+        begin = time.perf_counter()
+        prepared = prepare(image, self.input_size, self._crop, self.peak)
+        ready = time.perf_counter()
+        prediction = self._prediction(self._run(prepared[np.newaxis])[0])
+        return prediction, time.perf_counter() - ready, ready - begin
 
     def batch(self, images: Sequence[ImageSource] | ImageArray) -> list[Prediction]:
         """Predicts several images in one run, which may be faster than one by one.
@@ -119,7 +130,7 @@ class Model:
         if isinstance(images, np.ndarray) and images.ndim != 4:
             raise ImageError(f"a batch wants an array (N, height, width, 3), got {images.shape}")
         size = self.input_size
-        batch = stack([prepare(image, size, self._crop, self._peak) for image in images], size)
+        batch = stack([prepare(image, size, self._crop, self.peak) for image in images], size)
         if not len(batch):
             return []
         return [self._prediction(logits) for logits in self._run(batch)]

@@ -114,13 +114,15 @@ def test_a_bright_object_on_white_and_a_lamp_in_the_night_are_scenes() -> None:
     assert exposure_faults(night) == ()
 
 
-def live_model() -> tuple[LiveModel, EventLog]:
+def live_model(peak: float | None = None) -> tuple[LiveModel, EventLog]:
     network, engine = specimen(), Engine(Reference(), Target())
     classes = tuple("abcdefghij")
     explanation = Explanation(Path("x"), Budget())
-    model = Model(ReferenceSession(network), tiny().largest(), engine, classes, explanation)
+    model = Model(
+        ReferenceSession(network), tiny().largest(), engine, classes, explanation, peak=peak
+    )
     events = EventLog()
-    return LiveModel(Rung(model), 1.0, events), events
+    return LiveModel(Rung(model), events), events
 
 
 def test_a_stream_names_faults_in_predictions_and_in_events(tmp_path: Path) -> None:
@@ -136,6 +138,16 @@ def test_a_stream_names_faults_in_predictions_and_in_events(tmp_path: Path) -> N
     kinds = [event.kind for event in events.all()]
     assert kinds == ["serving", "camera", "camera again"]
     assert "black" in events.all()[1].text
+
+
+def test_a_dark_frame_of_more_than_8_bits_is_scaled_as_the_training_photos(tmp_path: Path) -> None:
+    frame = tmp_path / "frame.png"
+    Image.fromarray(scene(80, 80)[..., 0].astype(np.uint16)).save(frame)
+    model, _ = live_model(peak=4095)
+    with model, model.stream([frame]) as stream:
+        (whole,) = model.batch([frame])
+        for prediction in (model(frame), next(stream)):
+            np.testing.assert_allclose(prediction.logits, whole.logits, rtol=1e-4, atol=1e-4)
 
 
 def test_what_is_no_image_stays_the_models_to_refuse() -> None:

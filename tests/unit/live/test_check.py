@@ -63,7 +63,7 @@ def rung(own_ms: float) -> tuple[Rung, Spoiled]:
 @pytest.mark.parametrize("fails", [True, False])
 def test_what_fails_is_taken_out_and_the_next_serves(fails: bool) -> None:
     (slow, spoiled), (fast, _) = rung(9.0), rung(1.0)
-    with LiveModel(slow, 1.0, EventLog()) as model:
+    with LiveModel(slow, EventLog()) as model:
         model.take(fast)
         assert [each.fault for each in model.check()] == ["", ""]
         assert [event.kind for event in model.events] == ["serving", "ready"]
@@ -83,7 +83,7 @@ def test_rounding_that_differs_is_no_fault() -> None:
     only, spoiled = rung(9.0)
     assert only.logits is not None
     spoiled.noise = 1e-4 * float(np.abs(only.logits).max())
-    with LiveModel(only, 1.0, EventLog()) as model:
+    with LiveModel(only, EventLog()) as model:
         (found,) = model.check()
         assert 0 < found.difference < 1e-3
         assert not found.fault

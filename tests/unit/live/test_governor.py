@@ -148,7 +148,7 @@ def test_a_model_serves_by_the_network_that_keeps_the_budget(
         model = Model(Loaded(number, passes), subnet, engine, classes, explanation)
         return Rung(model, 0.9 - number / 10, OWN_MS[number])
 
-    model = LiveModel(rung(0), 1.0, EventLog(), Budget(latency_ms=LIMIT_MS))
+    model = LiveModel(rung(0), EventLog(), Budget(latency_ms=LIMIT_MS))
 
     monkeypatch.setattr(model, "_waiting", Waiting(tmp_path / "none"))
     with model:
@@ -178,7 +178,7 @@ def test_throttling_is_told_and_holds_the_ladder(tmp_path: Path) -> None:
     cooling.mkdir(parents=True)
     (cooling / "type").write_text("cpufreq-cpu0\n")
     (cooling / "cur_state").write_text("0\n")
-    model = LiveModel(Rung(unused_model()), 1.0, EventLog(), Budget(latency_ms=LIMIT_MS))
+    model = LiveModel(Rung(unused_model()), EventLog(), Budget(latency_ms=LIMIT_MS))
     watch = ThrottleWatch(model.hold, tmp_path, 0.01)
     watch.start()
     assert model._governor is not None
@@ -196,7 +196,7 @@ def test_throttling_is_told_and_holds_the_ladder(tmp_path: Path) -> None:
 
 
 def test_the_watch_ends_with_a_model_that_is_forgotten(tmp_path: Path) -> None:
-    model = LiveModel(Rung(unused_model()), 1.0, EventLog(), Budget(latency_ms=LIMIT_MS))
+    model = LiveModel(Rung(unused_model()), EventLog(), Budget(latency_ms=LIMIT_MS))
     watch = ThrottleWatch(model.hold, tmp_path, 0.01)
     watch.start()
     del model
