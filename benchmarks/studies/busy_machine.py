@@ -36,7 +36,7 @@ ONE = """
 import json, sys, time
 import numpy as np, tofa_edge
 from tofa_edge.backends import backend
-from tofa_edge.deployment import deploy
+from tofa_edge.live import deploy
 from tofa_edge.measurement.stopwatch import Stopwatch, timed
 asked = json.loads(sys.argv[1])
 if asked.get("backend"):

@@ -117,7 +117,7 @@ def test_public_names_survive_importing_every_module(backwards: bool) -> None:
     run(f"{imports}\nassert callable(tofa_edge.deploy) and tofa_edge.Bundle.open")
 
 
-@pytest.mark.parametrize("module", ["tofa_edge", "tofa_edge.deployment.deploy"])
+@pytest.mark.parametrize("module", ["tofa_edge", "tofa_edge.live.deploy"])
 def test_importing_loads_nothing_heavy(module: str) -> None:
     loaded = run(f"import sys, numpy, {module}; print([m for m in {HEAVY} if m in sys.modules])")
     assert loaded == "[]"
@@ -125,7 +125,7 @@ def test_importing_loads_nothing_heavy(module: str) -> None:
 
 def test_importing_deploy_is_quick(tmp_path: Path) -> None:
     code = (
-        "import time, numpy; begin = time.process_time(); import tofa_edge.deployment.deploy; "
+        "import time, numpy; begin = time.process_time(); import tofa_edge.live.deploy; "
         "print(time.process_time() - begin)"
     )
     compiled = {"PYTHONDONTWRITEBYTECODE": "", "PYTHONPYCACHEPREFIX": str(tmp_path)}

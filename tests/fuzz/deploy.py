@@ -160,7 +160,7 @@ def run(
 
 def _import() -> None:
     """Imports what every case needs, so that forks have it; engines are left to the cases."""
-    import tofa_edge.deployment.deploy
+    import tofa_edge.live.deploy
     import tofa_edge.selftest.records  # noqa: F401
 
 

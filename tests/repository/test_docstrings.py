@@ -177,7 +177,7 @@ def unshaped(each: Documented, node: ast.FunctionDef) -> Iterator[str]:
 def test_everything_public_is_walked() -> None:
     names = {each.where for each in public()}
     for wanted in (
-        "deployment.deploy: deploy",
+        "live.deploy: deploy",
         "train.objective.losses: unified",
         "backends.protocol: Backend.build",
         "benchmarks.suite.bench: bench",

@@ -62,7 +62,7 @@ def test_there_is_no_circle() -> None:
 
 
 def test_a_planted_upward_import_is_found() -> None:
-    inside = "def later():\n    from tofa_edge.deployment.deploy import deploy\n"
+    inside = "def later():\n    from tofa_edge.deployment.deploy import deployed\n"
     planted = {**modules(), "tofa_edge.cutting.planted": inside}
     assert upward(planted) == ["tofa_edge.cutting.planted imports tofa_edge.deployment.deploy"]
 

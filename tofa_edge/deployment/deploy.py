@@ -1,4 +1,4 @@
-"""deploy(): from a bundle to a running network, on this device, by measuring.
+"""deployed(): from a bundle to a running network, on this device, by measuring.
 
 open the bundle → remembered? measure it again, done → self-test of the engines on the golden cases,
 each in a process of its own → time those that pass on one subnet → measure a few subnets → predict
@@ -12,12 +12,8 @@ import contextlib
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from pathlib import Path
 
-from tofa_edge.architecture.space import Subnet
 from tofa_edge.backends.protocol import Engine
-from tofa_edge.budget import Budget
-from tofa_edge.bundle.bundle import Bundle
 from tofa_edge.cutting.cutter import Cutter
 from tofa_edge.deployment.check import checked
 from tofa_edge.deployment.choice import best_within, check_predicted, chooser_for, exactly
@@ -45,13 +41,7 @@ from tofa_edge.deployment.remember import (
     served_model,
 )
 from tofa_edge.deployment.remember import remember as remember_decision
-from tofa_edge.deployment.request import (
-    DeployOptions,
-    Request,
-    checked_limits,
-    refuse_former,
-    requested,
-)
+from tofa_edge.deployment.request import Request
 from tofa_edge.deployment.screen import EngineFilter, fastest, screen, working_engines
 from tofa_edge.deployment.trace import Trace
 from tofa_edge.errors import BackendError
@@ -65,48 +55,6 @@ from tofa_edge.serving.model import Model
 MADE_AGAIN = (
     ": it is made again in the background when the load is clearly lower, at most once an hour"
 )
-
-
-def deploy(
-    bundle: str | Path | Bundle,
-    *,
-    latency_ms: float | None = None,
-    memory_mb: float | None = None,
-    budget: Budget | None = None,
-    subnet: Subnet | None = None,
-    unknown_below: float = 0.0,
-    remember: bool = True,
-    options: DeployOptions = DeployOptions(),  # noqa: B008 (frozen)
-    **former: object,
-) -> Model:
-    """Cuts a network out of a bundle for this device and returns it, loaded and measured.
-
-    With a budget: the one with the best expected accuracy among the networks measured within it.
-    With `subnet`: exactly that one. With neither: the largest.
-
-    Args:
-        bundle: a `.tofa` file, or one already opened.
-        latency_ms: bounds the p95 of `model(x)` for one uint8 array of the network's input size.
-        memory_mb: bounds by how much the process is expected to grow, in MB of 1e6 bytes.
-        budget: these and more limits in one; instead of them.
-        subnet: the very architecture to build, the same on every device.
-        unknown_below: predictions of less probability, 0..1, say that they are not `known`.
-        remember: whether to reuse and keep what was chosen here before; never with frames.
-        options: which engines may be used, frames of this device's camera, how long to search.
-        former: none; arguments of earlier versions are refused, naming their new place.
-
-    Raises:
-        BundleError: the bundle is damaged, or has no photos and too few frames were given.
-        BudgetError: no network measured is within the budget.
-        LimitError: a limit is no number in its range, or limits contradict each other.
-        BackendError: no engine works here, or the one asked for does not.
-        SubnetError: the bundle's space does not contain the subnet.
-        ImageError: a calibration frame cannot be read.
-        TypeError: an argument is unknown, or has moved to the options.
-    """
-    refuse_former(former)
-    limits = checked_limits(latency_ms, memory_mb, budget, subnet)
-    return deployed(requested(bundle, limits, subnet, options), remember, unknown_below)
 
 
 def deployed(request: Request, remember: bool, unknown_below: float) -> Model:

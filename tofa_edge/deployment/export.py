@@ -18,7 +18,7 @@ from tofa_edge.bundle.bundle import Bundle
 from tofa_edge.cutting.accuracy_drop import Drop, drop, logits_of, photos_of, softmax
 from tofa_edge.cutting.cutter import Cutter
 from tofa_edge.cutting.ranges import NARROW_LEVELS, ready
-from tofa_edge.deployment.deploy import deploy
+from tofa_edge.deployment.deploy import deployed
 from tofa_edge.deployment.request import DeployOptions, checked_limits, requested
 from tofa_edge.errors import BackendError, BudgetError, ExportError, LimitError
 from tofa_edge.network.integers import MOST_LEVELS
@@ -123,7 +123,8 @@ def export(
     if not budget.is_free:
         name = checker.backend.name if checker else None
         options = DeployOptions(backend=name, precision=precision)
-        with deploy(opened, budget=budget, options=options) as model:
+        chosen = requested(opened, budget, None, options)
+        with deployed(chosen, remember=True, unknown_below=0.0) as model:
             subnet, measured = model.subnet, str(model.explanation.chosen)
     subnet = subnet or opened.space.largest()
     cutter, by = Cutter(opened), calibrating_engine(opened)

@@ -14,10 +14,9 @@ from tofa_edge.backends.protocol import Engine
 from tofa_edge.budget import Budget
 from tofa_edge.bundle.images import ImageSource
 from tofa_edge.live.camera import WatchedStream
-from tofa_edge.live.check import RungCheck, checked_rung
 from tofa_edge.live.events import Event, EventLog
 from tofa_edge.live.governor import Governor
-from tofa_edge.live.rungs import Ladder, Rung
+from tofa_edge.live.rungs import Ladder, Rung, RungCheck, checked_rung
 from tofa_edge.live.statistics import LiveStatistics, RungStatistics
 from tofa_edge.live.waiting import Waiting
 from tofa_edge.measurement.stopwatch import percentiles

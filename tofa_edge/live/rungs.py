@@ -1,6 +1,7 @@
 """The networks that a model holds ready, and which of them serves: changed between two predictions.
 
-A network that is taken out is closed when the last prediction that uses it has ended.
+A network that is taken out is closed when the last prediction that uses it has ended. What one
+computed when it was loaded is kept, so that it can be checked at any time.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from dataclasses import dataclass
 
 from tofa_edge.architecture.arrays import FloatArray
 from tofa_edge.errors import BackendError
-from tofa_edge.selftest.golden import specimen_images
+from tofa_edge.selftest.golden import difference, specimen_images, tolerance
 from tofa_edge.serving.model import Model
 
 
@@ -62,6 +63,36 @@ def specimen_logits(model: Model) -> FloatArray:
         BackendError: the engine fails.
     """
     return model.batch(specimen_images(model.input_size, 1))[0].logits
+
+
+@dataclass(frozen=True, slots=True)
+class RungCheck:
+    """What a check found.
+
+    Attributes:
+        network: subnet and engine.
+        difference: of its logits from those it had when loaded, over the largest; infinite where
+            it failed.
+        fault: what is wrong, in words; empty where nothing is.
+    """
+
+    network: str
+    difference: float
+    fault: str = ""
+
+
+def checked_rung(rung: Rung) -> RungCheck:
+    """Returns what a network computes now, against what it computed when it was loaded."""
+    if rung.logits is None:
+        return RungCheck(str(rung), 0.0)
+    try:
+        now = specimen_logits(rung.model)
+    except BackendError as error:
+        return RungCheck(str(rung), float("inf"), str(error))
+    wrong = difference(now, rung.logits)
+    if wrong <= tolerance(rung.model.engine.target):
+        return RungCheck(str(rung), wrong)
+    return RungCheck(str(rung), wrong, f"{wrong:.1e} of the largest logit off since it was loaded")
 
 
 class Ladder:
