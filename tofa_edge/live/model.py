@@ -182,7 +182,7 @@ class LiveModel:
         Raises:
             BackendError: the model is closed, or not even the reference works.
         """
-        with self._ladder.in_use() as current:
+        with self._ladder.in_use():
             rungs = self._ladder.rungs
             found = [checked_rung(rung) for rung in rungs]
         sound = [rung for rung, each in zip(rungs, found, strict=True) if not each.fault]
@@ -190,12 +190,14 @@ class LiveModel:
         for rung, each in zip(rungs, found, strict=True):
             if each.fault:
                 self._log.add("check failed", f"{rung}: {each.fault}", str(rung))
+                self._ladder.remove(rung)  # unless it serves: no step leads to it any more
+        current = self._ladder.current  # the governor may have taken a step during the check
         if current in failed and sound:
             self.serve(sound[0], "what served computes wrong numbers")
         elif current in failed and self._restore is not None:
             self._restore(tuple({rung.model.engine.backend.name for rung in failed}))
-        for rung in failed:
-            self._ladder.remove(rung)
+        if current in failed:
+            self._ladder.remove(current)
         return tuple(found)
 
     def explain(self) -> str:

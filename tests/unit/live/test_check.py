@@ -79,6 +79,24 @@ def test_what_fails_is_taken_out_and_the_next_serves(fails: bool) -> None:
         model.check()
 
 
+def test_what_fails_and_took_over_during_the_check_is_taken_out(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    (slow, _), (fast, spoiled) = rung(9.0), rung(1.0)
+    with LiveModel(slow, EventLog()) as model:
+        model.take(fast)
+        spoiled.noise, run = 1e3, spoiled.run
+
+        def run_and_serve(batch: ImageArray) -> dict[str, FloatArray]:
+            model.serve(fast, "the governor's step")
+            return run(batch)
+
+        monkeypatch.setattr(spoiled, "run", run_and_serve)
+        assert [bool(each.fault) for each in model.check()] == [False, True]
+        assert [each.network for each in model.stats().rungs] == [str(slow)]
+        assert np.array_equal(model(IMAGE).logits, slow.model(IMAGE).logits)
+
+
 def test_rounding_that_differs_is_no_fault() -> None:
     only, spoiled = rung(9.0)
     assert only.logits is not None
