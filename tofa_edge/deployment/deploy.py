@@ -119,7 +119,7 @@ def chosen_and_kept(
             check=None if check is None else (check.right, check.count),
         )
 
-    decision = decision_of(finished, request.budget, explained(), provisional)
+    decision = decision_of(request, finished, explained(), provisional)
     reason = remember_decision(key, decision, finished.artefact) if key is not None else ""
     if tell is not None:
         tell(decision, finished.artefact)

@@ -21,7 +21,6 @@ from tofa_edge.architecture.layers import layers
 from tofa_edge.architecture.space import Subnet
 from tofa_edge.backends.protocol import Engine, Session, Target
 from tofa_edge.backends.registry import working
-from tofa_edge.budget import Budget
 from tofa_edge.deployment.local_device import Finished
 from tofa_edge.deployment.measure import model_of, timed_carefully, unexplained
 from tofa_edge.deployment.provisional import Provisional
@@ -215,11 +214,12 @@ def loaded_again(request: Request, decision: Decision, artefact: bytes, trace: T
     with trace.timed("load"):
         session = engine.backend.load(artefact, engine.target)
     try:
-        check_unchanged(session, subnet, engine, decision.logits)
+        model = unexplained(bundle, session, subnet, engine)
+        check_unchanged(model, decision.logits)
+        latency = _measured_again(request, model, trace)
     except BaseException:
         session.close()
         raise
-    latency = _measured_again(request, session, subnet, engine, trace)
     cost = macs(layers(bundle.space, subnet))
     return Served(engine, session, Measured(subnet, str(engine), cost, decision.accuracy, latency))
 
@@ -248,17 +248,18 @@ def served_model(
 
 
 def decision_of(
-    finished: Finished, budget: Budget, explanation: Explanation, provisional: Provisional
+    request: Request, finished: Finished, explanation: Explanation, provisional: Provisional
 ) -> Decision:
-    """Returns what was chosen within a `budget`, and how, as it is remembered.
+    """Returns what was chosen, and how, as it is remembered.
 
     Args:
+        request: that it was chosen for.
         finished: the network.
-        budget: that it had to keep.
         explanation: of the choice.
         provisional: whether it stands.
     """
     engine, measured = finished.engine, finished.measured
+    model = unexplained(request.bundle, finished.session, measured.subnet, engine)
     return Decision(
         subnet=measured.subnet.to_json(),
         backend=engine.backend.name,
@@ -269,27 +270,20 @@ def decision_of(
         provisional=provisional.reason,
         load=provisional.cores,
         decided_s=time.time(),
-        own_ms=measured.latency.percentile_ms(budget.percentile),
-        logits=specimen_logits(finished.session, measured.subnet),
+        own_ms=measured.latency.percentile_ms(request.budget.percentile),
+        logits=tuple(float(each) for each in specimen_logits(model)),
     )
 
 
-def _measured_again(
-    request: Request, session: Session, subnet: Subnet, engine: Engine, trace: Trace
-) -> Latency:
+def _measured_again(request: Request, model: Model, trace: Trace) -> Latency:
     """Returns the own latency of a remembered network, by few runs.
 
     Also for a budget of observed latency: it was kept under a load that a few runs do not show.
     """
-    model = unexplained(request.bundle, session, subnet, engine)
     own = replace(request.budget, latency="own")
-    try:
-        with trace.timed("measure"):
-            stopwatch = Stopwatch(least_runs=LEAST_RUNS, most_runs=MOST_RUNS, seconds=SECONDS)
-            return timed_carefully(model, stopwatch, own, request.until)
-    except BaseException:
-        session.close()
-        raise
+    with trace.timed("measure"):
+        stopwatch = Stopwatch(least_runs=LEAST_RUNS, most_runs=MOST_RUNS, seconds=SECONDS)
+        return timed_carefully(model, stopwatch, own, request.until)
 
 
 def _engine(decision: Decision, request: Request) -> Engine:

@@ -7,15 +7,16 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from tofa_edge.architecture.arrays import FloatArray
 from tofa_edge.architecture.layers import LOGITS
-from tofa_edge.architecture.space import Subnet
-from tofa_edge.backends.protocol import Engine, Session
+from tofa_edge.backends.protocol import Engine
 from tofa_edge.cutting.accuracy_drop import Drop, logits_by, logits_of, photos_of
 from tofa_edge.cutting.accuracy_drop import drop as compared
 from tofa_edge.cutting.cutter import Cutter
 from tofa_edge.deployment.build import Built, with_sensitive_in_float
 from tofa_edge.errors import BackendError
 from tofa_edge.selftest.golden import difference, reference_logits, specimen_images, tolerance
+from tofa_edge.serving.model import Model
 
 CHECKED_IMAGES = 2
 
@@ -104,26 +105,23 @@ def verified(built: Built, cutter: Cutter, by: Engine) -> Verified:
         raise
 
 
-def specimen_logits(session: Session, subnet: Subnet) -> tuple[float, ...]:
-    """Returns what a loaded network computes for one image of noise: logits, (classes,).
+def specimen_logits(model: Model) -> FloatArray:
+    """Returns what a model computes for one image of noise, float32, (classes,).
 
     Args:
-        session: of the network.
-        subnet: its architecture.
+        model: loaded.
+
+    Raises:
+        BackendError: the engine fails.
     """
-    logits = session.run(specimen_images(subnet.resolution, 1))[LOGITS][0]
-    return tuple(float(each) for each in logits)
+    return model.batch(specimen_images(model.input_size, 1))[0].logits
 
 
-def check_unchanged(
-    session: Session, subnet: Subnet, engine: Engine, before: Sequence[float]
-) -> None:
+def check_unchanged(model: Model, before: Sequence[float]) -> None:
     """Checks that a network computes what it did when it was chosen, whatever changed since.
 
     Args:
-        session: of the network.
-        subnet: its architecture.
-        engine: that runs it.
+        model: loaded.
         before: its logits for one image of noise then, (classes,); empty where not kept.
 
     Raises:
@@ -131,9 +129,9 @@ def check_unchanged(
     """
     if not before:
         return
-    now = np.array([specimen_logits(session, subnet)], np.float32)
-    wrong = difference(now, np.array([before], np.float32))
-    if not wrong <= tolerance(engine.target):
+    wrong = difference(specimen_logits(model), np.array(before, np.float32))
+    if wrong > tolerance(model.engine.target):
         raise BackendError(
-            f"{engine}: {wrong:.1e} of the largest logit off since it was chosen, on {subnet}"
+            f"{model.engine}: {wrong:.1e} of the largest logit off since it was chosen, on "
+            f"{model.subnet}"
         )

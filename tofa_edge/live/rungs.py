@@ -12,8 +12,9 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 
 from tofa_edge.architecture.arrays import FloatArray
+from tofa_edge.deployment.verify import specimen_logits
 from tofa_edge.errors import BackendError
-from tofa_edge.selftest.golden import difference, specimen_images, tolerance
+from tofa_edge.selftest.golden import difference, tolerance
 from tofa_edge.serving.model import Model
 
 
@@ -54,15 +55,6 @@ def rung_of(
         BackendError: the engine fails.
     """
     return Rung(model, accuracy, own_ms, chosen, specimen_logits(model))
-
-
-def specimen_logits(model: Model) -> FloatArray:
-    """Returns what a model computes for one image of noise, float32, (classes,).
-
-    Raises:
-        BackendError: the engine fails.
-    """
-    return model.batch(specimen_images(model.input_size, 1))[0].logits
 
 
 @dataclass(frozen=True, slots=True)
