@@ -5,14 +5,7 @@ from __future__ import annotations
 from statistics import mean, median
 from typing import Any
 
-from tofa_edge.benchmarks.evidence.results import (
-    FOLDER,
-    each,
-    percent,
-    power,
-    result,
-    table,
-)
+from tofa_edge.benchmarks.evidence.results import FOLDER, each, percent, power, result, table
 
 ENGINES = ("onnxruntime", "openvino", "tflite")
 WHAT = ("what", "figure")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from statistics import mean
 from typing import Any
 
 from tofa_edge.benchmarks.evidence.results import percent, result, spread, table
@@ -93,18 +94,12 @@ def fixed_network(*names: str) -> str:
 def _fixed_network(name: str) -> str:
     rows, stored = [], result(name)
     for index, row in enumerate(stored["budgets"]):
-        each = [run["rows"][index] for run in stored["runs"]]
-        used = sum(one["chosen_over_fixed"] for one in each) / len(each)
+        used = mean(run["rows"][index]["chosen_over_fixed"] for run in stored["runs"])
         gain, low, high = (100 * share for share in (row["gain"], *row["gain_interval"]))
         rows.append((
             f"{row['fixed_px']} px", f"{used:.2f}", percent(row["fixed_accuracy"]),
             percent(row["chosen_accuracy"]), f"{gain:+.1f} ({low:+.1f} to {high:+.1f})",
         ))  # fmt: skip
-    columns = (
-        "fixed",
-        "time, chosen over fixed",
-        "accuracy, fixed",
-        "chosen",
-        "points gained (95 %)",
-    )
+    columns = ("fixed", "time, chosen over fixed", "accuracy, fixed", "chosen",
+               "points gained (95 %)")  # fmt: skip
     return table(columns, rows, name)

@@ -28,14 +28,8 @@ SAME_IN_ROWS = (
 )  # fmt: skip
 INTERVALS = ("p50_interval_ms", "p95_interval_ms", "p99_interval_ms")
 SAME_IN_SCENARIOS = (
-    "scenario",
-    "failed",
-    "reasons",
-    "queries",
-    "p90_ms",
-    "images_per_s",
-    "seconds",
-)
+    "scenario", "failed", "reasons", "queries", "p90_ms", "images_per_s", "seconds",
+)  # fmt: skip
 SAME_IN_MOMENTS = (
     "at_s", "p50_ms", "p95_ms", "count", "temperature_c", "clock_mhz", "throttled", "watts",
 )  # fmt: skip
