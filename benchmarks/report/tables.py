@@ -21,6 +21,7 @@ from tofa_edge.benchmarks.report.words import (
 )
 from tofa_edge.benchmarks.result.bench_result import BenchResult, Scenario
 from tofa_edge.benchmarks.result.row import Row
+from tofa_edge.storage.text import spreadsheet_cell
 
 Cells = tuple[str, ...]
 LONG = 28  # characters, from which a cell has several lines
@@ -32,7 +33,6 @@ CSV_COLUMNS = (
     "same_class", "images_per_s_batch_1", "peak_memory_bytes", "artefact_bytes",
     "joules_per_image", "failed", "reasons", "network",
 )  # fmt: skip
-FORMULA = ("=", "+", "-", "@", "\t", "\r")  # what a spreadsheet would compute
 
 
 @dataclass(frozen=True, slots=True)
@@ -198,7 +198,7 @@ def csv_lines(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
     writer = csv.writer(stream, lineterminator="\n")
     writer.writerow(columns)
     for row in rows:
-        writer.writerow([_csv_cell(value) for value in row])
+        writer.writerow([spreadsheet_cell(v) if isinstance(v, str) else v for v in row])
     return stream.getvalue()
 
 
@@ -216,13 +216,6 @@ def _csv_row(name: str, result: BenchResult, row: Row) -> list[object]:
         row.peak_memory_bytes, row.artefact_bytes, row.joules_per_image,
         row.failed, "; ".join(row.reasons), row.subnet or row.file,
     ]  # fmt: skip
-
-
-def _csv_cell(value: object) -> object:
-    """Returns a value that no spreadsheet takes for a formula."""
-    if isinstance(value, str) and value.startswith(FORMULA):
-        return f"'{value}"
-    return value
 
 
 def _kind(cells: Sequence[str]) -> str:

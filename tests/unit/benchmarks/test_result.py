@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 
+from tofa_edge.benchmarks.report.write import report
 from tofa_edge.benchmarks.result.reading import from_json, read, result_schema, to_json
 from tofa_edge.benchmarks.suite.merge import merged
 from tofa_edge.errors import DataError
@@ -128,6 +129,15 @@ def test_spreadsheets_compute_nothing(tmp_path: Path) -> None:
     assert not any(cell.startswith(("=", "+", "@")) for row in rows for cell in row)
     markdown = table.with_suffix(".md").read_text()
     assert "onnx\\[link=http://127.0.0.1/\\]click" in markdown
+
+
+def test_a_file_whose_name_is_no_text_is_reported(tmp_path: Path) -> None:
+    path = hostile(tmp_path)
+    path = path.rename(path.with_name("bench-\udcff.json"))
+    *_, table = report([path], tmp_path / "report.html")
+    with table.open(newline="") as stream:
+        _, first, *_ = csv.reader(stream)
+    assert first[:2] == ["bench-\\xff.json", "'=HYPERLINK(1)"]
 
 
 def test_a_malformed_result_is_one_line(tmp_path: Path) -> None:
