@@ -40,7 +40,7 @@ LOWER = (  # precisions that ncnn would take by itself where a processor or GPU 
 )  # fmt: skip
 USED = {"bf16": ("bf16_storage",), "fp16": ("fp16_packed", "fp16_storage")}
 MAGIC = b"ncnn"
-HEADER = struct.Struct("<4sIII")  # MAGIC, input size, length of the text, CRC-32 of what follows
+HEADER = struct.Struct("<4sIII")  # MAGIC, input size, bytes of the text, CRC-32 of what follows
 
 
 class Ncnn:
@@ -84,7 +84,8 @@ class Ncnn:
         pieces, checksum = [text.encode(), *weights], 0
         for piece in pieces:
             checksum = zlib.crc32(piece, checksum)
-        return b"".join((HEADER.pack(MAGIC, network.input_size, len(text), checksum), *pieces))
+        header = HEADER.pack(MAGIC, network.input_size, len(pieces[0]), checksum)
+        return b"".join((header, *pieces))
 
     def load(self, artefact: bytes, target: Target) -> NcnnSession:
         """Returns a session on exactly the target's unit, precision and threads."""
