@@ -48,12 +48,12 @@ def merged_plot(results: Sequence[BenchResult]) -> Plot:
 
 def merged_figure(results: Sequence[BenchResult]) -> Figure | None:
     """Returns the fronts of all results in one plot; None where none has one."""
-    return front_figure(merged_plot(results), "fronts", _fronts_table(results), None)
-
-
-def _fronts_table(results: Sequence[BenchResult]) -> Table:
-    """Returns every network that the plot of fronts shows."""
     plot = merged_plot(results)
+    return front_figure(plot, "fronts", _fronts_table(plot), None)
+
+
+def _fronts_table(plot: Plot) -> Table:
+    """Returns every network that the plot of fronts shows."""
     better = quality_name(plot.predicts_accuracy)
     rows = tuple(
         (

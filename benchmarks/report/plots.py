@@ -16,13 +16,7 @@ MOST_ROWS = 16
 CURVES_PX = 360  # high
 TAIL = ((0.0, "0"), (50.0, "50"), (90.0, "90"), (99.0, "99"), (99.9, "99.9"))
 MARKED = (50, 90, 95, 99)
-DASHES = {
-    "fp32": "line",
-    "fp16": "line",
-    "bf16": "line",
-    "int8": "line dashed",
-    "dynamic": "line dotted",
-}
+DASHES = {"int8": "line dashed", "dynamic": "line dotted"}  # other precisions have a solid line
 
 
 def measured(result: BenchResult) -> list[Row]:
@@ -65,9 +59,8 @@ def _ranges(rows: Sequence[Row]) -> Canvas:
 
 
 def _range(plot: Canvas, row: Row, y: float) -> None:
-    p50 = row.latency_ms[50]
-    p95, p99 = row.latency_ms.get(95, p50), row.latency_ms.get(99, p50)
-    plot.line([(p50, y), (max(p95, p99), y)], "whisker")
+    p50, p95, p99 = (row.latency_ms[percent] for percent in (50, 95, 99))
+    plot.line([(p50, y), (p99, y)], "whisker")
     plot.line([(p50, y), (p95, y)], "thick")
     tip = [
         row.name,
@@ -96,9 +89,7 @@ def percentile_figure(result: BenchResult, identity: str) -> Figure | None:
     shown = list(fastest.values())[:MOST_ROWS]
     steadiest = min(shown, key=_spread)
     precisions = {row.configuration.precision for row in shown}
-    cells = tuple(
-        (row.name, *(milliseconds(row.latency_ms.get(p)) for p in MARKED)) for row in rows
-    )
+    cells = tuple((row.name, *(milliseconds(row.latency_ms[p]) for p in MARKED)) for row in rows)
     return Figure(
         identity,
         title="Percentiles of latency",
@@ -114,7 +105,7 @@ def percentile_figure(result: BenchResult, identity: str) -> Figure | None:
 
 
 def _spread(row: Row) -> float:
-    return row.latency_ms.get(99, row.latency_ms[50]) / row.latency_ms[50]
+    return row.latency_ms[99] / row.latency_ms[50]
 
 
 def _curves(rows: Sequence[Row]) -> Canvas:
@@ -131,10 +122,9 @@ def _curves(rows: Sequence[Row]) -> Canvas:
             curve = [(_stretched(percent), ms) for percent, ms in _curve(row)]
             plot.line(curve, DASHES.get(row.configuration.precision, "line"))
             for percent in MARKED:
-                if percent in row.latency_ms:
-                    ms = row.latency_ms[percent]
-                    tip = f"{row.name}\np{percent} {milliseconds(ms)}"
-                    plot.mark(_stretched(percent), ms, number, tip, bool(row.reasons))
+                ms = row.latency_ms[percent]
+                tip = f"{row.name}\np{percent} {milliseconds(ms)}"
+                plot.mark(_stretched(percent), ms, number, tip, bool(row.reasons))
     return plot
 
 
