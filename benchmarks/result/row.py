@@ -274,6 +274,13 @@ class Row:
         return self.failed is None and not self.reasons
 
     @property
+    def verdict(self) -> str:
+        """Returns "VALID", why its figures do not count, or why there are none."""
+        if self.failed is not None:
+            return f"failed: {self.failed}"
+        return "; ".join(self.reasons) or "VALID"
+
+    @property
     def kinds(self) -> tuple[str, ...]:
         """The reasons without their figures."""
         return tuple(dict.fromkeys(map(kind_of, self.reasons)))

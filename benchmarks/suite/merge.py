@@ -113,7 +113,6 @@ def merged_rows(result: BenchResult) -> list[MergedRow]:
 def _merged(result: BenchResult, row: Row) -> MergedRow:
     latency, runs_on = row.latency_ms, row.configuration
     timed, start = row.latency, row.cold_start
-    verdict = f"failed: {row.failed}" if row.failed else "; ".join(row.reasons) or "VALID"
     return MergedRow(
         device=result.device_name,
         date=result.date,
@@ -136,7 +135,7 @@ def _merged(result: BenchResult, row: Row) -> MergedRow:
         peak_memory_mb=row.peak_memory_bytes and round(row.peak_memory_bytes / 1e6, 1),
         joules_per_image=row.joules_per_image,
         accuracy=None if row.right_share is None else round(row.right_share, 4),
-        verdict=verdict,
+        verdict=row.verdict,
     )
 
 

@@ -125,10 +125,9 @@ def _correct(row: Row) -> str:
 def _figures(row: Row) -> list[str]:
     """Returns percentiles, runs and verdict of a row."""
     if row.latency is None:
-        return ["", "", "", "", f"failed: {row.failed}"]
+        return ["", "", "", "", row.verdict]
     figures = [f"{row.latency_ms[percentile]:.2f}" for percentile in (50, 95, 99)]
-    verdict = "VALID" if row.valid else "; ".join(row.reasons)
-    return [*figures, str(row.latency.count), verdict]
+    return [*figures, str(row.latency.count), row.verdict]
 
 
 def _against(
