@@ -9,7 +9,8 @@ from tofa_edge.benchmarks.report.svg import SERIES, Axis, Canvas, canvas, rectan
 from tofa_edge.benchmarks.report.tables import Table
 from tofa_edge.benchmarks.report.words import digits, percent, plain, with_unit
 from tofa_edge.benchmarks.result.bench_result import BenchResult
-from tofa_edge.benchmarks.result.row import COLD_START, LayerCost, Row, kind_of
+from tofa_edge.benchmarks.result.row import Row
+from tofa_edge.benchmarks.result.row_parts import COLD_START, LayerCost, kind_of
 
 MOST_ROWS = 12
 MOST_LAYERS = 400

@@ -8,7 +8,8 @@ from html import escape
 
 from tofa_edge.benchmarks.report.svg import SERIES, Canvas, marker
 from tofa_edge.benchmarks.report.tables import Table
-from tofa_edge.benchmarks.result.row import Row, kind_of
+from tofa_edge.benchmarks.result.row import Row
+from tofa_edge.benchmarks.result.row_parts import kind_of
 
 ENGINES = ("onnxruntime", "openvino", "tflite", "tensorrt", "ncnn", "mnn", "torch", "reference")
 MOST_WARNINGS, FEW = 6, 2

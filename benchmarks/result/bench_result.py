@@ -6,7 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
-from tofa_edge.benchmarks.result.row import Configuration, Reasons, Row, wanted
+from tofa_edge.benchmarks.result.row import Reasons, Row
+from tofa_edge.benchmarks.result.row_parts import Configuration, wanted
 from tofa_edge.device.machine import Fingerprint, State
 from tofa_edge.device_profiles.profile import Profile
 from tofa_edge.measurement.stopwatch import Latency

@@ -12,7 +12,7 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from tofa_edge.benchmarks.result.row import kind_of
+from tofa_edge.benchmarks.result.row_parts import kind_of
 from tofa_edge.device.machine import Fingerprint, State
 from tofa_edge.measurement.stopwatch import Latency
 

@@ -10,7 +10,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from tofa_edge.benchmarks.result.row import Accuracy, Configuration, Row
+from tofa_edge.benchmarks.result.row import Row
+from tofa_edge.benchmarks.result.row_parts import Accuracy, Configuration
 from tofa_edge.benchmarks.suite.fields import UNMEASURED, summary, with_latency
 from tofa_edge.benchmarks.suite.other_network import ENGINES, Array, Loaded, load
 from tofa_edge.benchmarks.suite.row import QUICK, Effort, share_right

@@ -6,7 +6,8 @@ from dataclasses import replace
 
 from tofa_edge.architecture.space import Subnet
 from tofa_edge.backends.protocol import Engine
-from tofa_edge.benchmarks.result.row import Configuration, Role, Row
+from tofa_edge.benchmarks.result.row import Role, Row
+from tofa_edge.benchmarks.result.row_parts import Configuration
 from tofa_edge.errors import TofaError
 from tofa_edge.measurement.order_statistics import curve, interval
 from tofa_edge.measurement.stopwatch import Latency, Percentiles, Recording

@@ -15,7 +15,7 @@ import numpy as np
 
 from tofa_edge import backends
 from tofa_edge.backends.protocol import Engine, Target
-from tofa_edge.benchmarks.result.row import ColdStart
+from tofa_edge.benchmarks.result.row_parts import ColdStart
 from tofa_edge.errors import BackendError
 
 COLD = """

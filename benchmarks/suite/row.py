@@ -17,7 +17,8 @@ from tofa_edge.architecture.layers import layers
 from tofa_edge.architecture.space import Subnet
 from tofa_edge.architecture.work import operator_name
 from tofa_edge.backends.protocol import Engine
-from tofa_edge.benchmarks.result.row import Accuracy, LayerCost, Parity, Role, Row, Throughput
+from tofa_edge.benchmarks.result.row import Role, Row
+from tofa_edge.benchmarks.result.row_parts import Accuracy, LayerCost, Parity, Throughput
 from tofa_edge.benchmarks.suite.fields import UNMEASURED, configuration, failed_row, with_latency
 from tofa_edge.budget import Budget
 from tofa_edge.bundle.bundle import Bundle
