@@ -20,7 +20,7 @@ from tofa_edge.benchmarks.report.tables import (
 from tofa_edge.benchmarks.result.bench_result import BenchResult
 from tofa_edge.benchmarks.result.reading import read
 from tofa_edge.errors import DataError
-from tofa_edge.storage.files import check_place, whole_file
+from tofa_edge.storage.files import check_place, write_whole
 
 SUFFIXES = (".html", ".md", ".csv")
 
@@ -50,8 +50,10 @@ def report(paths: Sequence[Path], out: Path, overwrite: bool = False) -> tuple[P
         _markdown(results),
         csv_text([(path.name, each) for path, each in zip(paths, results, strict=True)]),
     )
-    places = map(out.with_suffix, SUFFIXES)
-    return tuple(_written(path, text, overwrite) for path, text in zip(places, texts, strict=True))
+    places = tuple(map(out.with_suffix, SUFFIXES))
+    for path, text in zip(places, texts, strict=True):
+        write_whole(path, text.encode(), overwrite, DataError)
+    return places
 
 
 def write_beside(result: Path) -> tuple[Path, ...]:
@@ -78,15 +80,6 @@ def _check_places(out: Path, overwrite: bool) -> None:
         raise DataError(f"{out}: cannot be written: {error.strerror or error}") from error
     for suffix in SUFFIXES:
         check_place(out.with_suffix(suffix), overwrite, DataError)
-
-
-def _written(path: Path, text: str, overwrite: bool) -> Path:
-    try:
-        with whole_file(path, overwrite=overwrite) as stream:
-            stream.write(text.encode())
-    except OSError as error:
-        raise DataError(f"{path}: cannot be written: {error.strerror or error}") from error
-    return path
 
 
 def _markdown(results: Sequence[BenchResult]) -> str:

@@ -15,7 +15,7 @@ from typing import Any
 from tofa_edge.benchmarks.result.bench_result import SCHEMA, BenchResult
 from tofa_edge.benchmarks.result.former import from_schema_1, from_schema_2
 from tofa_edge.errors import DataError
-from tofa_edge.storage.files import one_line, whole_file
+from tofa_edge.storage.files import one_line, write_whole
 from tofa_edge.storage.plain import from_plain, to_plain
 from tofa_edge.storage.schema import json_schema, schema_text
 
@@ -74,12 +74,7 @@ def write(result: BenchResult, path: Path) -> None:
     Raises:
         DataError: the file cannot be written.
     """
-    content = to_json(result).encode()
-    try:
-        with whole_file(path, overwrite=False) as stream:
-            stream.write(content)
-    except OSError as error:
-        raise DataError(f"{path}: cannot be written: {error.strerror or error}") from error
+    write_whole(path, to_json(result).encode(), overwrite=False, refused=DataError)
 
 
 def result_schema() -> str:

@@ -14,7 +14,7 @@ from tofa_edge.cli.app import BundlePath, Force, Json, app
 from tofa_edge.cli.deploying import deployed, limits_of, options_of
 from tofa_edge.cli.output import print_exactly, print_json, print_lines, tell
 from tofa_edge.errors import DataError
-from tofa_edge.storage.files import check_place, whole_file
+from tofa_edge.storage.files import check_place, write_whole
 from tofa_edge.storage.text import escaped
 
 if TYPE_CHECKING:
@@ -60,17 +60,9 @@ class Form:
             if self.csv_path == STANDARD_OUTPUT:
                 print_exactly(table)
             else:
-                _write(Path(self.csv_path), table, self.force)
+                write_whole(Path(self.csv_path), table.encode(), self.force, DataError)
         if self.as_json:
             print_json(as_json(results, self.top))
-
-
-def _write(path: Path, table: str, force: bool) -> None:
-    try:
-        with whole_file(path, overwrite=force) as stream:
-            stream.write(table.encode())
-    except OSError as error:
-        raise DataError(f"{path}: cannot be written: {error.strerror or error}") from error
 
 
 @app.command()

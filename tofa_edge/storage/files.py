@@ -109,6 +109,25 @@ def whole_file(
         raise
 
 
+def write_whole(path: Path, content: bytes, overwrite: bool, refused: type[Exception]) -> None:
+    """Writes a file, whole or not at all.
+
+    Args:
+        path: of the file, as the user named it.
+        content: of the file.
+        overwrite: whether it replaces a file of that name.
+        refused: the kind of error to raise.
+
+    Raises:
+        refused: there is a file of that name and `overwrite` is false, or it cannot be written.
+    """
+    try:
+        with whole_file(path, overwrite=overwrite) as stream:
+            stream.write(content)
+    except OSError as error:
+        raise refused(f"{path}: cannot be written: {error.strerror or error}") from error
+
+
 def rename_new(old: Path, new: Path, folder: int | None = None) -> None:
     """Renames a file, and replaces none: no other process can come between the check and the name.
 
