@@ -96,7 +96,8 @@ def _scalar(kind: Any, value: object, where: str) -> Any:
     if kind is float:
         number = type(value) in (int, float) and abs(value) <= MOST  # type: ignore[arg-type]
         return float(_checked(number, value, "a finite number", where))  # type: ignore[arg-type]
-    return _checked(type(value) is kind, value, kind.__name__, where)
+    read: Any = _checked(type(value) is kind, value, kind.__name__, where)
+    return _checked(kind is not int or abs(read) <= MOST, value, "an int that fits a float", where)
 
 
 def _text(value: object, where: str) -> str:

@@ -83,6 +83,7 @@ def test_a_name_with_escape_codes_is_refused_on_one_line(text: str) -> None:
         ({"accuracy": {"right": 3, "of": 2, "low": 0, "high": 1}}, "right photos out of those"),
         ({"curve_ms": [[50, 0]]}, "a curve of percentiles"),
         ({"p95_interval_ms": [1, 2, 3]}, "a list of 2"),
+        ({"peak_memory_bytes": 10**400}, "an int that fits a float"),
         ({"throughput": [{"batch": 1, "images_per_s": -1}]}, "sizes and speeds of 0 or more"),
     ],
 )

@@ -73,6 +73,11 @@ def test_other_types_are_refused(value: object, said: str) -> None:
         from_plain(Outer, value)
 
 
+def test_integers_can_be_divided() -> None:
+    with pytest.raises(ValueError, match=r"outer\.table: wanted an int that fits a float"):
+        from_plain(Outer, {"kind": "a", "inner": None, "table": {"x": 10**400}})
+
+
 @pytest.mark.parametrize("number", [float("nan"), float("inf"), 10**400])
 def test_numbers_are_finite(number: float) -> None:
     with pytest.raises(ValueError, match="finite number"):
