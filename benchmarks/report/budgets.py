@@ -42,7 +42,7 @@ class Plot:
     groups: tuple[Group, ...]
     predicts_accuracy: bool  # else quality is the size in MMACs
     joined: bool  # whether all groups share one line
-    against: tuple[Row, ...] = ()  # networks of other making, measured
+    against: tuple[Row, ...] = ()  # external networks, measured
 
     @property
     def front(self) -> list[Point]:

@@ -23,7 +23,7 @@ from tofa_edge.benchmarks.report.words import UNKNOWN, digits, interval, millise
 from tofa_edge.benchmarks.result.row import Row
 
 FRONT_PX = 380  # high
-OTHER = 7  # series of networks of other making
+OTHER = 7  # series of external networks
 AGAINST = "their accuracy as measured on the check photos"
 NOTHING = "nothing is within this budget"
 
@@ -59,7 +59,7 @@ def _note(plot: Plot) -> str:
     if any(point.row.interval_ms for point in plot.front):
         note += " Whiskers: the 95 % interval of p95."
     if plot.against:
-        note += f" Stars: networks of other making, {AGAINST}; a line where no accuracy is known."
+        note += f" Stars: external networks, {AGAINST}; a line where no accuracy is known."
     if plot.lower:
         note += " Dashed: the largest network at lower resolutions."
     if any(point.row.reasons for point in plot.front):
@@ -175,13 +175,13 @@ def _mark(drawn: Canvas, plot: Plot, group: Group, point: Point, best: bool) -> 
 
 
 def _right(plot: Plot, row: Row) -> float | None:
-    """Returns the measured accuracy of a network of other making in per cent, where it compares."""
+    """Returns the measured accuracy of an external network in per cent, where it compares."""
     known = row.accuracy if plot.predicts_accuracy else None
     return None if known is None else 100 * known.share
 
 
 def _mark_other(drawn: Canvas, plot: Plot, row: Row) -> None:
-    """Draws a network of other making: a star, or a line from top to bottom without accuracy."""
+    """Draws an external network: a star, or a line from top to bottom without accuracy."""
     ms, right = row.p95_ms or 0.0, _right(plot, row)
     lines = [row.name, f"p95 {milliseconds(ms)}", f"correct {correct(row)}", *row.notes]
     tip = "\n".join([*lines, *([validity(row)] if row.reasons else [])])

@@ -133,7 +133,7 @@ class BenchResult:
         rows: one network on each engine, precision and number of threads.
         front: networks chosen for several latencies, predicted first, then measured; and the
             largest network at lower resolutions.
-        against: networks of other making, measured in the same run.
+        against: external networks, measured in the same run.
         python: version.
         state_before: how the machine was doing.
         state_after: the same, after measuring.
@@ -176,7 +176,7 @@ class BenchResult:
 
     @property
     def every_row(self) -> tuple[Row, ...]:
-        """All that was measured: engines, front, and networks of other making."""
+        """All that was measured: engines, front, and external networks."""
         return (*self.rows, *self.front, *self.against)
 
     @property

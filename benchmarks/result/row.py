@@ -30,9 +30,9 @@ class Row:
     """One network on one engine: figures, or why there are none.
 
     Attributes:
-        role: what it was measured for; "against" is a network of other making.
+        role: what it was measured for; "against" is an external network.
         configuration: what ran it.
-        subnet: as `Subnet.to_json` writes it; None of a network of other making.
+        subnet: as `Subnet.to_json` writes it; None of an external network.
         file: name of the file of such a network.
         size: of the subnet that all engines run.
         resolution: of the input, in pixels.
@@ -119,7 +119,7 @@ class Row:
 
     @property
     def name(self) -> str:
-        """Its file, where it is of other making, and its configuration in words."""
+        """Its file, where it is an external network, and its configuration in words."""
         words = self.configuration.words
         return f"{self.file} on {words}" if self.file else words
 

@@ -1,4 +1,4 @@
-"""Networks of other making beside those of the bundle: same machine, same run, same validity.
+"""External networks beside those of the bundle: same machine, same run, same validity.
 
 What is timed is the engine's call alone, from the array that the file wants: normalising pixels,
 which the bundle's networks do themselves, comes on top.

@@ -63,7 +63,7 @@ class BenchOptions:
         engines: names of backends, or of engines as in `str(Engine)`; empty for all.
         sustain_s: how long the fastest network runs without a pause; 0 for not at all.
         scenarios: whether MLPerf's are run.
-        against: networks of other making, measured in the same run.
+        against: external networks, measured in the same run.
     """
 
     quick: bool = False

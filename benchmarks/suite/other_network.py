@@ -1,4 +1,4 @@
-"""A network of other making, out of an ONNX or a TFLite file: what it wants, and how it is run.
+"""An external network, out of an ONNX or a TFLite file: what it wants, and how it is run.
 
 Only image classifiers with one input are taken: one photo, RGB, square, channels first or last. The
 engine of a file is ONNX Runtime or TFLite, with the settings that the bundle's networks have there.

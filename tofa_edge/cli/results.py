@@ -109,7 +109,7 @@ def _print_result(result: BenchResult) -> None:
 
 
 def _print_against(result: BenchResult) -> None:
-    """Prints networks of other making, and those of the front with what the same photos say."""
+    """Prints external networks, and those of the front with what the same photos say."""
     columns = ("network", "px", "correct on check photos", *FIGURES)
     shown = sorted((*result.against, *result.chosen), key=lambda row: row.p95_ms or 0)
     rows = [(row.name, str(row.resolution or ""), _correct(row), *_figures(row)) for row in shown]

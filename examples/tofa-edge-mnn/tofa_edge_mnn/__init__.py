@@ -74,7 +74,7 @@ class Mnn:
         return hashlib.sha256(content).digest() + content
 
     def load(self, artefact: bytes, target: Target) -> MnnSession:
-        """Returns a session on exactly the target's threads.
+        """Returns a session that runs the network.
 
         Raises:
             BackendError: MNN is missing or refuses the artefact, or the target is not cpu fp32.

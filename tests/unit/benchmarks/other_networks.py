@@ -1,4 +1,4 @@
-"""Small networks of other making, as files: each names the colour that a photo has most of."""
+"""Small external networks as files: each names the colour that a photo has most of."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Networks of other making: what they want is found out, and their accuracy is theirs."""
+"""External networks: what they want is found out, and their accuracy is theirs."""
 
 from __future__ import annotations
 
