@@ -12,7 +12,7 @@ from typing import Any, Literal
 from tofa_edge.architecture.space import Subnet
 from tofa_edge.device.machine import Fingerprint, State
 from tofa_edge.errors import ProfileError
-from tofa_edge.storage.files import one_line, whole_file
+from tofa_edge.storage.files import one_line, write_whole
 from tofa_edge.storage.plain import from_plain, to_plain
 
 SCHEMA_VERSION = 1
@@ -241,9 +241,4 @@ def save(profile: Profile, path: Path, overwrite: bool = True) -> None:
     content = to_json(profile).encode()
     if len(content) > MOST_BYTES:
         raise ProfileError(f"{path}: {len(content)} bytes are over {MOST_BYTES}; not written")
-    try:
-        with whole_file(path, overwrite=overwrite) as stream:
-            stream.write(content)
-    except (OSError, ValueError) as error:
-        reason = getattr(error, "strerror", None) or error
-        raise ProfileError(f"{path}: cannot be written: {reason}") from error
+    write_whole(path, content, overwrite, ProfileError)

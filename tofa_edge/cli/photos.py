@@ -41,7 +41,7 @@ def check_data(
     """Says what would be read of photos: classes, what is left out and why, copies, labels."""
     from tofa_edge.bundle import bundle as bundles
     from tofa_edge.errors import DataError
-    from tofa_edge.storage.files import check_place, whole_file
+    from tofa_edge.storage.files import check_place, write_whole
     from tofa_edge.train.data.account.contact_sheet import SIZE, contact_sheet
     from tofa_edge.train.data.account.report import report_of
     from tofa_edge.train.data.grouping import grouped
@@ -70,8 +70,7 @@ def check_data(
         print_lines([f"wrote {reading.report_data}"] if not as_json else [])
     if out_path is not None:
         page = contact_sheet(str(data), photos, report, doubts)
-        with whole_file(out_path) as stream:
-            stream.write(page.encode("utf-8", "replace"))
+        write_whole(out_path, page.encode("utf-8", "replace"), force, DataError)
         print_lines([f"wrote {out_path}"] if not as_json else [])
 
 

@@ -110,22 +110,23 @@ def whole_file(
 
 
 def write_whole(path: Path, content: bytes, overwrite: bool, refused: type[Exception]) -> None:
-    """Writes a file, whole or not at all.
+    """Writes a file for which `check_place` was asked before, whole or not at all.
 
     Args:
         path: of the file, as the user named it.
         content: of the file.
-        overwrite: whether it replaces a file of that name.
+        overwrite: whether it replaces a file of that name, also one that is new by now.
         refused: the kind of error to raise.
 
     Raises:
-        refused: there is a file of that name and `overwrite` is false, or it cannot be written.
+        refused: it cannot be written, or would replace a file and `overwrite` is false.
     """
     try:
         with whole_file(path, overwrite=overwrite) as stream:
             stream.write(content)
-    except OSError as error:
-        raise refused(f"{path}: cannot be written: {error.strerror or error}") from error
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise refused(f"{path}: cannot be written: {reason}") from error
 
 
 def rename_new(old: Path, new: Path, folder: int | None = None) -> None:

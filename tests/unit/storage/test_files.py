@@ -17,6 +17,7 @@ from tofa_edge.storage.files import (
     safe_name,
     sweep,
     whole_file,
+    write_whole,
 )
 
 
@@ -43,6 +44,20 @@ def test_nothing_is_left_after_an_error(tmp_path: Path) -> None:
 
 class Refused(Exception):
     pass
+
+
+def test_a_file_that_is_new_by_the_end_is_replaced_only_if_asked(tmp_path: Path) -> None:
+    path = tmp_path / "notes.json"
+    write_whole(path, b"first", False, Refused)
+    with pytest.raises(Refused, match=r"notes.json: cannot be written: it is there by now"):
+        write_whole(path, b"second", False, Refused)
+    assert path.read_bytes() == b"first"
+    write_whole(path, b"third", True, Refused)
+    assert path.read_bytes() == b"third"
+    assert list(tmp_path.iterdir()) == [path]
+    for bad in (tmp_path / "missing" / "file", tmp_path / "a\0b"):
+        with pytest.raises(Refused, match="cannot be written"):
+            write_whole(bad, b"x", True, Refused)
 
 
 def test_a_file_is_replaced_only_if_asked(tmp_path: Path) -> None:

@@ -17,7 +17,7 @@ from tofa_edge.images.depth import FRACTIONS, bits_of
 from tofa_edge.images.formats import WITH_HEIF, is_image
 from tofa_edge.images.reading import ALPHA, CENTRE, CMYK, DEEP, FIRST_FRAME, REDUCED, ROTATED
 from tofa_edge.images.walk import FORMAT, HIDDEN, LINK, THUMBNAILS
-from tofa_edge.storage.files import check_place, whole_file
+from tofa_edge.storage.files import check_place, write_whole
 from tofa_edge.train.data.files.decoding import TOO_LARGE, UNREADABLE
 from tofa_edge.train.data.files.doubles import DOUBLED
 from tofa_edge.train.data.files.folders import BESIDE, KEPT_TO_TEST, LINKED_OUT
@@ -199,11 +199,8 @@ class DataReport:
             DataError: it cannot be written, or would replace a file.
         """
         check_place(path, overwrite, DataError)
-        try:
-            with whole_file(path) as stream:
-                stream.write(self.csv_text().encode("utf-8", "surrogateescape"))
-        except OSError as error:
-            raise DataError(f"{path}: cannot be written: {error.strerror or error}") from error
+        content = self.csv_text().encode("utf-8", "surrogateescape")
+        write_whole(path, content, overwrite, DataError)
 
 
 def account(
