@@ -70,7 +70,7 @@ def check_data(
         print_lines([f"wrote {reading.report_data}"] if not as_json else [])
     if out_path is not None:
         page = contact_sheet(str(data), photos, report, doubts)
-        write_whole(out_path, page.encode("utf-8", "replace"), force, DataError)
+        write_whole(out_path, page.encode(), force, DataError)
         print_lines([f"wrote {out_path}"] if not as_json else [])
 
 

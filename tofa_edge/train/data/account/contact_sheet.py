@@ -14,6 +14,7 @@ from PIL import Image
 from tofa_edge.architecture.arrays import ImageArray
 from tofa_edge.bundle.images import prepare
 from tofa_edge.errors import DataError
+from tofa_edge.storage.text import escaped
 from tofa_edge.train.data.account.report import DataReport
 from tofa_edge.train.data.photos import Photos
 
@@ -88,9 +89,8 @@ def _parts(photos: Photos, report: DataReport, doubts: Sequence[Doubt]) -> Itera
         if not len(members):
             continue
         chosen = members[np.linspace(0, len(members) - 1, min(most, len(members))).astype(int)]
-        name = "without a label" if label < 0 else photos.classes[label]
         shown = "" if len(chosen) == len(members) else f", {len(chosen)} shown"
-        yield f"<h2>{_shown(name)}: {len(members)} photos{shown}</h2>"
+        yield f"<h2>{_shown(_called(photos, label))}: {len(members)} photos{shown}</h2>"
         yield _photos([_figure(photos, int(index)) for index in chosen])
 
 
@@ -106,7 +106,10 @@ def _alike(photos: Photos, report: DataReport) -> Iterator[str]:
 
 
 def _class_name(photos: Photos, index: int) -> str:
-    label = int(photos.labels[index])
+    return _called(photos, int(photos.labels[index]))
+
+
+def _called(photos: Photos, label: int) -> str:
     return "without a label" if label < 0 else photos.classes[label]
 
 
@@ -136,5 +139,5 @@ def _data(image: ImageArray) -> str:
 
 
 def _shown(text: str) -> str:
-    """Returns a text for a page: what does not print becomes �, and marks of HTML are escaped."""
-    return escape("".join(letter if letter.isprintable() else "\ufffd" for letter in text))
+    """Returns a text for a page: what does not show and marks of HTML are escaped."""
+    return escape(escaped(text))
