@@ -5,8 +5,8 @@ from __future__ import annotations
 import unicodedata
 
 JOINERS = "\u200c\u200d"  # in names of many languages; they show or reorder nothing
-FORMULA = ("=", "+", "-", "@", "\t", "\r")  # begin what a spreadsheet computes
-FORMULA_WIDE = ("＝", "＋", "－", "＠")
+FORMULA = ("=", "+", "-", "@", "＝", "＋", "－", "＠")  # begin what a spreadsheet computes
+BLANKS = ("\t", "\r", "\n")  # that some spreadsheets skip before it
 
 
 def escaped(text: str, kept: str = "") -> str:
@@ -31,9 +31,12 @@ def spreadsheet_cell(text: str) -> str:
     Letters are escaped as by `escaped`; a text that begins like a formula gets an apostrophe in
     front, which spreadsheets take for "this is text" (OWASP, "CSV Injection").
     """
-    shown = escaped(text)
-    is_formula = shown.lstrip().startswith((*FORMULA, *FORMULA_WIDE)) or text[:1] in "\t\r\n"
-    return f"'{shown}" if text and is_formula else shown
+    return f"'{escaped(text)}" if is_formula(text) else escaped(text)
+
+
+def is_formula(text: str) -> bool:
+    """Returns whether a spreadsheet might compute a cell that holds a `text`."""
+    return text.startswith(BLANKS) or text.lstrip().startswith(FORMULA)
 
 
 def _is_shown(letter: str) -> bool:

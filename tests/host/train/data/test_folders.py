@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import io
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +11,7 @@ import pytest
 from PIL import Image
 
 from tofa_edge.errors import DataError
-from tofa_edge.train.data.account.report import report_of
+from tofa_edge.train.data.account.report import DataReport, FileFate, report_of
 from tofa_edge.train.data.division import divided, held_out, to_test
 from tofa_edge.train.data.files import mapped
 from tofa_edge.train.data.files.decoding import arranged, decode_all, reorder
@@ -221,6 +222,15 @@ def test_every_file_has_a_fate(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="exists"):
         report.write(tmp_path / "report.csv")
     assert report.provenance()["files_left_out"] == 5
+
+
+def test_no_cell_of_the_table_is_a_formula() -> None:
+    names = ["=1", " =1", "＝1", "@x", "\t1", "plain"]
+    files = tuple(FileFate(Path(name), "read", name, detail=name) for name in names)
+    rows = [*csv.DictReader(io.StringIO(DataReport((), files).csv_text(), newline=""))]
+    assert [row["path"] for row in rows] == [*(f"./{name}" for name in names[:-1]), "plain"]
+    for column in ("label", "detail"):
+        assert [row[column] for row in rows] == [*(f"'{name}" for name in names[:-1]), "plain"]
 
 
 def test_twelve_bits_are_scaled_by_the_whole_set(tmp_path: Path) -> None:

@@ -18,6 +18,7 @@ from tofa_edge.images.formats import WITH_HEIF, is_image
 from tofa_edge.images.reading import ALPHA, CENTRE, CMYK, DEEP, FIRST_FRAME, REDUCED, ROTATED
 from tofa_edge.images.walk import FORMAT, HIDDEN, LINK, THUMBNAILS
 from tofa_edge.storage.files import check_place, write_whole
+from tofa_edge.storage.text import is_formula
 from tofa_edge.train.data.files.decoding import TOO_LARGE, UNREADABLE
 from tofa_edge.train.data.files.doubles import DOUBLED
 from tofa_edge.train.data.files.folders import BESIDE, KEPT_TO_TEST, LINKED_OUT
@@ -48,7 +49,6 @@ IN_WORDS = {
 }
 COLUMNS = ("path", "fate", "label", "reason", "detail", "changes")
 MOST_SUFFIXES = 3  # that a line names
-FORMULA = ("=", "+", "-", "@", "\t", "\r")  # what a spreadsheet takes for one
 
 
 @dataclass(frozen=True, slots=True)
@@ -175,17 +175,15 @@ class DataReport:
         """Returns a table with a row for every file.
 
         A cell that a spreadsheet would take for a formula gets an apostrophe in front, a path "./".
+        Unlike `spreadsheet_cell`, names stay as they are: programs find the files by them.
         """
         stream = io.StringIO()
         writer = csv.writer(stream, lineterminator="\n")
         writer.writerow(COLUMNS)
         for each in self.files:
-            path = str(each.path)
-            path = f"./{path}" if path.startswith(FORMULA) else path
-            others = (each.label, each.reason, each.detail, "; ".join(each.changes))
-            safe = (f"'{cell}" if cell.startswith(FORMULA) else cell for cell in others)
-            label, *more = safe
-            writer.writerow([path, each.fate, label, *more])
+            path = f"./{each.path}" if is_formula(str(each.path)) else str(each.path)
+            others = (each.fate, each.label, each.reason, each.detail, "; ".join(each.changes))
+            writer.writerow([path, *(f"'{cell}" if is_formula(cell) else cell for cell in others)])
         return stream.getvalue()
 
     def write(self, path: Path, overwrite: bool = False) -> None:
