@@ -6,7 +6,6 @@ import contextlib
 import dataclasses
 import functools
 import inspect
-import re
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from shlex import quote
@@ -17,6 +16,7 @@ import typer
 from tofa_edge.cli.app import BundlePath, Force, Json, app
 from tofa_edge.cli.output import is_first_process, out, print_json, training_progress
 from tofa_edge.errors import TrainingError
+from tofa_edge.storage.schema import attribute_docs
 from tofa_edge.train.config import PROBE_EVERY, OnStep, Report, TrainingConfig
 from tofa_edge.train.data.reading import ReadingOptions
 
@@ -89,18 +89,12 @@ def _with_options(
     return decorate
 
 
-def _helps(whole: type[Any]) -> dict[str, str]:
-    """Returns what the docstring of a dataclass says of each attribute."""
-    entries = re.findall(r"^ {4}(\w+): (.+(?:\n {6,}.+)*)", inspect.getdoc(whole) or "", re.M)
-    return {name: " ".join(text.split()) for name, text in entries}
-
-
 def _option(whole: type[Any], name: str) -> inspect.Parameter:
     default, kind = getattr(whole(), name), get_type_hints(whole)[name]
     if isinstance(default, tuple):
         default, kind = ",".join(default), str
     option = OPTIONS.get(name, typer.Option())
-    option.help = _helps(whole).get(name)
+    option.help = attribute_docs(whole).get(name)
     return inspect.Parameter(
         name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=Annotated[kind, option]
     )

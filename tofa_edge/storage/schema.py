@@ -34,6 +34,16 @@ def schema_text(schema: dict[str, Any]) -> str:
     return _dumped(schema, 0) + "\n"
 
 
+def attribute_docs(kind: type[Any]) -> dict[str, str]:
+    """Returns what the docstrings of a `kind` and of its bases say of their attributes."""
+    said: dict[str, str] = {}
+    for each in reversed(kind.__mro__):
+        part = ATTRIBUTES.search(inspect.cleandoc(each.__doc__ or ""))
+        if part:
+            said |= {name: " ".join(words.split()) for name, words in ENTRY.findall(part[1] + "\n")}
+    return said
+
+
 def _dumped(value: Any, depth: int) -> str:
     short = json.dumps(value, ensure_ascii=False)
     nested = isinstance(value, dict) and any(isinstance(item, dict) for item in value.values())
@@ -69,7 +79,7 @@ def _described(kind: Any, definitions: dict[str, Any]) -> dict[str, Any]:
 
 
 def _of_fields(kind: Any, definitions: dict[str, Any]) -> dict[str, Any]:
-    hints, said = get_type_hints(kind), _entries(kind)
+    hints, said = get_type_hints(kind), attribute_docs(kind)
     fields = dataclasses.fields(kind)
     properties = {}
     for field in fields:
@@ -83,13 +93,3 @@ def _of_fields(kind: Any, definitions: dict[str, Any]) -> dict[str, Any]:
         "required": [f.name for f in fields if f.default is dataclasses.MISSING],
         "additionalProperties": False,
     }
-
-
-def _entries(kind: Any) -> dict[str, str]:
-    """Returns what the docstrings of a class and of its bases say of their attributes."""
-    said: dict[str, str] = {}
-    for each in reversed(kind.__mro__):
-        part = ATTRIBUTES.search(inspect.cleandoc(each.__doc__ or ""))
-        if part:
-            said |= {name: " ".join(words.split()) for name, words in ENTRY.findall(part[1] + "\n")}
-    return said
