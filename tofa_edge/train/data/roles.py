@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 TRAIN, VALIDATION, TEST = "train", "validation", "test"
 WORDS = {
     TRAIN: ("train", "training", "trn"),
@@ -17,3 +19,8 @@ def role_called(word: str) -> str | None:
     COCO's files and folders end with a year: "train2017" means the same as "train".
     """
     return ROLES.get(word.strip().casefold().rstrip("0123456789"))
+
+
+def role_among(words: Iterable[str]) -> str | None:
+    """Returns the role that the first of the `words` with a role means; None for none."""
+    return next(filter(None, map(role_called, words)), None)

@@ -21,7 +21,7 @@ from tofa_edge.train.data.boxes.drawn import (
 from tofa_edge.train.data.boxes.photo_size import upright_size
 from tofa_edge.train.data.photo_parts import Box
 from tofa_edge.train.data.reading import ReadingOptions
-from tofa_edge.train.data.roles import role_called
+from tofa_edge.train.data.roles import role_among, role_called
 from tofa_edge.train.data.tables.dialects import read_bytes
 from tofa_edge.train.data.tables.files import Place
 
@@ -63,7 +63,7 @@ def _looks_like_coco(path: Path) -> bool:
 def _role(path: Path, root: Path) -> str | None:
     words = [path.parent.name] if path.parent != root else []
     words += path.stem.replace("-", "_").split("_")
-    return next(filter(None, map(role_called, words)), None)
+    return role_among(words)
 
 
 def read_coco(path: Path, role: str | None, reading: ReadingOptions) -> Boxes:

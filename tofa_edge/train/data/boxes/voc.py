@@ -15,7 +15,7 @@ from tofa_edge.train.data.boxes.drawn import IGNORED, Boxes, clipped, gathered, 
 from tofa_edge.train.data.boxes.photo_size import upright_size
 from tofa_edge.train.data.photo_parts import Box
 from tofa_edge.train.data.reading import ReadingOptions
-from tofa_edge.train.data.roles import role_called
+from tofa_edge.train.data.roles import role_among, role_called
 from tofa_edge.train.data.tables.dialects import read_bytes
 from tofa_edge.train.data.tables.files import Place
 
@@ -84,7 +84,7 @@ def _photo(root: Path, path: Path, role: str | None, reading: ReadingOptions) ->
     tree = _tree(path)
     file = _file(root, path, (tree.findtext("filename") or "").strip(), reading)
     folders = (path.parent.name, path.parent.parent.name) if path.parent != root else ()
-    role = role or next(filter(None, map(role_called, folders)), None)
+    role = role or role_among(folders)
     counts: Counter[str] = Counter()
     found: list[tuple[str, Box | None, bool]] = []
     size = _size(tree) or upright_size(file)

@@ -13,7 +13,7 @@ from tofa_edge.errors import DataError
 from tofa_edge.train.data.boxes.drawn import Boxes, clipped, gathered, listed_boxes
 from tofa_edge.train.data.photo_parts import Box
 from tofa_edge.train.data.reading import ReadingOptions
-from tofa_edge.train.data.roles import TEST, TRAIN, VALIDATION, role_called
+from tofa_edge.train.data.roles import TEST, TRAIN, VALIDATION, role_among, role_called
 from tofa_edge.train.data.tables.dialects import read_bytes
 
 MOST_BYTES = 4_000_000  # of one file of text
@@ -149,7 +149,7 @@ def _role(relative: Path, config: YoloConfig) -> str | None:
     if matches:
         best = matches[max(matches)]
         return next(iter(best)) if len(best) == 1 else None
-    return next(filter(None, map(role_called, relative.parts[:-1])), None)
+    return role_among(relative.parts[:-1])
 
 
 def _config(root: Path) -> YoloConfig:
