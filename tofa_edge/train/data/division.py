@@ -40,7 +40,7 @@ def divided(
         DataError: a class has too few photos, or none to train on.
     """
     given = np.array([role or "" for role in photos.roles] or [""] * len(photos.labels))
-    validated = np.flatnonzero((given == VALIDATION) & (photos.labels >= 0))
+    validated = _labelled(photos, VALIDATION)
     fixed = {VALIDATION: validated} if len(validated) else {}
     free = (given != TEST) & (given != VALIDATION)
     groups = np.arange(len(given)) if groups is None else groups
@@ -60,6 +60,12 @@ def divided(
     return roles
 
 
+def _labelled(photos: LabelledPaths | Photos, role: str) -> IndexArray:
+    """Returns the indices of labelled photos to which their data set gives a `role`."""
+    given = [i for i, each in enumerate(photos.roles) if each == role and photos.labels[i] >= 0]
+    return np.array(given, np.int64)
+
+
 def _check_trained(photos: LabelledPaths | Photos, trained: IndexArray) -> None:
     lacking = set(photos.labels.tolist()) - set(photos.labels[trained].tolist()) - {UNLABELLED}
     if lacking:
@@ -74,8 +80,8 @@ def to_test(photos: LabelledPaths | Photos) -> dict[str, IndexArray]:
 
     It is empty where there are none.
     """
-    tested = [i for i, role in enumerate(photos.roles) if role == TEST and photos.labels[i] >= 0]
-    return {TEST: np.array(tested, np.int64)} if tested else {}
+    tested = _labelled(photos, TEST)
+    return {TEST: tested} if len(tested) else {}
 
 
 def held_out(photos: LabelledPaths | Photos) -> LabelledPaths | Photos:
@@ -84,8 +90,7 @@ def held_out(photos: LabelledPaths | Photos) -> LabelledPaths | Photos:
     All of them where it gives no such role. The classes are those that are left.
     """
     for role in (TEST, VALIDATION):
-        held = [i for i, given in enumerate(photos.roles) if given == role]
-        kept = np.array([i for i in held if photos.labels[i] >= 0], np.int64)
+        kept = _labelled(photos, role)
         if len(kept):
             log.info(f"{len(kept)} photos whose role is {role!r}, of {len(photos.labels)}")
             chosen = photos.take(kept)
