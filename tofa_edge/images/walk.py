@@ -26,7 +26,8 @@ class PassedOver:
 
     Attributes:
         path: of it.
-        reason: `HIDDEN`, `THUMBNAILS`, `LINK` or `FORMAT`.
+        reason: in a word or a few: `HIDDEN`, `THUMBNAILS`, `LINK` or `FORMAT` where a folder was
+            walked through; who reads photos further has more.
         detail: more about it, such as where a link leads.
     """
 

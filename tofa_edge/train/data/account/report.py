@@ -20,7 +20,7 @@ from tofa_edge.images.walk import FORMAT, HIDDEN, LINK, THUMBNAILS
 from tofa_edge.storage.files import check_place, write_whole
 from tofa_edge.storage.text import is_formula
 from tofa_edge.train.data.files.decoding import TOO_LARGE, UNREADABLE
-from tofa_edge.train.data.files.doubles import DOUBLED
+from tofa_edge.train.data.files.doubles import DOUBLED, IN_TWO_CLASSES
 from tofa_edge.train.data.files.folders import BESIDE, KEPT_TO_TEST, LINKED_OUT
 from tofa_edge.train.data.photos import LabelledPaths
 from tofa_edge.train.data.reading import ReadingOptions
@@ -119,7 +119,7 @@ class DataReport:
                    if reasons[reason]]  # fmt: skip
         if doubled:
             yield f"doubled, of which one copy is read: {', '.join(doubled)}"
-        if any(reasons[reason] for reason in DOUBLED if "two classes" in reason):
+        if reasons[IN_TWO_CLASSES]:
             yield f"the same photo in two classes has no label: {self._named_in_two_classes()}"
         changes = Counter(change for each in self.read for change in each.changes)
         if changes:
@@ -144,7 +144,7 @@ class DataReport:
                 yield f"{len(chosen)} {words} ({named}{how})"
 
     def _named_in_two_classes(self) -> str:
-        paths = [each.path for each in self.left_out if each.reason == DOUBLED[1]]
+        paths = [each.path for each in self.left_out if each.reason == IN_TWO_CLASSES]
         more = f" and {len(paths) - 3} more" if len(paths) > 3 else ""
         return ", ".join(str(path) for path in paths[:3]) + more
 
