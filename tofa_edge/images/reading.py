@@ -235,28 +235,24 @@ def _reduce(image: ImageFile, file: BinaryIO, name: str, wanted: int | None) -> 
 
 def _check_scans(image: ImageFile, file: BinaryIO, name: str, pixels: int) -> None:
     """Checks that a JPEG costs no more than its pixels: several scans are kept in memory whole."""
-    if pixels > MOST_REDUCED_PIXELS:
-        raise SizeError(
-            f"{name}: wanted up to {MOST_REDUCED_PIXELS} pixels of a JPEG, got "
-            f"{image.width}×{image.height}"
-        )
-    large = pixels > MOST_PIXELS
-    if not large and "progressive" not in image.info:
-        return
+    progressive, most, kind = "progressive" in image.info, MOST_REDUCED_PIXELS, "a JPEG"
+    if pixels > MOST_PIXELS and progressive:
+        most, kind = MOST_PIXELS, "a progressive JPEG"
+    elif pixels > MOST_PIXELS and _first_scan_is_partial(file):
+        most, kind = MOST_PIXELS, "a JPEG in several scans"
+    if pixels > most:
+        got = f"{image.width}×{image.height}"
+        raise SizeError(f"{name}: wanted up to {most} pixels of {kind}, got {got}")
+    if progressive and _scans(file) > MOST_SCANS:
+        raise ImageError(f"{name}: a JPEG of over {MOST_SCANS} scans; refused")
+
+
+def _scans(file: BinaryIO) -> int:
     place = file.tell()
     file.seek(0)
     scans = file.read().count(START_OF_SCAN)
     file.seek(place)
-    if "progressive" in image.info and (large or scans > MOST_SCANS):
-        if large:
-            raise SizeError(f"{name}: wanted up to {MOST_PIXELS} pixels of a progressive JPEG, got "
-                            f"{image.width}×{image.height}")  # fmt: skip
-        raise ImageError(f"{name}: a JPEG of over {MOST_SCANS} scans; refused")
-    if large and _first_scan_is_partial(file):
-        raise SizeError(
-            f"{name}: wanted up to {MOST_PIXELS} pixels of a JPEG in several scans, got "
-            f"{image.width}×{image.height}"
-        )
+    return scans
 
 
 def _first_scan_is_partial(file: BinaryIO) -> bool:
