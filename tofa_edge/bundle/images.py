@@ -14,8 +14,7 @@ import numpy as np
 
 from tofa_edge.architecture.arrays import ImageArray
 from tofa_edge.errors import ImageError
-from tofa_edge.images.formats import SUFFIXES as SUFFIXES
-from tofa_edge.images.reading import from_bytes, read, reading, upright
+from tofa_edge.images.reading import START_OF_SCAN, from_bytes, read, reading, upright
 from tofa_edge.images.walk import walk
 
 if TYPE_CHECKING:
@@ -23,7 +22,6 @@ if TYPE_CHECKING:
 
 MOST_STORED_PIXELS = 2048**2  # of a photo in a bundle, where `encode` keeps to the network's size
 MOST_SCANS = 32  # a progressive JPEG of few bytes may ask for thousands of passes
-START_OF_SCAN = b"\xff\xda"
 SUPPORTED = "a path, a PIL image, or a uint8 array (height, width, 3) or (height, width)"
 JPEG_QUALITY = 92
 

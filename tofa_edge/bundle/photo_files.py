@@ -9,8 +9,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from tofa_edge.bundle.images import SUFFIXES
-from tofa_edge.images.formats import is_photo
+from tofa_edge.images.formats import SUFFIXES, is_photo
 from tofa_edge.images.walk import LINK, walk
 
 

@@ -12,7 +12,6 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from tests.fuzz import images as fuzz_images
-from tofa_edge.bundle import images
 from tofa_edge.bundle.images import decode, encode, load, prepare, stack
 from tofa_edge.errors import ImageError
 from tofa_edge.images import reading as file_reading
@@ -235,9 +234,9 @@ def test_decode() -> None:
 
 def test_ordinary_progressive_photos_have_few_scans() -> None:
     photo = smooth_photo(np.random.default_rng(0), 200, progressive=True, quality=95)
-    assert photo.count(images.START_OF_SCAN) > 5
+    assert photo.count(file_reading.START_OF_SCAN) > 5
     assert decode(photo, 16, "x").shape == (16, 16, 3)
-    last = photo.rindex(images.START_OF_SCAN)
+    last = photo.rindex(file_reading.START_OF_SCAN)
     with pytest.raises(ImageError, match="over 32 scans"):
         decode(photo[:last] + photo[last:-2] * 40 + photo[-2:], 16, "x")
 

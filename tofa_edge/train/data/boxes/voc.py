@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import NoReturn
 from xml.etree import ElementTree
 
-from tofa_edge.bundle.images import SUFFIXES
 from tofa_edge.errors import DataError
+from tofa_edge.images.formats import SUFFIXES
 from tofa_edge.train.data.boxes.drawn import IGNORED, Boxes, clipped, gathered, listed_boxes
 from tofa_edge.train.data.boxes.photo_size import upright_size
 from tofa_edge.train.data.photo_parts import Box

@@ -10,8 +10,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from tofa_edge.bundle.images import SUFFIXES
 from tofa_edge.errors import DataError
+from tofa_edge.images.formats import SUFFIXES
 from tofa_edge.train.data.tables.column_names import is_path_name
 
 MOST_BYTES = 1_000_000_000

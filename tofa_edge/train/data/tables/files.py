@@ -9,8 +9,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from tofa_edge.bundle.images import SUFFIXES
 from tofa_edge.errors import DataError
+from tofa_edge.images.formats import SUFFIXES
 
 log = logging.getLogger(__name__)
 
