@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 
 from tofa_edge.errors import DataError
 from tofa_edge.train.data.boxes.coco import coco_files, read_coco
-from tofa_edge.train.data.boxes.drawn import gathered, usable
+from tofa_edge.train.data.boxes.drawn import Boxes, gathered, usable
 from tofa_edge.train.data.boxes.voc import read_voc, voc_files
 from tofa_edge.train.data.boxes.yolo import is_yolo, read_yolo
 from tofa_edge.train.data.photos import LabelledPaths
@@ -26,15 +28,24 @@ def kind_of_boxes(source: Path) -> str | None:
     Raises:
         OSError: it cannot be read.
     """
-    if source.suffix.lower() == JSON and not source.is_dir():
-        return COCO
+    found = _found(source)
+    return None if found is None else found[0]
+
+
+def _found(source: Path) -> tuple[str, Callable[[ReadingOptions], Boxes]] | None:
+    """Returns what a data set of boxes is, as `kind_of_boxes`, and what reads it."""
     if not source.is_dir():
-        return None
-    if coco_files(source):
-        return COCO
-    if voc_files(source):
-        return VOC
-    return YOLO if is_yolo(source) else None
+        is_coco = source.suffix.lower() == JSON
+        return (COCO, partial(_read_all_coco, {source: None})) if is_coco else None
+    if files := coco_files(source):
+        return COCO, partial(_read_all_coco, files)
+    if annotations := voc_files(source):
+        return VOC, partial(read_voc, source, annotations)
+    return (YOLO, partial(read_yolo, source)) if is_yolo(source) else None
+
+
+def _read_all_coco(files: Mapping[Path, str | None], reading: ReadingOptions) -> Boxes:
+    return gathered([read_coco(path, role, reading) for path, role in files.items()])
 
 
 def read_crops(source: Path, least_classes: int, reading: ReadingOptions) -> LabelledPaths:
@@ -49,20 +60,14 @@ def read_crops(source: Path, least_classes: int, reading: ReadingOptions) -> Lab
         DataError: there are no boxes, or they cannot be read.
         OSError: the folder cannot be read.
     """
-    kind = kind_of_boxes(source)
-    if kind is None:
+    found = _found(source)
+    if found is None:
         raise DataError(
             f"{source}: --crops wants boxes: the JSON file of COCO or a folder with it, a YOLO "
             "folder (images/, labels/, data.yaml), or a Pascal VOC folder (Annotations/*.xml)"
         )
-    if kind == COCO:
-        files = coco_files(source) if source.is_dir() else {source: None}
-        boxes = gathered([read_coco(path, role, reading) for path, role in files.items()])
-    elif kind == VOC:
-        boxes = read_voc(source, voc_files(source), reading)
-    else:
-        boxes = read_yolo(source, reading)
-    photos = usable(source, kind, boxes, reading.crop_margin)
+    kind, read = found
+    photos = usable(source, kind, read(reading), reading.crop_margin)
     return labelled(source, photos, least_classes)
 
 
