@@ -60,8 +60,9 @@ def grouped(photos: Photos) -> Grouped:
 
 def _named(photos: Photos, first: int, second: int) -> str:
     one, two = (photos.classes[photos.labels[index]] for index in (first, second))
-    if photos.names:
-        return f"{photos.names[first]} ({one!r}) and {photos.names[second]} ({two!r})"
+    if photos.listed is not None:
+        paths = photos.listed.paths
+        return f"{paths[first]} ({one!r}) and {paths[second]} ({two!r})"
     return f"photos {first} ({one!r}) and {second} ({two!r})"
 
 

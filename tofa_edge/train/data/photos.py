@@ -30,7 +30,6 @@ class Photos:
             it gives none at all.
         origins: numbers of the photos that these are parts of, (N,) integers; empty where all are
             whole.
-        names: of the files, for messages; empty where there are none.
         listed: the files they were decoded from, in the same order; None where there are none.
     """
 
@@ -39,7 +38,6 @@ class Photos:
     labels: IndexArray
     roles: tuple[str | None, ...] = ()
     origins: tuple[int, ...] = ()
-    names: tuple[str, ...] = ()
     listed: LabelledPaths | None = None
 
     def take(self, indices: IndexArray) -> Photos:
@@ -49,9 +47,8 @@ class Photos:
     def with_images(self, images: ImageArray, indices: IndexArray) -> Photos:
         """Returns the photos at `indices`, (N,), whose `images` are given, (N, S, S, 3)."""
         roles, origins = chosen_of(self.roles, indices), chosen_of(self.origins, indices)
-        names = chosen_of(self.names, indices)
         listed = None if self.listed is None else self.listed.take(indices)
-        return Photos(self.classes, images, self.labels[indices], roles, origins, names, listed)
+        return Photos(self.classes, images, self.labels[indices], roles, origins, listed)
 
 
 @dataclass(frozen=True)

@@ -120,9 +120,7 @@ def decode_photos(
     readable = np.bincount(kept.labels[kept.labels >= 0], minlength=len(kept.classes))
     if not readable.all():
         raise DataError(f"no photo of class {kept.classes[readable.argmin()]!r} can be read")
-    names = tuple(map(str, kept.paths))
-    given = kept.roles, kept.origins, names, kept
-    return Photos(kept.classes, decoded, kept.labels, *given)
+    return Photos(kept.classes, decoded, kept.labels, kept.roles, kept.origins, kept)
 
 
 def read_photos(

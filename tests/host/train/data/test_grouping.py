@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -14,7 +15,7 @@ from tests.host.train.data.test_near_duplicates import scenes
 from tofa_edge.architecture.arrays import IndexArray
 from tofa_edge.train.data.division import divided
 from tofa_edge.train.data.grouping import grouped, joined, split
-from tofa_edge.train.data.photos import Photos
+from tofa_edge.train.data.photos import LabelledPaths, Photos
 from tofa_edge.train.trainer import PARTS
 
 
@@ -88,7 +89,8 @@ def test_the_same_photo_under_two_labels_has_none(
     images = np.concatenate([images, images[:1], images[2:3], noisy[None], shifted[None]])
     labels = np.append(labels, [1, 0, 0, 1])
     with caplog.at_level(logging.INFO, "tofa_edge"):
-        found = grouped(Photos(("cat", "dog"), images, labels, names=names))
+        listed = LabelledPaths(("cat", "dog"), tuple(map(Path, names)), labels) if names else None
+        found = grouped(Photos(("cat", "dog"), images, labels, listed=listed))
     assert np.flatnonzero(found.photos.labels < 0).tolist() == [0, 5, 40, 42]
     assert found.groups[40:].tolist() == [0, 2, 5, 8], "another moment may be of another class"
     assert "8 photos are equal or nearly equal to others, in 4 groups" in caplog.messages[0]
