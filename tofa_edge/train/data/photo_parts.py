@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
 
-from tofa_edge.bundle.images import load
 from tofa_edge.errors import ImageError
-
-if TYPE_CHECKING:
-    from PIL.Image import Image
+from tofa_edge.images.reading import Picture, read
 
 MOST_STRETCH = 1.02  # of a photo's aspect ratio against the one that its boxes were drawn on
 
@@ -65,14 +61,19 @@ class PhotoPart:
     path: Path
     box: Box
 
-    def load(self) -> Image:
-        """Returns the part as an image, upright and RGB.
+    def read(self, peak: float | None = None) -> Picture:
+        """Returns the part, upright and RGB, and what was changed of its photo.
+
+        Args:
+            peak: largest value of the set of images, for those of more than 8 bits; None: that of
+                the photo itself.
 
         Raises:
             ImageError: the photo cannot be read, or has another shape than the one that the box
                 was drawn on, as it has where a program that draws boxes overlooks its rotation.
         """
-        image = load(self.path)
+        picture = read(self.path, peak=peak)
+        image = picture.image
         if self.box.drawn_on is not None:
             width, height = self.box.drawn_on
             stretch = image.width * height / (image.height * width)
@@ -81,4 +82,5 @@ class PhotoPart:
                     f"{self.path}: its boxes were drawn on {width:g}×{height:g} pixels, the "
                     f"upright photo has {image.width}×{image.height}"
                 )
-        return image.crop(self.box.pixels(image.width, image.height))
+        part = image.crop(self.box.pixels(image.width, image.height))
+        return replace(picture, image=part)

@@ -150,9 +150,9 @@ def test_boxes_of_a_photo_of_another_shape_are_not_read(root: Path) -> None:
     part = crops(coco(root / "a.json", TWO)).sources[0]
     assert isinstance(part, PhotoPart)
     with pytest.raises(ImageError, match=r"drawn on 40×20 pixels, the upright photo has 20×40"):
-        part.load()
+        part.read()
     halved = PhotoPart(root / "2.png", Box(0, 0, 0.5, 1, drawn_on=(80.0, 40.0)))
-    assert halved.load().size == (20, 20)
+    assert halved.read().image.size == (20, 20)
 
 
 def yolo(root: Path, line: str, config: str = "names: [bolt, nut]\n") -> Path:
@@ -317,6 +317,17 @@ def test_crops_show_the_box(root: Path) -> None:
     shown = decode_photos(wide, 16).images[0, :, :, 0]
     assert shown[4:12, 4:12].min() == 255
     assert shown.sum() == 64 * 255
+
+
+def test_crops_of_more_than_8_bits_are_scaled_as_their_set(root: Path) -> None:
+    for number, most in ((1, 4000), (2, 1000)):  # of 12 bits, and a dark one of the same camera
+        Image.fromarray(np.full(SIZE[::-1], most, np.uint16)).save(root / f"{number}.png")
+    decoded = decode_photos(crops(coco(root / "boxes.json", TWO)), 16)
+    assert decoded.listed is not None
+    assert decoded.listed.peak == 4000
+    bright, dark = sorted((int(image.mean()) for image in decoded.images), reverse=True)
+    assert bright == pytest.approx(4000 / 4095 * 255, abs=1.5)
+    assert dark == pytest.approx(1000 / 4095 * 255, abs=1.5)
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from tofa_edge.architecture.arrays import ImageArray, IndexArray
-from tofa_edge.bundle.images import ImageSource, Prepared, prepare_with_changes
+from tofa_edge.bundle.images import ImageSource, Prepared, prepare, prepare_with_changes
 from tofa_edge.errors import DataError, ImageError
 from tofa_edge.images.depth import bits_of
 from tofa_edge.images.reading import FormatError, SizeError
@@ -140,8 +140,10 @@ def _decode_into(images: ImageArray, index: int, source: Source, peak: float | N
 
 
 def _prepared(source: Source, size: int, peak: float | None) -> Prepared:
-    image = source.load() if isinstance(source, PhotoPart) else source
-    return prepare_with_changes(image, size, peak=peak)
+    if not isinstance(source, PhotoPart):
+        return prepare_with_changes(source, size, peak=peak)
+    picture = source.read(peak)
+    return Prepared(prepare(picture.image, size), picture.changes, picture.peak)
 
 
 def _differs(own: float, peak: float) -> bool:
