@@ -10,7 +10,6 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-import stat
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from itertools import count
@@ -32,7 +31,6 @@ SYSTEM = Path("/etc/tofa-edge/trust.json")
 VARIABLE = "TOFA_EDGE_TRUST"  # of the environment: names a policy where the system has none
 STATE = "/var/lib/tofa-edge/trust"
 MOST_BYTES = 64 * 2**10
-OTHERS = stat.S_IWGRP | stat.S_IWOTH
 DENIED, SEEN = "denied.dsse", "seen.json"
 Value = TypeVar("Value")
 
@@ -95,11 +93,7 @@ def read_policy(path: Path) -> Policy:
     Raises:
         TrustError: it cannot be read, others may write to it, or it is none.
     """
-    content = read_bounded(path, MOST_BYTES)
-    status = path.stat()
-    if status.st_mode & OTHERS or status.st_uid not in (0, os.geteuid()):
-        raise TrustError(f"{path}: others may write to it, so it proves nothing; chown and chmod")
-    policy = _read(Policy, content, path)
+    policy = _read(Policy, read_bounded(path, MOST_BYTES, owned=True), path)
     checked_keys(policy.keys, policy.threshold, str(path))
     if policy.schema != 1:
         raise TrustError(f"{path}: schema {policy.schema} is not 1: pip install -U tofa-edge")

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -184,3 +186,24 @@ def test_a_public_key_alone_is_a_trust(keys: Keys, policy: Path) -> None:
     assert trust_of(keys.private["second"].with_suffix(".pub")).keys == keys.publics("second")
     assert trust_of(policy).keys == keys.publics("first")
     assert Policy(keys.publics("first")).state.startswith("/var/lib/")
+
+
+def test_a_policy_that_is_exchanged_while_it_is_read_is_judged_as_it_was(
+    tmp_path: Path, policy: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    good = tmp_path / "good.json"
+    policy.rename(good)
+    policy.write_bytes(good.read_bytes())
+    policy.chmod(0o666)
+    opened = os.open
+
+    def exchanging(path: Any, *rest: Any, **options: Any) -> int:
+        descriptor = opened(path, *rest, **options)
+        if Path(path) == policy:
+            policy.unlink()
+            policy.symlink_to(good)
+        return descriptor
+
+    monkeypatch.setattr(os, "open", exchanging)
+    with pytest.raises(TrustError, match="others may write to it"):
+        read_policy(policy)
