@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import stat
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from itertools import count
@@ -45,7 +46,7 @@ class Policy:
         name: that bundles must be of; None for any.
         channel: that bundles must be for; None for any.
         least_counter: bundles of a lower one are refused.
-        state: folder of what was accepted since.
+        state: folder of what was accepted since; its whole path.
         schema: of the file.
     """
 
@@ -97,6 +98,8 @@ def read_policy(path: Path) -> Policy:
     checked_keys(policy.keys, policy.threshold, str(path))
     if policy.schema != 1:
         raise TrustError(f"{path}: schema {policy.schema} is not 1: pip install -U tofa-edge")
+    if not Path(policy.state).is_absolute():  # or each command would look beside where it is run
+        raise TrustError(f"{path}: wanted the whole path of a folder as state: {policy.state!r}")
     return policy
 
 
@@ -137,8 +140,10 @@ class DeviceTrust:
         """Returns what a bundle's signature must say now.
 
         Raises:
-            TrustError: a file that was accepted is damaged, or is not signed as it must be.
+            TrustError: a file that was accepted is damaged, or is not signed as it must be; or
+                everybody may add and remove such files.
         """
+        self._check_folder()
         policy, seen, denied = self.policy, self.seen(), self.deny_list()
         newest = self.generations()[-1]
         return Trust(
@@ -223,6 +228,14 @@ class DeviceTrust:
         if after != before:
             self._keep(SEEN, json.dumps(to_plain(after)).encode())
 
+    def _check_folder(self) -> None:
+        with contextlib.suppress(OSError):  # where it is not there, nothing was accepted
+            if self.folder.stat().st_mode & stat.S_IWOTH:
+                raise TrustError(
+                    f"{self.folder}: everybody may write to it, so it proves nothing; chown and "
+                    "chmod"
+                )
+
     def _stored(self, name: str) -> bytes | None:
         path = self.folder / name
         try:
@@ -242,7 +255,7 @@ class DeviceTrust:
     @contextlib.contextmanager
     def _locked(self) -> Iterator[None]:
         try:
-            self.folder.mkdir(parents=True, exist_ok=True)
+            self.folder.mkdir(mode=0o755, parents=True, exist_ok=True)  # whatever the umask
         except OSError as error:
             raise TrustError(f"{self.folder}: cannot be made: {error.strerror}") from error
         with exclusive(self.folder / ".lock") as held:

@@ -149,6 +149,8 @@ def test_what_was_accepted_and_is_damaged_opens_nothing(
         ('{"keys": ["KEY"], "schema": 2}', 0o644, "schema 2 is not 1"),
         ('{"keys": ["KEY"], "chanel": "x"}', 0o644, "no field 'chanel'"),
         ('{"keys": ["KEY"]}', 0o666, "others may write to it"),
+        ('{"keys": ["KEY"], "state": "trust"}', 0o644, "whole path of a folder as state: 'trust'"),
+        ('{"keys": ["KEY"], "state": ""}', 0o644, "whole path of a folder as state"),
     ],
 )
 def test_a_policy_that_is_wrong_opens_nothing(
@@ -207,3 +209,18 @@ def test_a_policy_that_is_exchanged_while_it_is_read_is_judged_as_it_was(
     monkeypatch.setattr(os, "open", exchanging)
     with pytest.raises(TrustError, match="others may write to it"):
         read_policy(policy)
+
+
+def test_where_everybody_may_remove_what_was_accepted_nothing_is_opened(
+    tmp_path: Path, bundle: Path, keys: Keys, policy: Path
+) -> None:
+    signed(bundle, keys.of("first"))
+    before = os.umask(0)
+    try:
+        device(policy).accept(denied(tmp_path / "1", keys, "first", 1))
+    finally:
+        os.umask(before)
+    assert Bundle.open(bundle).classes, "the folder was made for its owner, whatever the umask"
+    device(policy).folder.chmod(0o777)
+    with pytest.raises(TrustError, match="everybody may write to it"):
+        Bundle.open(bundle)
