@@ -6,7 +6,6 @@ after `boot_limit` starts.
 
 from __future__ import annotations
 
-import contextlib
 import logging
 import time
 from dataclasses import replace
@@ -15,7 +14,7 @@ from pathlib import Path
 from tofa_edge.bundle.bundle import Bundle
 from tofa_edge.errors import InstallError, TofaError, TrustError
 from tofa_edge.fleet.slots import InstallState, Slots, refusal_of
-from tofa_edge.trust.policy import DeviceTrust, device_trust, policy_path, read_policy
+from tofa_edge.trust.policy import device_trust, this_device
 from tofa_edge.trust.trust import Trust
 
 log = logging.getLogger(__name__)
@@ -44,6 +43,8 @@ def count_start(folder: Path) -> str:
             _give_back(slots, state, reason)
         elif slot.state == "trying":
             slots.write(state.with_slot(active, replace(slot, starts=slot.starts + 1)))
+        elif slot.state == "good":  # unless that was kept, as where the power was cut before
+            _raise_counter(slots.bundle(active), slot.digest)
         found = state.slots.get(slots.active() or "")
         return "" if found is None else found.digest
 
@@ -103,11 +104,12 @@ def _give_back(slots: Slots, state: InstallState, reason: object) -> bool:
 
 def _raise_counter(bundle: Path, digest: str) -> None:
     """Keeps the counter of a bundle that proved good, where there is a policy."""
-    with contextlib.suppress(TrustError):
-        path, trust = policy_path(), device_trust()
-        if path is not None and trust is not None:
-            statement = trust.check(bundle, digest)
-            DeviceTrust(read_policy(path)).saw(statement, is_good=True)
+    try:
+        device = this_device()
+        if device is not None:
+            device.saw(device.trust().check(bundle, digest), is_good=True)
+    except TrustError as error:
+        log.warning(f"the counter is not kept, and older bundles may still be opened: {error}")
 
 
 def status(folder: Path, trust: Trust | None = None) -> dict[str, object]:

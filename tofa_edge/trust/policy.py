@@ -115,14 +115,24 @@ def trust_of(path: Path) -> Trust:
     return DeviceTrust(read_policy(path)).trust()
 
 
+def this_device() -> DeviceTrust | None:
+    """Returns this device's policy with what it has accepted since; None where it has no policy.
+
+    Raises:
+        TrustError: there is a policy, and it cannot be read.
+    """
+    path = policy_path()
+    return None if path is None else DeviceTrust(read_policy(path))
+
+
 def device_trust() -> Trust | None:
     """Returns what this device demands of every bundle; None where it has no policy.
 
     Raises:
         TrustError: there is a policy, and it or what was accepted since cannot be read.
     """
-    path = policy_path()
-    return None if path is None else DeviceTrust(read_policy(path)).trust()
+    device = this_device()
+    return None if device is None else device.trust()
 
 
 @dataclass(frozen=True, slots=True)

@@ -89,6 +89,25 @@ def test_power_cuts(tmp_path: Path, signed_bundles: dict[str, Path]) -> None:
 
 
 @pytest.mark.usefixtures("known_engines")
+def test_a_counter_that_was_not_kept_is_kept_at_the_next_start(
+    tmp_path: Path, signed_bundles: dict[str, Path], caplog: pytest.LogCaptureFixture
+) -> None:
+    """As where the power is cut between proving good and that, or the folder takes no file."""
+    folder, seen = tmp_path / "slots", tmp_path / "seen"
+    install(signed_bundles["second"], folder, BY_REFERENCE)
+    second = whole(folder)
+    seen.write_bytes(b"no folder")
+    with caplog.at_level("WARNING"):
+        assert mark_good(folder, second)
+    assert "the counter is not kept" in caplog.text
+    seen.unlink()
+    assert Bundle.open(signed_bundles["first"]).classes
+    assert whole(folder) == second
+    with pytest.raises(TofaError, match="its counter is 1, and 2 is the least"):
+        Bundle.open(signed_bundles["first"])
+
+
+@pytest.mark.usefixtures("known_engines")
 def test_a_missing_sync_is_found(
     tmp_path: Path, signed_bundles: dict[str, Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:

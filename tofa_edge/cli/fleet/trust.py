@@ -135,13 +135,13 @@ def accept(
     """
     from tofa_edge.errors import TrustError
     from tofa_edge.fleet.revoked import forget_bundles
-    from tofa_edge.trust.policy import SYSTEM, DeviceTrust, policy_path, read_policy
+    from tofa_edge.trust.policy import SYSTEM, this_device
     from tofa_edge.trust.statements import DenyList
 
-    path = policy_path()
-    if path is None:
+    device = this_device()
+    if device is None:
         raise TrustError(f"this device has no policy; write {SYSTEM} first (docs/trust.md)")
-    accepted = DeviceTrust(read_policy(path)).accept(envelope)
+    accepted = device.accept(envelope)
     dropped = 0
     if isinstance(accepted, DenyList):
         dropped = forget_bundles(frozenset(accepted.digests))
