@@ -160,7 +160,7 @@ def _member(source: str, path: Path, digest: str, size: int) -> bytes:
     for _ in range(MOST_TRIES):
         try:
             _continue(source, path, size)
-        except (OSError, HTTPException) as error:
+        except (OSError, HTTPException, ValueError) as error:  # redirected to what is no URL
             reason = one_line(getattr(error, "reason", None) or error)
         else:
             content = _arrived(path, digest)

@@ -16,7 +16,7 @@ from tests.unit.fleet.making import right_bundle
 from tests.unit.trust.signing import Keys, signed
 from tofa_edge.bundle.bundle import Bundle
 from tofa_edge.errors import BundleError, InstallError, TrustError
-from tofa_edge.fleet.delivery import ARRIVED, delivered, publish
+from tofa_edge.fleet.delivery import ARRIVED, _member, delivered, publish
 from tofa_edge.fleet.install import install, install_delivered
 from tofa_edge.fleet.proving import mark_good, status
 from tofa_edge.fleet.slots import Slots
@@ -31,6 +31,7 @@ class Server:
     address: str = ""
     cuts: int = 0  # answers still to be ended early
     ranges: bool = True
+    redirected: str = ""  # to another place, whatever is asked for
     asked: list[str] = field(default_factory=list)
 
 
@@ -40,6 +41,11 @@ def server(tmp_path: Path) -> Iterator[Server]:
 
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
+            if about.redirected:
+                self.send_response(302)
+                self.send_header("Location", about.redirected)
+                self.end_headers()
+                return
             content = (about.folder / self.path.lstrip("/")).read_bytes()
             begin = 0
             asked = self.headers.get("Range", "")
@@ -152,6 +158,15 @@ def test_what_arrives_wrong_is_refused(place: Place, server: Server) -> None:
             with pytest.raises(InstallError, match="cannot be fetched"):
                 delivered(source, other, place.trust)
             assert not (other.folder / "delivered.tofa").exists()
+
+
+@pytest.mark.parametrize("where", ["http://[::1/x", f"http://{'a' * 70}.b/", "file:///etc/passwd"])
+def test_a_redirection_to_no_page_of_the_web_is_refused(
+    tmp_path: Path, server: Server, where: str
+) -> None:
+    server.redirected = where
+    with pytest.raises(InstallError, match="cannot be fetched"):
+        _member(f"{server.address}/members/x", tmp_path / "member", "0" * 64, 10)
 
 
 def test_a_manifest_that_is_not_signed_is_refused_before_it_is_read(place: Place) -> None:
