@@ -23,8 +23,9 @@ from tofa_edge.fleet.delivery import Delivered, delivered, drop_delivery
 from tofa_edge.fleet.revoked import forget_bundles
 from tofa_edge.fleet.slots import InstallState, Slots, SlotState, refusal_of
 from tofa_edge.fleet.trial import TrialLimits, TrialOrder, needed_bytes, run_trial
-from tofa_edge.storage.durable import sync_folder, write_durably
+from tofa_edge.storage.durable import write_durably
 from tofa_edge.trust.policy import device_trust
+from tofa_edge.trust.reading import read_bounded
 from tofa_edge.trust.statements import BundleStatement
 from tofa_edge.trust.trust import MOST_BYTES, Trust, envelope_path
 
@@ -221,7 +222,7 @@ def _check_newer(active: SlotState | None, opened: Bundle, counter: int | None) 
 
 def _copy(opened: Bundle, slots: Slots, name: str) -> None:
     """Copies a bundle and its envelope into a slot, and waits for the disk."""
-    size = Path(f"/proc/self/fd/{opened.descriptor}").stat().st_size
+    size = os.fstat(opened.descriptor).st_size
     with slots.changing():
         free = shutil.disk_usage(slots.folder).free
         if free < size + SPARE_BYTES:
@@ -229,13 +230,12 @@ def _copy(opened: Bundle, slots: Slots, name: str) -> None:
                 f"{slots.folder}: wanted {(size + SPARE_BYTES) / 1e6:.0f} MB of room, "
                 f"{free / 1e6:.0f} MB are free; remove something"
             )
+        beside = envelope_path(opened.path)  # in the slot itself where that is installed again
+        envelope = read_bounded(beside, MOST_BYTES) if beside.is_file() else None
         slots.envelope(name).unlink(missing_ok=True)
-        write_durably(slots.bundle(name), _parts(opened, size))
-        beside = envelope_path(opened.path)
-        if beside.is_file():
-            with beside.open("rb") as file:
-                write_durably(slots.envelope(name), [file.read(MOST_BYTES)])
-        sync_folder(slots.folder)
+        write_durably(slots.bundle(name), _parts(opened, size))  # waits for the name removed, too
+        if envelope is not None:
+            write_durably(slots.envelope(name), [envelope])
 
 
 def _parts(opened: Bundle, size: int) -> Iterator[bytes]:

@@ -108,6 +108,19 @@ def test_a_counter_that_was_not_kept_is_kept_at_the_next_start(
 
 
 @pytest.mark.usefixtures("known_engines")
+def test_what_was_given_back_is_installed_again_from_its_slot(
+    tmp_path: Path, signed_bundles: dict[str, Path]
+) -> None:
+    folder = tmp_path / "slots"
+    install(signed_bundles["first"], folder, BY_REFERENCE)
+    mark_good(folder, whole(folder))
+    second = install(signed_bundles["second"], folder, BY_REFERENCE)
+    assert give_back(folder, second.digest, "it fails")
+    assert install(folder / "b.tofa", folder, BY_REFERENCE).digest == second.digest
+    assert whole(folder) == second.digest
+
+
+@pytest.mark.usefixtures("known_engines")
 def test_a_missing_sync_is_found(
     tmp_path: Path, signed_bundles: dict[str, Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
