@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 import os
 from collections.abc import Sequence
+from pathlib import Path
 
 import numpy as np
 
@@ -29,7 +30,7 @@ SIMILAR = 0.08
 MOST_EXAMINED = 512
 
 
-def read_frames(place: str | os.PathLike[str]) -> list[ImageSource]:
+def read_frames(place: str | os.PathLike[str]) -> list[Path]:
     """Returns the image files in a folder and the folders in it, by name; or those of a pattern.
 
     Args:
@@ -39,7 +40,7 @@ def read_frames(place: str | os.PathLike[str]) -> list[ImageSource]:
         ImageError: there are none, or the folder cannot be read.
     """
     photos = find_photos([place])
-    frames: list[ImageSource] = [photo.path for photo in photos if not photo.error]
+    frames = [photo.path for photo in photos if not photo.error]
     errors = [photo.error for photo in photos if photo.error]
     if not frames:
         got = errors[0].removeprefix(f"{os.fspath(place)}: ") if errors else "found none"

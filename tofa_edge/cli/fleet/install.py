@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -12,44 +12,52 @@ from tofa_edge.cli import app as shared
 from tofa_edge.cli.app import BundlePath, Json, app
 from tofa_edge.cli.output import print_json, print_lines
 
+if TYPE_CHECKING:
+    from tofa_edge.fleet.install import Installed
+
 Folder = Annotated[
     Path, typer.Option("--into", metavar="FOLDER", help="The slots; active is the link in it.")
 ]
+Manifest = Annotated[
+    str | None, typer.Option(metavar="PLACE", help="Path or URL of a manifest that publish wrote.")
+]
+CanaryFrames = Annotated[
+    str | None, typer.Option(metavar="FOLDER", help="Canary frames of this device's camera.")
+]
+NoGate = Annotated[bool, typer.Option("--no-gate", help="Take it however accurate it is.")]
+NewClasses = Annotated[
+    bool, typer.Option("--new-classes", help="Other classes than the active one's are meant.")
+]
+BootLimit = Annotated[
+    int, typer.Option(min=1, help="Starts of the service that it gets to prove good.")
+]
+ReplaceUnproven = Annotated[
+    bool, typer.Option("--replace-unproven", help="Give up what has not proved good yet.")
+]
+TrialMemoryMb = Annotated[
+    float | None, typer.Option(min=1, help="Of the trial; default: most that is available.")
+]
+TrialSeconds = Annotated[float, typer.Option(min=1, help="Of the trial.")]
 SLOTS = Path("/var/lib/tofa-edge/bundle")
 
 
 @app.command()
 def install(
     bundle: Annotated[Path | None, typer.Argument(metavar="[BUNDLE]", help="A .tofa file.")] = None,
-    from_manifest: Annotated[
-        str | None,
-        typer.Option(metavar="PLACE", help="Path or URL of a manifest that publish wrote."),
-    ] = None,
+    from_manifest: Manifest = None,
     folder: Folder = SLOTS,
     latency_ms: shared.LatencyMs = None,
     memory_mb: shared.MemoryMb = None,
     backend: shared.BackendName = None,
     threads: shared.Threads = None,
     precision: shared.Precision = None,
-    frames: Annotated[
-        str | None, typer.Option(metavar="FOLDER", help="Canary frames of this device's camera.")
-    ] = None,
-    no_gate: Annotated[
-        bool, typer.Option("--no-gate", help="Take it however accurate it is.")
-    ] = False,
-    new_classes: Annotated[
-        bool, typer.Option("--new-classes", help="Other classes than the active one's are meant.")
-    ] = False,
-    boot_limit: Annotated[
-        int, typer.Option(min=1, help="Starts of the service that it gets to prove good.")
-    ] = 3,
-    replace_unproven: Annotated[
-        bool, typer.Option("--replace-unproven", help="Give up what has not proved good yet.")
-    ] = False,
-    trial_memory_mb: Annotated[
-        float | None, typer.Option(min=1, help="Of the trial; default: most that is available.")
-    ] = None,
-    trial_seconds: Annotated[float, typer.Option(min=1, help="Of the trial.")] = 1800,
+    frames: CanaryFrames = None,
+    no_gate: NoGate = False,
+    new_classes: NewClasses = False,
+    boot_limit: BootLimit = 3,
+    replace_unproven: ReplaceUnproven = False,
+    trial_memory_mb: TrialMemoryMb = None,
+    trial_seconds: TrialSeconds = 1800,
     as_json: Json = False,
 ) -> None:
     """Replaces the device's bundle after a trial beside the service, or changes nothing.
@@ -60,20 +68,19 @@ def install(
     """
     if (bundle is None) == (from_manifest is None):
         raise typer.BadParameter("wanted either BUNDLE or --from-manifest")
-    from tofa_edge.bundle.photo_files import find_photos
+    from tofa_edge.bundle.frames import read_frames
     from tofa_edge.cli.deploying import limits_of
     from tofa_edge.fleet.install import InstallOptions, install_delivered
     from tofa_edge.fleet.install import install as install_bundle
     from tofa_edge.fleet.trial import TrialLimits
 
-    photos = () if frames is None else find_photos([frames])
     most = None if trial_memory_mb is None else int(1e6 * trial_memory_mb)
     options = InstallOptions(
         limits_of(latency_ms, memory_mb, 1.0, False, None),
         backend,
         threads,
         precision,
-        [photo.path for photo in photos if not photo.error],
+        () if frames is None else read_frames(frames),
         gate=not no_gate,
         new_classes=new_classes,
         boot_limit=boot_limit,
@@ -87,7 +94,11 @@ def install(
     if as_json:
         travelled = None if delivered is None else delivered.arrived_bytes
         print_json({**dataclasses.asdict(installed), "arrived_bytes": travelled})
-        return
+    else:
+        _say(installed)
+
+
+def _say(installed: Installed) -> None:
     print_lines([f"installed {installed.digest} in slot {installed.slot}: {installed.network}"])
     print_lines(installed.notes)
     print_lines(["the service takes over to it, and marks it good or returns to the one before"])
