@@ -42,30 +42,31 @@ def write_signed(
     _write(path, signed_by(statement.KIND, payload_of(statement), signers), overwrite)
 
 
-def add_signatures(path: Path, keys: Sequence[Path]) -> None:
-    """Adds signatures to an envelope; what it says stays.
+def add_signatures(path: Path, digest: str, keys: Sequence[Path]) -> BundleStatement:
+    """Adds signatures to the envelope of a bundle; what it says stays.
+
+    The signatures that it has are not checked: who signs must agree with what is returned.
 
     Args:
         path: of the envelope, which is replaced.
+        digest: of the bundle.
         keys: paths of private keys.
 
+    Returns:
+        What was signed.
+
     Raises:
-        TrustError: the envelope or a key cannot be read, or it cannot be written.
+        TrustError: the envelope or a key cannot be read, it is not of this bundle, or it cannot be
+            written.
     """
     need_extra()
     signers = [read_signer(key) for key in keys]
-    found = read_envelope(read_bounded(path, MOST_ENVELOPE_BYTES), str(path))
-    _write(path, signed_by(found.kind, found.payload, signers, found), overwrite=True)
-
-
-def stated(path: Path) -> BundleStatement:
-    """Returns what an envelope says of a bundle, without a check of its signatures.
-
-    Raises:
-        TrustError: it cannot be read, or is not about a bundle.
-    """
     found = _of_kind(path, BundleStatement.KIND)
-    return read_statement(BundleStatement, found.payload, str(path))
+    statement = read_statement(BundleStatement, found.payload, str(path))
+    if statement.digest != digest:
+        raise TrustError(f"{path} is of another bundle: sign this one without --add")
+    _write(path, signed_by(found.kind, found.payload, signers, found), overwrite=True)
+    return statement
 
 
 def listed(path: Path) -> DenyList:

@@ -61,7 +61,8 @@ def test_two_keys_sign_one_after_the_other(place: Path) -> None:
     cli(place, "sign", "parts.tofa", "--key", "one.key", "--name", "parts", "--counter", "1")
     wanted = ("verify", "parts.tofa", "--trust", "both.json")
     assert "signatures of 2 of 2" in cli(place, *wanted, code=1)
-    cli(place, "sign", "parts.tofa", "--key", "two.key", "--add")
+    told = cli(place, "sign", "parts.tofa", "--key", "two.key", "--add")
+    assert "signed: parts, counter 1, channel stable" in told, "who signs sees what"
     assert "signature: as wanted" in cli(place, *wanted)
 
 

@@ -77,10 +77,12 @@ def test_nothing_is_parsed_or_read_before_the_signature_is_right(
 
 def test_a_threshold_counts_different_keys(bundle: Path, keys: Keys) -> None:
     trust = Trust(keys.publics("first", "second", "third"), threshold=2)
-    signed(bundle, keys.of("first", "first"))
+    digest = signed(bundle, keys.of("first", "first")).digest
     with pytest.raises(TrustError, match="signatures of 2 of 3"):
         Bundle.open(bundle, trust)
-    add_signatures(envelope_path(bundle), keys.of("third"))
+    with pytest.raises(TrustError, match="is of another bundle"):
+        add_signatures(envelope_path(bundle), "0" * 64, keys.of("third"))
+    assert add_signatures(envelope_path(bundle), digest, keys.of("third")).counter == 5
     assert Bundle.open(bundle, trust).classes
     with pytest.raises(TrustError, match="stands twice"):
         Trust(keys.publics("first", "first"), threshold=2)

@@ -5,12 +5,15 @@ from __future__ import annotations
 import time
 from datetime import datetime, timezone
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from tofa_edge.cli.app import BundlePath, Force, Json, app
 from tofa_edge.cli.output import print_json, print_lines
+
+if TYPE_CHECKING:
+    from tofa_edge.trust.statements import BundleStatement
 
 Keys = Annotated[
     list[Path], typer.Option("--key", metavar="FILE", help="A private key; several sign together.")
@@ -54,8 +57,7 @@ def sign(
     A bundle that is not whole is not signed.
     """
     from tofa_edge.bundle.bundle import Bundle
-    from tofa_edge.errors import TrustError
-    from tofa_edge.trust.sign import add_signatures, stated, write_signed
+    from tofa_edge.trust.sign import add_signatures, write_signed
     from tofa_edge.trust.statements import BundleStatement
     from tofa_edge.trust.trust import envelope_path
 
@@ -64,15 +66,14 @@ def sign(
     if add:
         if name is not None or counter is not None or expires is not None:
             raise typer.BadParameter("--add keeps what was signed: leave out what it says")
-        if stated(place).digest != opened.digest:
-            raise TrustError(f"{place} is of another bundle: sign this one without --add")
-        add_signatures(place, key)
+        statement = add_signatures(place, opened.digest, key)
     else:
         if name is None or counter is None:
             raise typer.BadParameter("a new signature wants --name and --counter")
         about = name, opened.digest, counter, channel, int(time.time())
-        write_signed(place, BundleStatement(*about, _seconds(expires)), key, force)
-    print_lines([f"wrote {place}: {opened.digest}"])
+        statement = BundleStatement(*about, _seconds(expires))
+        write_signed(place, statement, key, force)
+    print_lines([f"wrote {place}: {opened.digest}", f"signed: {_described(statement)}"])
 
 
 @app.command()
@@ -152,6 +153,14 @@ def accept(
         print_json({"kind": accepted.KIND, "counter": accepted.counter, "dropped": dropped})
     else:
         print_lines([line])
+
+
+def _described(statement: BundleStatement) -> str:
+    from tofa_edge.trust.trust import date_of
+
+    until = "never" if statement.expires_s is None else date_of(statement.expires_s)
+    about = f"{statement.name}, counter {statement.counter}, channel {statement.channel}"
+    return f"{about}, signed {date_of(statement.signed_s)}, expires {until}"
 
 
 def _seconds(day: str | None) -> int | None:
