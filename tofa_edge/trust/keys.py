@@ -5,6 +5,7 @@ What signs and verifies comes with the extra `trust`, and is imported when it is
 
 from __future__ import annotations
 
+import os
 import re
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -45,6 +46,8 @@ def generate_key(private: Path, public: Path) -> str:
                 raise FileExistsError(f"{path} exists: choose another name")
         with whole_file(private, private=True, overwrite=False) as stream:
             stream.write(signer.private_bytes)
+            stream.flush()
+            os.fsync(stream.fileno())  # before the public half, which devices may have by then
         with whole_file(public, overwrite=False) as stream:
             stream.write(f"{text}\n".encode())
     except OSError as error:
