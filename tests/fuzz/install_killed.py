@@ -3,7 +3,7 @@
     python -m tests.fuzz.install_killed --kills 50 --seed 0
 
 Two signed bundles take turns on a device whose policy wants signatures. Half of the kills come at a
-random time,
+random time, the others right after a random change of the folder of slots.
 """
 
 from __future__ import annotations

@@ -1,7 +1,9 @@
 """serve(): the active bundle's network, which is watched until it proved good, and replaced in use.
 
-with tofa_edge.fleet.service.serve("/var/lib/tofa-edge/parts", latency_ms=20) as model:
-prediction = model("photo.jpg")
+    with tofa_edge.fleet.service.serve("/var/lib/tofa-edge/parts", latency_ms=20) as model:
+        prediction = model("photo.jpg")
+
+Where a bundle fails before it has proved good, the one before it serves again.
 """
 
 from __future__ import annotations
