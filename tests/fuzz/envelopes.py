@@ -9,7 +9,6 @@ where a base64 letter has a twin, is drawn again.
 
 from __future__ import annotations
 
-import argparse
 import json
 import sys
 import tempfile
@@ -23,6 +22,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from tests.fuzz.numbered import numbers_and_seed
 from tests.unit.trust.signing import DAY_S, SIGNED_S, Keys, statement_of
 from tofa_edge.bundle import bundle as bundle_module
 from tofa_edge.bundle.bundle import Bundle
@@ -302,17 +302,14 @@ def case(place: Place, seed: int, number: int) -> Outcome:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Tries cases; returns 1 if one was not refused as it must be."""
-    parser = argparse.ArgumentParser(description="Forged, replayed and mixed-up signatures.")
-    parser.add_argument("--cases", type=int, default=10_000)
-    parser.add_argument("--first", type=int, default=0, help="number of the first case")
-    parser.add_argument("--seed", type=int, default=0)
-    options = parser.parse_args(arguments)
+    about = "Forged, replayed and mixed-up signatures."
+    numbers, seed = numbers_and_seed(arguments, about, "case", 10_000)
     counted, faults, slowest = Counter[str](), 0, 0.0
     with tempfile.TemporaryDirectory() as folder:
         place = Place.made(Path(folder))
-        case(place, options.seed, options.first)  # imports what checks signatures
-        for number in range(options.first, options.first + options.cases):
-            found = case(place, options.seed, number)
+        case(place, seed, numbers.start)  # imports what checks signatures
+        for number in numbers:
+            found = case(place, seed, number)
             counted[found.kind] += 1
             slowest = max(slowest, found.seconds)
             if found.fault:
@@ -320,7 +317,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
                 print(f"case {number}: {found.kind}: {found.fault}", flush=True)
     for kind, count in counted.items():
         print(f"{kind:24}{count:8}")
-    print(f"all: {options.cases} cases, {faults} with a fault, slowest {1000 * slowest:.0f} ms")
+    print(f"all: {len(numbers)} cases, {faults} with a fault, slowest {1000 * slowest:.0f} ms")
     return 1 if faults else 0
 
 

@@ -8,7 +8,6 @@ random time, the others right after a random change of the folder of slots.
 
 from __future__ import annotations
 
-import argparse
 import json
 import os
 import shutil
@@ -25,6 +24,7 @@ from pathlib import Path
 import numpy as np
 import psutil
 
+from tests.fuzz.numbered import numbers_and_seed, told
 from tests.fuzz.watched import still_alive
 from tests.unit.trust.signing import Keys, signed
 from tofa_edge.bundle.bundle import Bundle
@@ -194,19 +194,14 @@ def _waited(place: Place, pid: int, seconds: float, changes: int) -> bool:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Kills installations; returns 1 if anything is the worse for it."""
-    parser = argparse.ArgumentParser(description="Kills install at random moments.")
-    parser.add_argument("--kills", type=int, default=50)
-    parser.add_argument("--first", type=int, default=0, help="number of the first kill")
-    parser.add_argument("--seed", type=int, default=0)
-    options = parser.parse_args(arguments)
+    numbers, seed = numbers_and_seed(arguments, "Kills install at random moments.", "kill", 50)
     kills = []
     with tempfile.TemporaryDirectory() as folder:
         place = Place(Path(folder))
         life_s = first_installation(place)
-        for number in range(options.first, options.first + options.kills):
-            kills.append(kill(place, options.seed, number, life_s))
-            faults = "".join(f"\n  {fault}" for fault in kills[-1].faults)
-            print(f"{kills[-1]}: {'HARM' if faults else 'fine'}{faults}", flush=True)
+        for number in numbers:
+            kills.append(kill(place, seed, number, life_s))
+            print(told(kills[-1], kills[-1].faults), flush=True)
     served = Counter("after it had ended" if each.ended else "killed" for each in kills)
     harmed = sum(bool(each.faults) for each in kills)
     print(f"all: {len(kills)} kills ({dict(served)}), {harmed} with harm")

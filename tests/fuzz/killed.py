@@ -9,7 +9,6 @@ grow. A bench that gets SIGTERM or SIGHUP writes what it had measured.
 
 from __future__ import annotations
 
-import argparse
 import json
 import os
 import shutil
@@ -27,6 +26,7 @@ import numpy as np
 import psutil
 
 from tests.fuzz.crafted import pick
+from tests.fuzz.numbered import numbers_and_seed, told
 from tests.fuzz.watched import GRACE_S, LOCK, still_alive
 from tofa_edge.selftest.small_bundle import small_bundle
 
@@ -238,19 +238,14 @@ def table(kills: Sequence[Killed]) -> str:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Kills commands; returns 1 if anything is the worse for it."""
-    parser = argparse.ArgumentParser(description="Kills deploy, profile and bench.")
-    parser.add_argument("--kills", type=int, default=200)
-    parser.add_argument("--first", type=int, default=0, help="number of the first kill")
-    parser.add_argument("--seed", type=int, default=0)
-    options = parser.parse_args(arguments)
+    numbers, seed = numbers_and_seed(arguments, "Kills deploy, profile and bench.", "kill", 200)
     kills = []
     with tempfile.TemporaryDirectory() as folder:
         place = Place(Path(folder))
         lives = lifetimes(place)
-        for number in range(options.first, options.first + options.kills):
-            kills.append(kill(place, options.seed, number, lives))
-            faults = "".join(f"\n  {fault}" for fault in kills[-1].faults)
-            print(f"{kills[-1]}: {'HARM' if faults else 'fine'}{faults}", flush=True)
+        for number in numbers:
+            kills.append(kill(place, seed, number, lives))
+            print(told(kills[-1], kills[-1].faults), flush=True)
     print(table(kills))
     return 1 if any(each.faults for each in kills) else 0
 
