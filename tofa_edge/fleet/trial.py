@@ -24,9 +24,10 @@ from tofa_edge.bundle.bundle import Bundle
 from tofa_edge.bundle.costs import costs
 from tofa_edge.device.machine import available_memory_bytes
 from tofa_edge.errors import InstallError
-from tofa_edge.selftest.interpreter import interpreter
+from tofa_edge.selftest.interpreter import Interpreter, interpreter
 from tofa_edge.storage.files import printable
 from tofa_edge.storage.plain import from_plain, to_plain
+from tofa_edge.trust.policy import VARIABLE, policy_path
 
 log = logging.getLogger(__name__)
 
@@ -124,7 +125,7 @@ def run_trial(order: TrialOrder, limits: TrialLimits) -> TrialReport:
                 stdin=subprocess.PIPE,
                 stdout=subprocess.DEVNULL,
                 stderr=subprocess.DEVNULL,
-                env=starts.environment(tests_engines=True),
+                env=_environment(starts),
                 cwd="/",
                 pass_fds=[writer.fileno()],
                 start_new_session=True,
@@ -136,6 +137,14 @@ def run_trial(order: TrialOrder, limits: TrialLimits) -> TrialReport:
             return _followed(process, reader.fileno(), order, most, limits.seconds)
         finally:
             _end(process)
+
+
+def _environment(starts: Interpreter) -> dict[str, str]:
+    """Returns the variables of a trial, which begins in another folder than this process."""
+    variables, policy = starts.environment(tests_engines=True), policy_path()
+    if policy is not None:
+        variables[VARIABLE] = str(policy.absolute())
+    return variables
 
 
 def _followed(

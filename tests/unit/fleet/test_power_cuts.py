@@ -109,9 +109,11 @@ def test_a_counter_that_was_not_kept_is_kept_at_the_next_start(
 
 @pytest.mark.usefixtures("known_engines")
 def test_what_was_given_back_is_installed_again_from_its_slot(
-    tmp_path: Path, signed_bundles: dict[str, Path]
+    tmp_path: Path, signed_bundles: dict[str, Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     folder = tmp_path / "slots"
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv(VARIABLE, "trust.json")  # a trial, which begins elsewhere, finds it
     install(signed_bundles["first"], folder, BY_REFERENCE)
     mark_good(folder, whole(folder))
     second = install(signed_bundles["second"], folder, BY_REFERENCE)
