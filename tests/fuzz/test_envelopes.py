@@ -7,8 +7,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tests.fuzz import envelopes
-from tests.fuzz.envelopes import Place, bundle_case, case
+from tests.fuzz.envelopes import bundle_case, case
+from tests.fuzz.forged import BUNDLE_CASES, Place
 from tests.unit.trust.signing import statement_of
 
 CASES = 70
@@ -28,5 +28,5 @@ def test_an_envelope_that_is_right_is_seen(tmp_path: Path, monkeypatch: pytest.M
     def good(at: Place, _: np.random.Generator) -> bytes:
         return at.envelope(statement_of(at.bundle, counter=99)).to_bytes()
 
-    monkeypatch.setitem(envelopes.BUNDLE_CASES, "right", good)
+    monkeypatch.setitem(BUNDLE_CASES, "right", good)
     assert bundle_case(place, "right", np.random.default_rng(0)).fault == "opened"
